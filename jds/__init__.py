@@ -1,0 +1,17 @@
+"""Depthwise separable convolutions in JAX, as cheap on the clock as on paper."""
+
+from jds import models as models
+from jds import nn as nn
+from jds.ops import Choice as Choice
+from jds.ops import Selection as Selection
+from jds.ops import accelerate as accelerate
+from jds.ops import conv as conv
+from jds.ops import conv_general_dilated as conv_general_dilated
+from jds.ops import depthwise_conv as depthwise_conv
+from jds.ops import install as install
+from jds.ops import pointwise_conv as pointwise_conv
+from jds.ops import select_implementation as select_implementation
+from jds.ops import separable_conv as separable_conv
+from jds.ops import uninstall as uninstall
+
+__version__ = "0.1.0"

@@ -1,0 +1,162 @@
+"""MobileNet V1: Howard et al., MobileNets, https://arxiv.org/abs/1704.04861."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+
+from jds.nn import SeparableConv
+from jds.nn.conv import check_features
+from jds.nn.separable import Norm
+from jds.ops.dispatch import Implementation
+
+
+class Row(NamedTuple):
+    """One block of table 1."""
+
+    features: int
+    stride: int
+
+
+# Table 1: the first convolution, then 13 blocks. Features are at width 1.
+STEM = Row(32, 2)
+# features, stride
+BLOCKS = (
+    Row(64, 1),
+    Row(128, 2),
+    Row(128, 1),
+    Row(256, 2),
+    Row(256, 1),
+    Row(512, 2),
+    *[Row(512, 1)] * 5,
+    Row(1024, 2),
+    Row(1024, 1),
+)
+
+batch_norm = functools.partial(nnx.BatchNorm, momentum=0.99, epsilon=1e-3)
+
+
+class MobileNetV1(nnx.Module):
+    """MobileNet V1, or its twin of ordinary convolutions.
+
+    A 3×3 convolution of stride 2, 13 depthwise separable blocks with batch normalisation and ReLU after each half, the
+    mean over all positions, and a linear classifier. With `separable=False` each block is one ordinary 3×3
+    convolution instead: the network of the paper's table 4. From MobileNets, https://arxiv.org/abs/1704.04861.
+
+    Args:
+      width: the paper's width multiplier: each number of features is multiplied by it and rounded to a multiple of 8.
+      num_classes: outputs of the classifier; 0 for none, the features then being the output.
+      in_features: channels of the images.
+      separable: False for the twin of ordinary convolutions.
+      stem_stride: stride of the first convolution; 1 suits small images.
+      norm: makes a normalisation, called as `norm(features, rngs=rngs)`.
+      dtype: of the computation; None for the common dtype of inputs and parameters. The normalisation has its own.
+      param_dtype: of the parameters of convolutions and classifier.
+      implementation: of the blocks, as in `jds.separable_conv`.
+      rngs: gives the key `params`.
+
+    Raises:
+      ValueError: an argument breaks a rule.
+
+    Example:
+      >>> import jax.numpy as jnp, jds
+      >>> from flax import nnx
+      >>> model = jds.models.MobileNetV1(width=0.25, num_classes=10, rngs=nnx.Rngs(0))
+      >>> model.eval()
+      >>> model(jnp.ones((1, 64, 64, 3))).shape
+      (1, 10)
+    """
+
+    def __init__(
+        self,
+        *,
+        width: float = 1.0,
+        num_classes: int = 1000,
+        in_features: int = 3,
+        separable: bool = True,
+        stem_stride: int = STEM.stride,
+        norm: Norm = batch_norm,
+        dtype: DTypeLike | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+        implementation: Implementation | None = None,
+        rngs: nnx.Rngs,
+    ):
+        check_features("MobileNetV1", in_features=in_features, stem_stride=stem_stride)
+        if not width > 0:
+            raise ValueError(f"MobileNetV1: `width` must be positive, got {width!r}")
+        if not isinstance(num_classes, int) or num_classes < 0:
+            raise ValueError(f"MobileNetV1: `num_classes` must be an int of at least 0, got {num_classes!r}")
+
+        # Jitted, because the parameters' random numbers one by one take seconds.
+        @nnx.jit
+        def build(rngs: nnx.Rngs):
+            features = round_features(STEM.features * width)
+            stem = ConvNormRelu(in_features, features, stem_stride, norm, dtype, param_dtype, rngs)
+            blocks = []
+            for row in BLOCKS:
+                wider = round_features(row.features * width)
+                if separable:
+                    block = SeparableConv(
+                        features,
+                        wider,
+                        (3, 3),
+                        strides=row.stride,
+                        depthwise_norm=norm,
+                        depthwise_activation=jax.nn.relu,
+                        pointwise_norm=norm,
+                        pointwise_activation=jax.nn.relu,
+                        use_bias=False,
+                        dtype=dtype,
+                        param_dtype=param_dtype,
+                        implementation=implementation,
+                        rngs=rngs,
+                    )
+                else:
+                    block = ConvNormRelu(features, wider, row.stride, norm, dtype, param_dtype, rngs)
+                blocks.append(block)
+                features = wider
+            classifier = None
+            if num_classes:
+                classifier = nnx.Linear(features, num_classes, dtype=dtype, param_dtype=param_dtype, rngs=rngs)
+            return stem, nnx.List(blocks), classifier
+
+        self.stem, self.blocks, classifier = build(rngs)
+        self.classifier = nnx.data(classifier)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Classifies `(batch, height, width, in_features)` to logits `(batch, num_classes)`."""
+        x = self.stem(images)
+        for block in self.blocks:
+            x = block(x)
+        x = x.mean((-3, -2))
+        return x if self.classifier is None else self.classifier(x)
+
+
+class ConvNormRelu(nnx.Module):
+    """An ordinary 3×3 convolution with a normalisation and ReLU."""
+
+    def __init__(self, in_features: int, out_features: int, stride: int, norm: Norm, dtype, param_dtype, rngs: nnx.Rngs):
+        self.conv = nnx.Conv(
+            in_features,
+            out_features,
+            (3, 3),
+            stride,
+            use_bias=False,
+            dtype=dtype,
+            param_dtype=param_dtype,
+            rngs=rngs,
+        )
+        self.norm = nnx.data(norm(out_features, rngs=rngs))
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """Applies the layer to `(batch, height, width, in_features)`."""
+        return jax.nn.relu(self.norm(self.conv(inputs)))
+
+
+def round_features(features: float) -> int:
+    """Rounds to a multiple of 8, but at least 8 and never to less than 0.9 of it, as the authors' code does."""
+    rounded = max(8, int(features + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * features else rounded + 8

@@ -1,0 +1,5 @@
+"""Flax NNX modules."""
+
+from jds.nn.conv import DepthwiseConv as DepthwiseConv
+from jds.nn.conv import PointwiseConv as PointwiseConv
+from jds.nn.separable import SeparableConv as SeparableConv

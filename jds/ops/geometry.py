@@ -1,0 +1,159 @@
+"""Strides, padding and dilation: canonical form, output size, error messages."""
+
+import operator
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+Padding = str | int | Sequence[int | tuple[int, int]]
+"""`"SAME"`, `"SAME_LOWER"`, `"VALID"`, `"CAUSAL"`, `"CIRCULAR"`, `"REFLECT"`, an int, or an int or a pair for each axis."""
+
+PadMode = Literal["constant", "wrap", "reflect"]
+
+_WORDS = ("SAME", "SAME_LOWER", "VALID", "CAUSAL", "CIRCULAR", "REFLECT")
+
+
+class Geometry(NamedTuple):
+    """The spatial side of a convolution, in canonical form, one entry for each spatial axis.
+
+    Attributes:
+      strides: positions from one window to the next.
+      padding: positions added before and after each axis.
+      pad_mode: what they hold; `"constant"` is zeros.
+      input_dilation, kernel_dilation: distance of neighbours in the dilated input and kernel.
+    """
+
+    strides: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    pad_mode: PadMode
+    input_dilation: tuple[int, ...]
+    kernel_dilation: tuple[int, ...]
+
+
+def canonical_geometry(
+    function: str,
+    input_size: Sequence[int],
+    kernel_size: Sequence[int],
+    strides: int | Sequence[int],
+    padding: Padding,
+    input_dilation: int | Sequence[int] = 1,
+    kernel_dilation: int | Sequence[int] = 1,
+) -> Geometry:
+    """Checks the spatial arguments of a convolution and puts them into canonical form.
+
+    Args:
+      function: the caller's name, for messages.
+      input_size, kernel_size: sizes of the spatial axes.
+      strides, padding, input_dilation, kernel_dilation: as the caller had them.
+
+    Returns:
+      The geometry.
+
+    Raises:
+      ValueError: an argument breaks a rule, or the output would be empty.
+      TypeError: an argument is not made of integers.
+    """
+    rank = len(kernel_size)
+    strides = canonical_tuple(function, "strides", strides, rank)
+    input_dilation = canonical_tuple(function, "input_dilation", input_dilation, rank)
+    kernel_dilation = canonical_tuple(function, "kernel_dilation", kernel_dilation, rank)
+    dilated_input = dilate(input_size, input_dilation)
+    dilated_kernel = dilate(kernel_size, kernel_dilation)
+    check_padding(function, padding, rank)
+    if isinstance(padding, str):
+        if padding in ("SAME", "SAME_LOWER") and max(input_dilation) > 1:
+            raise ValueError(
+                f"{function}: `padding` must be given as numbers where `input_dilation` is not 1, "
+                f"got {padding!r} with input_dilation={input_dilation}"
+            )
+        pads, mode = _padding_of_word(padding, dilated_input, dilated_kernel, strides)
+    else:
+        pads, mode = _padding_of_numbers(padding, rank), "constant"
+    # The two modes that copy from the input pad it before it is dilated.
+    _check_reflect(function, mode, input_size, pads)
+    copied = mode != "constant"
+    padded = (
+        dilate([n + lo + hi for n, (lo, hi) in zip(input_size, pads, strict=True)], input_dilation)
+        if copied
+        else [n + lo + hi for n, (lo, hi) in zip(dilated_input, pads, strict=True)]
+    )
+    output = [max(0, (n - k) // s + 1) for n, k, s in zip(padded, dilated_kernel, strides, strict=True)]
+    if 0 in output or 0 in input_size or 0 in kernel_size:
+        raise ValueError(
+            f"{function}: the output would be empty: an input of size {tuple(input_size)} with padding {padding!r} "
+            f"gives {tuple(output)} for a kernel of size {tuple(kernel_size)} (dilated: {dilated_kernel}) and strides "
+            f"{strides}; use a larger input, more padding or a smaller kernel"
+        )
+    return Geometry(strides, pads, mode, input_dilation, kernel_dilation)
+
+
+def canonical_tuple(function: str, name: str, value: int | Sequence[int], rank: int) -> tuple[int, ...]:
+    """Returns `rank` positive integers: `value`, repeated if it is one integer."""
+    try:
+        if isinstance(value, Sequence) and not isinstance(value, str):
+            numbers = tuple(map(operator.index, value))
+        else:
+            numbers = (operator.index(value),) * rank  # type: ignore[arg-type]  # anything else raises TypeError here
+    except TypeError:
+        raise TypeError(f"{function}: `{name}` must be an int or a sequence of ints, got {value!r}") from None
+    if len(numbers) != rank:
+        raise ValueError(
+            f"{function}: `{name}` must be an int or have one entry for each of the {rank} spatial axes, got {value!r}"
+        )
+    if min(numbers) < 1:
+        raise ValueError(f"{function}: `{name}` must be at least 1 on every axis, got {value!r}")
+    return numbers
+
+
+def check_padding(function: str, padding: Padding, rank: int) -> None:
+    """Raises ValueError or TypeError if `padding` is no padding for `rank` spatial axes."""
+    if isinstance(padding, str):
+        if padding not in _WORDS:
+            raise ValueError(f"{function}: `padding` must be one of {', '.join(_WORDS)} or numbers, got {padding!r}")
+        if padding == "CAUSAL" and rank != 1:
+            raise ValueError(f"{function}: `padding` 'CAUSAL' is for 1 spatial axis, and this kernel has {rank}")
+        return
+    _padding_of_numbers(padding, rank, function)
+
+
+def dilate(sizes: Sequence[int], dilation: Sequence[int]) -> tuple[int, ...]:
+    """Returns the sizes with `dilation - 1` positions between neighbours."""
+    return tuple((n - 1) * d + 1 if n else 0 for n, d in zip(sizes, dilation, strict=True))
+
+
+def _padding_of_numbers(padding, rank: int, function: str = "") -> tuple[tuple[int, int], ...]:
+    entries = list(padding) if isinstance(padding, Sequence) else [padding] * rank
+    pairs = [tuple(entry) if isinstance(entry, Sequence) else (entry, entry) for entry in entries]
+    if len(pairs) != rank or any(len(pair) != 2 for pair in pairs):
+        raise ValueError(
+            f"{function}: `padding` must have an int or a pair for each of the {rank} spatial axes, got {padding!r}"
+        )
+    try:
+        return tuple((operator.index(low), operator.index(high)) for low, high in pairs)
+    except TypeError:
+        raise TypeError(
+            f"{function}: `padding` must be a word, an int, or an int or a pair of ints for each axis, got {padding!r}"
+        ) from None
+
+
+def _padding_of_word(padding: str, input_size, kernel_size, strides) -> tuple[tuple[tuple[int, int], ...], PadMode]:
+    if padding == "VALID":
+        return ((0, 0),) * len(kernel_size), "constant"
+    if padding == "CAUSAL":
+        return tuple((k - 1, 0) for k in kernel_size), "constant"
+    if padding in ("CIRCULAR", "REFLECT"):
+        pads = tuple(((k - 1) // 2, k // 2) for k in kernel_size)
+        return pads, "wrap" if padding == "CIRCULAR" else "reflect"
+    pads = []
+    for n, k, s in zip(input_size, kernel_size, strides, strict=True):
+        total = max((-(-n // s) - 1) * s + k - n, 0)
+        pads.append((total // 2, total - total // 2) if padding == "SAME" else (total - total // 2, total // 2))
+    return tuple(pads), "constant"
+
+
+def _check_reflect(function: str, mode: PadMode, input_size, pads) -> None:
+    for axis, (n, (low, high)) in enumerate(zip(input_size, pads, strict=True)):
+        if mode == "reflect" and max(low, high) > max(n - 1, 0):
+            raise ValueError(
+                f"{function}: `padding` 'REFLECT' can add at most size - 1 positions, and spatial axis {axis} of size "
+                f"{n} would need {max(low, high)}; use a larger input or a smaller kernel"
+            )

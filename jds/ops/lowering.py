@@ -1,0 +1,190 @@
+"""The mark on convolution equations and the lowering rule that reads it: all that touches JAX's insides.
+
+A jds function is `lax.conv_general_dilated` called under a mark. The mark is stored with each equation that is traced
+under it, is part of `jit`'s cache key, and goes with the equation through every transformation; the equations of
+derivatives inherit it. When a program is lowered, the rule below reads the mark: a marked convolution of a form that
+jds knows is lowered by the chosen implementation, everything else by the rule that was there before. So derivatives,
+batching, loops and sharding are JAX's own.
+"""
+
+import contextlib
+import functools
+import logging
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar, cast
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.experimental.xla_metadata import set_xla_metadata
+from jax.extend.core import primitives
+from jax.interpreters import mlir
+
+from jds.ops import dispatch
+from jds.ops.recognise import recognise
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_logger = logging.getLogger(__name__)
+
+# The mark's key; its value is "auto" or an implementation's name.
+_KEY = "jds"
+# Whether unmarked convolutions count as marked "auto". It is part of jit's cache key.
+_installed = jax.make_user_context(False)
+
+
+def mark(implementation: str | None = None) -> contextlib.AbstractContextManager:
+    """Returns a context under which convolutions are traced with jds's mark.
+
+    Args:
+      implementation: a name to insist on; None lets the library choose at lowering.
+    """
+    return set_xla_metadata(**{_KEY: implementation or "auto"})
+
+
+def accelerate(fun: Callable[P, R]) -> Callable[P, R]:
+    """Makes `fun` run its depthwise and pointwise convolutions by jds's implementations.
+
+    For functions and modules that were written without jds. Each `lax.conv_general_dilated` that `fun` calls, in
+    whatever library, is replaced when the program is lowered, if it is of a form that XLA runs badly on that platform;
+    so are the convolutions of its derivatives. Values agree up to rounding. Nothing else in `fun` changes.
+
+    Args:
+      fun: any function; a Flax module too. Whether it is jitted, and where, does not matter.
+
+    Returns:
+      A function with the same arguments and results.
+
+    Raises:
+      TypeError: `fun` cannot be called.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jds
+      >>> from flax import nnx
+      >>> layer = nnx.Conv(8, 8, (3, 3), feature_group_count=8, rngs=nnx.Rngs(0))
+      >>> jds.accelerate(layer)(jnp.ones((1, 16, 16, 8))).shape
+      (1, 16, 16, 8)
+    """
+    if not callable(fun):
+        raise TypeError(f"accelerate: `fun` must be callable, got {fun!r}")
+    check_mechanism()
+
+    @functools.wraps(fun, updated=())
+    def accelerated(*args: P.args, **kwargs: P.kwargs) -> R:
+        with mark():
+            return fun(*args, **kwargs)
+
+    return accelerated
+
+
+def install() -> None:
+    """Accelerates every program of this process, as if it were wrapped in `jds.accelerate`.
+
+    For frameworks that give no function to wrap. Functions that were jitted before are traced again at their next
+    call; executables that were compiled ahead of time (`jit(f).lower(...).compile()`) stay as they are.
+
+    Example:
+      >>> import jds
+      >>> jds.install()
+      >>> jds.uninstall()
+    """
+    check_mechanism()
+    _installed.set_global(True)
+
+
+def uninstall() -> None:
+    """Takes back `jds.install()`."""
+    _installed.set_global(False)
+
+
+@functools.cache
+def mechanism_fault() -> str | None:
+    """Says why the mark does not reach the lowering rule on this JAX; None if it does.
+
+    Values are right either way; without the mark every convolution is XLA's own.
+    """
+    if _registration_fault:
+        return _registration_fault
+    image = jax.ShapeDtypeStruct((1, 3, 3, 2), jnp.float32)
+    kernel = jax.ShapeDtypeStruct((3, 3, 1, 2), jnp.float32)
+
+    def probe(x, k):
+        with mark("shifted"):
+            return lax.conv_general_dilated(
+                x, k, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=2
+            )
+
+    if "stablehlo.convolution" in jax.jit(probe).lower(image, kernel).as_text():
+        return f"JAX {jax.__version__} does not carry the mark to the lowering rule"
+    return None
+
+
+@functools.cache
+def check_mechanism() -> None:
+    """Warns once, in the log, if this JAX does not let jds replace convolutions."""
+    fault = mechanism_fault()
+    if fault:
+        _logger.warning("jds runs at XLA's own speed: %s", fault)
+
+
+def _rule(previous: Callable, platform: str | None) -> Callable:
+    """Wraps the lowering rule `previous` of `conv_general_dilated_p` on a platform; None for all without their own."""
+
+    def lower(ctx: mlir.LoweringRuleContext, lhs, rhs, **params):
+        asked = _asked(ctx)
+        if asked is None or not _is_static(ctx):
+            return previous(ctx, lhs, rhs, **params)
+        form = recognise(*ctx.avals_in, *ctx.avals_out, params)
+        on = platform or (ctx.platforms or ctx.module_context.platforms)[0]
+        chosen = dispatch.choose(form, on, None if asked == "auto" else cast(dispatch.Implementation, asked))
+        run = dispatch.IMPLEMENTATIONS[chosen.implementation]
+        if run is None:
+            return previous(ctx, lhs, rhs, **params)
+        return _lower_function(functools.partial(run, form=form), ctx, lhs, rhs)
+
+    return lower
+
+
+def _asked(ctx: mlir.LoweringRuleContext) -> str | None:
+    metadata = (ctx.jaxpr_eqn_ctx and ctx.jaxpr_eqn_ctx.xla_metadata) or {}
+    return metadata.get(_KEY) or ("auto" if _installed.value else None)
+
+
+def _is_static(ctx: mlir.LoweringRuleContext) -> bool:
+    return all(isinstance(size, int) for aval in (*ctx.avals_in, *ctx.avals_out) for size in aval.shape)
+
+
+def _lower_function(fun: Callable, ctx: mlir.LoweringRuleContext, lhs, rhs):
+    """Lowers `fun(lhs, rhs)` in place of the equation, and gives the result the sharding that the equation has."""
+    # Traced on bare shapes, outside any mesh: `fun` is arithmetic, and how it is partitioned is the compiler's affair.
+    bare: Any = [jax.core.ShapedArray(aval.shape, aval.dtype) for aval in ctx.avals_in]
+    with jax.sharding.use_abstract_mesh(_NO_MESH), set_xla_metadata(**{_KEY: None}):
+        (out,) = mlir.lower_fun(fun, multiple_results=False)(ctx.replace(avals_in=bare), lhs, rhs)
+    return [_with_sharding_in_types(ctx, out, ctx.avals_out[0])]
+
+
+def _register() -> str | None:
+    """Wraps JAX's rules for the convolution; returns what stands in the way, if anything does."""
+    global _NO_MESH, _with_sharding_in_types
+    try:
+        from jax._src.interpreters.mlir import lower_with_sharding_in_types
+        from jax._src.mesh import empty_abstract_mesh
+
+        _NO_MESH, _with_sharding_in_types = empty_abstract_mesh, lower_with_sharding_in_types
+        convolution = primitives.conv_general_dilated_p
+        specific = {
+            platform: rules[convolution].rule
+            for platform, rules in mlir._platform_specific_lowerings.items()
+            if convolution in rules
+        }
+        default = mlir._lowerings[convolution].rule
+        for platform, previous in specific.items():
+            mlir.register_lowering(convolution, _rule(previous, platform), platform=platform)
+        mlir.register_lowering(convolution, _rule(default, None))
+    except (ImportError, AttributeError, KeyError) as error:
+        return f"JAX {jax.__version__} has no lowering rules where jds looks for them ({error})"
+    return None
+
+
+_registration_fault = _register()

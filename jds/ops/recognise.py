@@ -1,0 +1,180 @@
+"""Reads off which form a convolution equation has.
+
+`conv_general_dilated` is one equation in many guises: a forward pass, an input gradient, a kernel gradient and the
+second derivatives differ only in their sizes and in which index is short. With the feature groups and the batch
+groups under one name `g`, every one of them is
+
+    out[b, g, m, p] = sum over i, k of lhs[b, g, i, x] * rhs[g, i, m, k]
+
+where, on each spatial axis, `stride * p + rhs_dilation * k - low == lhs_dilation * x`.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+Index = Literal["kernel", "output", "input"]
+Kind = Literal["ordinary", "grouped", "depthwise", "pointwise"]
+
+_KINDS_IN_WORDS: dict[tuple[Kind, Index], str] = {
+    ("depthwise", "kernel"): "depthwise",
+    ("depthwise", "output"): "depthwise kernel gradient",
+    ("depthwise", "input"): "depthwise with a short input",
+    ("pointwise", "kernel"): "pointwise",
+    ("pointwise", "output"): "pointwise kernel gradient",
+    ("pointwise", "input"): "pointwise with an input of one position",
+}
+
+
+class Axis(NamedTuple):
+    """One spatial axis: sizes, and `stride * p + rhs_dilation * k - low == lhs_dilation * x`."""
+
+    input: int
+    kernel: int
+    output: int
+    stride: int
+    low: int
+    lhs_dilation: int
+    rhs_dilation: int
+
+
+class Labels(NamedTuple):
+    """What each dimension of an operand means, in its own order.
+
+    `b`, `g`, `i`, `m` are batch, group, contracted and free features; digits are the spatial axes. A dimension that
+    holds groups has two labels, the group's first.
+    """
+
+    lhs: tuple[str, ...]
+    rhs: tuple[str, ...]
+    out: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """A convolution equation in canonical terms.
+
+    Attributes:
+      kind: `"pointwise"` where one index has a single position, so that the whole is a matrix product;
+        `"depthwise"` where the groups leave nothing to contract or nothing to spread; `"grouped"` and `"ordinary"`
+        for the rest.
+      short: the index with the fewest positions: the one to write out term by term.
+      free: the two sizes whose product says how often each operand is used in a group; where one of them is 1, the
+        products of a group are element by element.
+      groups: feature groups times batch groups.
+      batch, in_features, out_features: sizes of `b`, `i` and `m`, for each group.
+      axes: the spatial axes.
+      labels: the layouts.
+      out_shape: shape of the result.
+      dtype, out_dtype: of the operands and of the result.
+      precision: as `jax.lax` has it.
+    """
+
+    kind: Kind
+    short: Index
+    free: tuple[int, int]
+    groups: int
+    batch: int
+    in_features: int
+    out_features: int
+    axes: tuple[Axis, ...]
+    labels: Labels
+    out_shape: tuple[int, ...]
+    dtype: jnp.dtype
+    out_dtype: jnp.dtype
+    precision: Any
+
+    @property
+    def terms(self) -> int:
+        """Number of positions of the short index."""
+        return math.prod(getattr(axis, self.short) for axis in self.axes)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether an operand or the result has no element."""
+        sizes = (self.groups, self.batch, self.in_features, self.out_features)
+        return 0 in sizes or any(0 in (axis.input, axis.kernel, axis.output) for axis in self.axes)
+
+    def __str__(self) -> str:
+        return _KINDS_IN_WORDS.get((self.kind, self.short), self.kind)
+
+
+def recognise(lhs: jax.core.ShapedArray, rhs: jax.core.ShapedArray, out: jax.core.ShapedArray, params: dict) -> Form:
+    """Returns the form of the equation `out = conv_general_dilated(lhs, rhs, **params)`.
+
+    Args:
+      lhs, rhs, out: shapes and dtypes of operands and result; every size an integer.
+      params: the equation's parameters, as `conv_general_dilated_p` has them.
+    """
+    numbers = params["dimension_numbers"]
+    feature_groups, batch_groups = params["feature_group_count"], params["batch_group_count"]
+    groups = feature_groups * batch_groups
+    axes = tuple(
+        Axis(
+            lhs.shape[x], rhs.shape[k], out.shape[p], stride, low, max(lhs_dilation, 1), max(rhs_dilation, 1)
+        )
+        for x, k, p, stride, (low, _), lhs_dilation, rhs_dilation in zip(
+            numbers.lhs_spec[2:],
+            numbers.rhs_spec[2:],
+            numbers.out_spec[2:],
+            params["window_strides"],
+            params["padding"],
+            params["lhs_dilation"],
+            params["rhs_dilation"],
+            strict=True,
+        )
+    )
+    batch = lhs.shape[numbers.lhs_spec[0]] // batch_groups
+    in_features = rhs.shape[numbers.rhs_spec[1]]
+    out_features = rhs.shape[numbers.rhs_spec[0]] // groups
+    short = _shortest(axes)
+    free = (batch, out_features) if short == "output" else (in_features, out_features)
+    return Form(
+        kind=_kind(groups, free, math.prod(getattr(axis, short) for axis in axes)),
+        free=free,
+        short=short,
+        groups=groups,
+        batch=batch,
+        in_features=in_features,
+        out_features=out_features,
+        axes=axes,
+        labels=_labels(numbers, batch_groups),
+        out_shape=out.shape,
+        dtype=jnp.dtype(lhs.dtype),
+        out_dtype=jnp.dtype(out.dtype),
+        precision=params["precision"],
+    )
+
+
+def _shortest(axes: Sequence[Axis]) -> Index:
+    indices: tuple[Index, ...] = ("kernel", "output", "input")
+    return min(indices, key=lambda index: math.prod(getattr(axis, index) for axis in axes))
+
+
+def _kind(groups: int, free: tuple[int, int], terms: int) -> Kind:
+    if groups > 1 and min(free) <= 1:
+        return "depthwise"
+    if terms == 1:
+        return "pointwise"
+    if min(free) <= 1 and max(free) <= 1:
+        return "depthwise"  # a single channel: depthwise and ordinary are the same
+    return "grouped" if groups > 1 else "ordinary"
+
+
+def _labels(numbers: jax.lax.ConvDimensionNumbers, batch_groups: int) -> Labels:
+    spatial = [str(axis) for axis in range(len(numbers.lhs_spec) - 2)]
+
+    def labels(spec: Sequence[int], *names: str) -> tuple[str, ...]:
+        by_dimension = dict(zip(spec, [*names, *spatial], strict=True))
+        return tuple(label for dimension in sorted(by_dimension) for label in by_dimension[dimension])
+
+    lhs = ("gb", "i") if batch_groups > 1 else ("b", "gi")
+    return Labels(
+        lhs=labels(numbers.lhs_spec, *lhs),
+        rhs=labels(numbers.rhs_spec, "gm", "i"),
+        out=labels(numbers.out_spec, "b", "gm"),
+    )
