@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
+from jds.cost import Layer
 from jds.nn import SeparableConv
 from jds.nn.conv import check_features
 from jds.nn.separable import Norm
@@ -154,6 +155,51 @@ class ConvNormRelu(nnx.Module):
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Applies the layer to `(batch, height, width, in_features)`."""
         return jax.nn.relu(self.norm(self.conv(inputs)))
+
+
+def layers(
+    *,
+    image_size: int = 224,
+    width: float = 1.0,
+    num_classes: int = 1000,
+    in_features: int = 3,
+    stem_stride: int = STEM.stride,
+) -> tuple[Layer, ...]:
+    """Lists the layers that multiply, as data to count and to time: `jds.cost.multiplications(layers())`.
+
+    Args:
+      image_size: height and width of the images.
+      width, num_classes, in_features, stem_stride: as in `MobileNetV1`.
+
+    Returns:
+      The first convolution, the blocks, each of them separable, and the classifier, if there is one.
+
+    Raises:
+      ValueError: a size is not positive.
+
+    Example:
+      >>> from jds.models import mobilenet_v1
+      >>> [layer.name for layer in mobilenet_v1.layers()][-2:]
+      ['block 13', 'classifier']
+    """
+    rows = [Row(STEM.features, stem_stride), *BLOCKS]
+    network: list[Layer] = []
+    size = (image_size, image_size, in_features)
+    for number, row in enumerate(rows):
+        network.append(
+            Layer(
+                f"block {number}" if number else "stem",
+                size,
+                round_features(row.features * width),
+                (3, 3),
+                strides=row.stride,
+                separable=number > 0,
+            )
+        )
+        size = network[-1].output_size
+    if num_classes:
+        network.append(Layer("classifier", (1, 1, size[-1]), num_classes, (1, 1), separable=False))
+    return tuple(network)
 
 
 def round_features(features: float) -> int:

@@ -141,7 +141,8 @@ def _rule(previous: Callable, platform: str | None) -> Callable:
         run = dispatch.IMPLEMENTATIONS[chosen.implementation]
         if run is None:
             return previous(ctx, lhs, rhs, **params)
-        return _lower_function(functools.partial(run, form=form), ctx, lhs, rhs)
+        fun = functools.partial(run, form=form, partitioned=_is_partitioned(ctx))
+        return _lower_function(fun, ctx, lhs, rhs)
 
     return lower
 
@@ -153,6 +154,16 @@ def _asked(ctx: mlir.LoweringRuleContext) -> str | None:
 
 def _is_static(ctx: mlir.LoweringRuleContext) -> bool:
     return all(isinstance(size, int) for aval in (*ctx.avals_in, *ctx.avals_out) for size in aval.shape)
+
+
+def _is_partitioned(ctx: mlir.LoweringRuleContext) -> bool:
+    """Whether the compiler may partition the program; inside `shard_map` over all axes it is partitioned by hand."""
+    context = ctx.module_context.axis_context
+    manual = getattr(context, "manual_axes", frozenset())
+    mesh = getattr(context, "mesh", None)
+    if mesh is not None:
+        return manual != frozenset(mesh.axis_names)
+    return getattr(context, "num_devices", None) != 1
 
 
 def _lower_function(fun: Callable, ctx: mlir.LoweringRuleContext, lhs, rhs):

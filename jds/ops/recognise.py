@@ -24,6 +24,7 @@ _KINDS_IN_WORDS: dict[tuple[Kind, Index], str] = {
     ("depthwise", "kernel"): "depthwise",
     ("depthwise", "output"): "depthwise kernel gradient",
     ("depthwise", "input"): "depthwise with a short input",
+    ("grouped", "output"): "grouped kernel gradient",
     ("pointwise", "kernel"): "pointwise",
     ("pointwise", "output"): "pointwise kernel gradient",
     ("pointwise", "input"): "pointwise with an input of one position",
@@ -63,8 +64,8 @@ class Form:
         `"depthwise"` where the groups leave nothing to contract or nothing to spread; `"grouped"` and `"ordinary"`
         for the rest.
       short: the index with the fewest positions: the one to write out term by term.
-      free: the two sizes whose product says how often each operand is used in a group; where one of them is 1, the
-        products of a group are element by element.
+      short_features: the two feature sizes of the array with the short index. Where one of them is 1, each group of
+        it is a vector: there is nothing to gain from a matrix product.
       groups: feature groups times batch groups.
       batch, in_features, out_features: sizes of `b`, `i` and `m`, for each group.
       axes: the spatial axes.
@@ -76,7 +77,7 @@ class Form:
 
     kind: Kind
     short: Index
-    free: tuple[int, int]
+    short_features: tuple[int, int]
     groups: int
     batch: int
     in_features: int
@@ -132,10 +133,10 @@ def recognise(lhs: jax.core.ShapedArray, rhs: jax.core.ShapedArray, out: jax.cor
     in_features = rhs.shape[numbers.rhs_spec[1]]
     out_features = rhs.shape[numbers.rhs_spec[0]] // groups
     short = _shortest(axes)
-    free = (batch, out_features) if short == "output" else (in_features, out_features)
+    features = {"kernel": (in_features, out_features), "output": (batch, out_features), "input": (batch, in_features)}
     return Form(
-        kind=_kind(groups, free, math.prod(getattr(axis, short) for axis in axes)),
-        free=free,
+        kind=_kind(groups, features[short], math.prod(getattr(axis, short) for axis in axes)),
+        short_features=features[short],
         short=short,
         groups=groups,
         batch=batch,
@@ -155,12 +156,12 @@ def _shortest(axes: Sequence[Axis]) -> Index:
     return min(indices, key=lambda index: math.prod(getattr(axis, index) for axis in axes))
 
 
-def _kind(groups: int, free: tuple[int, int], terms: int) -> Kind:
-    if groups > 1 and min(free) <= 1:
+def _kind(groups: int, short_features: tuple[int, int], terms: int) -> Kind:
+    if groups > 1 and min(short_features) <= 1:
         return "depthwise"
     if terms == 1:
         return "pointwise"
-    if min(free) <= 1 and max(free) <= 1:
+    if max(short_features) <= 1:
         return "depthwise"  # a single channel: depthwise and ordinary are the same
     return "grouped" if groups > 1 else "ordinary"
 

@@ -10,9 +10,10 @@ phase are summed and the phases interleaved, so that a strided input gradient mu
 belongs to the other operand, both are multiplied and summed to one number a channel.
 """
 
+import dataclasses
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -25,6 +26,9 @@ from jds.ops.recognise import Axis, Form
 _TERMS_IN_A_LOOP = 12
 # Elements that one step of that loop should at least have, for the loop's overhead not to show.
 _ELEMENTS_IN_A_STEP = 8192
+# An input of more bytes is convolved a few images at a time, of at least so many bytes a step.
+_BYTES_AT_ONCE = 12 * 2**20
+_BYTES_IN_A_STEP = 2**20
 # A term is an operation of the compiled program; beyond this many, compiling takes too long.
 MAX_TERMS = 256
 
@@ -51,12 +55,14 @@ class Ties(NamedTuple):
         return -(-(self.a_size - phase) // self.a_step)
 
 
-def shifted(lhs: jax.Array, rhs: jax.Array, *, form: Form) -> jax.Array:
+def shifted(lhs: jax.Array, rhs: jax.Array, *, form: Form, partitioned: bool = False) -> jax.Array:
     """Computes a pointwise, depthwise or grouped convolution, or any derivative of one.
 
     Args:
       lhs, rhs: the operands of `lax.conv_general_dilated`, in the layouts of `form.labels`.
       form: what `recognise` read off the equation.
+      partitioned: whether the compiler may cut the operands up for several devices; loops over the batch, which would
+        gather it, are then left out.
 
     Returns:
       The convolution, in the layout `form.labels.out` and of dtype `form.out_dtype`. Accumulates in float32, or in
@@ -69,11 +75,33 @@ def shifted(lhs: jax.Array, rhs: jax.Array, *, form: Form) -> jax.Array:
     if form.short == "output":
         out = _gather(lhs, rhs, form)
     elif form.short == "kernel":
-        out = _scatter(lhs, form.labels.lhs, rhs, form.labels.rhs, form)
+        images = form.batch if partitioned else _images_in_a_step(lhs, form)
+        if images == form.batch:
+            out = _scatter(lhs, form.labels.lhs, rhs, form.labels.rhs, form)
+        else:
+            part = dataclasses.replace(form, batch=images)
+            blocks = lhs.reshape(form.batch // images, images, *lhs.shape[1:])
+            out = lax.map(
+                lambda block: _scatter(block, form.labels.lhs, rhs, form.labels.rhs, part).astype(form.out_dtype), blocks
+            )
     else:
         flipped = lax.rev(rhs, [form.labels.rhs.index(axis) for axis in _spatial(form)])
         out = _scatter(flipped, form.labels.rhs, lhs, form.labels.lhs, form)
     return out.reshape(form.out_shape).astype(form.out_dtype)
+
+
+def _images_in_a_step(lhs: jax.Array, form: Form) -> int:
+    """Number of images to take at once: all, or few where the padded copy of all would leave the cache.
+
+    A fresh buffer of tens of megabytes costs more in page faults than the arithmetic.
+    """
+    if form.kind == "pointwise" or not form.labels.lhs[0] == form.labels.out[0] == "b":
+        return form.batch
+    total = lhs.size * lhs.dtype.itemsize
+    if total <= _BYTES_AT_ONCE:
+        return form.batch
+    enough = -(-form.batch * _BYTES_IN_A_STEP // total)
+    return next(images for images in range(enough, form.batch + 1) if form.batch % images == 0)
 
 
 def _scatter(moving: jax.Array, moving_labels, short: jax.Array, short_labels, form: Form) -> jax.Array:
@@ -116,24 +144,14 @@ def _product(window, window_labels, position, position_labels, form: Form) -> ja
 def _gather(lhs: jax.Array, rhs: jax.Array, form: Form) -> jax.Array:
     """Sums `lhs[shifted] * rhs` over all positions, for each short position of the output: kernel gradients."""
     ties = [_ties(axis, "output") for axis in form.axes]
-    lhs, ties = _pad(lhs, form.labels.lhs, ties)
     labels = [label for label in form.labels.out if not label.isdigit()]
     sums: dict[tuple[int, ...], jax.Array] = {}
     for phase, terms in _by_phase(ties).items():
         counts = [tie.count(p) for tie, p in zip(ties, phase, strict=True)]
-        steps = [tie.a_step for tie in ties]
-        fixed = _slice(rhs, form.labels.rhs, phase, counts, steps)
-        starts = [[t.start for t in term] for term in terms]
-        if form.kind == "pointwise":
-            values: Iterable[jax.Array] = (
-                _matmul(
-                    _window(lhs, form.labels.lhs, start, counts, ties), form.labels.lhs,
-                    fixed, form.labels.rhs, ["i", *_spatial(form)], labels, form,
-                )
-                for start in starts
-            )  # fmt: skip
-        else:
-            values = _correlate(lhs, fixed, starts, counts, ties, labels, form)
+        fixed = _slice(rhs, form.labels.rhs, phase, counts, [tie.a_step for tie in ties])
+        windows = [tuple(_overlap(t, tie, n) for t, tie, n in zip(term, ties, counts, strict=True)) for term in terms]
+        reduce = _contract if form.kind == "pointwise" else _correlate
+        values = reduce(lhs, fixed, windows, labels, form)
         sums |= dict(zip([tuple(t.index for t in term) for term in terms], values, strict=True))
     sizes = [axis.output for axis in form.axes]
     zero = jnp.zeros([_sizes(form)[label] for label in labels], _accumulator(form))
@@ -141,92 +159,134 @@ def _gather(lhs: jax.Array, rhs: jax.Array, form: Form) -> jax.Array:
     return _arrange(stacked.reshape(*sizes, *zero.shape), [*_spatial(form), *labels], form.labels.out)
 
 
-def _correlate(lhs, fixed, starts: list[list[int]], counts: list[int], ties: list[Ties], labels, form: Form):
-    """Yields the sum over positions of `lhs` shifted by each of `starts`, times `fixed`.
+class Overlap(NamedTuple):
+    """On one axis of a term, the positions where both arrays have data."""
+
+    fixed: int  # first position in the fixed array
+    moving: int  # first position in the moving array
+    step: int  # from one position to the next in the moving array
+    count: int
+
+
+def _overlap(term: Term, tie: Ties, count: int) -> Overlap:
+    first = max(0, -(term.start // tie.b_step))
+    last = min(count - 1, (tie.b_size - 1 - term.start) // tie.b_step)
+    return Overlap(first, term.start + tie.b_step * first, tie.b_step, last - first + 1)
+
+
+def _contract(lhs, fixed, windows: list[tuple[Overlap, ...]], labels, form: Form) -> Iterator[jax.Array]:
+    """Yields for each window the sum over positions and contracted features, as one matrix product."""
+    for window in windows:
+        counts = [axis.count for axis in window]
+        moving = _slice(lhs, form.labels.lhs, [a.moving for a in window], counts, [a.step for a in window])
+        still = _slice(fixed, form.labels.rhs, [a.fixed for a in window], counts, [1] * len(window))
+        yield _matmul(moving, form.labels.lhs, still, form.labels.rhs, ["i", *_spatial(form)], labels, form)
+
+
+def _correlate(lhs, fixed, windows: list[tuple[Overlap, ...]], labels, form: Form) -> Iterator[jax.Array]:
+    """Yields for each window the sum over positions and contracted features, element by element.
 
     XLA does not vectorise a reduction over the outer dimensions. A loop over rows that adds whole rows to an
     accumulator does vectorise; only the accumulators are reduced, at the end. The batch is not looped over: a sharded
     batch stays sharded, and its one reduction comes last.
     """
-    spatial = _spatial(form)
-    lhs_labels = form.labels.lhs
-    work = [*lhs_labels, "m"]
+    dtype = _accumulator(form)
+    work = [*form.labels.lhs, "m"]
     fixed = _arrange(fixed, form.labels.rhs, work)
     lhs = lax.expand_dims(lhs, [lhs.ndim])
-    order = sorted(range(len(spatial)), key=lambda axis: lhs_labels.index(spatial[axis]))
-    *outer, rows = order[: max(1, len(order) - 1)]
-    block, lhs, fixed = _blocks(lhs, fixed, rows, counts, ties, work)
-    size = [1 if axis in outer else block if axis == rows else counts[axis] for axis in range(len(spatial))]
-    trips = [counts[axis] for axis in outer] + [fixed.shape[work.index(spatial[rows])] // block]
-    dtype = _accumulator(form)
+    loop = _plan(fixed, work)
+    lhs, fixed, windows = _whole_blocks(lhs, fixed, windows, work, loop)
 
-    def offsets(step):
-        """Start of this step's rows, on each spatial axis, in units of `q`."""
-        where: list = [0] * len(spatial)
-        where[rows] = step % trips[-1] * block
-        for position, axis in enumerate(outer):
-            where[axis] = step // math.prod(trips[position + 1 :]) % trips[position]
-        return where
+    def product(step, window: tuple[Overlap, ...]) -> jax.Array:
+        """One step's rows of `lhs` times those of `fixed`; zero where the window has left `lhs`."""
+        inside, still_at, moving_at, counts = True, [], [], []
+        for axis, overlap in enumerate(window):
+            if axis in loop:
+                each = loop[axis]
+                q = each.position(step)
+                b = overlap.moving + overlap.step * (q - overlap.fixed)
+                inside &= (b >= 0) & (b < lhs.shape[work.index(str(axis))])
+                still_at.append(q)
+                moving_at.append(b)
+                counts.append(each.block)
+            else:
+                still_at.append(overlap.fixed)
+                moving_at.append(overlap.moving)
+                counts.append(overlap.count)
+        still = _dynamic_slice(fixed, work, still_at, counts, [1] * len(window))
+        moving = _dynamic_slice(lhs, work, moving_at, counts, [overlap.step for overlap in window])
+        return jnp.where(inside, moving.astype(dtype) * still.astype(dtype), jnp.zeros((), dtype))
 
-    def products(step, group):
-        where = offsets(step)
-        row = _dynamic(fixed, work, where, size, [1] * len(size)).astype(dtype)
-        for start in group:
-            at = [s + tie.b_step * w for s, tie, w in zip(start, ties, where, strict=True)]
-            yield _dynamic(lhs, work, at, size, [tie.b_step for tie in ties]).astype(dtype) * row
+    steps = math.prod(each.trips for each in loop.values())
+    spatial = [dimension for dimension, label in enumerate(work) if label.isdigit()]
+    sums = []
+    for group in _groups(windows):
+        totals = [product(0, window) for window in group]
+        if steps > 1:
 
-    contracted = [axis for axis, label in enumerate(work) if label.isdigit()]
-    reduced = []
-    for group in _groups(starts):
-        if math.prod(trips) == 1:
-            accumulators = tuple(products(0, group))
-        else:
-            shape = [max(a, b) for a, b in zip(
-                _dynamic(fixed, work, [0] * len(size), size, [1] * len(size)).shape,
-                [s if not label.isdigit() else 1 for s, label in zip(lhs.shape, work, strict=True)],
-                strict=True,
-            )]  # fmt: skip
-            accumulators = lax.fori_loop(
-                0,
-                math.prod(trips),
-                lambda step, sums, group=group: tuple(
-                    total + product for total, product in zip(sums, products(step, group), strict=True)
-                ),
-                (jnp.zeros(shape, dtype),) * len(group),
-            )
-        reduced.append(jnp.stack(accumulators).sum([axis + 1 for axis in contracted]))
+            def add(step, totals, group=group):
+                return [total + product(step, window) for total, window in zip(totals, group, strict=True)]
+
+            totals = lax.fori_loop(1, steps, add, totals)
+        sums += [total.sum(spatial) for total in totals]
     rest = [label for label in work if not label.isdigit()]
-    summed = jnp.concatenate(reduced).sum(1 + rest.index("i"))
+    contracted = jnp.stack(sums).sum(1 + rest.index("i"))
     rest.remove("i")
-    return (_arrange(value, rest, labels) for value in summed)
+    return (_arrange(value, rest, labels) for value in contracted)
 
 
-def _blocks(lhs, fixed, rows: int, counts: list[int], ties: list[Ties], work) -> tuple[int, jax.Array, jax.Array]:
-    """Chooses how many rows a step takes, and pads both operands to a whole number of such blocks."""
-    dimension = work.index(str(rows))
-    others = math.prod(size for axis, size in enumerate(fixed.shape) if axis != dimension and not _is_outer(work, axis, rows))
-    block = min(counts[rows], -(-_ELEMENTS_IN_A_STEP // max(others, 1)))
-    excess = -counts[rows] % block
-    if excess:
-        fixed = _pad_end(fixed, dimension, excess)
-        lhs = _pad_end(lhs, dimension, excess * ties[rows].b_step)
-    return block, lhs, fixed
+class Loop(NamedTuple):
+    """How a loop runs over one axis: `trips` steps of `block` positions; the next one comes every `period` steps."""
+
+    trips: int
+    block: int
+    period: int
+    outermost: bool
+
+    def position(self, step):
+        """First position of a step; without the divisions where they change nothing."""
+        step = step if self.period == 1 else step // self.period
+        step = step if self.outermost else step % self.trips
+        return step if self.block == 1 else step * self.block
 
 
-def _is_outer(work, dimension: int, rows: int) -> bool:
-    label = work[dimension]
-    return label.isdigit() and dimension < work.index(str(rows))
+def _plan(fixed: jax.Array, work: list[str]) -> dict[int, Loop]:
+    """Loops over all spatial axes but the innermost, and takes several positions a step where a step would be small."""
+    axes = [int(label) for label in work if label.isdigit()]
+    looped = axes[: max(1, len(axes) - 1)]
+    *outer, rows = (fixed.shape[work.index(str(axis))] for axis in looped)
+    elements = math.prod(size for label, size in zip(work, fixed.shape, strict=True) if label not in map(str, looped))
+    block = min(rows, -(-_ELEMENTS_IN_A_STEP // elements))
+    trips = [*outer, -(-rows // block)]
+    return {
+        axis: Loop(trips[n], block if n == len(outer) else 1, math.prod(trips[n + 1 :]), outermost=n == 0)
+        for n, axis in enumerate(looped)
+    }
 
 
-def _pad_end(array: jax.Array, dimension: int, excess: int) -> jax.Array:
-    config = [(0, excess if axis == dimension else 0, 0) for axis in range(array.ndim)]
-    return lax.pad(array, jnp.zeros((), array.dtype), config)
+def _whole_blocks(lhs, fixed, windows: list[tuple[Overlap, ...]], work: list[str], loop: dict[int, Loop]):
+    """Pads what is taken several positions a step, so that no block sticks out of either array."""
+    for axis, each in loop.items():
+        if each.block == 1:
+            continue
+        dimension = work.index(str(axis))
+        length = each.trips * each.block
+        starts = [window[axis].moving - window[axis].step * window[axis].fixed for window in windows]
+        last = max(start + window[axis].step * (length - 1) for start, window in zip(starts, windows, strict=True))
+        low, high = max(0, -min(starts)), max(0, last + 1 - lhs.shape[dimension])
+        lhs = _pad_axis(lhs, dimension, low, high)
+        fixed = _pad_axis(fixed, dimension, 0, length - fixed.shape[dimension])
+        windows = [
+            (*window[:axis], window[axis]._replace(moving=window[axis].moving + low), *window[axis + 1 :])
+            for window in windows
+        ]
+    return lhs, fixed, windows
 
 
-def _groups(starts: list[list[int]]) -> list[list[list[int]]]:
-    """Cuts the terms into even groups of at most `_TERMS_IN_A_LOOP`."""
-    number = -(-len(starts) // _TERMS_IN_A_LOOP)
-    return [starts[n * len(starts) // number : (n + 1) * len(starts) // number] for n in range(number)]
+def _groups(windows: list) -> list[list]:
+    """Cuts the windows into even groups of at most `_TERMS_IN_A_LOOP`."""
+    number = -(-len(windows) // _TERMS_IN_A_LOOP)
+    return [windows[n * len(windows) // number : (n + 1) * len(windows) // number] for n in range(number)]
 
 
 def _ties(axis: Axis, short: str) -> Ties:
@@ -251,8 +311,8 @@ def _ties(axis: Axis, short: str) -> Ties:
             continue
         phase = c // divisor * pow(b_step, -1, a_step) % a_step
         start = (alpha * phase - c) // beta
-        last = start + b_step * (ties.count(phase) - 1)
-        if phase < a_size and last >= 0 and start < b_size:
+        first = max(0, -(start // b_step))  # the first position inside `b`
+        if first < ties.count(phase) and start + b_step * first < b_size:
             terms.append(Term(index, phase, start))
     return ties._replace(terms=tuple(terms))
 
@@ -372,7 +432,7 @@ def _slice(array, labels, starts: Sequence[int], counts: Sequence[int], steps: S
     return lax.slice(array, low, high, stride)
 
 
-def _dynamic(array, labels, starts: Sequence, counts: Sequence[int], steps: Sequence[int]) -> jax.Array:
+def _dynamic_slice(array, labels, starts: Sequence, counts: Sequence[int], steps: Sequence[int]) -> jax.Array:
     """As `_slice`, where starts may be traced."""
     at: list = [0] * array.ndim
     size, stride = list(array.shape), [1] * array.ndim
@@ -380,6 +440,11 @@ def _dynamic(array, labels, starts: Sequence, counts: Sequence[int], steps: Sequ
         dimension = labels.index(str(axis))
         at[dimension], size[dimension], stride[dimension] = start, (count - 1) * step + 1, step
     return lax.slice(lax.dynamic_slice(array, at, size), [0] * array.ndim, size, stride)
+
+
+def _pad_axis(array: jax.Array, dimension: int, low: int, high: int) -> jax.Array:
+    config = [(low, high, 0) if axis == dimension else (0, 0, 0) for axis in range(array.ndim)]
+    return lax.pad(array, jnp.zeros((), array.dtype), config)
 
 
 def _position(array: jax.Array, labels, position: Sequence[int]) -> jax.Array:
@@ -402,4 +467,4 @@ def _spatial(form: Form) -> list[str]:
 
 
 def _accumulator(form: Form) -> jnp.dtype:
-    return jnp.promote_types(jnp.promote_types(form.dtype, form.out_dtype), jnp.float32)
+    return jnp.dtype(jnp.float64 if jnp.float64 in (form.dtype, form.out_dtype) else jnp.float32)

@@ -1,0 +1,232 @@
+"""Ordinary against depthwise separable convolution, layer by layer: on paper, in XLA, and on the clock."""
+
+import dataclasses
+import datetime
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jds
+from jds.cost import (
+    Layer,
+    Multiplications,
+    Spread,
+    Step,
+    XlaFlops,
+    machine_facts,
+    measure,
+    multiplications,
+    ratios,
+    spread,
+    xla_flops,
+)
+
+SCHEMA = {"name": "jds.compare", "version": 1}
+
+# How a layer is computed: as an ordinary convolution, as a separable one by jds, and as a separable one by XLA.
+FORMS = ("ordinary", "jds", "xla_grouped")
+
+# A call that computes next to nothing takes its time all the same. Below this many times it, the clock tells more of
+# dispatch than of arithmetic.
+_DISPATCH_FACTOR = 3
+# On the CPU, XLA runs a program of less than 1000 FLOPs in the calling thread and hands all others to another thread,
+# which takes several times as long: next to nothing has to be more than that.
+_DISPATCH_FLOPS = 2000
+
+_Contender = tuple[Callable[..., Any], tuple[jax.Array, ...]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What was found out about one layer.
+
+    Attributes:
+      layer: its sizes.
+      batch: number of examples.
+      flops: XLA's counts for each of `FORMS`.
+      samples: seconds a call for each of `FORMS` and for `"dispatch"`, a jitted function that computes next to
+        nothing; one a round.
+    """
+
+    layer: Layer
+    batch: int
+    flops: dict[str, XlaFlops]
+    samples: dict[str, tuple[float, ...]]
+
+    @property
+    def multiplications(self) -> Multiplications:
+        """Multiplications of the two forms."""
+        return multiplications(self.layer, batch=self.batch)
+
+    def seconds(self, form: str) -> Spread:
+        """Time of a call, in seconds."""
+        return spread(self.samples[form])
+
+    def clock_ratio(self, form: str = "jds") -> Spread:
+        """Time of a form to that of the ordinary one, taken round by round."""
+        return spread(ratios(self.samples[form], self.samples["ordinary"]))
+
+    @property
+    def is_mostly_dispatch(self) -> bool:
+        """Whether the layer is too small for its ratio on the clock to say anything about its arithmetic."""
+        fastest = min(self.seconds(form).median for form in ("ordinary", "jds"))
+        return fastest < _DISPATCH_FACTOR * self.seconds("dispatch").median
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """The rows of a network, or of one layer.
+
+    Attributes:
+      title: what was compared.
+      rows: one for each layer.
+    """
+
+    title: str
+    rows: tuple[Row, ...]
+
+    @property
+    def multiplications(self) -> Multiplications:
+        """Multiplications of the two forms in all layers."""
+        return Multiplications(*map(sum, zip(*(row.multiplications for row in self.rows), strict=True)))
+
+    def flops(self, form: str) -> XlaFlops:
+        """XLA's counts for all layers; None where one of them is unknown."""
+        columns = zip(*(row.flops[form] for row in self.rows), strict=True)
+        return XlaFlops(*(None if None in column else sum(column) for column in columns))
+
+    def seconds(self, form: str) -> float:
+        """Sum of the layers' median times, in seconds."""
+        return sum(row.seconds(form).median for row in self.rows)
+
+    def clock_ratio(self, form: str = "jds") -> float:
+        """Ratio of those sums, of a form to the ordinary one; of one layer, its own ratio."""
+        if len(self.rows) == 1:
+            return self.rows[0].clock_ratio(form).median
+        return self.seconds(form) / self.seconds("ordinary")
+
+    @property
+    def setting(self) -> str:
+        """Where it was measured, and with what."""
+        facts = machine_facts()
+        device = f"{facts['cpu']}, {facts['cores']} cores" if facts["backend"] == "cpu" else facts["device"]
+        return f"float32, {device}, JAX {facts['jax']}, jds {jds.__version__}"
+
+    @property
+    def finding(self) -> str:
+        """What the comparison comes to, in a sentence."""
+        if all(row.is_mostly_dispatch for row in self.rows):
+            return "Too small for the clock to tell: calls take as long as their dispatch"
+        jds_ratio, xla_ratio = self.clock_ratio("jds"), self.clock_ratio("xla_grouped")
+        return (
+            f"{float(self.multiplications.ratio):.3f} of the multiplications take {jds_ratio:.3f} of the time with "
+            f"jds, {xla_ratio:.3f} with XLA's grouped convolution"
+        )
+
+    def record(self) -> dict[str, Any]:
+        """Everything that was found out, every sample included, for a JSON file."""
+        return {
+            "schema": SCHEMA,
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "machine": machine_facts() | {"jds": jds.__version__},
+            "timer": "time.perf_counter around calls that are each waited for; a sample is the mean of several calls",
+            "title": self.title,
+            "dtype": "float32",
+            "rows": [_record(row) for row in self.rows],
+            "total": {
+                "multiplications": self.multiplications._asdict(),
+                "ratio_on_paper": float(self.multiplications.ratio),
+                "xla_flops": {form: self.flops(form)._asdict() for form in FORMS},
+                "seconds": {form: self.seconds(form) for form in FORMS},
+                "ratio_on_the_clock": {form: self.clock_ratio(form) for form in FORMS},
+            },
+        }
+
+
+def compare_layer(layer: Layer, *, batch: int = 1, seconds: float = 1.0) -> Row:
+    """Counts and times a layer in its forms, in float32.
+
+    A layer that is not separable has one form only, which then stands for all.
+
+    Args:
+      layer: its sizes.
+      batch: number of examples.
+      seconds: about how long to measure, compilation not included.
+
+    Returns:
+      The layer's row.
+
+    Example:
+      >>> from jds import compare, cost
+      >>> row = compare.compare_layer(cost.Layer("example", (6, 6, 3), 5, (3, 3), padding="VALID"), seconds=0.0)
+      >>> row.multiplications
+      Multiplications(ordinary=2160, separable=672)
+    """
+    forms = _forms(layer, batch)
+    flops = {form: xla_flops(fun, *arguments) for form, (fun, arguments) in forms.items()}
+    dispatch = jax.jit(lambda vector: vector + 1), (jnp.zeros(_DISPATCH_FLOPS),)
+    samples = measure({**forms, "dispatch": dispatch}, seconds=seconds)
+    for form in FORMS:
+        flops.setdefault(form, flops["ordinary"])
+        samples.setdefault(form, samples["ordinary"])
+    return Row(layer, batch, flops, samples)
+
+
+def _forms(layer: Layer, batch: int) -> dict[str, _Contender]:
+    """For each form of a layer a jitted function and its arguments."""
+    rng = np.random.default_rng(0)
+
+    def array(*shape: int) -> jax.Array:
+        return jnp.asarray(rng.standard_normal(shape, np.float32))
+
+    between = layer.in_features * layer.channel_multiplier
+    ones = (1,) * len(layer.kernel_size)
+    options: Any = {
+        "strides": layer.strides,
+        "padding": layer.padding,
+        "kernel_dilation": layer.kernel_dilation,
+    }
+    inputs = array(batch, *layer.input_size)
+    kernel = array(*layer.kernel_size, layer.in_features, layer.out_features)
+    ordinary = jax.jit(functools.partial(jds.conv, **options)), (inputs, kernel)
+    if not layer.separable:
+        return {"ordinary": ordinary}
+    arguments = (
+        inputs,
+        array(*layer.kernel_size, 1, between),
+        array(*ones, between, layer.out_features),
+    )
+    return {
+        "ordinary": ordinary,
+        "jds": (jax.jit(functools.partial(jds.separable_conv, **options)), arguments),
+        "xla_grouped": (
+            jax.jit(functools.partial(jds.separable_conv, **options, implementation="xla")),
+            arguments,
+        ),
+    }
+
+
+def _record(row: Row) -> dict[str, Any]:
+    return {
+        "layer": dataclasses.asdict(row.layer) | {"output_size": row.layer.output_size},
+        "batch": row.batch,
+        "steps": {
+            "ordinary": _steps(row.layer.ordinary_steps(row.batch)),
+            "separable": _steps(row.layer.separable_steps(row.batch)),
+        },
+        "multiplications": row.multiplications._asdict(),
+        "ratio_on_paper": float(row.multiplications.ratio),
+        "xla_flops": {form: flops._asdict() for form, flops in row.flops.items()},
+        "seconds": {name: row.seconds(name)._asdict() for name in row.samples},
+        "ratio_on_the_clock": {form: row.clock_ratio(form)._asdict() for form in FORMS},
+        "is_mostly_dispatch": row.is_mostly_dispatch,
+        "samples": row.samples,
+    }
+
+
+def _steps(steps: Sequence[Step]) -> list[dict[str, Any]]:
+    return [step._asdict() | {"multiplications": step.multiplications} for step in steps]

@@ -1,0 +1,116 @@
+"""The time of a call, contenders taking turns."""
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+
+from jds.cost.xla import jit
+
+_MIN_ROUNDS = 3
+
+
+class Spread(NamedTuple):
+    """A median between its quartiles."""
+
+    low: float
+    median: float
+    high: float
+
+    @property
+    def half_width(self) -> float:
+        """Half of the interquartile range."""
+        return (self.high - self.low) / 2
+
+
+def measure(
+    contenders: Mapping[str, tuple[Callable[..., Any], tuple[Any, ...]]],
+    *,
+    seconds: float = 1.0,
+    sample_seconds: float = 0.005,
+) -> dict[str, tuple[float, ...]]:
+    """Times functions against each other: in one process, taking turns, so that what disturbs one disturbs all.
+
+    Everything is compiled and warmed up first. A round takes one sample of each contender: the mean over as many
+    calls as fill `sample_seconds`, each waited for with `jax.block_until_ready`. Every other round goes backwards.
+
+    Args:
+      contenders: for each name a function, jitted or not, and its arguments.
+      seconds: about how long to measure, compilation not included; at least 3 rounds are run.
+      sample_seconds: least duration of a sample, in seconds.
+
+    Returns:
+      For each name its samples, in seconds a call, one a round: the `i`-th samples of all belong together.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jds import cost
+      >>> samples = cost.measure({"sine": (jnp.sin, (jnp.ones(9),)), "cosine": (jnp.cos, (jnp.ones(9),))}, seconds=0.0)
+      >>> len(samples["sine"]) == len(samples["cosine"]) >= 3
+      True
+    """
+    calls = {name: (jit(fun), args) for name, (fun, args) in contenders.items()}
+    repeats = {}
+    for name, (fun, args) in calls.items():
+        _seconds_a_call(fun, args, 1)  # compiles
+        # Of three calls the fastest, because the first ones are often slow and would make the samples short.
+        fastest = min(_seconds_a_call(fun, args, 1) for _ in range(3))
+        repeats[name] = math.ceil(sample_seconds / fastest)
+    samples: dict[str, list[float]] = {name: [] for name in calls}
+    order = list(calls)
+    start = time.perf_counter()
+    rounds = 0
+    while rounds <= _MIN_ROUNDS or time.perf_counter() - start < seconds:
+        for name in order:
+            samples[name].append(_seconds_a_call(*calls[name], repeats[name]))
+        order.reverse()
+        rounds += 1
+    # The first round warms up.
+    return {name: tuple(values[1:]) for name, values in samples.items()}
+
+
+def spread(samples: Sequence[float]) -> Spread:
+    """Summarises samples by their median and quartiles.
+
+    Args:
+      samples: at least two numbers.
+
+    Returns:
+      The lower quartile, the median and the upper quartile.
+
+    Example:
+      >>> from jds import cost
+      >>> cost.spread([1.0, 2.0, 3.0, 4.0, 100.0])
+      Spread(low=2.0, median=3.0, high=4.0)
+    """
+    return Spread(*statistics.quantiles(samples, n=4, method="inclusive"))
+
+
+def ratios(samples: Sequence[float], reference: Sequence[float]) -> tuple[float, ...]:
+    """Divides samples by those of a reference, round by round.
+
+    Args:
+      samples, reference: of the same rounds, as `measure` returns them.
+
+    Returns:
+      One ratio a round.
+
+    Raises:
+      ValueError: the numbers of rounds differ.
+
+    Example:
+      >>> from jds import cost
+      >>> cost.ratios((1.0, 3.0), (2.0, 4.0))
+      (0.5, 0.75)
+    """
+    return tuple(sample / other for sample, other in zip(samples, reference, strict=True))
+
+
+def _seconds_a_call(fun: Callable[..., Any], args: tuple[Any, ...], repeats: int) -> float:
+    start = time.perf_counter()
+    for _ in range(repeats):
+        jax.block_until_ready(fun(*args))
+    return (time.perf_counter() - start) / repeats

@@ -1,0 +1,138 @@
+"""The `jds` command, run in this process."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from jds import cli
+
+SHORT = ("--seconds", "0.001")
+
+
+def words(capsys):
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_without_arguments_the_textbook_example_is_worked_through(capsys):
+    cli.main(["compare", *SHORT])
+    out, err = capsys.readouterr()
+    out = " ".join(out.split())
+    for line in (
+        "ordinary 3·3·3 = 27 × 4·4 = 16 × 5 = 2160",
+        "depthwise 3·3 = 9 × 4·4 = 16 × 3 = 432",
+        "pointwise 3 × 4·4 = 16 × 5 = 240",
+        "separable: 432 + 240 = 672",
+        "ratio: 672 / 2160 = 0.311 = 1/5 + 1/3²",
+        "textbook 2160 672 0.311 4320 4320",
+    ):
+        assert line in out
+    assert "measuring" not in out
+    assert "Traceback" not in err
+
+
+def test_any_layer(capsys):
+    options = "--kernel 3x1 --strides 2 --padding 1 --kernel-dilation 1x2 --channel-multiplier 2 --batch 2"
+    cli.main(["compare", "--input", "8x6x4", "--features", "6", *options.split(), *SHORT])
+    out = words(capsys)
+    assert "8×6×4 input, 6 filters of 3×1, strides 2, kernel dilation 1×2, channel multiplier 2, padding 1×1" in out
+    assert "4×4×6 output, in a batch of 2" in out
+    assert "= 2/6 + 2/(3·1)" in out
+
+
+@pytest.mark.parametrize("size", ["16x4", "4x4x4x2"])
+def test_layers_of_one_and_three_spatial_axes(capsys, size):
+    cli.main(["compare", "--input", size, "--features", "4", *SHORT])
+    assert f"{size.replace('x', '×')} input, 4 filters of {'×'.join('3' * size.count('x'))}" in words(capsys)
+
+
+def test_network_with_its_record_and_figure(capsys, tmp_path):
+    record, figure = tmp_path / "record.json", tmp_path / "figure.svg"
+    options = ["--image-size", "32", "--width", "0.25", "--json", str(record), "--plot", str(figure)]
+    cli.main(["compare", "mobilenet_v1", *options, *SHORT])
+    out = words(capsys)
+    assert "MobileNet V1, 32×32, width 0.25, batch 1" in out
+    assert all(f" {name} " in out for name in ("stem", "block 1", "block 13", "classifier", "total"))
+    rows = json.loads(record.read_text())["rows"]
+    assert [row["layer"]["name"] for row in rows][:2] == ["stem", "block 1"]
+    assert len(rows) == 15
+    assert "<svg" in figure.read_text()
+    assert {path.name for path in tmp_path.iterdir()} == {"record.json", "figure.svg"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--input 14", "`--input` must be HxWxC, like 14x14x512 (LxC in 1D, DxHxWxC in 3D), got '14'"),
+        ("--input 14x-1x3", "`--input` must be HxWxC, like 14x14x512 (LxC in 1D, DxHxWxC in 3D), got '14x-1x3'"),
+        ("--input 0x4x3", "`--input` must be HxWxC, like 14x14x512 (LxC in 1D, DxHxWxC in 3D), got '0x4x3'"),
+        ("--input 4x4x3", "`--features` must be given with `--input`: the number of filters, like `--features 512`"),
+        ("--input 4x4x3 --features 0", "`--features` must be positive, got 0"),
+        ("--features 5", "`--features` goes with `--input`, such as `--input 14x14x512`"),
+        ("--kernel 5", "`--kernel` goes with `--input`, such as `--input 14x14x512`"),
+        ("--image-size 32", "`--image-size` goes with a network, such as `jds compare mobilenet_v1`"),
+        ("mobilenet_v1 --input 4x4x3", "`--input` goes with one layer, not with the network mobilenet_v1"),
+        ("mobilenet_v1 --padding SAME", "`--padding` goes with one layer, not with the network mobilenet_v1"),
+        ("mobilenet_v1 --width 0", "`--width` must be positive, got 0.0"),
+        ("mobilenet", "`MODEL` must be one of mobilenet_v1, got 'mobilenet'; did you mean mobilenet_v1?"),
+        ("--batch 0", "`--batch` must be positive, got 0"),
+        ("--seconds inf", "`--seconds` must be positive, got inf"),
+        (
+            "--input 4x4x3 --features 2 --kernel 3x3x3",
+            "`--kernel` must be one positive number, like 3, or one for each of the 2 spatial axes of `--input`, like "
+            "3x3, got '3x3x3'",
+        ),
+        (
+            "--input 4x4x3 --features 2 --padding FULL",
+            "`--padding` must be SAME, SAME_LOWER, VALID or a number, like 1, got 'FULL'",
+        ),
+        (
+            "--input 2x2x3 --features 2 --padding VALID",
+            "the output would be empty, (0, 0, 2): input_size=(2, 2, 3) with padding 'VALID' is smaller than a kernel "
+            "of size (3, 3), dilated by (1, 1); use a larger input, more padding or a smaller kernel",
+        ),
+        ("--plot figure.gif", "`--plot` must end in .png, .svg, .pdf, got 'figure.gif'"),
+        ("--json .", "`--json` must name a file, got the directory '.'"),
+        (
+            "--json missing/record.json",
+            "`--json` must be a file that can be written, got 'missing/record.json': No such file or directory",
+        ),
+    ],
+    ids=lambda value: value if value.startswith(("-", "mobilenet")) else "",
+)
+def test_errors_come_before_the_measurement(arguments, message, capsys, monkeypatch):
+    monkeypatch.setattr(cli.compare, "compare_layer", lambda *_, **__: pytest.fail("measured"))
+    with pytest.raises(SystemExit) as exit:
+        cli.main(["compare", *arguments.split()])
+    assert exit.value.code == 2
+    assert capsys.readouterr() == ("", f"jds compare: {message}\n")
+
+
+def test_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "record.json"
+    path.write_text("old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cli.os, "replace", full)
+    with pytest.raises(SystemExit) as exit:
+        cli.main(["compare", *SHORT, "--json", str(path)])
+    assert exit.value.code == 2
+    assert "got '" + str(path) + "': No space left on device" in capsys.readouterr().err
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("record.json", "old")]
+
+
+def test_help_compiles_nothing_and_does_not_wait_for_matplotlib():
+    program = (
+        "import sys, jax, jds.cli\n"
+        "jax.config.update('jax_log_compiles', True)\n"
+        "try: jds.cli.main(['compare', '--help'])\n"
+        "except SystemExit as exit: print('status', exit.code, 'matplotlib' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert re.search(r"--input HxWxC", run.stdout)
+    assert run.stdout.endswith("status 0 False\n")
+    assert "Compiling" not in run.stderr
