@@ -1,5 +1,6 @@
 """Depthwise separable convolutions in JAX, as cheap on the clock as on paper."""
 
+from jds import cost as cost
 from jds import models as models
 from jds import nn as nn
 from jds.ops import Choice as Choice

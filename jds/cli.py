@@ -12,7 +12,7 @@ from typing import Annotated
 
 import tyro
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 
 from jds import compare, compare_text
 from jds.cost import Layer
@@ -85,11 +85,8 @@ def _compare(options: Compare) -> None:
     console = Console(highlight=False)
     heading = title if options.model else compare_text.arithmetic(layers[0], batch=options.batch)
     console.print(heading, "", sep="\n")
-    # On standard error, so that what is piped onwards is clean.
-    progress = Console(stderr=True)
-    measured = track(layers, "measuring", console=progress, transient=True, disable=not progress.is_terminal)
-    rows = [compare.compare_layer(layer, batch=options.batch, seconds=options.seconds) for layer in measured]
-    comparison = compare.Comparison(title, tuple(rows))
+    rows = _measure(layers, options)
+    comparison = compare.Comparison(title, rows)
     for table in (compare_text.paper_table(comparison), compare_text.clock_table(comparison)):
         console.print(table, "", sep="\n")
     for note in (*compare_text.notes(comparison), f"{comparison.finding}."):
@@ -102,6 +99,17 @@ def _compare(options: Compare) -> None:
         from jds import compare_plot
 
         _write("plot", options.plot, lambda path: compare_plot.plot(comparison, path))
+
+
+def _measure(layers: Sequence[Layer], options: Compare) -> tuple[compare.Row, ...]:
+    # On standard error, so that what is piped onwards is clean; drawn between layers only, because a thread that draws
+    # would take its time from what is measured.
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, auto_refresh=False, disable=not console.is_terminal) as progress:
+        return tuple(
+            compare.compare_layer(layer, batch=options.batch, seconds=options.seconds)
+            for layer in progress.track(layers, description="measuring")
+        )
 
 
 def _network(options: Compare) -> tuple[str, tuple[Layer, ...]]:

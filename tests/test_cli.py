@@ -1,13 +1,13 @@
 """The `jds` command, run in this process."""
 
 import json
-import re
 import subprocess
 import sys
 
 import pytest
 
 from jds import cli
+from jds.models import mobilenet_v1
 
 SHORT = ("--seconds", "0.001")
 
@@ -19,6 +19,7 @@ def words(capsys):
 def test_without_arguments_the_textbook_example_is_worked_through(capsys):
     cli.main(["compare", *SHORT])
     out, err = capsys.readouterr()
+    assert err == ""
     out = " ".join(out.split())
     for line in (
         "ordinary 3·3·3 = 27 × 4·4 = 16 × 5 = 2160",
@@ -29,8 +30,6 @@ def test_without_arguments_the_textbook_example_is_worked_through(capsys):
         "textbook 2160 672 0.311 4320 4320",
     ):
         assert line in out
-    assert "measuring" not in out
-    assert "Traceback" not in err
 
 
 def test_any_layer(capsys):
@@ -48,16 +47,16 @@ def test_layers_of_one_and_three_spatial_axes(capsys, size):
     assert f"{size.replace('x', '×')} input, 4 filters of {'×'.join('3' * size.count('x'))}" in words(capsys)
 
 
-def test_network_with_its_record_and_figure(capsys, tmp_path):
+def test_network_with_its_record_and_figure(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(mobilenet_v1, "BLOCKS", mobilenet_v1.BLOCKS[:2])
     record, figure = tmp_path / "record.json", tmp_path / "figure.svg"
     options = ["--image-size", "32", "--width", "0.25", "--json", str(record), "--plot", str(figure)]
     cli.main(["compare", "mobilenet_v1", *options, *SHORT])
     out = words(capsys)
     assert "MobileNet V1, 32×32, width 0.25, batch 1" in out
-    assert all(f" {name} " in out for name in ("stem", "block 1", "block 13", "classifier", "total"))
+    assert all(f" {name} " in out for name in ("stem", "block 1", "block 2", "classifier", "total"))
     rows = json.loads(record.read_text())["rows"]
-    assert [row["layer"]["name"] for row in rows][:2] == ["stem", "block 1"]
-    assert len(rows) == 15
+    assert [row["layer"]["name"] for row in rows] == ["stem", "block 1", "block 2", "classifier"]
     assert "<svg" in figure.read_text()
     assert {path.name for path in tmp_path.iterdir()} == {"record.json", "figure.svg"}
 
@@ -133,6 +132,6 @@ def test_help_compiles_nothing_and_does_not_wait_for_matplotlib():
         "except SystemExit as exit: print('status', exit.code, 'matplotlib' in sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert re.search(r"--input HxWxC", run.stdout)
+    assert "--input HxWxC" in run.stdout
     assert run.stdout.endswith("status 0 False\n")
     assert "Compiling" not in run.stderr

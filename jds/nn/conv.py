@@ -99,8 +99,8 @@ class DepthwiseConv(nnx.Module):
         self.implementation: Implementation | None = implementation
         shape = (*self.kernel_size, 1, self.out_features)
         self.kernel = nnx.Param(kernel_init(rngs.params(), shape, param_dtype), **kernel_metadata)
-        self.bias = make_bias(use_bias, self.out_features, bias_init, rngs, param_dtype, bias_metadata)
-        self.mask = check_mask("DepthwiseConv", mask, shape)
+        self.bias = nnx.data(make_bias(use_bias, self.out_features, bias_init, rngs, param_dtype, bias_metadata))
+        self.mask = nnx.data(check_mask("DepthwiseConv", mask, shape))
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Applies the layer: `(*batch, *spatial, in_features)` to `(*batch, *out_spatial, out_features)`."""
@@ -178,8 +178,8 @@ class PointwiseConv(nnx.Module):
         self.implementation: Implementation | None = implementation
         shape = (*(1,) * spatial_axes, in_features, out_features)
         self.kernel = nnx.Param(kernel_init(rngs.params(), shape, param_dtype), **kernel_metadata)
-        self.bias = make_bias(use_bias, out_features, bias_init, rngs, param_dtype, bias_metadata)
-        self.mask = check_mask("PointwiseConv", mask, shape)
+        self.bias = nnx.data(make_bias(use_bias, out_features, bias_init, rngs, param_dtype, bias_metadata))
+        self.mask = nnx.data(check_mask("PointwiseConv", mask, shape))
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Applies the layer: `(*batch, *spatial, in_features)` to `(*batch, *out_spatial, out_features)`."""
@@ -212,16 +212,14 @@ def canonical_kernel_size(module: str, kernel_size: int | Sequence[int]) -> tupl
 
 def make_bias(use_bias, features: int, bias_init, rngs: nnx.Rngs, param_dtype, metadata) -> nnx.Param | None:
     """Returns the bias's parameter, if there is to be one."""
-    if not use_bias:
-        return nnx.data(None)
-    return nnx.Param(bias_init(rngs.params(), (features,), param_dtype), **metadata)
+    return nnx.Param(bias_init(rngs.params(), (features,), param_dtype), **metadata) if use_bias else None
 
 
 def check_mask(module: str, mask: jax.Array | None, shape: tuple[int, ...]) -> jax.Array | None:
     """Returns the mask, or raises ValueError if it is not of the kernel's shape."""
     if mask is not None and mask.shape != shape:
         raise ValueError(f"{module}: `mask` must have the kernel's shape {shape}, got {mask.shape}")
-    return nnx.data(mask)
+    return mask
 
 
 def operands(module: DepthwiseConv | PointwiseConv, inputs: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array | None]:

@@ -94,7 +94,12 @@ def install() -> None:
 
 
 def uninstall() -> None:
-    """Takes back `jds.install()`."""
+    """Takes back `jds.install()`.
+
+    Example:
+      >>> import jds
+      >>> jds.uninstall()
+    """
     _installed.set_global(False)
 
 

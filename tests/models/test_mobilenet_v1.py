@@ -1,0 +1,100 @@
+"""MobileNet V1 and its twin."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import jds
+from jds.models.mobilenet_v1 import round_features
+
+
+def abstract(**options):
+    return nnx.eval_shape(lambda: jds.models.MobileNetV1(**options, rngs=nnx.Rngs(0)))
+
+
+def parameters(model) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
+
+
+@pytest.mark.parametrize(
+    ("options", "number"),
+    [
+        ({}, 4_231_976),  # as the public checkpoint mobilenetv1_100 has
+        ({"separable": False}, 29_294_088),
+        ({"num_classes": 0}, 4_231_976 - 1024 * 1000 - 1000),
+        ({"in_features": 1}, 4_231_976 - 2 * 9 * 32),
+    ],
+)
+def test_number_of_parameters(options, number):
+    assert parameters(abstract(**options)) == number
+
+
+@pytest.mark.parametrize("separable", [True, False])
+@pytest.mark.parametrize("size", [(64, 64), (33, 47), (224, 224)])
+def test_any_image_size(size, separable):
+    model = abstract(width=0.25, num_classes=7, separable=separable)
+    images = jax.ShapeDtypeStruct((2, *size, 3), jnp.float32)
+    assert nnx.eval_shape(lambda m, x: m(x), model, images).shape == (2, 7)
+
+
+def test_features_without_a_classifier():
+    images = jax.ShapeDtypeStruct((2, 64, 64, 3), jnp.float32)
+    assert nnx.eval_shape(lambda m, x: m(x), abstract(num_classes=0), images).shape == (2, 1024)
+
+
+def test_rounding_is_the_authors():
+    assert [round_features(f) for f in (1.0, 8.0, 11.0, 12.0, 24.0, 25.6, 32 * 0.35, 1024 * 1.4)] == [8, 8, 16, 16, 24, 24, 16, 1432]
+
+
+@pytest.mark.parametrize("separable", [True, False])
+def test_training_learns_traces_once_and_leaves_evaluation_alone(separable):
+    model = jds.models.MobileNetV1(width=0.25, num_classes=4, separable=separable, rngs=nnx.Rngs(0))
+    optimizer = nnx.Optimizer(model, optax.sgd(0.01), wrt=nnx.Param)
+    images = jnp.asarray(np.random.default_rng(0).standard_normal((8, 32, 32, 3)), jnp.float32)
+    labels = jnp.arange(8) % 4
+
+    @nnx.jit
+    @chex.assert_max_traces(1)
+    def step(model, optimizer, images, labels):
+        def loss(model):
+            return optax.softmax_cross_entropy_with_integer_labels(model(images), labels).mean()
+
+        value, gradients = nnx.value_and_grad(loss)(model)
+        optimizer.update(model, gradients)
+        return value
+
+    chex.clear_trace_counter()
+    losses = [step(model, optimizer, images, labels) for _ in range(8)]
+    assert losses[-1] < 0.8 * losses[0]
+    if separable:  # all that is left is the first, ordinary convolution: forward and kernel gradient
+        assert step.lower(model, optimizer, images, labels).as_text().count("stablehlo.convolution") == 2
+
+
+    model.eval()
+    evaluation_does_not_touch_the_statistics(model, images)
+
+
+def evaluation_does_not_touch_the_statistics(model, images):
+    before = jax.tree.leaves(nnx.state(model))
+    one = model(images[:1])
+    np.testing.assert_allclose(model(images)[:1], one, rtol=1e-4, atol=1e-5)  # no image sees another
+    for a, b in zip(before, jax.tree.leaves(nnx.state(model)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"width": 0}, "MobileNetV1: `width` must be positive, got 0"),
+        ({"num_classes": -1}, "MobileNetV1: `num_classes` must be an int of at least 0, got -1"),
+        ({"in_features": 0}, "MobileNetV1: `in_features` must be a positive int, got 0"),
+        ({"implementation": "fast"}, "`implementation` must be None or one of"),
+    ],
+)
+def test_wrong_arguments(options, text, unchecked_types):
+    with pytest.raises(ValueError, match=text):
+        jds.models.MobileNetV1(**options, rngs=nnx.Rngs(0))

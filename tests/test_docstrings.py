@@ -1,0 +1,28 @@
+"""Every example in a public docstring runs and gives what it says."""
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import jds
+
+MODULES = ["jds", *(module.name for module in pkgutil.walk_packages(jds.__path__, "jds."))]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_examples(module):
+    failed, _ = doctest.testmod(importlib.import_module(module))
+    assert not failed
+
+
+def test_public_names_have_examples():
+    finder = doctest.DocTestFinder(recurse=False)
+    public = [getattr(jds, name) for name in dir(jds) if not name.startswith("_")]
+    public += [getattr(jds.nn, name) for name in ("DepthwiseConv", "PointwiseConv", "SeparableConv")]
+    public += [jds.models.MobileNetV1]
+    functions = [value for value in public if callable(value) and value not in (jds.Choice, jds.Selection)]
+    assert len(functions) >= 12
+    for function in functions:
+        assert any(test.examples for test in finder.find(function)), f"{function.__name__} has no example"
