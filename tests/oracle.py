@@ -35,7 +35,9 @@ def conv(inputs, kernel, *, strides, padding, kernel_dilation, groups=1, input_d
     for n, (low, high), spread in zip(spatial, padding, input_dilation, strict=True):
         line = np.full((n - 1) * spread + 1, -1)
         line[::spread] = np.arange(n)
-        line = np.pad(line, (max(low, 0), max(high, 0)), **({"constant_values": -1} if mode == "constant" else {"mode": mode}))
+        line = np.pad(
+            line, (max(low, 0), max(high, 0)), **({"constant_values": -1} if mode == "constant" else {"mode": mode})
+        )
         sources.append(line[max(-low, 0) : len(line) - max(-high, 0)])
     out_size = [
         (len(line) - (k - 1) * d - 1) // s + 1

@@ -43,7 +43,9 @@ WORKLOADS = (
         (3, 2, 1, 6),
         {"strides": (2, 3), "kernel_dilation": (3, 2), "padding": ((2, 1), (0, 3))},
     ),
-    Workload("depthwise 2d, transposed", "depthwise_conv", (2, 4, 3, 4), (2, 3, 1, 4), {"input_dilation": 2, "padding": 1}),
+    Workload(
+        "depthwise 2d, transposed", "depthwise_conv", (2, 4, 3, 4), (2, 3, 1, 4), {"input_dilation": 2, "padding": 1}
+    ),
     Workload("depthwise 1d, causal", "depthwise_conv", (2, 9, 3), (4, 1, 6), {"padding": "CAUSAL"}),
     Workload("depthwise 3d", "depthwise_conv", (2, 3, 4, 3, 2), (2, 3, 1, 1, 2), {"strides": (1, 2, 1)}),
     Workload("pointwise 2d", "pointwise_conv", (2, 4, 3, 5), (1, 1, 5, 3), {}),

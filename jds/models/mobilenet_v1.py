@@ -139,7 +139,9 @@ class MobileNetV1(nnx.Module):
 class ConvNormRelu(nnx.Module):
     """An ordinary 3×3 convolution with a normalisation and ReLU."""
 
-    def __init__(self, in_features: int, out_features: int, stride: int, norm: Norm, dtype, param_dtype, rngs: nnx.Rngs):
+    def __init__(
+        self, in_features: int, out_features: int, stride: int, norm: Norm, dtype, param_dtype, rngs: nnx.Rngs
+    ):
         self.conv = nnx.Conv(
             in_features,
             out_features,

@@ -14,7 +14,7 @@ from jds.ops import dispatch
 from jds.ops.dispatch import Implementation
 from jds.ops.geometry import Padding, canonical_geometry
 from jds.ops.lowering import check_mechanism, mark
-from jds.ops.recognise import recognise
+from jds.ops.recognise import recognise_equation
 
 _DTYPES = tuple(map(jnp.dtype, (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64)))
 
@@ -348,8 +348,7 @@ def _check_pair(depthwise_kernel: jax.Array, pointwise_kernel: jax.Array) -> Non
 def _check_supported(function: str, call, images: jax.Array, kernel: jax.Array) -> None:
     """Raises NotImplementedError unless `"shifted"` can compute the convolution."""
     (equation,) = jax.make_jaxpr(call)(images, kernel).eqns
-    form = recognise(*(v.aval for v in (*equation.invars, *equation.outvars)), equation.params)
-    obstacle = dispatch.unsupported(form)
+    obstacle = dispatch.unsupported(recognise_equation(equation))
     if obstacle:
         raise NotImplementedError(
             f"{function}: {obstacle} (inputs {images.shape}, kernel {kernel.shape}); use implementation=None"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 Padding = str | int | Sequence[int | tuple[int, int]]
-"""`"SAME"`, `"SAME_LOWER"`, `"VALID"`, `"CAUSAL"`, `"CIRCULAR"`, `"REFLECT"`, an int, or an int or a pair for each axis."""
+"""A word (`"SAME"`, `"SAME_LOWER"`, `"VALID"`, `"CAUSAL"`, `"CIRCULAR"`, `"REFLECT"`), or numbers."""
 
 PadMode = Literal["constant", "wrap", "reflect"]
 

@@ -16,6 +16,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.core import ShapedArray
 from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend.core import primitives
 from jax.interpreters import mlir
@@ -140,7 +141,7 @@ def _rule(previous: Callable, platform: str | None) -> Callable:
         asked = _asked(ctx)
         if asked is None or not _is_static(ctx):
             return previous(ctx, lhs, rhs, **params)
-        form = recognise(*ctx.avals_in, *ctx.avals_out, params)
+        form = recognise(*_avals(ctx), params)
         on = platform or (ctx.platforms or ctx.module_context.platforms)[0]
         chosen = dispatch.choose(form, on, None if asked == "auto" else cast(dispatch.Implementation, asked))
         run = dispatch.IMPLEMENTATIONS[chosen.implementation]
@@ -158,7 +159,13 @@ def _asked(ctx: mlir.LoweringRuleContext) -> str | None:
 
 
 def _is_static(ctx: mlir.LoweringRuleContext) -> bool:
-    return all(isinstance(size, int) for aval in (*ctx.avals_in, *ctx.avals_out) for size in aval.shape)
+    return all(isinstance(size, int) for aval in _avals(ctx) for size in aval.shape)
+
+
+def _avals(ctx: mlir.LoweringRuleContext) -> tuple[Any, Any, Any]:
+    """Shapes and dtypes of the two operands and of the result."""
+    lhs, rhs = ctx.avals_in
+    return lhs, rhs, ctx.avals_out[0]
 
 
 def _is_partitioned(ctx: mlir.LoweringRuleContext) -> bool:
@@ -174,10 +181,11 @@ def _is_partitioned(ctx: mlir.LoweringRuleContext) -> bool:
 def _lower_function(fun: Callable, ctx: mlir.LoweringRuleContext, lhs, rhs):
     """Lowers `fun(lhs, rhs)` in place of the equation, and gives the result the sharding that the equation has."""
     # Traced on bare shapes, outside any mesh: `fun` is arithmetic, and how it is partitioned is the compiler's affair.
-    bare: Any = [jax.core.ShapedArray(aval.shape, aval.dtype) for aval in ctx.avals_in]
+    *operands, result = _avals(ctx)
+    bare: Any = [ShapedArray(aval.shape, aval.dtype) for aval in operands]
     with jax.sharding.use_abstract_mesh(_NO_MESH), set_xla_metadata(**{_KEY: None}):
         (out,) = mlir.lower_fun(fun, multiple_results=False)(ctx.replace(avals_in=bare), lhs, rhs)
-    return [_with_sharding_in_types(ctx, out, ctx.avals_out[0])]
+    return [_with_sharding_in_types(ctx, out, result)]
 
 
 def _register() -> str | None:

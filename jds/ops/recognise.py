@@ -11,11 +11,12 @@ where, on each spatial axis, `stride * p + rhs_dilation * k - low == lhs_dilatio
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import JaxprEqn
 
 Index = Literal["kernel", "output", "input"]
 Kind = Literal["ordinary", "grouped", "depthwise", "pointwise"]
@@ -95,6 +96,21 @@ class Form:
         return math.prod(getattr(axis, self.short) for axis in self.axes)
 
     @property
+    def spatial(self) -> tuple[str, ...]:
+        """Labels of the spatial axes."""
+        return tuple(map(str, range(len(self.axes))))
+
+    @property
+    def accumulator(self) -> jnp.dtype:
+        """Dtype to sum in."""
+        return jnp.dtype(jnp.float64 if jnp.float64 in (self.dtype, self.out_dtype) else jnp.float32)
+
+    def split_shape(self, labels: Sequence[str], array: Index = "output") -> list[int]:
+        """Shape of an operand or of the output with a dimension of its own for each label."""
+        features = {"b": self.batch, "g": self.groups, "i": self.in_features, "m": self.out_features}
+        return [getattr(self.axes[int(label)], array) if label.isdigit() else features[label] for label in labels]
+
+    @property
     def is_empty(self) -> bool:
         """Whether an operand or the result has no element."""
         sizes = (self.groups, self.batch, self.in_features, self.out_features)
@@ -104,20 +120,18 @@ class Form:
         return _KINDS_IN_WORDS.get((self.kind, self.short), self.kind)
 
 
-def recognise(lhs: jax.core.ShapedArray, rhs: jax.core.ShapedArray, out: jax.core.ShapedArray, params: dict) -> Form:
+def recognise(lhs: Any, rhs: Any, out: Any, params: Mapping[str, Any]) -> Form:
     """Returns the form of the equation `out = conv_general_dilated(lhs, rhs, **params)`.
 
     Args:
-      lhs, rhs, out: shapes and dtypes of operands and result; every size an integer.
+      lhs, rhs, out: what has the shapes and dtypes of operands and result; every size an integer.
       params: the equation's parameters, as `conv_general_dilated_p` has them.
     """
     numbers = params["dimension_numbers"]
     feature_groups, batch_groups = params["feature_group_count"], params["batch_group_count"]
     groups = feature_groups * batch_groups
     axes = tuple(
-        Axis(
-            lhs.shape[x], rhs.shape[k], out.shape[p], stride, low, max(lhs_dilation, 1), max(rhs_dilation, 1)
-        )
+        Axis(lhs.shape[x], rhs.shape[k], out.shape[p], stride, low, max(lhs_dilation, 1), max(rhs_dilation, 1))
         for x, k, p, stride, (low, _), lhs_dilation, rhs_dilation in zip(
             numbers.lhs_spec[2:],
             numbers.rhs_spec[2:],
@@ -149,6 +163,12 @@ def recognise(lhs: jax.core.ShapedArray, rhs: jax.core.ShapedArray, out: jax.cor
         out_dtype=jnp.dtype(out.dtype),
         precision=params["precision"],
     )
+
+
+def recognise_equation(equation: JaxprEqn) -> Form:
+    """Returns the form of an equation of a jaxpr."""
+    lhs, rhs = equation.invars
+    return recognise(lhs.aval, rhs.aval, equation.outvars[0].aval, equation.params)
 
 
 def _shortest(axes: Sequence[Axis]) -> Index:

@@ -12,7 +12,7 @@ from jds.ops.conv import conv
 from jds.ops.dispatch import Choice, Implementation
 from jds.ops.geometry import Padding
 from jds.ops.lowering import mechanism_fault
-from jds.ops.recognise import recognise
+from jds.ops.recognise import recognise_equation
 
 # A GPU's programs are lowered for its maker's platform.
 _ALIASES = {"gpu": "cuda"}
@@ -97,5 +97,4 @@ def _choice(fun, arguments, implementation: Implementation | None, platform: str
         return Choice("xla", fault)
     convolution = primitives.conv_general_dilated_p
     equation = [e for e in jax.make_jaxpr(fun)(*arguments).eqns if e.primitive is convolution][-1]
-    form = recognise(*(v.aval for v in (*equation.invars, *equation.outvars)), equation.params)
-    return dispatch.choose(form, _ALIASES.get(platform, platform), implementation)
+    return dispatch.choose(recognise_equation(equation), _ALIASES.get(platform, platform), implementation)

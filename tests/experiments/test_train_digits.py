@@ -1,4 +1,4 @@
-"""The experiment end to end on a few digits, with networks cut to two blocks, and what it promises about its data."""
+"""The experiment end to end on a few digits, with networks cut to one block, and what it promises about its data."""
 
 import collections
 import importlib.util
@@ -8,7 +8,6 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import optax
 import pytest
 from flax import nnx
 
@@ -26,10 +25,13 @@ def load_script():
 
 
 @pytest.fixture(scope="module", autouse=True)
-def promotion():
-    """Adam mixes integers and floats: Optax does not hold to the strict rules of the other tests."""
+def settings_of_jax():
+    # Compiling takes most of the time. And Adam mixes integers and floats: Optax is not as strict as our other tests.
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
     with jax.numpy_dtype_promotion("standard"):
         yield
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,7 @@ Run = collections.namedtuple("Run", ("script", "settings", "records", "summary",
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     script = load_script()
-    script.STEM, script.BLOCKS = 8, ((16, 1), (16, 2))
+    script.STEM, script.BLOCKS = 16, ((64, 2),)
     traces = collections.Counter()
     shift = script.shift
 
@@ -54,7 +56,7 @@ def run(tmp_path_factory):
 
     script.shift = counted
     results = tmp_path_factory.mktemp("digits") / "new" / "folder"
-    settings = script.Settings(epochs=2, batch_size=16, seeds=(0, 1), digits=200, results=results)
+    settings = script.Settings(epochs=2, batch_size=8, seeds=(0, 1), digits=300, results=results)
     script.main(settings)
     *records, summary = map(json.loads, (results / "metrics.jsonl").read_text().splitlines())
     return Run(script, settings, records, summary, traces)
@@ -77,7 +79,8 @@ def test_the_loss_falls(run):
     losses = {(r["network"], r["seed"], r["epoch"]): r["training_loss"] for r in run.records}
     for name in run.script.NETWORKS:
         for seed in run.settings.seeds:
-            assert losses[name, seed, 2] < 0.9 * losses[name, seed, 1]
+            assert losses[name, seed, 2] < losses[name, seed, 1]
+            assert losses[name, seed, 2] < math.log(10)  # that of guessing
 
 
 def test_the_summary_agrees_with_the_records(run):
@@ -120,16 +123,15 @@ def test_the_training_step_is_traced_once_for_each_network(run):
 
 
 def test_the_same_seed_gives_the_same_losses(run):
-    script, settings = run.script, run.settings
-    data, tx = script.load(settings.digits), optax.adam(1e-2)
-
-    def losses(seed):
-        records = script.train("separable", seed, data, settings=settings, tx=tx)
+    def losses(records):
         return [(record["training_loss"], record["held_out_loss"]) for record in records]
 
-    first = losses(3)
-    assert losses(3) == first
-    assert losses(4) != first
+    first, other = (
+        losses(r for r in run.records if r["network"] == "separable" and r["seed"] == seed) for seed in (0, 1)
+    )
+    data = run.script.load(run.settings.digits)
+    assert losses(run.script.train("separable", 0, data, settings=run.settings)) == first
+    assert first != other
 
 
 def test_the_split_is_stratified_disjoint_and_fixed(script):
@@ -189,15 +191,14 @@ def test_the_twins_have_activations_of_the_same_shapes_and_the_multiplications_t
     separable, separable_program = activations(run.script, "separable")
     ordinary, ordinary_program = activations(run.script, "ordinary")
     assert separable == ordinary
-    assert separable == [(2, 16, 16, 8), (2, 16, 16, 16), (2, 8, 8, 16), (2, 10)]
+    assert separable == [(2, 16, 16, 16), (2, 8, 8, 64), (2, 10)]
     networks = run.summary["networks"]
     assert multiplications(separable_program.jaxpr) == networks["separable"]["multiplications"]
     assert multiplications(ordinary_program.jaxpr) == networks["ordinary"]["multiplications"]
     # Kernels, scales and offsets of the normalisations, and the classifier.
-    stem, classifier = 9 * 8 + 2 * 8, 16 * 10 + 10
-    assert networks["ordinary"]["parameters"] == stem + 9 * 8 * 16 + 2 * 16 + 9 * 16 * 16 + 2 * 16 + classifier
-    halves = (9 * 8 + 2 * 8 + 8 * 16 + 2 * 16) + (9 * 16 + 2 * 16 + 16 * 16 + 2 * 16)
-    assert networks["separable"]["parameters"] == stem + halves + classifier
+    stem, classifier = 9 * 16 + 2 * 16, 64 * 10 + 10
+    assert networks["ordinary"]["parameters"] == stem + (9 * 16 * 64 + 2 * 64) + classifier
+    assert networks["separable"]["parameters"] == stem + (9 * 16 + 2 * 16) + (16 * 64 + 2 * 64) + classifier
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,16 @@ def test_features_without_a_classifier():
 
 
 def test_rounding_is_the_authors():
-    assert [round_features(f) for f in (1.0, 8.0, 11.0, 12.0, 24.0, 25.6, 32 * 0.35, 1024 * 1.4)] == [8, 8, 16, 16, 24, 24, 16, 1432]
+    assert [round_features(f) for f in (1.0, 8.0, 11.0, 12.0, 24.0, 25.6, 32 * 0.35, 1024 * 1.4)] == [
+        8,
+        8,
+        16,
+        16,
+        24,
+        24,
+        16,
+        1432,
+    ]
 
 
 @pytest.mark.parametrize("separable", [True, False])
@@ -72,7 +81,6 @@ def test_training_learns_traces_once_and_leaves_evaluation_alone(separable):
     assert losses[-1] < 0.8 * losses[0]
     if separable:  # all that is left is the first, ordinary convolution: forward and kernel gradient
         assert step.lower(model, optimizer, images, labels).as_text().count("stablehlo.convolution") == 2
-
 
     model.eval()
     evaluation_does_not_touch_the_statistics(model, images)

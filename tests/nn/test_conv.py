@@ -26,7 +26,12 @@ def same_parameters(ours, theirs):
 @pytest.mark.parametrize("padding", PADDINGS, ids=str)
 @pytest.mark.parametrize("kernel_size", [(3, 3), (2, 4)])
 def test_depthwise_is_nnx_conv(padding, strides, kernel_size):
-    options = {"padding": padding, "kernel_dilation": (1, 2), "bias_init": nnx.initializers.normal(), "rngs": nnx.Rngs(0)}
+    options = {
+        "padding": padding,
+        "kernel_dilation": (1, 2),
+        "bias_init": nnx.initializers.normal(),
+        "rngs": nnx.Rngs(0),
+    }
     ours = jds.nn.DepthwiseConv(4, kernel_size, strides, channel_multiplier=2, **options)
     theirs = nnx.Conv(4, 8, kernel_size, strides, feature_group_count=4, **options)
     assert ours.kernel.shape == theirs.kernel.shape
@@ -113,7 +118,9 @@ def test_initial_weights_have_the_variance_of_their_fan_in():
 
 
 def test_metadata_reaches_the_parameters():
-    layer = jds.nn.DepthwiseConv(4, 3, kernel_metadata={"tag": "kernel"}, bias_metadata={"tag": "bias"}, rngs=nnx.Rngs(0))
+    layer = jds.nn.DepthwiseConv(
+        4, 3, kernel_metadata={"tag": "kernel"}, bias_metadata={"tag": "bias"}, rngs=nnx.Rngs(0)
+    )
     assert (layer.kernel.tag, layer.bias.tag) == ("kernel", "bias")
 
 
@@ -127,9 +134,21 @@ def test_implementation_is_passed_on():
 @pytest.mark.parametrize(
     ("build", "error", "text"),
     [
-        (lambda m, r: m.DepthwiseConv(0, 3, rngs=r), ValueError, "DepthwiseConv: `in_features` must be a positive int, got 0"),
-        (lambda m, r: m.PointwiseConv(4, -1, rngs=r), ValueError, "PointwiseConv: `out_features` must be a positive int, got -1"),
-        (lambda m, r: m.SeparableConv(4, 0, 3, rngs=r), ValueError, "SeparableConv: `out_features` must be a positive int"),
+        (
+            lambda m, r: m.DepthwiseConv(0, 3, rngs=r),
+            ValueError,
+            "DepthwiseConv: `in_features` must be a positive int, got 0",
+        ),
+        (
+            lambda m, r: m.PointwiseConv(4, -1, rngs=r),
+            ValueError,
+            "PointwiseConv: `out_features` must be a positive int, got -1",
+        ),
+        (
+            lambda m, r: m.SeparableConv(4, 0, 3, rngs=r),
+            ValueError,
+            "SeparableConv: `out_features` must be a positive int",
+        ),
         (
             lambda m, r: m.DepthwiseConv(4, 3, channel_multiplier=0, rngs=r),
             ValueError,
@@ -138,8 +157,16 @@ def test_implementation_is_passed_on():
         (lambda m, r: m.DepthwiseConv(4, (3,) * 4, rngs=r), ValueError, "`kernel_size` must have 1, 2 or 3 entries"),
         (lambda m, r: m.DepthwiseConv(4, (3, 0), rngs=r), ValueError, "`kernel_size` must be at least 1 on every axis"),
         (lambda m, r: m.DepthwiseConv(4, (3, 3), 0, rngs=r), ValueError, "DepthwiseConv: `strides` must be at least 1"),
-        (lambda m, r: m.DepthwiseConv(4, (3, 3), padding="X", rngs=r), ValueError, "DepthwiseConv: `padding` must be one of"),
-        (lambda m, r: m.PointwiseConv(4, 4, spatial_axes=4, rngs=r), ValueError, "`spatial_axes` must be 1, 2 or 3, got 4"),
+        (
+            lambda m, r: m.DepthwiseConv(4, (3, 3), padding="X", rngs=r),
+            ValueError,
+            "DepthwiseConv: `padding` must be one of",
+        ),
+        (
+            lambda m, r: m.PointwiseConv(4, 4, spatial_axes=4, rngs=r),
+            ValueError,
+            "`spatial_axes` must be 1, 2 or 3, got 4",
+        ),
         (
             lambda m, r: m.DepthwiseConv(4, 3, implementation="fast", rngs=r),
             ValueError,

@@ -57,7 +57,11 @@ CASES = {
         ValueError,
         r"depthwise_conv: `inputs` must have shape .* 2 spatial axes, got inputs \(8, 4\) and kernel \(3, 3, 1, 4\)",
     ),
-    "kernel of too low a rank": (depthwise(jnp.ones((1, 4))), ValueError, r"depthwise_conv: `kernel` must have 1, 2 or 3"),
+    "kernel of too low a rank": (
+        depthwise(jnp.ones((1, 4))),
+        ValueError,
+        r"depthwise_conv: `kernel` must have 1, 2 or 3",
+    ),
     "kernel of too high a rank": (
         depthwise(jnp.ones((1, 1, 1, 1, 1, 4))),
         ValueError,
@@ -73,25 +77,53 @@ CASES = {
         TypeError,
         r"depthwise_conv: `inputs` must have one of the dtypes float16, .*, got int32",
     ),
-    "stride of 0": (depthwise(strides=0), ValueError, r"depthwise_conv: `strides` must be at least 1 on every axis, got 0"),
+    "stride of 0": (
+        depthwise(strides=0),
+        ValueError,
+        r"depthwise_conv: `strides` must be at least 1 on every axis, got 0",
+    ),
     "negative stride": (depthwise(strides=(1, -2)), ValueError, r"depthwise_conv: `strides` .* got \(1, -2\)"),
-    "broken stride": (depthwise(strides=(1, 0.5)), TypeError, r"depthwise_conv: `strides` must be an int or .* \(1, 0.5\)"),
+    "broken stride": (
+        depthwise(strides=(1, 0.5)),
+        TypeError,
+        r"depthwise_conv: `strides` must be an int or .* \(1, 0.5\)",
+    ),
     "too many strides": (depthwise(strides=(1, 1, 1)), ValueError, r"`strides` must .* each of the 2 spatial axes"),
-    "dilation of 0": (depthwise(kernel_dilation=0), ValueError, r"depthwise_conv: `kernel_dilation` must be at least 1"),
-    "input dilation of 0": (depthwise(input_dilation=0), ValueError, r"depthwise_conv: `input_dilation` must be at least 1"),
+    "dilation of 0": (
+        depthwise(kernel_dilation=0),
+        ValueError,
+        r"depthwise_conv: `kernel_dilation` must be at least 1",
+    ),
+    "input dilation of 0": (
+        depthwise(input_dilation=0),
+        ValueError,
+        r"depthwise_conv: `input_dilation` must be at least 1",
+    ),
     "input dilation under a word": (
         depthwise(input_dilation=2),
         ValueError,
         r"depthwise_conv: `padding` must be given as numbers where `input_dilation` is not 1, got 'SAME'",
     ),
-    "unknown word": (depthwise(padding="FULL"), ValueError, r"depthwise_conv: `padding` must be one of SAME, .*got 'FULL'"),
-    "causal in 2D": (depthwise(padding="CAUSAL"), ValueError, r"depthwise_conv: `padding` 'CAUSAL' is for 1 spatial axis"),
+    "unknown word": (
+        depthwise(padding="FULL"),
+        ValueError,
+        r"depthwise_conv: `padding` must be one of SAME, .*got 'FULL'",
+    ),
+    "causal in 2D": (
+        depthwise(padding="CAUSAL"),
+        ValueError,
+        r"depthwise_conv: `padding` 'CAUSAL' is for 1 spatial axis",
+    ),
     "padding of the wrong length": (
         depthwise(padding=[1, 1, 1]),
         ValueError,
         r"depthwise_conv: `padding` must have an int or a pair for each of the 2 spatial axes, got \[1, 1, 1\]",
     ),
-    "padding of triples": (depthwise(padding=[1, (1, 1, 1)]), ValueError, r"depthwise_conv: `padding` must have an int or a"),
+    "padding of triples": (
+        depthwise(padding=[1, (1, 1, 1)]),
+        ValueError,
+        r"depthwise_conv: `padding` must have an int or a",
+    ),
     "wide reflection": (
         depthwise(jnp.ones((5, 5, 1, 4)), jnp.ones((1, 2, 8, 4)), padding="REFLECT"),
         ValueError,
@@ -151,7 +183,7 @@ def test_the_drop_in_raises_what_lax_raises(case):
     options = {"window_strides": (1, 1), "padding": "SAME", "dimension_numbers": ("NHWC", "HWIO", "NHWC")} | options
 
     def error(function):
-        with pytest.raises(Exception) as caught:  # noqa: B017, PT011  # whatever lax raises
+        with pytest.raises(Exception) as caught:  # noqa: PT011  # whatever lax raises
             function(jnp.ones(lhs), jnp.ones(rhs), **options)
         return type(caught.value), str(caught.value)
 
@@ -168,6 +200,9 @@ def test_the_drop_in_takes_what_lax_takes(dtype):
     # An output without elements, and an empty batch.
     for shape in ((2, 2, 2, 4), (0, 8, 8, 4)):
         empty = jds.conv_general_dilated(jnp.ones(shape), DEPTHWISE, (1, 1), "VALID", **options)
-        assert empty.shape == jax.eval_shape(
-            lambda x: lax.conv_general_dilated(x, DEPTHWISE, (1, 1), "VALID", **options), jnp.ones(shape)
-        ).shape
+        assert (
+            empty.shape
+            == jax.eval_shape(
+                lambda x: lax.conv_general_dilated(x, DEPTHWISE, (1, 1), "VALID", **options), jnp.ones(shape)
+            ).shape
+        )

@@ -192,7 +192,9 @@ def test_the_drop_in_serves_nnx():
     def layer(convolution):
         return nnx.Conv(4, 4, (3, 3), feature_group_count=4, conv_general_dilated=convolution, rngs=nnx.Rngs(0))
 
-    np.testing.assert_allclose(layer(jds.conv_general_dilated)(inputs), layer(lax.conv_general_dilated)(inputs), rtol=1e-5)
+    np.testing.assert_allclose(
+        layer(jds.conv_general_dilated)(inputs), layer(lax.conv_general_dilated)(inputs), rtol=1e-5
+    )
     assert not has_convolution(layer(jds.conv_general_dilated), inputs)
     assert inspect.signature(jds.conv_general_dilated) == inspect.signature(lax.conv_general_dilated)
 

@@ -42,12 +42,16 @@ def scalar(workload: Workload, implementation, cotangent):
 
 
 SECOND_ORDER = {
-    "reverse over reverse": lambda f: jax.grad(lambda *a: sum(jnp.sum(jnp.cos(g)) for g in jax.grad(f, (0, 1))(*a)), (0, 1)),
+    "reverse over reverse": lambda f: jax.grad(
+        lambda *a: sum(jnp.sum(jnp.cos(g)) for g in jax.grad(f, (0, 1))(*a)), (0, 1)
+    ),
     "forward over reverse": lambda f: lambda *a: jax.jvp(jax.grad(f, (0, 1)), a, tuple(jnp.cos(v) for v in a))[1],
     "reverse over forward": lambda f: jax.grad(lambda *a: jax.jvp(f, a, tuple(jnp.cos(v) for v in a))[1], (0, 1)),
-    "forward over forward": lambda f: lambda *a: jax.jvp(
-        lambda *b: jax.jvp(f, b, tuple(jnp.cos(v) for v in b))[1], a, tuple(jnp.sin(v) for v in a)
-    )[1],
+    "forward over forward": lambda f: (
+        lambda *a: jax.jvp(lambda *b: jax.jvp(f, b, tuple(jnp.cos(v) for v in b))[1], a, tuple(jnp.sin(v) for v in a))[
+            1
+        ]
+    ),
 }
 
 
@@ -102,7 +106,9 @@ CONTROL_FLOW = {
     "scan": lambda f: lambda x, k: jax.lax.scan(lambda c, _: (jnp.tanh(f(c, k)), c.sum()), x, length=3),
     "while": lambda f: lambda x, k: jax.lax.fori_loop(0, jnp.int32(3), lambda _, c: jnp.tanh(f(c, k)), x),
     "cond": lambda f: lambda x, k: jax.lax.cond(x.sum() > 0, f, lambda x, k: f(2 * x, k), x, k),
-    "remat": lambda f: jax.grad(lambda x, k: jax.checkpoint(lambda x: jnp.sin(f(jnp.sin(f(x, k)), k)))(x).sum(), (0, 1)),
+    "remat": lambda f: jax.grad(
+        lambda x, k: jax.checkpoint(lambda x: jnp.sin(f(jnp.sin(f(x, k)), k)))(x).sum(), (0, 1)
+    ),
     "grad of scan": lambda f: jax.grad(
         lambda x, k: jax.lax.scan(lambda c, _: (jnp.tanh(f(c, k)), None), x, length=3)[0].sum(), (0, 1)
     ),
@@ -128,7 +134,9 @@ def test_control_flow(flow):
 @pytest.mark.parametrize("workload", WORKLOADS, ids=str)
 def test_backward_keeps_input_and_kernel_once(workload, implementation):
     inputs, kernel, _ = workload.arrays()
-    residuals = jax.tree.leaves(jax.vjp(functools.partial(workload.call, implementation=implementation), inputs, kernel)[1])
+    residuals = jax.tree.leaves(
+        jax.vjp(functools.partial(workload.call, implementation=implementation), inputs, kernel)[1]
+    )
     assert sorted(r.size for r in residuals) == sorted([inputs.size, kernel.size])
 
 
@@ -166,7 +174,9 @@ def step(workload, implementation=None):
     """Value and both gradients, as a training step has them."""
 
     def run(inputs, kernel):
-        loss = lambda x, k: jnp.sum(workload.call(x, k, implementation) ** 2)
+        def loss(x, k):
+            return jnp.sum(workload.call(x, k, implementation) ** 2)
+
         return workload.call(inputs, kernel, implementation), jax.grad(loss, (0, 1))(inputs, kernel)
 
     return run
@@ -245,7 +255,13 @@ def test_export_gives_each_platform_its_own(workload):
 
 def test_symbolic_shapes_are_left_to_xla():
     shapes = jax.export.symbolic_shape("b, 8, 8, 4")
-    exported = jax.export.export(jax.jit(jds.conv_general_dilated, static_argnums=(2, 3), static_argnames=("feature_group_count", "dimension_numbers")))(
+    exported = jax.export.export(
+        jax.jit(
+            jds.conv_general_dilated,
+            static_argnums=(2, 3),
+            static_argnames=("feature_group_count", "dimension_numbers"),
+        )
+    )(
         jax.ShapeDtypeStruct(shapes, jnp.float32),
         jax.ShapeDtypeStruct((3, 3, 1, 4), jnp.float32),
         (1, 1),

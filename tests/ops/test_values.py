@@ -37,7 +37,9 @@ def convolutions(draw):
     words = ["SAME", "SAME_LOWER", "VALID", "CIRCULAR", "REFLECT", *(["CAUSAL"] if rank == 1 else [])]
     pairs = st.tuples(*[st.tuples(st.integers(0, 2), st.integers(0, 2))] * rank)
     padding = "VALID" if function == "pointwise_conv" else draw(st.one_of(st.sampled_from(words), pairs))
-    groups = {"depthwise_conv": in_features, "pointwise_conv": 1, "conv": draw(st.sampled_from([1, in_features]))}[function]
+    groups = {"depthwise_conv": in_features, "pointwise_conv": 1, "conv": draw(st.sampled_from([1, in_features]))}[
+        function
+    ]
     kernel = (*size, in_features // groups, groups * draw(st.integers(1, 3)))
     options = {"strides": strides}
     if function != "pointwise_conv":
@@ -49,7 +51,11 @@ def convolutions(draw):
 
 
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(convolutions(), st.sampled_from([None, None, "shifted", "xla"]), st.sampled_from(["float32", "float64", "bfloat16", "float16"]))
+@given(
+    convolutions(),
+    st.sampled_from([None, None, "shifted", "xla"]),
+    st.sampled_from(["float32", "float64", "bfloat16", "float16"]),
+)
 def test_values_and_gradients_are_the_oracles(convolution, implementation, dtype):
     function, inputs_shape, kernel_shape, options, expected = convolution
     ordinary = function == "conv" and expected["groups"] == 1 and max(kernel_shape[:-2]) > 1
@@ -81,7 +87,9 @@ def test_values_and_gradients_are_the_oracles(convolution, implementation, dtype
         assert ours.dtype == dtype
         theirs = theirs.reshape(ours.shape)
         scale = 1 + np.sqrt(max(terms, 1))
-        np.testing.assert_allclose(np.asarray(ours, np.float64), theirs, rtol=0, atol=TOLERANCES[dtype] * scale, err_msg=name)
+        np.testing.assert_allclose(
+            np.asarray(ours, np.float64), theirs, rtol=0, atol=TOLERANCES[dtype] * scale, err_msg=name
+        )
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

@@ -1,0 +1,89 @@
+"""Arrays whose dimensions have labels, so that one algorithm serves every layout."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+
+@dataclasses.dataclass(frozen=True)
+class Labelled:
+    """An array with a label for each dimension: `b`, `g`, `i`, `m`, and a digit for each spatial axis."""
+
+    array: jax.Array
+    labels: tuple[str, ...]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Size of each dimension."""
+        return dict(zip(self.labels, self.array.shape, strict=True))
+
+    def arrange(self, labels: Sequence[str]) -> "Labelled":
+        """Transposes to the order of `labels`; one that the array lacks becomes a dimension of size 1."""
+        present = [label for label in labels if label in self.labels]
+        array = lax.transpose(self.array, [self.labels.index(label) for label in present])
+        missing = [dimension for dimension, label in enumerate(labels) if label not in self.labels]
+        return Labelled(lax.expand_dims(array, missing), tuple(labels))
+
+    def window(self, starts: Sequence, counts: Sequence[int], steps: Sequence[int] | None = None) -> "Labelled":
+        """Cuts out `counts` positions, `steps` apart, on the spatial axes; starts may be traced."""
+        at: list = [0] * self.array.ndim
+        size, stride = list(self.array.shape), [1] * self.array.ndim
+        for axis, (start, count, step) in enumerate(zip(starts, counts, steps or [1] * len(counts), strict=True)):
+            dimension = self.labels.index(str(axis))
+            at[dimension], size[dimension], stride[dimension] = start, (count - 1) * step + 1, step
+        if all(isinstance(start, int) for start in at):
+            array = lax.slice(self.array, at, [start + n for start, n in zip(at, size, strict=True)], stride)
+        else:
+            array = lax.slice(lax.dynamic_slice(self.array, at, size), [0] * len(at), size, stride)
+        return Labelled(array, self.labels)
+
+    def pad(self, widths: dict[str, tuple[int, int]]) -> "Labelled":
+        """Adds zeros before and after."""
+        if not any(low or high for low, high in widths.values()):
+            return self
+        config = [(*widths.get(label, (0, 0)), 0) for label in self.labels]
+        return Labelled(lax.pad(self.array, jnp.zeros((), self.array.dtype), config), self.labels)
+
+    def without(self, labels: Sequence[str]) -> "Labelled":
+        """Drops dimensions of size 1."""
+        array = lax.squeeze(self.array, [self.labels.index(label) for label in labels])
+        return Labelled(array, tuple(label for label in self.labels if label not in labels))
+
+    def sum(self, labels: Sequence[str]) -> "Labelled":
+        """Sums over dimensions."""
+        if math.prod(self.sizes[label] for label in labels) == 1:
+            return self.without(labels)
+        array = self.array.sum([self.labels.index(label) for label in labels])
+        return Labelled(array, tuple(label for label in self.labels if label not in labels))
+
+    def astype(self, dtype: jnp.dtype) -> "Labelled":
+        """Converts the elements."""
+        return Labelled(self.array.astype(dtype), self.labels)
+
+
+def multiply(a: Labelled, b: Labelled, dtype: jnp.dtype) -> Labelled:
+    """Multiplies element by element two arrays with the same labels, whose sizes agree or are 1."""
+    return Labelled(a.array.astype(dtype) * b.array.astype(dtype), a.labels)
+
+
+def contract(a: Labelled, b: Labelled, over: Sequence[str], dtype: jnp.dtype, precision) -> Labelled:
+    """Sums products over the labels `over`, as a matrix product for each group, in `dtype`."""
+    if a.sizes["g"] == 1:
+        a, b = a.without("g"), b.without("g")
+    batch = [label for label in a.labels if label == "g"]
+    free = [[label for label in array.labels if label not in (*batch, *over)] for array in (a, b)]
+    array = lax.dot_general(
+        a.array,
+        b.array,
+        (
+            ([a.labels.index(label) for label in over], [b.labels.index(label) for label in over]),
+            ([a.labels.index(label) for label in batch], [b.labels.index(label) for label in batch]),
+        ),
+        precision=precision,
+        preferred_element_type=dtype,
+    )
+    return Labelled(array, (*batch, *free[0], *free[1]))
