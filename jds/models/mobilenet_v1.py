@@ -67,7 +67,7 @@ class MobileNetV1(nnx.Module):
       >>> from flax import nnx
       >>> model = jds.models.MobileNetV1(width=0.25, num_classes=10, rngs=nnx.Rngs(0))
       >>> model.eval()
-      >>> model(jnp.ones((1, 64, 64, 3))).shape
+      >>> nnx.jit(type(model).__call__)(model, jnp.ones((1, 64, 64, 3))).shape
       (1, 10)
     """
 

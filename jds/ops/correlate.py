@@ -6,9 +6,10 @@ and its one reduction comes last.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -17,8 +18,10 @@ from jds.ops.ties import Overlap
 
 # Windows accumulated together in one loop: few enough that their accumulators stay in the cache.
 _WINDOWS_IN_A_LOOP = 12
-# Elements that one step of a loop should at least have, for its overhead not to show.
-_ELEMENTS_IN_A_STEP = 8192
+# Beyond so many windows, those of one row share their code: writing out each of them would take long to compile.
+_WINDOWS_WRITTEN_OUT = 32
+# A step of a loop takes about as long, its arithmetic apart, as XLA takes to reduce so many elements.
+_STEP_IN_ELEMENTS = 150
 
 
 class Loop(NamedTuple):
@@ -53,22 +56,54 @@ def correlate(lhs: Labelled, rhs: Labelled, windows: list[list[Overlap]], dtype:
     lhs, rhs = lhs.arrange(work), rhs.arrange(work)
     loops = _plan(rhs, spatial)
     lhs, rhs, windows = _whole_blocks(lhs, rhs, windows, loops)
-    steps = math.prod(loop.trips for loop in loops.values())
-    sums = []
-    for group in _even_groups(windows):
-        totals = [_product(lhs, rhs, 0, window, loops, dtype).array for window in group]
-        if steps > 1:
 
-            def add(step, totals, group=group):
-                products = (_product(lhs, rhs, step, window, loops, dtype).array for window in group)
-                return [total + product for total, product in zip(totals, products, strict=True)]
+    def sums(windows: list[list[Overlap]]) -> jax.Array:
+        return jnp.stack([total.sum(spatial).array for total in _totals(lhs, rhs, windows, loops, dtype)])
 
-            totals = lax.fori_loop(1, steps, add, totals)
-        sums += [Labelled(total, tuple(work)).sum(spatial) for total in totals]
-    rest = sums[0].labels
+    if len(windows) > _WINDOWS_WRITTEN_OUT:
+        stacked = _by_row(sums, windows, max(loops))
+    else:
+        stacked = jnp.concatenate([sums(group) for group in _even_groups(windows)])
     # One reduction over the batch for all windows: if it is sharded, one all-reduce.
-    contracted = Labelled(jnp.stack([one.array for one in sums]), ("window", *rest)).sum("i")
+    rest = tuple(label for label in work if label not in spatial)
+    contracted = Labelled(stacked, ("window", *rest)).sum("i")
     return [Labelled(value, contracted.labels[1:]) for value in contracted.array]
+
+
+def _totals(
+    lhs: Labelled, rhs: Labelled, windows: list[list[Overlap]], loops: dict[int, Loop], dtype
+) -> list[Labelled]:
+    """Accumulates the products of all steps, for each window."""
+    totals = [_product(lhs, rhs, 0, window, loops, dtype).array for window in windows]
+    steps = math.prod(loop.trips for loop in loops.values())
+    if steps > 1:
+
+        def add(step, totals):
+            products = (_product(lhs, rhs, step, window, loops, dtype).array for window in windows)
+            return [total + product for total, product in zip(totals, products, strict=True)]
+
+        totals = lax.fori_loop(1, steps, add, totals)
+    return [Labelled(total, lhs.labels) for total in totals]
+
+
+def _by_row(sums: Callable[[list[list[Overlap]]], jax.Array], windows: list[list[Overlap]], axis: int) -> jax.Array:
+    """Computes the sums of windows that differ on one axis only by one piece of code; keeps the order of `windows`."""
+    rows: dict[Overlap, list[int]] = {}
+    for number, window in enumerate(windows):
+        rows.setdefault(window[axis], []).append(number)
+    some, *_ = rows.values()
+
+    def row(start) -> jax.Array:
+        moved = [list(windows[number]) for number in some]
+        for window in moved:
+            window[axis] = window[axis]._replace(a=0, b=start)
+        return jnp.concatenate([sums(group) for group in _even_groups(moved)])
+
+    starts = jnp.array([_start(overlap) for overlap in rows])
+    out = lax.map(row, starts)
+    order = [number for numbers in rows.values() for number in numbers]
+    back = [order.index(number) for number in range(len(windows))]
+    return out.reshape(len(windows), *out.shape[2:])[jnp.array(back)]
 
 
 def _product(lhs: Labelled, rhs: Labelled, step, window: Sequence[Overlap], loops: dict[int, Loop], dtype) -> Labelled:
@@ -90,8 +125,8 @@ def _product(lhs: Labelled, rhs: Labelled, step, window: Sequence[Overlap], loop
     return product if inside is True else Labelled(jnp.where(inside, product.array, 0), product.labels)
 
 
-def _start(overlap: Overlap) -> int:
-    """Position of `lhs` that meets position 0 of `rhs`; outside of it where the overlap begins later."""
+def _start(overlap: Overlap):
+    """Position of `lhs` that meets position 0 of `rhs`, perhaps outside of it; traced where `overlap` is."""
     return overlap.b - overlap.b_step * overlap.a
 
 
@@ -100,7 +135,8 @@ def _plan(rhs: Labelled, spatial: list[str]) -> dict[int, Loop]:
     looped = spatial[: max(1, len(spatial) - 1)]
     *outer, rows = (rhs.sizes[label] for label in looped)
     elements = math.prod(size for label, size in rhs.sizes.items() if label not in looped)
-    block = min(rows, -(-_ELEMENTS_IN_A_STEP // elements))
+    # Larger blocks mean fewer steps, but more elements in the accumulators, which are reduced at the end.
+    block = min(rows, max(1, round(math.sqrt(_STEP_IN_ELEMENTS * rows / elements))))
     trips = [*outer, -(-rows // block)]
     return {
         int(label): Loop(trips[n], block if n == len(outer) else 1, math.prod(trips[n + 1 :]), outermost=n == 0)

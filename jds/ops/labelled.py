@@ -38,6 +38,7 @@ class Labelled:
         if all(isinstance(start, int) for start in at):
             array = lax.slice(self.array, at, [start + n for start, n in zip(at, size, strict=True)], stride)
         else:
+            at = [lax.convert_element_type(start, jnp.int32) for start in at]
             array = lax.slice(lax.dynamic_slice(self.array, at, size), [0] * len(at), size, stride)
         return Labelled(array, self.labels)
 

@@ -93,7 +93,7 @@ class Form:
     @property
     def terms(self) -> int:
         """Number of positions of the short index."""
-        return math.prod(getattr(axis, self.short) for axis in self.axes)
+        return _positions(self.axes, self.short)
 
     @property
     def spatial(self) -> tuple[str, ...]:
@@ -146,10 +146,10 @@ def recognise(lhs: Any, rhs: Any, out: Any, params: Mapping[str, Any]) -> Form:
     batch = lhs.shape[numbers.lhs_spec[0]] // batch_groups
     in_features = rhs.shape[numbers.rhs_spec[1]]
     out_features = rhs.shape[numbers.rhs_spec[0]] // groups
-    short = _shortest(axes)
     features = {"kernel": (in_features, out_features), "output": (batch, out_features), "input": (batch, in_features)}
+    short = _short(axes, groups, features)
     return Form(
-        kind=_kind(groups, features[short], math.prod(getattr(axis, short) for axis in axes)),
+        kind=_kind(groups, features[short], _positions(axes, short)),
         short_features=features[short],
         short=short,
         groups=groups,
@@ -171,9 +171,19 @@ def recognise_equation(equation: JaxprEqn) -> Form:
     return recognise(lhs.aval, rhs.aval, equation.outvars[0].aval, equation.params)
 
 
-def _shortest(axes: Sequence[Axis]) -> Index:
+def _short(axes: Sequence[Axis], groups: int, features: dict[str, tuple[int, int]]) -> Index:
+    """The index with the fewest positions, of those that make the equation depthwise or pointwise, if any does."""
     indices: tuple[Index, ...] = ("kernel", "output", "input")
-    return min(indices, key=lambda index: math.prod(getattr(axis, index) for axis in axes))
+
+    def rank(index: Index) -> tuple[bool, int]:
+        positions = _positions(axes, index)
+        return _kind(groups, features[index], positions) == "grouped", positions
+
+    return min(indices, key=rank)
+
+
+def _positions(axes: Sequence[Axis], index: Index) -> int:
+    return math.prod(getattr(axis, index) for axis in axes)
 
 
 def _kind(groups: int, short_features: tuple[int, int], terms: int) -> Kind:

@@ -23,6 +23,8 @@ from jds.ops.ties import Ties, by_phase, overlap, solve
 
 # A term is an operation of the compiled program; beyond this many, compiling takes too long.
 MAX_TERMS = 256
+# Products of so many contracted features are added one by one; those of more by a reduction, which XLA does slowly.
+_FEATURES_WRITTEN_OUT = 8
 # An input of more bytes is convolved a few images at a time, of at least so many bytes a step: a fresh buffer of tens
 # of megabytes, for its padded copy, costs more in page faults than the arithmetic.
 _BYTES_AT_ONCE = 12 * 2**20
@@ -44,49 +46,69 @@ def shifted(lhs: jax.Array, rhs: jax.Array, *, form: Form, partitioned: bool = F
     """
     if form.is_empty:
         return jnp.zeros(form.out_shape, form.out_dtype)
+    images = form.batch if partitioned else _images_in_a_step(lhs, form)
+    if images < form.batch:
+        return _in_blocks(lhs, rhs, images, form)
     left = Labelled(lhs.reshape(form.split_shape(form.labels.lhs, "input")), form.labels.lhs)
     right = Labelled(rhs.reshape(form.split_shape(form.labels.rhs, "kernel")), form.labels.rhs)
     if form.short == "output":
         out = _gather(left, right, form)
-    elif form.short == "input":
-        flipped = lax.rev(right.array, [right.labels.index(axis) for axis in form.spatial])
-        out = _scatter(Labelled(flipped, right.labels), left, form)
-    elif partitioned or (images := _images_in_a_step(left, form)) == form.batch:
+    elif form.short == "kernel":
         out = _scatter(left, right, form)
     else:
-        part = dataclasses.replace(form, batch=images)
-        blocks = left.array.reshape(form.batch // images, images, *left.array.shape[1:])
-        out = lax.map(lambda block: _scatter(Labelled(block, left.labels), right, part).astype(form.out_dtype), blocks)
+        flipped = lax.rev(right.array, [right.labels.index(axis) for axis in form.spatial])
+        out = _scatter(Labelled(flipped, right.labels), left, form)
     return out.reshape(form.out_shape).astype(form.out_dtype)
 
 
-def _images_in_a_step(left: Labelled, form: Form) -> int:
+def _images_in_a_step(lhs: jax.Array, form: Form) -> int:
     """Number of images to take at once: all, or few where the input is large."""
-    total = left.array.size * left.array.dtype.itemsize
-    if form.kind == "pointwise" or total <= _BYTES_AT_ONCE or not left.labels[0] == form.labels.out[0] == "b":
+    batch_first = form.labels.lhs[0] == form.labels.out[0] == "b"
+    total = lhs.size * lhs.dtype.itemsize
+    if not batch_first or form.short != "kernel" or form.kind == "pointwise" or total <= _BYTES_AT_ONCE:
         return form.batch
     enough = -(-form.batch * _BYTES_IN_A_STEP // total)
     return next(images for images in range(enough, form.batch + 1) if form.batch % images == 0)
 
 
+def _in_blocks(lhs: jax.Array, rhs: jax.Array, images: int, form: Form) -> jax.Array:
+    """Convolves so many images at a time."""
+    part = dataclasses.replace(form, batch=images, out_shape=(images, *form.out_shape[1:]))
+    if images == 1:
+        # Without a dimension of size 1 in what the loop carries: XLA might copy all of it into another layout.
+        return lax.map(lambda image: shifted(image[None], rhs, form=part)[0], lhs)
+    blocks = lhs.reshape(form.batch // images, images, *lhs.shape[1:])
+    return lax.map(lambda block: shifted(block, rhs, form=part), blocks).reshape(form.out_shape)
+
+
 def _scatter(moving: Labelled, short: Labelled, form: Form) -> jax.Array:
     """Sums `short[index] * moving[shifted]` over the terms: forward passes and input gradients."""
     moving, axes = _pad_to_reach([solve(axis, form.short) for axis in form.axes], moving)
+    if form.in_features > 1 and form.kind != "pointwise":
+        moving = moving.arrange(["i", *(label for label in moving.labels if label != "i")])
     # Every phase is computed as long as the longest, so that they interleave; the excess is cut off.
     counts = [axis.positions(0) for axis in axes]
     steps = [axis.b_step for axis in axes]
+
+    # The contracted features come first, so that each is a whole array.
+    work = ["i", *form.labels.out]
 
     def product(term) -> jax.Array:
         window = moving.window([tie.start for tie in term], counts, steps)
         weights = short.window([tie.position for tie in term], [1] * len(term))
         if form.kind == "pointwise":
             out = contract(window, weights.without(form.spatial), "i", form.accumulator, form.precision)
-        else:
-            work = [*form.labels.out, "i"]
-            out = multiply(window.arrange(work), weights.arrange(work), form.accumulator).sum("i")
-        return out.arrange(form.labels.out).array
+            return out.arrange(work).array
+        return multiply(window.arrange(work), weights.arrange(work), form.accumulator).array
 
-    parts = {phase: functools.reduce(operator.add, map(product, terms)) for phase, terms in by_phase(axes).items()}
+    def total(terms) -> jax.Array:
+        # All terms first, then the contracted features: the terms then run in one loop.
+        products = functools.reduce(operator.add, map(product, terms))
+        if form.in_features > _FEATURES_WRITTEN_OUT:
+            return products.sum(0)
+        return functools.reduce(operator.add, [products[i] for i in range(products.shape[0])])
+
+    parts = {phase: total(terms) for phase, terms in by_phase(axes).items()}
     for axis, ties in enumerate(axes):
         parts = _interleave(parts, form.labels.out.index(str(axis)), ties)
     return parts[()] if parts else jnp.zeros(form.out_shape, form.out_dtype)

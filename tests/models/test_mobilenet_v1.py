@@ -77,7 +77,7 @@ def test_training_learns_traces_once_and_leaves_evaluation_alone():
 
     chex.clear_trace_counter()
     losses = [step(model, optimizer, images, labels) for _ in range(8)]
-    assert losses[-1] < 0.8 * losses[0]
+    assert losses[-1] < 0.9 * losses[0]
     # All that is left is the first, ordinary convolution: forward and kernel gradient.
     assert step.lower(model, optimizer, images, labels).as_text().count("stablehlo.convolution") == 2
 

@@ -142,3 +142,26 @@ def test_large_batches_are_taken_a_few_images_at_a_time(size):
     assert ("stablehlo.while" in program.as_text()) == (size == 17)
     one_by_one = jnp.concatenate([jds.depthwise_conv(image[None], kernel) for image in inputs])
     np.testing.assert_allclose(program.compile()(inputs, kernel), one_by_one, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("inputs_shape", "kernel_shape", "options"),
+    [
+        ((2, 19, 14, 3), (7, 6, 1, 6), {"strides": (2, 3), "kernel_dilation": (2, 1)}),
+        ((2, 9, 9, 8, 2), (3, 4, 4, 1, 2), {"padding": ((1, 1), (5, 1), (2, 1))}),
+        ((1, 90, 3), (40, 1, 3), {"padding": "CAUSAL"}),
+    ],
+)
+def test_kernel_gradients_of_large_kernels(inputs_shape, kernel_shape, options):
+    # Of so many positions that a row of them shares its code.
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(0)
+        inputs, kernel = (jnp.asarray(rng.standard_normal(shape)) for shape in (inputs_shape, kernel_shape))
+
+        def gradient(implementation):
+            call = functools.partial(jds.depthwise_conv, implementation=implementation, **options)
+            return jax.jit(jax.grad(lambda k: jnp.sum(jnp.sin(call(inputs, k)))))
+
+        program = gradient(None).lower(kernel)
+        assert "stablehlo.convolution" not in program.as_text()
+        np.testing.assert_allclose(program.compile()(kernel), gradient("xla")(kernel), rtol=1e-9, atol=1e-9)
