@@ -1,7 +1,7 @@
 """MobileNet V1: Howard et al., MobileNets, https://arxiv.org/abs/1704.04861."""
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from jds.cost import Layer
+from jds.models.initialise import draw_kernels
 from jds.nn import SeparableConv
 from jds.nn.conv import check_features
 from jds.nn.separable import Norm
@@ -91,12 +92,12 @@ class MobileNetV1(nnx.Module):
         if not isinstance(num_classes, int) or num_classes < 0:
             raise ValueError(f"MobileNetV1: `num_classes` must be an int of at least 0, got {num_classes!r}")
 
-        # Jitted, because the parameters' random numbers one by one take seconds.
-        @nnx.jit
+        @nnx.jit  # eagerly, each parameter would be a program of its own
         def build(rngs: nnx.Rngs):
+            shared = {"dtype": dtype, "param_dtype": param_dtype, "kernel_init": nnx.initializers.zeros, "rngs": rngs}
             features = round_features(STEM.features * width)
-            stem = ConvNormRelu(in_features, features, stem_stride, norm, dtype, param_dtype, rngs)
-            blocks = []
+            stem = ConvNormRelu(in_features, features, stem_stride, norm, **shared)
+            blocks = nnx.List()
             for row in BLOCKS:
                 wider = round_features(row.features * width)
                 if separable:
@@ -110,22 +111,20 @@ class MobileNetV1(nnx.Module):
                         pointwise_norm=norm,
                         pointwise_activation=jax.nn.relu,
                         use_bias=False,
-                        dtype=dtype,
-                        param_dtype=param_dtype,
                         implementation=implementation,
-                        rngs=rngs,
+                        **shared,
                     )
                 else:
-                    block = ConvNormRelu(features, wider, row.stride, norm, dtype, param_dtype, rngs)
+                    block = ConvNormRelu(features, wider, row.stride, norm, **shared)
                 blocks.append(block)
                 features = wider
-            classifier = None
-            if num_classes:
-                classifier = nnx.Linear(features, num_classes, dtype=dtype, param_dtype=param_dtype, rngs=rngs)
-            return stem, nnx.List(blocks), classifier
+            classifier = [nnx.Linear(features, num_classes, **shared)] if num_classes else []
+            parts: nnx.List[Any] = nnx.List([stem, blocks, *classifier])
+            draw_kernels(parts, rngs)
+            return parts
 
-        self.stem, self.blocks, classifier = build(rngs)
-        self.classifier = nnx.data(classifier)
+        self.stem, self.blocks, *classifier = build(rngs)
+        self.classifier = nnx.data(classifier[0] if classifier else None)
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """Classifies `(batch, height, width, in_features)` to logits `(batch, num_classes)`."""
@@ -139,19 +138,8 @@ class MobileNetV1(nnx.Module):
 class ConvNormRelu(nnx.Module):
     """An ordinary 3×3 convolution with a normalisation and ReLU."""
 
-    def __init__(
-        self, in_features: int, out_features: int, stride: int, norm: Norm, dtype, param_dtype, rngs: nnx.Rngs
-    ):
-        self.conv = nnx.Conv(
-            in_features,
-            out_features,
-            (3, 3),
-            stride,
-            use_bias=False,
-            dtype=dtype,
-            param_dtype=param_dtype,
-            rngs=rngs,
-        )
+    def __init__(self, in_features: int, out_features: int, stride: int, norm: Norm, *, rngs: nnx.Rngs, **shared: Any):
+        self.conv = nnx.Conv(in_features, out_features, (3, 3), stride, use_bias=False, rngs=rngs, **shared)
         self.norm = nnx.data(norm(out_features, rngs=rngs))
 
     def __call__(self, inputs: jax.Array) -> jax.Array:

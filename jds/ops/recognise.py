@@ -172,14 +172,15 @@ def recognise_equation(equation: JaxprEqn) -> Form:
 
 
 def _short(axes: Sequence[Axis], groups: int, features: dict[str, tuple[int, int]]) -> Index:
-    """The index with the fewest positions, of those that make the equation depthwise or pointwise, if any does."""
+    """The index with the fewest positions; not much longer, one that makes the equation depthwise, if any does."""
     indices: tuple[Index, ...] = ("kernel", "output", "input")
+    positions: dict[Index, int] = {index: _positions(axes, index) for index in indices}
+    few: list[Index] = [index for index in indices if positions[index] <= 4 * min(positions.values())]
 
     def rank(index: Index) -> tuple[bool, int]:
-        positions = _positions(axes, index)
-        return _kind(groups, features[index], positions) == "grouped", positions
+        return _kind(groups, features[index], positions[index]) == "grouped", positions[index]
 
-    return min(indices, key=rank)
+    return min(few, key=rank)
 
 
 def _positions(axes: Sequence[Axis], index: Index) -> int:

@@ -59,6 +59,22 @@ def test_rounding_is_the_authors():
     ]
 
 
+def test_initial_weights_have_the_variance_of_their_fan_in():
+    model = jds.models.MobileNetV1(num_classes=10, rngs=nnx.Rngs(0))
+    other = jds.models.MobileNetV1(num_classes=10, rngs=nnx.Rngs(1))
+    block = model.blocks[-1]
+    for kernel, fan_in in (
+        (block.depthwise.kernel, 9),
+        (block.pointwise.kernel, 1024),
+        (model.classifier.kernel, 1024),
+    ):
+        np.testing.assert_allclose(kernel[...].std(), fan_in**-0.5, rtol=0.05)
+        np.testing.assert_allclose(kernel[...].mean(), 0, atol=0.05 * fan_in**-0.5)
+    assert not np.array_equal(block.pointwise.kernel, other.blocks[-1].pointwise.kernel)
+    assert not np.array_equal(block.pointwise.kernel, model.blocks[-2].pointwise.kernel)
+    assert np.all(block.pointwise_norm.scale[...] == 1)
+
+
 def test_training_learns_traces_once_and_leaves_evaluation_alone():
     model = jds.models.MobileNetV1(width=0.25, num_classes=4, rngs=nnx.Rngs(0))
     optimizer = nnx.Optimizer(model, optax.sgd(0.01), wrt=nnx.Param)
