@@ -1,9 +1,11 @@
 """The README's examples run."""
 
+import json
 import re
 from pathlib import Path
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
 
 
 def test_examples_run():
@@ -16,3 +18,20 @@ def test_examples_run():
     assert names["gradient"].shape == (3, 3, 1, 128)
     assert set(names["variables"]) >= {"params", "batch_stats"}
     assert names["logits"].shape == (1, 10)
+
+
+def test_figures_are_those_of_the_records():
+    text = README.read_text(encoding="utf-8")
+    results = ROOT / "benchmarks" / "results"
+    for name, found in json.loads((results / "ops.json").read_text())["summary"].items():
+        assert f"| {name} | {found['geometric_mean']:.1f} | {found['least']:.1f} |" in text
+    total = json.loads((results / "compare_mobilenet_v1.json").read_text())["total"]
+    for ratio in (total["ratio_on_paper"], *(total["ratio_on_the_clock"][form] for form in ("jds", "xla_grouped"))):
+        assert f"{ratio:.3f}" in text
+    for name, facts in json.loads((results / "train_digits.jsonl").read_text().splitlines()[-1])["networks"].items():
+        accuracy, seconds = facts["held_out_accuracy"], facts["seconds_per_epoch"]
+        assert (
+            f"| {name} | {facts['parameters']:,} | {facts['multiplications']:,} | {accuracy['mean'] * 100:.2f} % ± "
+            f"{accuracy['spread'] * 100:.2f} | {seconds['mean']:.2f} ± {seconds['spread']:.2f} |"
+        ) in text
+        assert min(accuracy["each"]) >= 0.97
