@@ -14,7 +14,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -275,33 +275,33 @@ def check(settings: Settings) -> None:
         raise ValueError(f"train_digits: `results` must be a folder that can be written: {error}") from error
 
 
-def write(path: Path, save: Callable[[Path], object]) -> None:
-    """Saves beside and renames: a run that is cut short leaves no half a file."""
-    beside = path.with_name(f"{path.name}.part")
-    save(beside)
-    os.replace(beside, path)
-
-
 def main(settings: Settings) -> None:
     check(settings)
     data = load(settings.digits)
     records, seconds = [], []
-    with Progress() as progress:
+    metrics = settings.results / "metrics.jsonl"
+    beside = metrics.with_name(f"{metrics.name}.part")  # renamed at the end; a run that is cut short leaves its epochs
+    with beside.open("w") as log, Progress() as progress:
         task = progress.add_task("", total=len(settings.seeds) * settings.epochs)
         for seed in settings.seeds:
             start = time.perf_counter()
             # The networks take turns, an epoch each: what else the machine does disturbs both alike.
             for pair in zip(*(train(name, seed, data, settings=settings) for name in NETWORKS), strict=True):
                 records.extend(pair)
+                log.writelines(json.dumps(record) + "\n" for record in pair)
+                log.flush()
                 news = ", ".join(f"{record['network']} {record['held_out_accuracy']:.1%}" for record in pair)
                 progress.update(task, advance=1, description=f"seed {seed}, held out: {news}")
             seconds.append(time.perf_counter() - start)
     summary = {"kind": "summary", **summarise(records), "seconds_per_seed": seconds, "machine": cost.machine_facts()}
     summary["settings"] = dataclasses.asdict(settings) | {"results": str(settings.results)}
-    lines = "".join(json.dumps(line) + "\n" for line in (*records, summary))
-    write(settings.results / "metrics.jsonl", lambda path: path.write_text(lines))
-    figure = draw(records, summary)
-    write(settings.results / "curves.png", lambda path: figure.savefig(path, format="png", dpi=150))
+    with beside.open("a") as log:
+        log.write(json.dumps(summary) + "\n")
+    os.replace(beside, metrics)
+    curves = settings.results / "curves.png"
+    beside = curves.with_name(f"{curves.name}.part")
+    draw(records, summary).savefig(beside, format="png", dpi=150)
+    os.replace(beside, curves)
     Console().print(tabulate(summary), f"metrics.jsonl and curves.png are in {settings.results}")
 
 
