@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 
@@ -89,7 +90,7 @@ class MobileNetV1(nnx.Module):
         check_features("MobileNetV1", in_features=in_features, stem_stride=stem_stride)
         if not width > 0:
             raise ValueError(f"MobileNetV1: `width` must be positive, got {width!r}")
-        if not isinstance(num_classes, int) or num_classes < 0:
+        if not isinstance(num_classes, int | np.integer) or num_classes < 0:
             raise ValueError(f"MobileNetV1: `num_classes` must be an int of at least 0, got {num_classes!r}")
 
         @nnx.jit  # eagerly, each parameter would be a program of its own
@@ -140,7 +141,7 @@ class ConvNormRelu(nnx.Module):
 
     def __init__(self, in_features: int, out_features: int, stride: int, norm: Norm, *, rngs: nnx.Rngs, **shared: Any):
         self.conv = nnx.Conv(in_features, out_features, (3, 3), stride, use_bias=False, rngs=rngs, **shared)
-        self.norm = nnx.data(norm(out_features, rngs=rngs))
+        self.norm = norm(out_features, rngs=rngs)
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Applies the layer to `(batch, height, width, in_features)`."""

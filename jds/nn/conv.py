@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from flax.nnx.nn import dtypes
 from jax import lax
@@ -14,7 +15,7 @@ from jax.typing import DTypeLike
 from jds.ops import dispatch
 from jds.ops.conv import depthwise_conv, pointwise_conv
 from jds.ops.dispatch import Implementation
-from jds.ops.geometry import Padding, canonical_tuple, check_padding
+from jds.ops.geometry import Padding, canonical_padding, canonical_tuple
 
 # Of a kernel laid out as `(*kernel_size, in_features // groups, out_features)` it takes the fan-in to be
 # `prod(kernel_size)` for a depthwise and `in_features` for a pointwise one: what each output really sums over.
@@ -85,12 +86,11 @@ class DepthwiseConv(nnx.Module):
         self.strides = canonical_tuple("DepthwiseConv", "strides", strides, rank)
         self.input_dilation = canonical_tuple("DepthwiseConv", "input_dilation", input_dilation, rank)
         self.kernel_dilation = canonical_tuple("DepthwiseConv", "kernel_dilation", kernel_dilation, rank)
-        check_padding("DepthwiseConv", padding, rank)
+        self.padding = canonical_padding("DepthwiseConv", padding, rank)
         dispatch.check_name("DepthwiseConv", implementation)
         self.in_features = in_features
         self.out_features = in_features * channel_multiplier
         self.channel_multiplier = channel_multiplier
-        self.padding = padding
         self.dtype = dtype
         self.param_dtype = param_dtype
         self.precision = precision
@@ -198,7 +198,7 @@ class PointwiseConv(nnx.Module):
 def check_features(module: str, **numbers: int) -> None:
     """Raises ValueError unless each number is a positive int."""
     for name, number in numbers.items():
-        if not isinstance(number, int) or number < 1:
+        if not isinstance(number, int | np.integer) or number < 1:
             raise ValueError(f"{module}: `{name}` must be a positive int, got {number!r}")
 
 
@@ -217,16 +217,16 @@ def make_bias(use_bias, features: int, bias_init, rngs: nnx.Rngs, param_dtype, m
 
 def check_mask(module: str, mask: jax.Array | None, shape: tuple[int, ...]) -> jax.Array | None:
     """Returns the mask, or raises ValueError if it is not of the kernel's shape."""
-    if mask is not None and mask.shape != shape:
-        raise ValueError(f"{module}: `mask` must have the kernel's shape {shape}, got {mask.shape}")
-    return mask
+    if mask is not None and np.shape(mask) != shape:
+        raise ValueError(f"{module}: `mask` must have the kernel's shape {shape}, got {np.shape(mask)}")
+    return None if mask is None else jnp.asarray(mask)
 
 
 def operands(module: DepthwiseConv | PointwiseConv, inputs: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array | None]:
     """Returns inputs, masked kernel and bias in the dtype of the computation."""
     kernel = module.kernel[...]
     if module.mask is not None:
-        kernel = kernel * module.mask
+        kernel = kernel * module.mask.astype(kernel.dtype)
     bias = None if module.bias is None else module.bias[...]
     return module.promote_dtype((inputs, kernel, bias), dtype=module.dtype)
 

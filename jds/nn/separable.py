@@ -114,10 +114,10 @@ class SeparableConv(nnx.Module):
             **shared,
         )
         between = self.depthwise.out_features
-        self.depthwise_norm = nnx.data(depthwise_norm and depthwise_norm(between, rngs=rngs))
+        self.depthwise_norm = depthwise_norm and depthwise_norm(between, rngs=rngs)
         self.depthwise_activation = depthwise_activation
         self.pointwise = PointwiseConv(between, out_features, spatial_axes=len(kernel_size), **shared)
-        self.pointwise_norm = nnx.data(pointwise_norm and pointwise_norm(out_features, rngs=rngs))
+        self.pointwise_norm = pointwise_norm and pointwise_norm(out_features, rngs=rngs)
         self.pointwise_activation = pointwise_activation
 
     def __call__(self, inputs: jax.Array) -> jax.Array:

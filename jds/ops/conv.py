@@ -1,6 +1,7 @@
 """The convolutions: check, bring into canonical form, call `lax.conv_general_dilated` under the mark."""
 
 import functools
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -64,7 +65,19 @@ def conv(
       >>> jds.conv(jnp.ones((1, 6, 6, 3)), jnp.ones((3, 3, 3, 5)), padding="VALID").shape
       (1, 4, 4, 5)
     """
-    return _convolve("conv", **locals())
+    return _convolve(
+        "conv",
+        inputs,
+        kernel,
+        strides=strides,
+        padding=padding,
+        input_dilation=input_dilation,
+        kernel_dilation=kernel_dilation,
+        feature_group_count=feature_group_count,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+        implementation=implementation,
+    )
 
 
 def depthwise_conv(
@@ -104,7 +117,6 @@ def depthwise_conv(
       >>> jds.depthwise_conv(jnp.ones((1, 6, 6, 3)), jnp.ones((3, 3, 1, 3)), padding="VALID").shape
       (1, 4, 4, 3)
     """
-    arguments = locals()
     inputs, kernel = _arrays("depthwise_conv", inputs, kernel)
     features = inputs.shape[-1]
     if kernel.shape[-2] != 1 or features < 1 or kernel.shape[-1] % features:
@@ -112,7 +124,19 @@ def depthwise_conv(
             "depthwise_conv: `kernel` must have shape (*kernel_size, 1, in_features * channel_multiplier), got "
             f"{kernel.shape} for in_features={features} of inputs {inputs.shape}"
         )
-    return _convolve("depthwise_conv", **arguments, feature_group_count=features)
+    return _convolve(
+        "depthwise_conv",
+        inputs,
+        kernel,
+        strides=strides,
+        padding=padding,
+        input_dilation=input_dilation,
+        kernel_dilation=kernel_dilation,
+        feature_group_count=features,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+        implementation=implementation,
+    )
 
 
 def pointwise_conv(
@@ -147,14 +171,22 @@ def pointwise_conv(
       >>> jds.pointwise_conv(jnp.ones((1, 4, 4, 3)), jnp.ones((1, 1, 3, 5))).shape
       (1, 4, 4, 5)
     """
-    arguments = locals()
-    _, kernel = _arrays("pointwise_conv", inputs, kernel)
+    inputs, kernel = _arrays("pointwise_conv", inputs, kernel)
     if any(size != 1 for size in kernel.shape[:-2]):
         raise ValueError(
             f"pointwise_conv: `kernel` must have one position, shape (1, ..., 1, in_features, out_features), got "
             f"{kernel.shape}; use `conv` for larger kernels"
         )
-    return _convolve("pointwise_conv", **arguments, padding="VALID")
+    return _convolve(
+        "pointwise_conv",
+        inputs,
+        kernel,
+        strides=strides,
+        padding="VALID",
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+        implementation=implementation,
+    )
 
 
 def separable_conv(
@@ -242,13 +274,13 @@ def conv_general_dilated(*args, **kwargs) -> Array:
 
 def _convolve(
     function: str,
-    *,
     inputs,
     kernel,
-    strides,
+    *,
+    strides: int | Sequence[int],
     padding: Padding,
-    input_dilation=1,
-    kernel_dilation=1,
+    input_dilation: int | Sequence[int] = 1,
+    kernel_dilation: int | Sequence[int] = 1,
     feature_group_count: int = 1,
     precision,
     preferred_element_type,
@@ -257,7 +289,7 @@ def _convolve(
     """The one way through: checks, flattens the batch axes, calls lax's convolution under the mark."""
     dispatch.check_name(function, implementation)
     inputs, kernel = _arrays(function, inputs, kernel)
-    _check_features(function, inputs.shape, kernel.shape, feature_group_count)
+    feature_group_count = _check_features(function, inputs.shape, kernel.shape, feature_group_count)
     rank = kernel.ndim - 2
     spatial = inputs.shape[-rank - 1 : -1]
     geometry = canonical_geometry(
@@ -314,8 +346,13 @@ def _arrays(function: str, inputs, kernel) -> tuple[jax.Array, jax.Array]:
     return inputs, kernel
 
 
-def _check_features(function: str, inputs: tuple[int, ...], kernel: tuple[int, ...], groups: int) -> None:
-    if not isinstance(groups, int) or groups < 1 or inputs[-1] % groups or kernel[-1] % groups:
+def _check_features(function: str, inputs: tuple[int, ...], kernel: tuple[int, ...], groups: int) -> int:
+    """Returns the number of groups as an int, if the features fit it."""
+    try:
+        groups = operator.index(groups)
+    except TypeError:
+        raise TypeError(f"{function}: `feature_group_count` must be an int, got {groups!r}") from None
+    if groups < 1 or inputs[-1] % groups or kernel[-1] % groups:
         raise ValueError(
             f"{function}: `feature_group_count` must be a positive int that divides in_features={inputs[-1]} and "
             f"out_features={kernel[-1]}, got {groups!r}"
@@ -325,6 +362,7 @@ def _check_features(function: str, inputs: tuple[int, ...], kernel: tuple[int, .
             f"{function}: the kernel's in_features must be the inputs' divided by the groups, {inputs[-1]} // {groups}"
             f" = {inputs[-1] // groups}, got {kernel[-2]} (inputs {inputs}, kernel {kernel})"
         )
+    return groups
 
 
 def _check_pair(depthwise_kernel: jax.Array, pointwise_kernel: jax.Array) -> None:
@@ -362,4 +400,4 @@ def _channels_last(rank: int) -> lax.ConvDimensionNumbers:
 
 
 def _size(shape: tuple[int, ...]) -> int:
-    return functools.reduce(lambda total, size: total * size, shape, 1)
+    return functools.reduce(operator.mul, shape, 1)

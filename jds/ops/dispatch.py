@@ -17,6 +17,8 @@ IMPLEMENTATIONS: dict[Implementation, Callable[..., jax.Array] | None] = {"xla":
 
 # Platforms where XLA's own convolution was measured to be slower (`benchmarks/ops.py`).
 _SLOW_PLATFORMS = ("cpu",)
+# Of a single channel, grouped or not, XLA runs long filters well enough.
+_MAX_TERMS_OF_ONE_CHANNEL = 64
 
 
 class Choice(NamedTuple):
@@ -46,6 +48,8 @@ def choose(form: Form, platform: str, asked: Implementation | None = None) -> Ch
         return Choice("xla", f"on {platform!r}, XLA's own convolution is the default")
     if form.kind == "ordinary" or (form.kind == "grouped" and not _is_small_kernel_gradient(form)):
         return Choice("xla", f"{_article(form.kind)} {form.kind} convolution is left to XLA")
+    if form.groups == 1 and form.kind == "depthwise" and form.terms > _MAX_TERMS_OF_ONE_CHANNEL:
+        return Choice("xla", f"XLA's convolution of one channel is not slower with {form.terms} terms")
     if obstacle:
         return Choice("xla", obstacle)
     means = "a matrix product" if form.kind == "pointwise" else f"a sum of {form.terms} shifted products"

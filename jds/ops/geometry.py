@@ -1,7 +1,7 @@
 """Strides, padding and dilation: canonical form, output size, error messages."""
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 Padding = str | int | Sequence[int | tuple[int, int]]
@@ -58,16 +58,16 @@ def canonical_geometry(
     kernel_dilation = canonical_tuple(function, "kernel_dilation", kernel_dilation, rank)
     dilated_input = dilate(input_size, input_dilation)
     dilated_kernel = dilate(kernel_size, kernel_dilation)
-    check_padding(function, padding, rank)
-    if isinstance(padding, str):
+    canonical = canonical_padding(function, padding, rank)
+    if isinstance(canonical, str):
         if padding in ("SAME", "SAME_LOWER") and max(input_dilation) > 1:
             raise ValueError(
                 f"{function}: `padding` must be given as numbers where `input_dilation` is not 1, "
                 f"got {padding!r} with input_dilation={input_dilation}"
             )
-        pads, mode = _padding_of_word(padding, dilated_input, dilated_kernel, strides)
+        pads, mode = _padding_of_word(canonical, dilated_input, dilated_kernel, strides)
     else:
-        pads, mode = _padding_of_numbers(padding, rank), "constant"
+        pads, mode = canonical, "constant"
     # The two modes that copy from the input pad it before it is dilated.
     _check_reflect(function, mode, input_size, pads)
     copied = mode != "constant"
@@ -89,7 +89,7 @@ def canonical_geometry(
 def canonical_tuple(function: str, name: str, value: int | Sequence[int], rank: int) -> tuple[int, ...]:
     """Returns `rank` positive integers: `value`, repeated if it is one integer."""
     try:
-        if isinstance(value, Sequence) and not isinstance(value, str):
+        if isinstance(value, Iterable) and not isinstance(value, str):
             numbers = tuple(map(operator.index, value))
         else:
             numbers = (operator.index(value),) * rank  # type: ignore[arg-type]  # anything else raises TypeError here
@@ -104,15 +104,15 @@ def canonical_tuple(function: str, name: str, value: int | Sequence[int], rank: 
     return numbers
 
 
-def check_padding(function: str, padding: Padding, rank: int) -> None:
-    """Raises ValueError or TypeError if `padding` is no padding for `rank` spatial axes."""
+def canonical_padding(function: str, padding: Padding, rank: int) -> str | tuple[tuple[int, int], ...]:
+    """Returns a word, or a pair for each of `rank` spatial axes; raises ValueError or TypeError if it is neither."""
     if isinstance(padding, str):
         if padding not in _WORDS:
             raise ValueError(f"{function}: `padding` must be one of {', '.join(_WORDS)} or numbers, got {padding!r}")
         if padding == "CAUSAL" and rank != 1:
             raise ValueError(f"{function}: `padding` 'CAUSAL' is for 1 spatial axis, and this kernel has {rank}")
-        return
-    _padding_of_numbers(padding, rank, function)
+        return padding
+    return _padding_of_numbers(function, padding, rank)
 
 
 def dilate(sizes: Sequence[int], dilation: Sequence[int]) -> tuple[int, ...]:
@@ -120,9 +120,9 @@ def dilate(sizes: Sequence[int], dilation: Sequence[int]) -> tuple[int, ...]:
     return tuple((n - 1) * d + 1 if n else 0 for n, d in zip(sizes, dilation, strict=True))
 
 
-def _padding_of_numbers(padding, rank: int, function: str = "") -> tuple[tuple[int, int], ...]:
-    entries = list(padding) if isinstance(padding, Sequence) else [padding] * rank
-    pairs = [tuple(entry) if isinstance(entry, Sequence) else (entry, entry) for entry in entries]
+def _padding_of_numbers(function: str, padding, rank: int) -> tuple[tuple[int, int], ...]:
+    entries = list(padding) if isinstance(padding, Iterable) else [padding] * rank
+    pairs = [tuple(entry) if isinstance(entry, Iterable) else (entry, entry) for entry in entries]
     if len(pairs) != rank or any(len(pair) != 2 for pair in pairs):
         raise ValueError(
             f"{function}: `padding` must have an int or a pair for each of the {rank} spatial axes, got {padding!r}"

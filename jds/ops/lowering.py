@@ -67,8 +67,8 @@ def accelerate(fun: Callable[P, R]) -> Callable[P, R]:
       >>> jds.accelerate(layer)(jnp.ones((1, 16, 16, 8))).shape
       (1, 16, 16, 8)
     """
-    if not callable(fun):
-        raise TypeError(f"accelerate: `fun` must be callable, got {fun!r}")
+    if not callable(fun) or isinstance(fun, type):
+        raise TypeError(f"accelerate: `fun` must be callable, and no class but its instance, got {fun!r}")
     check_mechanism()
 
     @functools.wraps(fun, updated=())
@@ -180,10 +180,16 @@ def _is_partitioned(ctx: mlir.LoweringRuleContext) -> bool:
 
 def _lower_function(fun: Callable, ctx: mlir.LoweringRuleContext, lhs, rhs):
     """Lowers `fun(lhs, rhs)` in place of the equation, and gives the result the sharding that the equation has."""
-    # Traced on bare shapes, outside any mesh: `fun` is arithmetic, and how it is partitioned is the compiler's affair.
     *operands, result = _avals(ctx)
     bare: Any = [ShapedArray(aval.shape, aval.dtype) for aval in operands]
-    with jax.sharding.use_abstract_mesh(_NO_MESH), set_xla_metadata(**{_KEY: None}):
+    with contextlib.ExitStack() as stack:
+        # Traced on bare shapes, outside any mesh: `fun` is arithmetic, and how it is partitioned is the compiler's
+        # affair. Unmarked, whole (loops stay loops without jit), and in float64 wherever the operands come from.
+        stack.enter_context(jax.sharding.use_abstract_mesh(_NO_MESH))
+        stack.enter_context(set_xla_metadata(**{_KEY: None}))
+        stack.enter_context(jax.disable_jit(False))
+        if jnp.float64 in (*(aval.dtype for aval in operands), result.dtype):
+            stack.enter_context(jax.enable_x64(True))
         (out,) = mlir.lower_fun(fun, multiple_results=False)(ctx.replace(avals_in=bare), lhs, rhs)
     return [_with_sharding_in_types(ctx, out, result)]
 

@@ -128,10 +128,11 @@ def recognise(lhs: Any, rhs: Any, out: Any, params: Mapping[str, Any]) -> Form:
       params: the equation's parameters, as `conv_general_dilated_p` has them.
     """
     numbers = params["dimension_numbers"]
-    feature_groups, batch_groups = params["feature_group_count"], params["batch_group_count"]
+    # lax keeps the integers that it was given, NumPy's among them.
+    feature_groups, batch_groups = int(params["feature_group_count"]), int(params["batch_group_count"])
     groups = feature_groups * batch_groups
     axes = tuple(
-        Axis(lhs.shape[x], rhs.shape[k], out.shape[p], stride, low, max(lhs_dilation, 1), max(rhs_dilation, 1))
+        Axis(*map(int, (lhs.shape[x], rhs.shape[k], out.shape[p], stride, low, lhs_dilation, rhs_dilation)))
         for x, k, p, stride, (low, _), lhs_dilation, rhs_dilation in zip(
             numbers.lhs_spec[2:],
             numbers.rhs_spec[2:],

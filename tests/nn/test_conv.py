@@ -117,6 +117,19 @@ def test_initial_weights_have_the_variance_of_their_fan_in():
     np.testing.assert_allclose(out[0, 4:-4, 4:-4].std(), 1, rtol=0.2)  # away from the padding
 
 
+def test_norms_may_be_functions_and_paddings_lists():
+    block = jds.nn.SeparableConv(
+        4,
+        6,
+        (3, 3),
+        padding=[(1, 1), (0, 2)],
+        depthwise_norm=lambda features, rngs: jax.nn.standardize,
+        rngs=nnx.Rngs(0),
+    )
+    out = nnx.jit(lambda block, x: block(x))(block, IMAGES)
+    np.testing.assert_allclose(out, block(IMAGES), rtol=1e-4, atol=1e-5)
+
+
 def test_metadata_reaches_the_parameters():
     layer = jds.nn.DepthwiseConv(
         4, 3, kernel_metadata={"tag": "kernel"}, bias_metadata={"tag": "bias"}, rngs=nnx.Rngs(0)

@@ -154,7 +154,13 @@ CASES = {
         ValueError,
         r"select_implementation: `platform` must be one of 'cpu', .* got 'abacus'",
     ),
-    "nothing to accelerate": (lambda: jds.accelerate(3), TypeError, r"accelerate: `fun` must be callable, got 3"),
+    "a class to accelerate": (lambda: jds.accelerate(dict), TypeError, r"accelerate: .* no class but its instance"),
+    "groups of a broken number": (
+        lambda: jds.conv(IMAGES, jnp.ones((3, 3, 2, 4)), feature_group_count=2.0),
+        TypeError,
+        r"conv: `feature_group_count` must be an int, got 2.0",
+    ),
+    "nothing to accelerate": (lambda: jds.accelerate(3), TypeError, r"accelerate: `fun` must be callable.*got 3"),
 }
 
 

@@ -260,6 +260,7 @@ def test_selection_says_what_runs():
         ((1, 8, 8, 4), (3, 3, 2, 4), {"feature_group_count": 2, "platform": "cpu"}, "xla", "a grouped convolution"),
         ((1, 8, 8, 4), (1, 1, 4, 6), {"platform": "cpu"}, "shifted", "a matrix product"),
         ((1, 40, 40, 4), (17, 17, 1, 4), {"feature_group_count": 4, "platform": "cpu"}, "xla", "at most 256 terms"),
+        ((1, 500, 1), (99, 1, 1), {"platform": "cpu"}, "xla", "not slower with 99 terms"),
     ],
 )
 def test_selection(inputs, kernel, options, implementation, reason):
@@ -299,3 +300,43 @@ def test_a_broken_mechanism_is_reported(monkeypatch, caplog):
     choice = jds.select_implementation(inputs, kernel, feature_group_count=4).forward
     assert choice == ("xla", "JAX 99 does not carry the mark")
     lowering.check_mechanism.cache_clear()
+
+
+@pytest.mark.parametrize("numbers", [tuple, list, np.array], ids=["tuple", "list", "numpy"])
+def test_the_drop_in_takes_any_integers(numbers):
+    inputs, kernel, _ = DEPTHWISE.arrays()
+
+    def run(convolution):
+        def loss(x, k):
+            out = convolution(
+                x,
+                k,
+                numbers([2, 1]),
+                numbers([[1, 2], [0, 3]]),
+                lhs_dilation=numbers([1, 2]),
+                rhs_dilation=numbers([1, 2]),
+                dimension_numbers=("NHWC", "HWIO", "NHWC"),
+                feature_group_count=np.int64(4) if numbers is np.array else 4,
+            )
+            return jnp.sum(out**2)
+
+        return jax.value_and_grad(loss, (0, 1))(inputs, kernel)
+
+    got, want = run(jds.conv_general_dilated), run(lax.conv_general_dilated)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), got, want)
+
+
+def test_float64_arrays_outside_of_their_scope():
+    with jax.enable_x64(True):
+        inputs, kernel, _ = DEPTHWISE.arrays(jnp.float64)
+    got, want = (jds.depthwise_conv(inputs, kernel, implementation=i) for i in (None, "xla"))
+    assert got.dtype == want.dtype == jnp.float64
+    np.testing.assert_allclose(got, want, rtol=1e-12)
+
+
+def test_without_jit():
+    inputs, kernel, cotangent = DEPTHWISE.arrays()
+    with jax.disable_jit():
+        got = jax.vjp(jds.depthwise_conv, inputs, kernel)[1](cotangent)
+    want = jax.vjp(jds.depthwise_conv, inputs, kernel)[1](cotangent)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), got, want)
