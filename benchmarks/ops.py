@@ -119,7 +119,7 @@ def main(settings: Settings) -> None:
         "rows": rows,
     }
     beside = settings.out.with_name(f".{settings.out.name}.{os.getpid()}")
-    beside.write_text(json.dumps(record, indent=1) + "\n")
+    beside.write_text(json.dumps(record) + "\n")
     os.replace(beside, settings.out)
     console = Console()
     console.print(table(rows))
