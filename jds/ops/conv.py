@@ -12,12 +12,10 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float, Shaped
 
 from jds.ops import dispatch
+from jds.ops.check import check_arrays, check_features, check_pair, check_supported
 from jds.ops.dispatch import Implementation
 from jds.ops.geometry import Padding, canonical_geometry
 from jds.ops.lowering import check_mechanism, mark
-from jds.ops.recognise import recognise_equation
-
-_DTYPES = tuple(map(jnp.dtype, (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64)))
 
 
 def conv(
@@ -117,7 +115,7 @@ def depthwise_conv(
       >>> jds.depthwise_conv(jnp.ones((1, 6, 6, 3)), jnp.ones((3, 3, 1, 3)), padding="VALID").shape
       (1, 4, 4, 3)
     """
-    inputs, kernel = _arrays("depthwise_conv", inputs, kernel)
+    inputs, kernel = check_arrays("depthwise_conv", inputs, kernel)
     features = inputs.shape[-1]
     if kernel.shape[-2] != 1 or features < 1 or kernel.shape[-1] % features:
         raise ValueError(
@@ -171,7 +169,7 @@ def pointwise_conv(
       >>> jds.pointwise_conv(jnp.ones((1, 4, 4, 3)), jnp.ones((1, 1, 3, 5))).shape
       (1, 4, 4, 5)
     """
-    inputs, kernel = _arrays("pointwise_conv", inputs, kernel)
+    inputs, kernel = check_arrays("pointwise_conv", inputs, kernel)
     if any(size != 1 for size in kernel.shape[:-2]):
         raise ValueError(
             f"pointwise_conv: `kernel` must have one position, shape (1, ..., 1, in_features, out_features), got "
@@ -231,7 +229,7 @@ def separable_conv(
       (1, 4, 4, 5)
     """
     depthwise_kernel, pointwise_kernel = jnp.asarray(depthwise_kernel), jnp.asarray(pointwise_kernel)
-    _check_pair(depthwise_kernel, pointwise_kernel)
+    check_pair(depthwise_kernel, pointwise_kernel)
     options: Any = {
         "precision": precision,
         "preferred_element_type": preferred_element_type,
@@ -288,8 +286,8 @@ def _convolve(
 ) -> jax.Array:
     """The one way through: checks, flattens the batch axes, calls lax's convolution under the mark."""
     dispatch.check_name(function, implementation)
-    inputs, kernel = _arrays(function, inputs, kernel)
-    feature_group_count = _check_features(function, inputs.shape, kernel.shape, feature_group_count)
+    inputs, kernel = check_arrays(function, inputs, kernel)
+    feature_group_count = check_features(function, inputs.shape, kernel.shape, feature_group_count)
     rank = kernel.ndim - 2
     spatial = inputs.shape[-rank - 1 : -1]
     geometry = canonical_geometry(
@@ -313,84 +311,11 @@ def _convolve(
         preferred_element_type=preferred_element_type,
     )
     if implementation not in (None, "xla"):
-        _check_supported(function, call, images, kernel)
+        check_supported(function, call, images, kernel)
     check_mechanism()
     with mark(implementation):
         out = call(images, kernel)
     return out if len(batch) == 1 else out.reshape(*batch, *out.shape[1:])
-
-
-def _arrays(function: str, inputs, kernel) -> tuple[jax.Array, jax.Array]:
-    """Checks what can be said of the two arrays before the convolution is known."""
-    inputs, kernel = jnp.asarray(inputs), jnp.asarray(kernel)
-    for name, array in (("inputs", inputs), ("kernel", kernel)):
-        if array.dtype not in _DTYPES:
-            raise TypeError(
-                f"{function}: `{name}` must have one of the dtypes {', '.join(d.name for d in _DTYPES)}, got "
-                f"{array.dtype.name}"
-            )
-    if inputs.dtype != kernel.dtype:
-        raise TypeError(
-            f"{function}: `inputs` and `kernel` must have the same dtype, got {inputs.dtype.name} and "
-            f"{kernel.dtype.name}; cast one of them with `astype`"
-        )
-    if not 3 <= kernel.ndim <= 5:
-        raise ValueError(
-            f"{function}: `kernel` must have 1, 2 or 3 spatial axes and two for features, got shape {kernel.shape}"
-        )
-    if inputs.ndim < kernel.ndim - 1:
-        raise ValueError(
-            f"{function}: `inputs` must have shape (*batch, *spatial, in_features) with the kernel's "
-            f"{kernel.ndim - 2} spatial axes, got inputs {inputs.shape} and kernel {kernel.shape}"
-        )
-    return inputs, kernel
-
-
-def _check_features(function: str, inputs: tuple[int, ...], kernel: tuple[int, ...], groups: int) -> int:
-    """Returns the number of groups as an int, if the features fit it."""
-    try:
-        groups = operator.index(groups)
-    except TypeError:
-        raise TypeError(f"{function}: `feature_group_count` must be an int, got {groups!r}") from None
-    if groups < 1 or inputs[-1] % groups or kernel[-1] % groups:
-        raise ValueError(
-            f"{function}: `feature_group_count` must be a positive int that divides in_features={inputs[-1]} and "
-            f"out_features={kernel[-1]}, got {groups!r}"
-        )
-    if inputs[-1] // groups != kernel[-2]:
-        raise ValueError(
-            f"{function}: the kernel's in_features must be the inputs' divided by the groups, {inputs[-1]} // {groups}"
-            f" = {inputs[-1] // groups}, got {kernel[-2]} (inputs {inputs}, kernel {kernel})"
-        )
-    return groups
-
-
-def _check_pair(depthwise_kernel: jax.Array, pointwise_kernel: jax.Array) -> None:
-    if depthwise_kernel.ndim != pointwise_kernel.ndim:
-        raise ValueError(
-            "separable_conv: `depthwise_kernel` and `pointwise_kernel` must have the same rank, got shapes "
-            f"{depthwise_kernel.shape} and {pointwise_kernel.shape}"
-        )
-    if depthwise_kernel.shape[-1:] != pointwise_kernel.shape[-2:-1]:
-        raise ValueError(
-            "separable_conv: the pointwise kernel's in_features must be the depthwise kernel's out_features, got "
-            f"shapes {depthwise_kernel.shape} and {pointwise_kernel.shape}"
-        )
-    if depthwise_kernel.dtype != pointwise_kernel.dtype:
-        raise TypeError(
-            "separable_conv: `depthwise_kernel` and `pointwise_kernel` must have the same dtype, got "
-            f"{depthwise_kernel.dtype.name} and {pointwise_kernel.dtype.name}; cast one of them with `astype`"
-        )
-
-
-def _check_supported(function: str, call, images: jax.Array, kernel: jax.Array) -> None:
-    """Raises NotImplementedError unless `"shifted"` can compute the convolution."""
-    (equation,) = jax.make_jaxpr(call)(images, kernel).eqns
-    obstacle = dispatch.unsupported(recognise_equation(equation))
-    if obstacle:
-        raise NotImplementedError(
-            f"{function}: {obstacle} (inputs {images.shape}, kernel {kernel.shape}); use implementation=None"
-        )
 
 
 def _channels_last(rank: int) -> lax.ConvDimensionNumbers:

@@ -61,10 +61,6 @@ class Labelled:
         array = self.array.sum([self.labels.index(label) for label in labels])
         return Labelled(array, tuple(label for label in self.labels if label not in labels))
 
-    def astype(self, dtype: jnp.dtype) -> "Labelled":
-        """Converts the elements."""
-        return Labelled(self.array.astype(dtype), self.labels)
-
 
 def multiply(a: Labelled, b: Labelled, dtype: jnp.dtype) -> Labelled:
     """Multiplies element by element two arrays with the same labels, whose sizes agree or are 1."""

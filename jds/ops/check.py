@@ -1,0 +1,86 @@
+"""What the public functions check of their arrays."""
+
+import operator
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jds.ops import dispatch
+from jds.ops.recognise import recognise_equation
+
+_DTYPES = tuple(map(jnp.dtype, (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64)))
+
+
+def check_arrays(function: str, inputs, kernel) -> tuple[jax.Array, jax.Array]:
+    """Checks what can be said of the two arrays before the convolution is known."""
+    inputs, kernel = jnp.asarray(inputs), jnp.asarray(kernel)
+    for name, array in (("inputs", inputs), ("kernel", kernel)):
+        if array.dtype not in _DTYPES:
+            raise TypeError(
+                f"{function}: `{name}` must have one of the dtypes {', '.join(d.name for d in _DTYPES)}, got "
+                f"{array.dtype.name}"
+            )
+    if inputs.dtype != kernel.dtype:
+        raise TypeError(
+            f"{function}: `inputs` and `kernel` must have the same dtype, got {inputs.dtype.name} and "
+            f"{kernel.dtype.name}; cast one of them with `astype`"
+        )
+    if not 3 <= kernel.ndim <= 5:
+        raise ValueError(
+            f"{function}: `kernel` must have 1, 2 or 3 spatial axes and two for features, got shape {kernel.shape}"
+        )
+    if inputs.ndim < kernel.ndim - 1:
+        raise ValueError(
+            f"{function}: `inputs` must have shape (*batch, *spatial, in_features) with the kernel's "
+            f"{kernel.ndim - 2} spatial axes, got inputs {inputs.shape} and kernel {kernel.shape}"
+        )
+    return inputs, kernel
+
+
+def check_features(function: str, inputs: tuple[int, ...], kernel: tuple[int, ...], groups: int) -> int:
+    """Returns the number of groups as an int, if the features fit it."""
+    try:
+        groups = operator.index(groups)
+    except TypeError:
+        raise TypeError(f"{function}: `feature_group_count` must be an int, got {groups!r}") from None
+    if groups < 1 or inputs[-1] % groups or kernel[-1] % groups:
+        raise ValueError(
+            f"{function}: `feature_group_count` must be a positive int that divides in_features={inputs[-1]} and "
+            f"out_features={kernel[-1]}, got {groups!r}"
+        )
+    if inputs[-1] // groups != kernel[-2]:
+        raise ValueError(
+            f"{function}: the kernel's in_features must be the inputs' divided by the groups, {inputs[-1]} // {groups}"
+            f" = {inputs[-1] // groups}, got {kernel[-2]} (inputs {inputs}, kernel {kernel})"
+        )
+    return groups
+
+
+def check_pair(depthwise_kernel: jax.Array, pointwise_kernel: jax.Array) -> None:
+    """Raises ValueError or TypeError unless the kernels of the two halves fit each other."""
+    if depthwise_kernel.ndim != pointwise_kernel.ndim:
+        raise ValueError(
+            "separable_conv: `depthwise_kernel` and `pointwise_kernel` must have the same rank, got shapes "
+            f"{depthwise_kernel.shape} and {pointwise_kernel.shape}"
+        )
+    if depthwise_kernel.shape[-1:] != pointwise_kernel.shape[-2:-1]:
+        raise ValueError(
+            "separable_conv: the pointwise kernel's in_features must be the depthwise kernel's out_features, got "
+            f"shapes {depthwise_kernel.shape} and {pointwise_kernel.shape}"
+        )
+    if depthwise_kernel.dtype != pointwise_kernel.dtype:
+        raise TypeError(
+            "separable_conv: `depthwise_kernel` and `pointwise_kernel` must have the same dtype, got "
+            f"{depthwise_kernel.dtype.name} and {pointwise_kernel.dtype.name}; cast one of them with `astype`"
+        )
+
+
+def check_supported(function: str, call: Callable, images: jax.Array, kernel: jax.Array) -> None:
+    """Raises NotImplementedError unless `"shifted"` can compute the convolution."""
+    (equation,) = jax.make_jaxpr(call)(images, kernel).eqns
+    obstacle = dispatch.unsupported(recognise_equation(equation))
+    if obstacle:
+        raise NotImplementedError(
+            f"{function}: {obstacle} (inputs {images.shape}, kernel {kernel.shape}); use implementation=None"
+        )
