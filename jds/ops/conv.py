@@ -1,7 +1,7 @@
 """The convolutions: check, bring into canonical form, call `lax.conv_general_dilated` under the mark."""
 
 import functools
-import operator
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -241,7 +241,7 @@ def separable_conv(
     return pointwise_conv(filtered, pointwise_kernel.astype(filtered.dtype), **options)
 
 
-@functools.wraps(lax.conv_general_dilated, assigned=("__annotations__", "__wrapped__"), updated=())
+@functools.wraps(lax.conv_general_dilated, assigned=("__annotations__",), updated=())
 def conv_general_dilated(*args, **kwargs) -> Array:
     """`jax.lax.conv_general_dilated`, accelerated: the same parameters, results and errors.
 
@@ -294,7 +294,7 @@ def _convolve(
         function, spatial, kernel.shape[:-2], strides, padding, input_dilation, kernel_dilation
     )
     batch = inputs.shape[: -rank - 1]
-    images = inputs if len(batch) == 1 else inputs.reshape(_size(batch), *spatial, inputs.shape[-1])
+    images = inputs if len(batch) == 1 else inputs.reshape(math.prod(batch), *spatial, inputs.shape[-1])
     pads = geometry.padding
     if geometry.pad_mode != "constant":
         images = jnp.pad(images, [(0, 0), *pads, (0, 0)], mode=geometry.pad_mode)
@@ -322,7 +322,3 @@ def _channels_last(rank: int) -> lax.ConvDimensionNumbers:
     spatial = range(rank)
     images = (0, rank + 1, *(axis + 1 for axis in spatial))
     return lax.ConvDimensionNumbers(images, (rank + 1, rank, *spatial), images)
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    return functools.reduce(operator.mul, shape, 1)
