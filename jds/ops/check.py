@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jds.ops import dispatch
+from jds.ops.dispatch import Implementation
 from jds.ops.recognise import recognise_equation
 
 _DTYPES = tuple(map(jnp.dtype, (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64)))
@@ -76,10 +77,12 @@ def check_pair(depthwise_kernel: jax.Array, pointwise_kernel: jax.Array) -> None
         )
 
 
-def check_supported(function: str, call: Callable, images: jax.Array, kernel: jax.Array) -> None:
-    """Raises NotImplementedError unless `"shifted"` can compute the convolution."""
+def check_supported(
+    function: str, implementation: Implementation, call: Callable, images: jax.Array, kernel: jax.Array
+) -> None:
+    """Raises NotImplementedError unless the implementation can compute the convolution."""
     (equation,) = jax.make_jaxpr(call)(images, kernel).eqns
-    obstacle = dispatch.unsupported(recognise_equation(equation))
+    obstacle = dispatch.IMPLEMENTATIONS[implementation].unsupported(recognise_equation(equation))
     if obstacle:
         raise NotImplementedError(
             f"{function}: {obstacle} (inputs {images.shape}, kernel {kernel.shape}); use implementation=None"

@@ -48,7 +48,7 @@ def conv(
       feature_group_count: number of groups that the features are cut into.
       precision: as in `jax.lax`.
       preferred_element_type: dtype of the result; None for the inputs'.
-      implementation: `"xla"`, `"shifted"`, or None for the library's choice (see `select_implementation`).
+      implementation: `"xla"`, `"shifted"`, `"native"`, or None for the library's choice (see `select_implementation`).
 
     Returns:
       `(*batch, *out_spatial, out_features)`. Inputs of 16 bits are accumulated in float32.
@@ -100,7 +100,7 @@ def depthwise_conv(
       kernel: `(*kernel_size, 1, in_features * channel_multiplier)`, of the inputs' dtype; output channel
         `c * channel_multiplier + j` is filter `j` of input channel `c`. 1, 2 or 3 spatial axes.
       strides, padding, input_dilation, kernel_dilation, precision, preferred_element_type: as in `conv`.
-      implementation: `"xla"`, `"shifted"`, or None for the library's choice (see `select_implementation`).
+      implementation: `"xla"`, `"shifted"`, `"native"`, or None for the library's choice (see `select_implementation`).
 
     Returns:
       `(*batch, *out_spatial, in_features * channel_multiplier)`. Inputs of 16 bits are accumulated in float32.
@@ -212,7 +212,7 @@ def separable_conv(
       strides, padding, kernel_dilation: of the depthwise step, as in `conv`.
       precision: of both steps, as in `jax.lax`.
       preferred_element_type: dtype of the result and of what is between the steps; None for the inputs'.
-      implementation: of both steps: `"xla"`, `"shifted"`, or None for the library's choice.
+      implementation: of both steps: `"xla"`, `"shifted"`, `"native"`, or None for the library's choice.
 
     Returns:
       `(*batch, *out_spatial, out_features)`. Inputs of 16 bits are accumulated in float32 in each step.
@@ -311,7 +311,7 @@ def _convolve(
         preferred_element_type=preferred_element_type,
     )
     if implementation not in (None, "xla"):
-        check_supported(function, call, images, kernel)
+        check_supported(function, implementation, call, images, kernel)
     check_mechanism()
     with mark(implementation):
         out = call(images, kernel)

@@ -5,15 +5,25 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple, get_args
 
 import jax
-import jax.numpy as jnp
 
+from jds.ops import native, shifted
 from jds.ops.recognise import Form
-from jds.ops.shifted import MAX_TERMS, shifted
 
-Implementation = Literal["xla", "shifted"]
+Implementation = Literal["xla", "shifted", "native"]
 
-# `None`: lax's own lowering is left alone.
-IMPLEMENTATIONS: dict[Implementation, Callable[..., jax.Array] | None] = {"xla": None, "shifted": shifted}
+
+class _Entry(NamedTuple):
+    """How to run an implementation, and what it cannot do; lax's own lowering has none."""
+
+    run: Callable[..., jax.Array]
+    unsupported: Callable[[Form], str | None]
+
+
+# In the order of preference, for platforms where XLA's own is not the default.
+IMPLEMENTATIONS: dict[Implementation, _Entry] = {
+    "native": _Entry(native.native, native.unsupported),
+    "shifted": _Entry(shifted.shifted, shifted.unsupported),
+}
 
 # Platforms where XLA's own convolution was measured to be slower (`benchmarks/ops.py`).
 _SLOW_PLATFORMS = ("cpu",)
@@ -28,45 +38,44 @@ class Choice(NamedTuple):
     reason: str
 
 
-def choose(form: Form, platform: str, asked: Implementation | None = None) -> Choice:
+def choose(form: Form, platform: str, asked: Implementation | None = None, *, obstacle: str | None = None) -> Choice:
     """Selects the implementation of one convolution equation.
 
     Args:
       form: what `recognise` read off the equation.
       platform: the platform that the program is lowered for: `"cpu"`, `"cuda"`, `"rocm"`, `"tpu"`, ….
       asked: the implementation that was asked for by name, if any.
+      obstacle: what in the program, beside the equation, keeps it from calling jds's CPU kernels, in words.
 
     Returns:
       The implementation and the reason, in words.
+
+    Raises:
+      NotImplementedError: `"native"` was asked for, and the platform is no CPU.
     """
     if asked == "xla":
         return Choice("xla", "asked for by name")
-    obstacle = unsupported(form)
-    if asked == "shifted" and not obstacle:
-        return Choice("shifted", "asked for by name")
+    if asked == "native" and platform != "cpu":
+        raise NotImplementedError(f"`native` runs on CPUs only, not on {platform!r}; use implementation=None")
+    if platform not in _SLOW_PLATFORMS and asked is None:
+        return Choice("xla", f"on {platform!r}, XLA's own convolution is the default")
+    obstacles = {name: entry.unsupported(form) for name, entry in IMPLEMENTATIONS.items()}
+    obstacles["native"] = obstacle or obstacles["native"]
+    if asked and not obstacles[asked]:
+        return Choice(asked, "asked for by name")
     if platform not in _SLOW_PLATFORMS:
         return Choice("xla", f"on {platform!r}, XLA's own convolution is the default")
     if form.kind == "ordinary" or (form.kind == "grouped" and not _is_small_kernel_gradient(form)):
         return Choice("xla", f"{_article(form.kind)} {form.kind} convolution is left to XLA")
+    if form.kind == "depthwise" and not obstacles["native"]:
+        return Choice("native", f"{form}: a CPU kernel is faster than XLA's convolution")
     if form.groups == 1 and form.kind == "depthwise" and form.terms > _MAX_TERMS_OF_ONE_CHANNEL:
         return Choice("xla", f"XLA's convolution of one channel is not slower with {form.terms} terms")
-    if obstacle:
-        return Choice("xla", obstacle)
+    if obstacles["shifted"]:
+        return Choice("xla", obstacles["shifted"])
     means = "a matrix product" if form.kind == "pointwise" else f"a sum of {form.terms} shifted products"
-    return Choice("shifted", f"{form}: {means} is faster than XLA's convolution on {platform!r}")
-
-
-def unsupported(form: Form) -> str | None:
-    """Says in words why `"shifted"` cannot compute this equation; None if it can."""
-    if form.dtype not in map(jnp.dtype, (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64)):
-        return f"`shifted` computes float16, bfloat16, float32 and float64, not {form.dtype.name}"
-    if not jnp.issubdtype(form.out_dtype, jnp.floating):
-        return f"`shifted` computes floating-point results, not {form.out_dtype.name}"
-    if form.kind == "ordinary" and min(form.short_features) > 1:
-        return "`shifted` computes depthwise, pointwise and grouped convolutions, and this one is ordinary"
-    if form.terms > MAX_TERMS:
-        return f"`shifted` writes out at most {MAX_TERMS} terms, and this convolution has {form.terms}"
-    return None
+    without = f"; `native` is not used: {obstacles['native']}" if form.kind == "depthwise" else ""
+    return Choice("shifted", f"{form}: {means} is faster than XLA's convolution on {platform!r}{without}")
 
 
 def check_name(function: str, implementation: str | None) -> None:

@@ -8,8 +8,10 @@ batching, loops and sharding are JAX's own.
 """
 
 import contextlib
+import dataclasses
 import functools
 import logging
+import math
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -20,6 +22,7 @@ from jax.core import ShapedArray
 from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend.core import primitives
 from jax.interpreters import mlir
+from jax.sharding import AbstractMesh
 
 from jds.ops import dispatch
 from jds.ops.recognise import recognise
@@ -143,12 +146,14 @@ def _rule(previous: Callable, platform: str | None) -> Callable:
             return previous(ctx, lhs, rhs, **params)
         form = recognise(*_avals(ctx), params)
         on = platform or (ctx.platforms or ctx.module_context.platforms)[0]
-        chosen = dispatch.choose(form, on, None if asked == "auto" else cast(dispatch.Implementation, asked))
-        run = dispatch.IMPLEMENTATIONS[chosen.implementation]
-        if run is None:
+        named = None if asked == "auto" else cast(dispatch.Implementation, asked)
+        chosen = dispatch.choose(form, on, named, obstacle=_obstacle_to_native(ctx))
+        if chosen.implementation == "xla":
             return previous(ctx, lhs, rhs, **params)
-        fun = functools.partial(run, form=form, partitioned=_is_partitioned(ctx))
-        return _lower_function(fun, ctx, lhs, rhs)
+        partitioned = _is_partitioned(ctx)
+        run = dispatch.IMPLEMENTATIONS[chosen.implementation].run
+        fun = functools.partial(run, form=form, partitioned=partitioned)
+        return _lower_function(fun, partitioned and _with_mesh(ctx) or ctx, lhs, rhs)
 
     return lower
 
@@ -176,6 +181,34 @@ def _is_partitioned(ctx: mlir.LoweringRuleContext) -> bool:
     if mesh is not None:
         return manual != frozenset(mesh.axis_names)
     return getattr(context, "num_devices", None) != 1
+
+
+def _obstacle_to_native(ctx: mlir.LoweringRuleContext) -> str | None:
+    """Says what in this program, not in the equation, keeps it from calling jds's CPU kernels."""
+    if ctx.module_context.lowering_parameters.for_export:
+        return "an exported program cannot call jds's CPU kernels"
+    if _is_partitioned(ctx) and _with_mesh(ctx) is None:
+        return "jds's CPU kernels cannot be partitioned over these devices"
+    return None
+
+
+def _with_mesh(ctx: mlir.LoweringRuleContext) -> mlir.LoweringRuleContext | None:
+    """Gives a program that is to be partitioned a mesh, for the partitioning of a kernel to speak of; None if it cannot.
+
+    When a program is lowered, the mesh of its shardings is not known. But a number of devices that is a power of a
+    prime has a mesh with that prime for the size of each axis, and shardings over any other mesh are shardings over
+    this one. Only the order of the devices counts, not which they are.
+    """
+    context: Any = ctx.module_context.axis_context
+    size: int = getattr(context, "num_devices", 1)
+    prime = next((factor for factor in range(2, size + 1) if size % factor == 0), 2)
+    axes = round(math.log(size, prime))
+    devices = jax.devices("cpu")
+    if size < 2 or prime**axes != size or len(devices) < size:
+        return None
+    mesh = AbstractMesh((prime,) * axes, tuple(f"jds_{axis}" for axis in range(axes)))
+    context = dataclasses.replace(context, device_assignment=tuple(devices[:size]), abstract_mesh=mesh)
+    return ctx.replace(module_context=ctx.module_context.replace(axis_context=context))
 
 
 def _lower_function(fun: Callable, ctx: mlir.LoweringRuleContext, lhs, rhs):

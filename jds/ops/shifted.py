@@ -61,6 +61,19 @@ def shifted(lhs: jax.Array, rhs: jax.Array, *, form: Form, partitioned: bool = F
     return out.reshape(form.out_shape).astype(form.out_dtype)
 
 
+def unsupported(form: Form) -> str | None:
+    """Says in words why `shifted` cannot compute this equation; None if it can."""
+    if form.dtype not in map(jnp.dtype, (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64)):
+        return f"`shifted` computes float16, bfloat16, float32 and float64, not {form.dtype.name}"
+    if not jnp.issubdtype(form.out_dtype, jnp.floating):
+        return f"`shifted` computes floating-point results, not {form.out_dtype.name}"
+    if form.kind == "ordinary" and min(form.short_features) > 1:
+        return "`shifted` computes depthwise, pointwise and grouped convolutions, and this one is ordinary"
+    if form.terms > MAX_TERMS:
+        return f"`shifted` writes out at most {MAX_TERMS} terms, and this convolution has {form.terms}"
+    return None
+
+
 def _images_in_a_step(lhs: jax.Array, form: Form) -> int:
     """Number of images to take at once: all, or few where the input is large."""
     batch_first = form.labels.lhs[0] == form.labels.out[0] == "b"

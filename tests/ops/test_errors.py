@@ -137,12 +137,17 @@ CASES = {
     "unknown implementation": (
         depthwise(implementation="winograd"),
         ValueError,
-        r"depthwise_conv: `implementation` must be None or one of 'xla', 'shifted', got 'winograd'",
+        r"depthwise_conv: `implementation` must be None or one of 'xla', 'shifted', 'native', got 'winograd'",
     ),
     "an implementation that cannot": (
         lambda: jds.conv(IMAGES, jnp.ones((3, 3, 4, 5)), implementation="shifted"),
         NotImplementedError,
         r"conv: `shifted` computes depthwise, pointwise and grouped convolutions.*use implementation=None",
+    ),
+    "a kernel that cannot": (
+        lambda: jds.pointwise_conv(IMAGES, jnp.ones((1, 1, 4, 5)), implementation="native"),
+        NotImplementedError,
+        r"pointwise_conv: `native` computes depthwise convolutions, and this one is pointwise.*use implementation=None",
     ),
     "too many terms": (
         depthwise(jnp.ones((17, 17, 1, 4)), jnp.ones((1, 32, 32, 4)), implementation="shifted"),

@@ -237,10 +237,10 @@ def test_selection_says_what_runs():
     inputs, kernel, cotangent = DEPTHWISE.arrays()
     selection = jds.select_implementation(inputs, kernel, feature_group_count=4, platform="cpu")
     for choice, gradient in ((selection.input_gradient, 0), (selection.kernel_gradient, 1)):
-        assert choice.implementation == "shifted"
+        assert choice.implementation == "native"
         lowered = program(lambda *a, g=gradient: jax.vjp(jds.depthwise_conv, *a)[1](cotangent)[g], inputs, kernel)
         assert "stablehlo.convolution" not in lowered
-    assert "6 shifted products" in selection.forward.reason
+    assert "depthwise: a CPU kernel" in selection.forward.reason
     assert "kernel gradient" in selection.kernel_gradient.reason
 
 
@@ -259,8 +259,15 @@ def test_selection_says_what_runs():
         ((1, 8, 8, 4), (3, 3, 4, 4), {"platform": "cpu"}, "xla", "an ordinary convolution is left to XLA"),
         ((1, 8, 8, 4), (3, 3, 2, 4), {"feature_group_count": 2, "platform": "cpu"}, "xla", "a grouped convolution"),
         ((1, 8, 8, 4), (1, 1, 4, 6), {"platform": "cpu"}, "shifted", "a matrix product"),
-        ((1, 40, 40, 4), (17, 17, 1, 4), {"feature_group_count": 4, "platform": "cpu"}, "xla", "at most 256 terms"),
-        ((1, 500, 1), (99, 1, 1), {"platform": "cpu"}, "xla", "not slower with 99 terms"),
+        (
+            (1, 8, 8, 4),
+            (3, 3, 1, 8),
+            {"feature_group_count": 4, "platform": "cpu"},
+            "native",
+            "depthwise: a CPU kernel",
+        ),
+        ((1, 40, 40, 4), (33, 33, 1, 4), {"feature_group_count": 4, "platform": "cpu"}, "xla", "at most 256 terms"),
+        ((1, 500, 1), (99, 1, 1), {"platform": "cpu"}, "native", "a CPU kernel"),
     ],
 )
 def test_selection(inputs, kernel, options, implementation, reason):

@@ -1,0 +1,108 @@
+"""Depthwise convolutions by CPU kernels in C++ (`native/`), through XLA's foreign function interface.
+
+There are two kernels: a convolution, which is the forward pass and the input gradient, and the kernel gradient. Both
+take arrays of three spatial axes with the features last. Operands in that order, as those of every channels-last
+program, are passed as they are.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jds.ops import library
+from jds.ops.labelled import Labelled
+from jds.ops.partition import partitioned_call
+from jds.ops.recognise import Axis, Form
+
+_DTYPES = tuple(map(jnp.dtype, (jnp.float32, jnp.bfloat16, jnp.float16)))
+# As `kMaxTaps` and `kMaxInFeatures` in `problem.h`.
+_MAX_TERMS = 1024
+_MAX_CONTRACTED_FEATURES = 256
+# Labels for the axes that one- and two-dimensional convolutions lack.
+_MISSING_AXES = ("first", "second")
+
+
+class _Call(NamedTuple):
+    """A kernel, with the order of dimensions of what it takes and gives; the first operand is the one that moves."""
+
+    target: str
+    moving: tuple[str, ...]
+    other: tuple[str, ...]
+    out: tuple[str, ...]
+
+
+def native(lhs: jax.Array, rhs: jax.Array, *, form: Form, partitioned: bool = False) -> jax.Array:
+    """Computes a depthwise convolution, or any derivative of one, on the CPU.
+
+    Args:
+      lhs, rhs: the operands of `lax.conv_general_dilated`, in the layouts of `form.labels`.
+      form: what `recognise` read off the equation.
+      partitioned: whether the compiler may cut the operands up for several devices.
+
+    Returns:
+      The convolution, in the layout `form.labels.out` and of dtype `form.out_dtype`. Accumulates in float32.
+    """
+    if form.is_empty:
+        return jnp.zeros(form.out_shape, form.out_dtype)
+    left = Labelled(lhs.reshape(form.split_shape(form.labels.lhs, "input")), form.labels.lhs)
+    right = Labelled(rhs.reshape(form.split_shape(form.labels.rhs, "kernel")), form.labels.rhs)
+    call = _call(form)
+    if form.short == "input":
+        flipped = lax.rev(right.array, [right.labels.index(axis) for axis in form.spatial])
+        left, right = Labelled(flipped, right.labels), left
+    moving, other = left.arrange(call.moving), right.arrange(call.other)
+    sizes = dict(zip(form.labels.out, form.split_shape(form.labels.out), strict=True))
+    out = jax.ShapeDtypeStruct(
+        [sizes.get(label, 1) for label in call.out],
+        form.out_dtype if form.out_dtype == form.dtype else jnp.float32,
+    )
+    geometry = [number for axis in form.axes for number in _geometry(axis, form)]
+    unit_axes = [1, 1, 0, 1] * (3 - len(form.axes))
+    run = functools.partial(_run, call.target, np.array(unit_axes + geometry, np.int64))
+    result = partitioned_call(run, moving, other, out, call.out) if partitioned else run(moving.array, other.array, out)
+    arranged = Labelled(result, call.out).without([axis for axis in call.out if axis in _MISSING_AXES])
+    return arranged.arrange(form.labels.out).array.reshape(form.out_shape).astype(form.out_dtype)
+
+
+def unsupported(form: Form) -> str | None:
+    """Says in words why the kernels cannot compute this equation, here or anywhere; None if they can."""
+    if min(form.short_features) > 1:
+        return f"`native` computes depthwise convolutions, and this one is {form.kind}"
+    if form.dtype not in _DTYPES:
+        return f"`native` computes float32, bfloat16 and float16, not {form.dtype.name}"
+    if not jnp.issubdtype(form.out_dtype, jnp.floating) or form.out_dtype == jnp.float64:
+        return f"`native` computes results of at most 32 bits, not {form.out_dtype.name}"
+    if form.terms > _MAX_TERMS:
+        return f"`native` sums at most {_MAX_TERMS} terms, and this convolution has {form.terms}"
+    if form.short != "output" and form.in_features > _MAX_CONTRACTED_FEATURES:
+        return f"`native` contracts at most {_MAX_CONTRACTED_FEATURES} features, not {form.in_features}"
+    return library.fault()
+
+
+def _call(form: Form) -> _Call:
+    space = (*_MISSING_AXES, *form.spatial)[-3:]
+    if form.short == "output":
+        return _Call("jds_kernel_gradient", ("i", *space, "g", "b"), ("i", *space, "g", "m"), (*space, "g", "b", "m"))
+    if form.short == "kernel":
+        return _Call("jds_depthwise", ("b", *space, "g", "i"), (*space, "g", "i", "m"), ("b", *space, "g", "m"))
+    return _Call("jds_depthwise", ("m", *space, "g", "i"), (*space, "g", "i", "b"), ("m", *space, "g", "b"))
+
+
+def _geometry(axis: Axis, form: Form) -> tuple[int, int, int, int]:
+    """Steps of the long array and of the short one, `low`, and step of the moving array; see `problem.h`."""
+    if form.short == "output":
+        return axis.rhs_dilation, axis.stride, axis.low, axis.lhs_dilation
+    if form.short == "kernel":
+        return axis.stride, axis.rhs_dilation, axis.low, axis.lhs_dilation
+    # The kernel moves, flipped: as the output moves on, it moves back.
+    low = axis.low - axis.rhs_dilation * (axis.kernel - 1)
+    return axis.stride, -axis.lhs_dilation, low, axis.rhs_dilation
+
+
+def _run(target: str, geometry: np.ndarray, moving: jax.Array, other: jax.Array, out: jax.ShapeDtypeStruct):
+    library.load()
+    return jax.ffi.ffi_call(target, out)(moving, other, geometry=geometry)

@@ -1,0 +1,100 @@
+// A depthwise convolution as data: what the kernels are told, in plain structs.
+//
+// On each spatial axis, three positions belong together when
+//
+//     long_step * l + short_step * s - low == moving_step * m
+//
+// A convolution adds moving[m] * short[s] to long[l]: the moving array is the image (or, in the input gradient, the
+// cotangent), the short one the filter. A kernel gradient adds moving[m] * long[l] to short[s].
+#ifndef JDS_PROBLEM_H_
+#define JDS_PROBLEM_H_
+
+#include <stdint.h>
+
+namespace jds {
+
+enum class Type : int32_t { kFloat32, kBFloat16, kFloat16 };
+
+enum class Activation : int32_t { kNone, kRelu, kRelu6, kHardSwish, kHardSigmoid };
+
+// A position of the short array, and the position of the moving one that it meets.
+struct Meeting {
+  int32_t position;
+  int32_t moving;
+};
+
+// Neighbouring positions of the long array, `stride` apart, that meet the same positions of the short one. From one
+// to the next the moving position grows by `moving_stride`.
+struct Run {
+  int64_t first;
+  int64_t stride;
+  int64_t count;
+  int64_t moving_stride;
+  int64_t meetings_begin;
+  int64_t meetings_end;
+};
+
+// An outer axis: the meetings of long position `l` are `meetings[begin[l]] ... meetings[begin[l + 1]]`.
+struct OuterAxis {
+  int64_t long_size, short_size, moving_size;
+  const int64_t* begin;
+  const Meeting* meetings;
+};
+
+// The innermost axis, cut into runs.
+struct InnerAxis {
+  int64_t long_size, short_size, moving_size;
+  int64_t runs;
+  const Run* run;
+  const Meeting* meetings;
+};
+
+struct Spatial {
+  OuterAxis outer[2];
+  InnerAxis inner;
+};
+
+// What follows a convolution: activation(sum * scale + bias). Null for none.
+struct Epilogue {
+  const float* scale;
+  const float* bias;
+  Activation activation;
+};
+
+// out[b, l, g * M + m] = sum over s, i of moving[b, m, g * I + i] * filter[s, (g * I + i) * M + m], min(I, M) == 1.
+struct Depthwise {
+  Spatial space;
+  int64_t batch, groups, in_features, out_features;
+  Type type, out_type;
+  const void* moving;
+  const float* filter;
+  void* out;
+  Epilogue epilogue;
+};
+
+// partial[s, g, p, q] = sum over b, l of moving[b, m, g * P + p] * fixed[b, l, g * Q + q], min(P, Q) == 1, for a part
+// of the rows (b, l0, l1).
+struct KernelGradient {
+  Spatial space;
+  int64_t batch, groups, moving_features, fixed_features;
+  Type type;
+  const void* moving;
+  const void* fixed;
+};
+
+// The work of one instruction set; each is called for a part of the work by one thread.
+struct Kernels {
+  const char* name;
+  // Rows (b, l0, l1) and, of each, runs of the innermost axis.
+  void (*depthwise)(const Depthwise&, int64_t row_begin, int64_t row_end, int64_t run_begin, int64_t run_end);
+  void (*kernel_gradient)(const KernelGradient&, int64_t row_begin, int64_t row_end, float* partial);
+};
+
+// More meetings for one position of the output are refused.
+constexpr int64_t kMaxTaps = 1024;
+// More contracted features of a depthwise convolution (the channel multiplier, in an input gradient) are refused.
+constexpr int64_t kMaxInFeatures = 256;
+
+}  // namespace jds
+
+#endif  // JDS_PROBLEM_H_

@@ -1,0 +1,24 @@
+// Work shared among the threads of a pool that belongs to somebody else.
+#ifndef JDS_THREADS_H_
+#define JDS_THREADS_H_
+
+#include <cstdint>
+#include <functional>
+
+namespace jds {
+
+// A pool of threads, with XLA's or a test's behind it.
+class Threads {
+ public:
+  virtual ~Threads() = default;
+  virtual int64_t count() const = 0;
+  virtual void schedule(std::function<void()> work) = 0;
+};
+
+// Calls `task(0)` ... `task(tasks - 1)`, each once, on this thread and on as many of the pool as are free, and returns
+// when all have returned. It never waits for a thread of the pool to start: this thread would do all by itself.
+void parallel_for(Threads& threads, int64_t tasks, const std::function<void(int64_t)>& task);
+
+}  // namespace jds
+
+#endif  // JDS_THREADS_H_

@@ -1,0 +1,230 @@
+"""The CPU kernels: each instruction set, threads, sharding, and life without them."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracle
+import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+from workloads import WORKLOADS
+
+import jds
+from jds.ops import library
+
+DEPTHWISE = [workload for workload in WORKLOADS if workload.function == "depthwise_conv"]
+# Numbers of channels around the widths of the vectors: 4, 8 and 16.
+CHANNELS = (1, 3, 4, 7, 8, 15, 16, 17, 33)
+
+
+@pytest.fixture(params=library.instruction_sets())
+def instruction_set(request):
+    library.use_instruction_set(request.param)
+    yield request.param
+    library.use_instruction_set(library.instruction_sets()[0])
+
+
+def value_and_gradients(inputs, kernel, **options):
+    def call(inputs, kernel):
+        return jds.depthwise_conv(inputs, kernel, implementation="native", **options)
+
+    out, vjp = jax.vjp(call, inputs, kernel)
+    return out, *vjp(jnp.sin(out))
+
+
+def test_the_portable_version_is_always_there():
+    assert library.instruction_sets()[-1] == "portable"
+
+
+@pytest.mark.parametrize("multiplier", [1, 2, 3])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("bfloat16", 2e-2), ("float16", 2e-3)])
+def test_each_instruction_set(instruction_set, dtype, tolerance, multiplier):
+    rng = np.random.default_rng(0)
+    options = {"strides": (2, 1), "kernel_dilation": (1, 2), "padding": ((1, 2), (0, 3))}
+    for channels in CHANNELS:
+        inputs = jnp.asarray(rng.standard_normal((2, 6, 11, channels)), dtype)
+        kernel = jnp.asarray(rng.standard_normal((3, 2, 1, channels * multiplier)), dtype)
+        got = jax.jit(lambda x, k: value_and_gradients(x, k, **options))(inputs, kernel)
+        cotangent = jnp.sin(got[0])
+        exact = {**options, "groups": channels}
+        want = [
+            oracle.conv(inputs, kernel, **exact),
+            *oracle.conv(inputs, kernel, **exact, cotangent=cotangent),
+        ]
+        for ours, theirs in zip(got, want, strict=True):
+            scale = np.abs(theirs).max() + 1e-3
+            np.testing.assert_allclose(np.asarray(ours, np.float64), theirs.reshape(ours.shape), atol=tolerance * scale)
+
+
+def test_nan_and_infinity_go_where_they_should(instruction_set):
+    # Positions that a window does not touch stay finite: nothing is read beside the array, or multiplied by zero.
+    inputs = jnp.zeros((1, 9, 9, 5)).at[0, 4, 4, 2].set(jnp.nan).at[0, 0, 0, 0].set(jnp.inf)
+    out = jax.jit(lambda x: jds.depthwise_conv(x, jnp.ones((3, 3, 1, 5)), implementation="native"))(inputs)
+    assert np.isnan(out).sum() == np.isnan(out[0, 3:6, 3:6, 2]).sum() == 9
+    assert np.isinf(out).sum() == np.isinf(out[0, :2, :2, 0]).sum() == 4
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_rounding_is_to_nearest_even(instruction_set, dtype):
+    # Means of neighbours are exact in float32; a result of 16 bits rounds them as NumPy does.
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal(4096) * 2.0 ** rng.integers(-13, 15, 4096)
+    special = [0.0, -0.0, 65504, 65504, 3e-7, 6e-8, 6e-5, np.inf, 1.0, -np.inf, np.inf, np.nan]
+    inputs = np.concatenate([values, special]).astype(jnp.dtype(dtype)).reshape(1, -1, 1)
+    halves = jnp.full((2, 1, 1), 0.5, dtype)
+    out = jds.depthwise_conv(inputs, halves, padding="VALID", implementation="native")
+    wide = inputs.astype(np.float32)
+    with np.errstate(all="ignore"):
+        want = ((wide[:, 1:] * 0.5) + (wide[:, :-1] * 0.5)).astype(inputs.dtype)
+    np.testing.assert_array_equal(np.asarray(out, np.float32), want.astype(np.float32))
+
+
+def test_the_same_call_gives_the_same_bits():
+    rng = np.random.default_rng(0)
+    inputs = jnp.asarray(rng.standard_normal((8, 40, 40, 24)), jnp.float32)
+    kernel = jnp.asarray(rng.standard_normal((3, 3, 1, 24)), jnp.float32)
+    run = jax.jit(value_and_gradients)
+    first = run(inputs, kernel)
+    for _ in range(5):
+        for again, before in zip(run(inputs, kernel), first, strict=True):
+            np.testing.assert_array_equal(again, before)
+
+
+THREADS = """
+import os, sys
+os.sched_setaffinity(0, {cpus})
+import jax, jax.numpy as jnp, numpy as np
+import jds
+x = jnp.asarray(np.random.default_rng(0).standard_normal((8, 40, 40, 24)), jnp.float32)
+k = jnp.asarray(np.random.default_rng(1).standard_normal((3, 3, 1, 24)), jnp.float32)
+out, vjp = jax.vjp(lambda x, k: jds.depthwise_conv(x, k, implementation="native"), x, k)
+np.savez(sys.argv[1], out, *vjp(jnp.cos(out)))
+"""
+
+
+def test_any_number_of_threads_gives_the_same_up_to_rounding(tmp_path):
+    available = sorted(os.sched_getaffinity(0))
+    results = []
+    for name, cpus in (("one", available[:1]), ("all", available)):
+        path = tmp_path / f"{name}.npz"
+        subprocess.run([sys.executable, "-c", THREADS.format(cpus=set(cpus)), path], check=True, capture_output=True)
+        with np.load(path) as arrays:
+            results.append([arrays[key] for key in arrays])
+    for one, every in zip(*results, strict=True):
+        np.testing.assert_allclose(one, every, rtol=1e-5, atol=1e-5 * np.abs(one).max())
+
+
+@pytest.mark.parametrize(
+    ("axes", "inputs_spec", "kernel_spec", "all_reduces"),
+    [
+        ({"a": 4}, P("a"), P(), 1),
+        ({"a": 4}, P(None, None, None, "a"), P(None, None, None, "a"), 0),
+        ({"a": 2, "b": 2}, P("b", None, None, "a"), P(None, None, None, "a"), 1),
+        ({"a": 2, "b": 2}, P(("b", "a")), P(), 1),
+    ],
+)
+def test_what_is_sharded_stays_sharded(axes, inputs_spec, kernel_spec, all_reduces):
+    mesh = jax.make_mesh(tuple(axes.values()), tuple(axes), axis_types=(AxisType.Auto,) * len(axes))
+    rng = np.random.default_rng(0)
+    inputs = jnp.asarray(rng.standard_normal((4, 6, 5, 8)), jnp.float32)
+    kernel = jnp.asarray(rng.standard_normal((3, 3, 1, 16)), jnp.float32)
+    placed = [
+        jax.device_put(array, NamedSharding(mesh, spec))
+        for array, spec in ((inputs, inputs_spec), (kernel, kernel_spec))
+    ]
+    program = jax.jit(value_and_gradients).lower(*placed).compile()
+    text = program.as_text()
+    assert text.count('custom_call_target="jds_') == 3
+    assert text.count("all-reduce(") + text.count("all-reduce-start(") == all_reduces
+    assert "all-gather" not in text
+    assert "all-to-all" not in text
+    out, d_inputs, d_kernel = program(*placed)
+    assert out.sharding.spec == d_inputs.sharding.spec == inputs_spec
+    for ours, theirs in zip((out, d_inputs, d_kernel), value_and_gradients(inputs, kernel), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_an_exported_program_does_without():
+    inputs, kernel, _ = DEPTHWISE[0].arrays()
+    call = jax.jit(lambda x, k: jds.depthwise_conv(x, k, implementation="native"))
+    assert "jds_depthwise" in call.lower(inputs, kernel).as_text()
+    exported = jax.export.export(call)(inputs, kernel)
+    assert "custom_call" not in exported.mlir_module()
+    np.testing.assert_allclose(exported.call(inputs, kernel), call(inputs, kernel), rtol=1e-5, atol=1e-6)
+
+
+def test_another_platform_is_refused():
+    inputs, kernel, _ = DEPTHWISE[0].arrays()
+    call = jax.jit(lambda x, k: jds.depthwise_conv(x, k, implementation="native"))
+    with pytest.raises(NotImplementedError, match="`native` runs on CPUs only, not on 'cuda'"):
+        call.trace(inputs, kernel).lower(lowering_platforms=("cuda",))
+
+
+GEOMETRY = np.array([1, 1, 0, 1] * 3, np.int64)
+
+
+@pytest.mark.parametrize(
+    ("target", "shapes", "geometry", "dtype", "message"),
+    [
+        ("jds_depthwise", [(1, 1, 4, 4, 8), (1, 3, 3, 8, 1, 1), (1, 1, 4, 4, 8, 1)], GEOMETRY, "float32", "rank 6"),
+        ("jds_depthwise", [(1, 1, 4, 4, 8, 1), (1, 3, 3, 9, 1, 1), (1, 1, 4, 4, 8, 1)], GEOMETRY, "float32", "do not fit"),
+        ("jds_depthwise", [(1, 1, 4, 4, 8, 2), (1, 3, 3, 8, 2, 2), (1, 1, 4, 4, 8, 2)], GEOMETRY, "float32", "not both"),
+        ("jds_depthwise", [(1, 1, 4, 4, 8, 1), (1, 3, 3, 8, 1, 1), (1, 1, 4, 4, 8, 1)], GEOMETRY[:8], "float32", "12 numbers"),
+        ("jds_depthwise", [(1, 1, 4, 4, 8, 1), (1, 3, 3, 8, 1, 1), (1, 1, 4, 4, 8, 1)], GEOMETRY * 0, "float32", "positive"),
+        ("jds_depthwise", [(1, 1, 4, 4, 8, 1), (1, 3, 3, 8, 1, 1), (1, 1, 4, 4, 8, 1)], GEOMETRY, "int32", "float32, bfloat16"),
+        ("jds_depthwise", [(1, 1, 64, 64, 1, 1), (1, 40, 40, 1, 1, 1), (1, 1, 9, 9, 1, 1)], GEOMETRY, "float32", "at most 1024"),
+        ("jds_kernel_gradient", [(2, 1, 4, 4, 8, 1), (1, 1, 4, 4, 8, 1), (1, 1, 1, 8, 1, 1)], GEOMETRY, "float32", "do not fit"),
+        ("jds_kernel_gradient", [(1, 1, 4, 4, 8, 2), (1, 1, 4, 4, 8, 2), (1, 1, 1, 8, 2, 2)], GEOMETRY, "float32", "not of both"),
+    ],
+)  # fmt: skip
+def test_a_mismatch_is_an_error_with_a_message(target, shapes, geometry, dtype, message):
+    library.load()
+    *operands, out = [jax.ShapeDtypeStruct(shape, dtype) for shape in shapes]
+    call = jax.jit(lambda *arrays: jax.ffi.ffi_call(target, out)(*arrays, geometry=geometry))
+    with pytest.raises(jax.errors.JaxRuntimeError, match=message):
+        call(*(jnp.ones(operand.shape, operand.dtype) for operand in operands)).block_until_ready()
+
+
+WITHOUT = """
+import logging, os
+logging.basicConfig(format="%(message)s")
+import jax.numpy as jnp
+from jds.ops import library
+if {missing}:
+    library._PATH = library._PATH.with_name("missing.so")
+import jds
+x, k = jnp.ones((1, 8, 8, 4)), jnp.ones((3, 3, 1, 4))
+for _ in range(2):
+    print(float(jds.depthwise_conv(x, k).sum()))
+choice = jds.select_implementation(x, k, feature_group_count=4).forward
+print(choice.implementation, "|", choice.reason)
+try:
+    jds.depthwise_conv(x, k, implementation="native")
+except NotImplementedError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("missing", "switch", "reason", "log_lines"),
+    [(True, None, "for want of a C++ compiler", 1), (False, "0", "switched off by JDS_NATIVE=0", 0)],
+)
+def test_without_the_library_jds_runs_on_shifted(missing, switch, reason, log_lines):
+    environment = {**os.environ, **({"JDS_NATIVE": switch} if switch else {})}
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT.format(missing=missing)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+    sums, choice, error = done.stdout.splitlines()[:2], *done.stdout.splitlines()[2:]
+    assert sums == ["1936.0", "1936.0"]
+    assert choice.startswith("shifted |")
+    assert reason in choice
+    assert reason in error
+    assert done.stderr.count("jds runs more slowly") == log_lines
