@@ -67,15 +67,14 @@ def choose(form: Form, platform: str, asked: Implementation | None = None, *, ob
         return Choice("xla", f"on {platform!r}, XLA's own convolution is the default")
     if form.kind == "ordinary" or (form.kind == "grouped" and not _is_small_kernel_gradient(form)):
         return Choice("xla", f"{_article(form.kind)} {form.kind} convolution is left to XLA")
-    if form.kind == "depthwise" and not obstacles["native"]:
+    if not obstacles["native"]:
         return Choice("native", f"{form}: a CPU kernel is faster than XLA's convolution")
     if form.groups == 1 and form.kind == "depthwise" and form.terms > _MAX_TERMS_OF_ONE_CHANNEL:
         return Choice("xla", f"XLA's convolution of one channel is not slower with {form.terms} terms")
     if obstacles["shifted"]:
         return Choice("xla", obstacles["shifted"])
     means = "a matrix product" if form.kind == "pointwise" else f"a sum of {form.terms} shifted products"
-    without = f"; `native` is not used: {obstacles['native']}" if form.kind == "depthwise" else ""
-    return Choice("shifted", f"{form}: {means} is faster than XLA's convolution on {platform!r}{without}")
+    return Choice("shifted", f"{form}: {means} is faster than XLA's convolution (not native: {obstacles['native']})")
 
 
 def check_name(function: str, implementation: str | None) -> None:

@@ -14,7 +14,14 @@ SWITCH = "JDS_NATIVE"
 _PATH = Path(__file__).with_name("native") / "libjds.so"
 # As in `ffi.cc`.
 _INTERFACE = 1
-_TARGETS = ("jds_depthwise", "jds_kernel_gradient")
+_TARGETS = (
+    "jds_depthwise",
+    "jds_kernel_gradient",
+    "jds_matrix_product",
+    "jds_matrix_gradient",
+    "jds_separable",
+    "jds_ordinary",
+)
 
 _logger = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ from jax.interpreters import mlir
 from jax.sharding import AbstractMesh
 
 from jds.ops import dispatch
-from jds.ops.recognise import recognise
+from jds.ops.recognise import Form, recognise
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -147,13 +147,14 @@ def _rule(previous: Callable, platform: str | None) -> Callable:
         form = recognise(*_avals(ctx), params)
         on = platform or (ctx.platforms or ctx.module_context.platforms)[0]
         named = None if asked == "auto" else cast(dispatch.Implementation, asked)
-        chosen = dispatch.choose(form, on, named, obstacle=_obstacle_to_native(ctx))
+        obstacle = _obstacle_to_native(ctx, form) if on == "cpu" else None
+        chosen = dispatch.choose(form, on, named, obstacle=obstacle)
         if chosen.implementation == "xla":
             return previous(ctx, lhs, rhs, **params)
         partitioned = _is_partitioned(ctx)
         run = dispatch.IMPLEMENTATIONS[chosen.implementation].run
         fun = functools.partial(run, form=form, partitioned=partitioned)
-        return _lower_function(fun, partitioned and _with_mesh(ctx) or ctx, lhs, rhs)
+        return _lower_function(fun, (partitioned and _with_mesh(ctx)) or ctx, lhs, rhs)
 
     return lower
 
@@ -183,17 +184,21 @@ def _is_partitioned(ctx: mlir.LoweringRuleContext) -> bool:
     return getattr(context, "num_devices", None) != 1
 
 
-def _obstacle_to_native(ctx: mlir.LoweringRuleContext) -> str | None:
+def _obstacle_to_native(ctx: mlir.LoweringRuleContext, form: Form) -> str | None:
     """Says what in this program, not in the equation, keeps it from calling jds's CPU kernels."""
     if ctx.module_context.lowering_parameters.for_export:
         return "an exported program cannot call jds's CPU kernels"
-    if _is_partitioned(ctx) and _with_mesh(ctx) is None:
+    if not _is_partitioned(ctx):
+        return None
+    if form.kind != "depthwise":
+        return "XLA partitions matrix products by itself"
+    if _with_mesh(ctx) is None:
         return "jds's CPU kernels cannot be partitioned over these devices"
     return None
 
 
 def _with_mesh(ctx: mlir.LoweringRuleContext) -> mlir.LoweringRuleContext | None:
-    """Gives a program that is to be partitioned a mesh, for the partitioning of a kernel to speak of; None if it cannot.
+    """Gives a program that is to be partitioned a mesh, for the partitioning of a kernel to speak of, if it can.
 
     When a program is lowered, the mesh of its shardings is not known. But a number of devices that is a power of a
     prime has a mesh with that prime for the size of each axis, and shardings over any other mesh are shardings over

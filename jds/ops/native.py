@@ -1,12 +1,12 @@
-"""Depthwise convolutions by CPU kernels in C++ (`native/`), through XLA's foreign function interface.
+"""Depthwise and pointwise convolutions by CPU kernels in C++ (`native/`), through XLA's foreign function interface.
 
-There are two kernels: a convolution, which is the forward pass and the input gradient, and the kernel gradient. Both
-take arrays of three spatial axes with the features last. Operands in that order, as those of every channels-last
-program, are passed as they are.
+For each kind there are two kernels: a convolution, which is the forward pass and the input gradient, and the kernel
+gradient. They take arrays with the features last. Operands in that order, as those of every channels-last program, are
+passed as they are.
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +36,7 @@ class _Call(NamedTuple):
 
 
 def native(lhs: jax.Array, rhs: jax.Array, *, form: Form, partitioned: bool = False) -> jax.Array:
-    """Computes a depthwise convolution, or any derivative of one, on the CPU.
+    """Computes a depthwise or pointwise convolution, or any derivative of one, on the CPU.
 
     Args:
       lhs, rhs: the operands of `lax.conv_general_dilated`, in the layouts of `form.labels`.
@@ -50,37 +50,88 @@ def native(lhs: jax.Array, rhs: jax.Array, *, form: Form, partitioned: bool = Fa
         return jnp.zeros(form.out_shape, form.out_dtype)
     left = Labelled(lhs.reshape(form.split_shape(form.labels.lhs, "input")), form.labels.lhs)
     right = Labelled(rhs.reshape(form.split_shape(form.labels.rhs, "kernel")), form.labels.rhs)
+    compute = _depthwise if _is_depthwise(form) else _pointwise
+    out = compute(left, right, form, partitioned).arrange(form.labels.out)
+    return out.array.reshape(form.out_shape).astype(form.out_dtype)
+
+
+def unsupported(form: Form) -> str | None:
+    """Says in words why the kernels cannot compute this equation, here or anywhere; None if they can."""
+    if form.dtype not in _DTYPES:
+        return f"`native` computes float32, bfloat16 and float16, not {form.dtype.name}"
+    if not jnp.issubdtype(form.out_dtype, jnp.floating) or form.out_dtype == jnp.float64:
+        return f"`native` computes results of at most 32 bits, not {form.out_dtype.name}"
+    if not _is_depthwise(form) and not _is_plain_pointwise(form):
+        dilated = " with strides or padding" if form.kind == "pointwise" else ""
+        return f"`native` computes depthwise and pointwise convolutions, and this one is {form.kind}{dilated}"
+    if _is_depthwise(form) and form.terms > _MAX_TERMS:
+        return f"`native` sums at most {_MAX_TERMS} terms, and this convolution has {form.terms}"
+    if _is_depthwise(form) and form.short != "output" and form.in_features > _MAX_CONTRACTED_FEATURES:
+        return f"`native` contracts at most {_MAX_CONTRACTED_FEATURES} features, not {form.in_features}"
+    return library.fault()
+
+
+def _is_depthwise(form: Form) -> bool:
+    """Whether each group is a vector; of a single channel it may be a matrix product of width 1, too."""
+    return min(form.short_features) <= 1
+
+
+def _is_plain_pointwise(form: Form) -> bool:
+    """Whether it is the product of two matrices, positions by features, none left out and none added."""
+    if form.kind != "pointwise" or form.groups != 1 or form.short == "input":
+        return False
+    long = "output" if form.short == "kernel" else "kernel"
+    return all(
+        axis.input == getattr(axis, long) and axis.low == 0 and axis.lhs_dilation == 1 and _long_step(axis, form) == 1
+        for axis in form.axes
+    )
+
+
+def _long_step(axis: Axis, form: Form) -> int:
+    return axis.stride if form.short == "kernel" else axis.rhs_dilation
+
+
+def _depthwise(left: Labelled, right: Labelled, form: Form, partitioned: bool) -> Labelled:
     call = _call(form)
     if form.short == "input":
         flipped = lax.rev(right.array, [right.labels.index(axis) for axis in form.spatial])
         left, right = Labelled(flipped, right.labels), left
     moving, other = left.arrange(call.moving), right.arrange(call.other)
     sizes = dict(zip(form.labels.out, form.split_shape(form.labels.out), strict=True))
-    out = jax.ShapeDtypeStruct(
-        [sizes.get(label, 1) for label in call.out],
-        form.out_dtype if form.out_dtype == form.dtype else jnp.float32,
-    )
+    out = jax.ShapeDtypeStruct([sizes.get(label, 1) for label in call.out], _out_dtype(form))
     geometry = [number for axis in form.axes for number in _geometry(axis, form)]
     unit_axes = [1, 1, 0, 1] * (3 - len(form.axes))
-    run = functools.partial(_run, call.target, np.array(unit_axes + geometry, np.int64))
+    attributes: dict[str, Any] = {"geometry": np.array(unit_axes + geometry, np.int64)}
+    if call.target == "jds_depthwise":
+        attributes["endings"] = np.zeros(3, np.int64)  # no scale, no bias, no activation
+    run = functools.partial(_run, call.target, attributes)
     result = partitioned_call(run, moving, other, out, call.out) if partitioned else run(moving.array, other.array, out)
-    arranged = Labelled(result, call.out).without([axis for axis in call.out if axis in _MISSING_AXES])
-    return arranged.arrange(form.labels.out).array.reshape(form.out_shape).astype(form.out_dtype)
+    return Labelled(result, call.out).without([axis for axis in call.out if axis in _MISSING_AXES])
 
 
-def unsupported(form: Form) -> str | None:
-    """Says in words why the kernels cannot compute this equation, here or anywhere; None if they can."""
-    if min(form.short_features) > 1:
-        return f"`native` computes depthwise convolutions, and this one is {form.kind}"
-    if form.dtype not in _DTYPES:
-        return f"`native` computes float32, bfloat16 and float16, not {form.dtype.name}"
-    if not jnp.issubdtype(form.out_dtype, jnp.floating) or form.out_dtype == jnp.float64:
-        return f"`native` computes results of at most 32 bits, not {form.out_dtype.name}"
-    if form.terms > _MAX_TERMS:
-        return f"`native` sums at most {_MAX_TERMS} terms, and this convolution has {form.terms}"
-    if form.short != "output" and form.in_features > _MAX_CONTRACTED_FEATURES:
-        return f"`native` contracts at most {_MAX_CONTRACTED_FEATURES} features, not {form.in_features}"
-    return library.fault()
+def _pointwise(left: Labelled, right: Labelled, form: Form, partitioned: bool) -> Labelled:
+    space = form.spatial
+    sizes = left.sizes | right.sizes
+    if form.short == "output":
+        operands = [
+            array.arrange(["i", *space, "g", label]).array.reshape(-1, sizes[label])
+            for array, label in ((left, "b"), (right, "m"))
+        ]
+        out = jax.ShapeDtypeStruct((sizes["b"], sizes["m"]), _out_dtype(form))
+        product = _run("jds_matrix_gradient", {}, *operands, out)
+        return Labelled(product.reshape(*(1 for _ in space), 1, *out.shape), (*space, "g", "b", "m"))
+    pixels = left.arrange(["b", *space, "g", "i"]).array.reshape(-1, sizes["i"])
+    transposed = right.labels.index("m") < right.labels.index("i")
+    weights = right.arrange([*space, "g", *("mi" if transposed else "im")])
+    matrix = weights.array.reshape(weights.array.shape[-2:])
+    out = jax.ShapeDtypeStruct((pixels.shape[0], sizes["m"]), _out_dtype(form))
+    product = _run("jds_matrix_product", {"transposed": transposed}, pixels, matrix, out)
+    positions = [axis.output for axis in form.axes]
+    return Labelled(product.reshape(form.batch, *positions, 1, sizes["m"]), ("b", *space, "g", "m"))
+
+
+def _out_dtype(form: Form) -> jnp.dtype:
+    return form.out_dtype if form.out_dtype == form.dtype else jnp.dtype(jnp.float32)
 
 
 def _call(form: Form) -> _Call:
@@ -103,6 +154,6 @@ def _geometry(axis: Axis, form: Form) -> tuple[int, int, int, int]:
     return axis.stride, -axis.lhs_dilation, low, axis.rhs_dilation
 
 
-def _run(target: str, geometry: np.ndarray, moving: jax.Array, other: jax.Array, out: jax.ShapeDtypeStruct):
+def _run(target: str, attributes: dict[str, Any], left: jax.Array, right: jax.Array, out: jax.ShapeDtypeStruct):
     library.load()
-    return jax.ffi.ffi_call(target, out)(moving, other, geometry=geometry)
+    return jax.ffi.ffi_call(target, out)(left, right, **attributes)

@@ -67,14 +67,18 @@ def test_a_strided_input_gradient_dilates_nothing():
     assert not re.search(r"interior = \[[^\]]*[1-9]", text)
 
 
-def test_pointwise_becomes_a_matrix_product():
+@pytest.mark.parametrize(("implementation", "name"), [(None, "@jds_matrix"), ("shifted", "stablehlo.dot_general")])
+def test_pointwise_becomes_a_matrix_product(implementation, name):
     inputs, kernel, _ = WORKLOADS[6].arrays()
 
     def everything(inputs, kernel):
-        return jax.grad(lambda x, k: jnp.sum(jds.pointwise_conv(x, k) ** 2), (0, 1))(inputs, kernel)
+        def loss(x, k):
+            return jnp.sum(jds.pointwise_conv(x, k, implementation=implementation) ** 2)
+
+        return jax.grad(loss, (0, 1))(inputs, kernel)
 
     text = program(everything, inputs, kernel)
-    assert text.count("stablehlo.dot_general") == 3
+    assert text.count(name) == 3
     assert "stablehlo.convolution" not in text
 
 
@@ -258,7 +262,8 @@ def test_selection_says_what_runs():
         ),
         ((1, 8, 8, 4), (3, 3, 4, 4), {"platform": "cpu"}, "xla", "an ordinary convolution is left to XLA"),
         ((1, 8, 8, 4), (3, 3, 2, 4), {"feature_group_count": 2, "platform": "cpu"}, "xla", "a grouped convolution"),
-        ((1, 8, 8, 4), (1, 1, 4, 6), {"platform": "cpu"}, "shifted", "a matrix product"),
+        ((1, 8, 8, 4), (1, 1, 4, 6), {"platform": "cpu"}, "native", "pointwise: a CPU kernel"),
+        ((1, 8, 8, 4), (1, 1, 4, 6), {"platform": "cpu", "strides": 2}, "shifted", "a matrix product"),
         (
             (1, 8, 8, 4),
             (3, 3, 1, 8),

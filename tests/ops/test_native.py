@@ -184,7 +184,8 @@ GEOMETRY = np.array([1, 1, 0, 1] * 3, np.int64)
 def test_a_mismatch_is_an_error_with_a_message(target, shapes, geometry, dtype, message):
     library.load()
     *operands, out = [jax.ShapeDtypeStruct(shape, dtype) for shape in shapes]
-    call = jax.jit(lambda *arrays: jax.ffi.ffi_call(target, out)(*arrays, geometry=geometry))
+    attributes = {"geometry": geometry} | ({"endings": np.zeros(3, np.int64)} if target == "jds_depthwise" else {})
+    call = jax.jit(lambda *arrays: jax.ffi.ffi_call(target, out)(*arrays, **attributes))
     with pytest.raises(jax.errors.JaxRuntimeError, match=message):
         call(*(jnp.ones(operand.shape, operand.dtype) for operand in operands)).block_until_ready()
 

@@ -7,7 +7,8 @@
 namespace jds {
 namespace {
 
-// A full vector of channels, from `c` on.
+// A full vector of channels, from `c` on. `in` and `out` take where a pixel of the input or of the output begins,
+// `store` the very place.
 struct FullVector {
   int64_t c;
 
@@ -21,7 +22,7 @@ struct FullVector {
   }
   template <class T>
   void store(T* p, Simd::Vector v) const {
-    Simd::store(p + c, v);
+    Simd::store(p, v);
   }
 };
 
@@ -40,7 +41,7 @@ struct PartVector {
   }
   template <class T>
   void store(T* p, Simd::Vector v) const {
-    Simd::store(p + c, v, lanes);
+    Simd::store(p, v, lanes);
   }
 };
 
@@ -67,7 +68,7 @@ struct ExpandedVector {
   }
   template <class T>
   void store(T* p, Simd::Vector v) const {
-    Simd::store(p + c, v, lanes);
+    Simd::store(p, v, lanes);
   }
 };
 

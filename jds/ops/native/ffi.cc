@@ -10,6 +10,7 @@
 namespace {
 
 namespace ffi = xla::ffi;
+using Integers = ffi::Span<const int64_t>;
 
 class XlaThreads : public jds::Threads {
  public:
@@ -22,51 +23,143 @@ class XlaThreads : public jds::Threads {
   int64_t count_;
 };
 
-ffi::ErrorOr<jds::Array> as_array(const ffi::AnyBuffer& buffer) {
-  const ffi::AnyBuffer::Dimensions dims = buffer.dimensions();
-  jds::Type type;
-  switch (buffer.element_type()) {
-    case ffi::DataType::F32: type = jds::Type::kFloat32; break;
-    case ffi::DataType::BF16: type = jds::Type::kBFloat16; break;
-    case ffi::DataType::F16: type = jds::Type::kFloat16; break;
-    default:
-      return ffi::Unexpected(ffi::Error::InvalidArgument(
-          "jds's CPU kernels compute float32, bfloat16 and float16 only"));
+// The arrays of a call, the result last; or what is wrong with one.
+struct Arrays {
+  Arrays(ffi::RemainingArgs operands, ffi::Result<ffi::AnyBuffer> result) {
+    for (size_t i = 0; i < operands.size(); ++i) {
+      const auto operand = operands.get<ffi::AnyBuffer>(i);
+      if (operand.has_value()) add(*operand);
+    }
+    add(*result);
   }
-  return jds::Array{type, std::vector<int64_t>(dims.begin(), dims.end()), buffer.untyped_data()};
+
+  void add(const ffi::AnyBuffer& buffer) {
+    const ffi::AnyBuffer::Dimensions dims = buffer.dimensions();
+    jds::Type type = jds::Type::kFloat32;
+    switch (buffer.element_type()) {
+      case ffi::DataType::F32: type = jds::Type::kFloat32; break;
+      case ffi::DataType::BF16: type = jds::Type::kBFloat16; break;
+      case ffi::DataType::F16: type = jds::Type::kFloat16; break;
+      default: wrong = "the CPU kernels compute float32, bfloat16 and float16 only";
+    }
+    list.push_back({type, std::vector<int64_t>(dims.begin(), dims.end()), buffer.untyped_data()});
+  }
+
+  std::vector<jds::Array> list;
+  std::string wrong;
+};
+
+// Takes arrays, in their order, as operands and as the optional vectors of endings.
+class Reader {
+ public:
+  // `endings` has three numbers for each ending: whether it has a scale and a bias, and its activation.
+  Reader(const Arrays& arrays, Integers endings) : arrays_(arrays), endings_(endings) {}
+
+  const jds::Array* next() { return &arrays_.list[next_++]; }
+
+  jds::Ending ending() {
+    const int64_t* numbers = endings_.begin() + 3 * ending_++;
+    const jds::Array* scale = numbers[0] ? next() : nullptr;
+    const jds::Array* bias = numbers[1] ? next() : nullptr;
+    return {scale, bias, static_cast<jds::Activation>(numbers[2])};
+  }
+
+ private:
+  const Arrays& arrays_;
+  Integers endings_;
+  size_t next_ = 0, ending_ = 0;
+};
+
+// Whether there are so many endings, and as many operands as they and `operands` need.
+std::string miscount(const Arrays& arrays, size_t operands, size_t endings, Integers numbers) {
+  if (numbers.size() != 3 * endings) return "wrong number of endings";
+  for (size_t i = 0; i < endings; ++i) operands += (numbers[3 * i] != 0) + (numbers[3 * i + 1] != 0);
+  if (arrays.list.size() == operands + 1) return arrays.wrong;
+  return "expected " + std::to_string(operands) + " operands, got " + std::to_string(arrays.list.size() - 1);
 }
 
-using Operation = std::string (*)(const jds::Array&, const jds::Array&, const jds::Array&, const jds::Geometry&,
-                                  jds::Threads&);
-
-template <Operation operation>
-ffi::Error convolve(ffi::ThreadPool pool, ffi::AnyBuffer lhs, ffi::AnyBuffer rhs, ffi::Result<ffi::AnyBuffer> result,
-                    ffi::Span<const int64_t> geometry) {
-  const ffi::ErrorOr<jds::Array> a = as_array(lhs), b = as_array(rhs), out = as_array(*result);
-  for (const ffi::ErrorOr<jds::Array>* array : {&a, &b, &out}) {
-    if (!array->has_value()) return array->error();
-  }
-  XlaThreads threads(pool);
-  const std::string wrong = operation(*a, *b, *out, jds::Geometry(geometry.begin(), geometry.end()), threads);
+ffi::Error as_error(const std::string& wrong) {
   return wrong.empty() ? ffi::Error::Success() : ffi::Error::InvalidArgument("jds: " + wrong);
 }
 
-template <Operation operation>
-auto binding() {
-  return ffi::Ffi::Bind()
-      .Ctx<ffi::ThreadPool>()
-      .Arg<ffi::AnyBuffer>()
-      .Arg<ffi::AnyBuffer>()
-      .Ret<ffi::AnyBuffer>()
-      .Attr<ffi::Span<const int64_t>>("geometry");
+ffi::Error depthwise(ffi::ThreadPool pool, ffi::RemainingArgs operands, ffi::Result<ffi::AnyBuffer> result,
+                     Integers geometry, Integers endings) {
+  const Arrays arrays(operands, result);
+  if (const std::string wrong = miscount(arrays, 2, 1, endings); !wrong.empty()) return as_error(wrong);
+  Reader reader(arrays, endings);
+  const jds::Array *moving = reader.next(), *filter = reader.next();
+  const jds::Ending ending = reader.ending();
+  XlaThreads threads(pool);
+  return as_error(jds::depthwise(*moving, *filter, *reader.next(), {geometry.begin(), geometry.end()}, ending,
+                                 threads));
 }
+
+ffi::Error kernel_gradient(ffi::ThreadPool pool, ffi::RemainingArgs operands, ffi::Result<ffi::AnyBuffer> result,
+                           Integers geometry) {
+  const Arrays arrays(operands, result);
+  if (const std::string wrong = miscount(arrays, 2, 0, {}); !wrong.empty()) return as_error(wrong);
+  XlaThreads threads(pool);
+  const auto& list = arrays.list;
+  return as_error(jds::kernel_gradient(list[0], list[1], list[2], {geometry.begin(), geometry.end()}, threads));
+}
+
+ffi::Error separable(ffi::ThreadPool pool, ffi::RemainingArgs operands, ffi::Result<ffi::AnyBuffer> result,
+                     Integers geometry, Integers endings) {
+  const Arrays arrays(operands, result);
+  if (const std::string wrong = miscount(arrays, 3, 2, endings); !wrong.empty()) return as_error(wrong);
+  Reader reader(arrays, endings);
+  const jds::Array *moving = reader.next(), *filter = reader.next();
+  const jds::Ending first = reader.ending();
+  const jds::Array* weights = reader.next();
+  const jds::Ending second = reader.ending();
+  XlaThreads threads(pool);
+  return as_error(jds::block(*moving, filter, first, *weights, second, *reader.next(),
+                             {geometry.begin(), geometry.end()}, threads));
+}
+
+ffi::Error ordinary(ffi::ThreadPool pool, ffi::RemainingArgs operands, ffi::Result<ffi::AnyBuffer> result,
+                    Integers geometry, Integers endings) {
+  const Arrays arrays(operands, result);
+  if (const std::string wrong = miscount(arrays, 2, 1, endings); !wrong.empty()) return as_error(wrong);
+  Reader reader(arrays, endings);
+  const jds::Array *moving = reader.next(), *weights = reader.next();
+  const jds::Ending ending = reader.ending();
+  XlaThreads threads(pool);
+  return as_error(jds::block(*moving, nullptr, {}, *weights, ending, *reader.next(),
+                             {geometry.begin(), geometry.end()}, threads));
+}
+
+ffi::Error matrix_product(ffi::ThreadPool pool, ffi::RemainingArgs operands, ffi::Result<ffi::AnyBuffer> result,
+                          bool transposed) {
+  const Arrays arrays(operands, result);
+  if (const std::string wrong = miscount(arrays, 2, 0, {}); !wrong.empty()) return as_error(wrong);
+  XlaThreads threads(pool);
+  return as_error(jds::matrix_product(arrays.list[0], arrays.list[1], transposed, arrays.list[2], threads));
+}
+
+ffi::Error matrix_gradient(ffi::ThreadPool pool, ffi::RemainingArgs operands, ffi::Result<ffi::AnyBuffer> result) {
+  const Arrays arrays(operands, result);
+  if (const std::string wrong = miscount(arrays, 2, 0, {}); !wrong.empty()) return as_error(wrong);
+  XlaThreads threads(pool);
+  return as_error(jds::matrix_gradient(arrays.list[0], arrays.list[1], arrays.list[2], threads));
+}
+
+auto arrays_only() { return ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().RemainingArgs().Ret<ffi::AnyBuffer>(); }
+
+auto with_geometry() { return arrays_only().Attr<Integers>("geometry"); }
+
+auto with_endings() { return with_geometry().Attr<Integers>("endings"); }
 
 }  // namespace
 
 #pragma GCC visibility push(default)
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jds_depthwise, convolve<jds::depthwise>, binding<jds::depthwise>());
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jds_kernel_gradient, convolve<jds::kernel_gradient>, binding<jds::kernel_gradient>());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jds_depthwise, depthwise, with_endings());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jds_kernel_gradient, kernel_gradient, with_geometry());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jds_separable, separable, with_endings());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jds_ordinary, ordinary, with_endings());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jds_matrix_product, matrix_product, arrays_only().Attr<bool>("transposed"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jds_matrix_gradient, matrix_gradient, arrays_only());
 
 // What the arguments of the handlers mean; Python refuses a library of another one.
 extern "C" int jds_interface() { return 1; }
@@ -75,7 +168,9 @@ extern "C" int jds_interface() { return 1; }
 extern "C" const char* jds_instruction_sets() {
   static const std::string names = [] {
     std::string joined;
-    for (const jds::Kernels* kernels : jds::available_kernels()) joined += (joined.empty() ? "" : " ") + std::string(kernels->name);
+    for (const jds::Kernels* kernels : jds::available_kernels()) {
+      joined += (joined.empty() ? "" : " ") + std::string(kernels->name);
+    }
     return joined;
   }();
   return names.c_str();

@@ -30,7 +30,7 @@ inline void correlate(const Correlation<T>* taps, const T* fixed, int64_t positi
       sums[t] = Simd::multiply_add(kFixedExpands ? channels.out(moving) : channels.in(moving), value, sums[t]);
     }
   }
-  for (int t = 0; t < kTaps; ++t) channels.store(taps[t].sums, sums[t]);
+  for (int t = 0; t < kTaps; ++t) channels.store(taps[t].sums + channels.c, sums[t]);
 }
 
 template <int kTaps, bool kFixedExpands, class T>

@@ -1,12 +1,15 @@
 #include "simd/avx512.h"
 
+#include "block.h"
 #include "depthwise.h"
 #include "kernel_gradient.h"
+#include "matrix_gradient.h"
 #include "problem.h"
 
 namespace jds {
 
 extern const Kernels kAvx512;
-const Kernels kAvx512 = {"avx512", depthwise, kernel_gradient};
+const Kernels kAvx512 = {"avx512",          depthwise, kernel_gradient, block, block_scratch, matrix_gradient,
+                           matrix_gradient_scratch, kRows,     kColumns};
 
 }  // namespace jds

@@ -15,7 +15,7 @@ namespace jds {
 
 enum class Type : int32_t { kFloat32, kBFloat16, kFloat16 };
 
-enum class Activation : int32_t { kNone, kRelu, kRelu6, kHardSwish, kHardSigmoid };
+enum class Activation : int32_t { kNone, kRelu, kRelu6, kHardSigmoid, kHardSwish, kLast = kHardSwish };
 
 // A position of the short array, and the position of the moving one that it meets.
 struct Meeting {
@@ -82,12 +82,43 @@ struct KernelGradient {
   const void* fixed;
 };
 
+// out[m, n] = epilogue(sum over k of rows[m, k] * weights[k, n]), where row m is what the first step makes of position m:
+// a depthwise convolution with its epilogue or, where its filter is null, the window of an ordinary one, (s, channel).
+// The first step's `groups` are the channels of its moving array, and of its space only runs of stride 1 are allowed.
+struct Block {
+  Depthwise first;
+  int64_t depth, features;
+  const void* weights;
+  Type out_type;
+  void* out;
+  Epilogue epilogue;
+};
+
+// sums[l, r] = sum over positions p of left[p, l] * right[p, r].
+struct MatrixGradient {
+  int64_t positions, left_features, right_features;
+  Type type;
+  const void* left;
+  const void* right;
+};
+
 // The work of one instruction set; each is called for a part of the work by one thread.
 struct Kernels {
   const char* name;
   // Rows (b, l0, l1) and, of each, runs of the innermost axis.
   void (*depthwise)(const Depthwise&, int64_t row_begin, int64_t row_end, int64_t run_begin, int64_t run_end);
   void (*kernel_gradient)(const KernelGradient&, int64_t row_begin, int64_t row_end, float* partial);
+  // Positions and columns of the result.
+  void (*block)(const Block&, int64_t begin, int64_t end, int64_t column_begin, int64_t column_end, float* scratch);
+  // Floats of scratch for so many positions.
+  int64_t (*block_scratch)(const Block&, int64_t positions);
+  // Positions, and rows of the sums, which begin at row 0.
+  void (*matrix_gradient)(const MatrixGradient&, int64_t begin, int64_t end, int64_t row_begin, int64_t row_end,
+                          float* sums, float* scratch);
+  // Floats of scratch for so many rows.
+  int64_t (*matrix_gradient_scratch)(int64_t rows);
+  // Positions and columns that are multiplied at once.
+  int64_t tile_rows, tile_columns;
 };
 
 // More meetings for one position of the output are refused.

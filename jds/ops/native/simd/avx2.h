@@ -12,6 +12,7 @@ namespace {
 struct Simd {
   static constexpr int kLanes = 8;
   static constexpr int kSums = 12;  // vectors to sum in at once: as many as leave registers for the operands
+  static constexpr int kTileRows = 6;  // with two vectors of sums for each row
   using Vector = __m256;
   using Index = __m256i;
 

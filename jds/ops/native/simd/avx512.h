@@ -12,6 +12,7 @@ namespace {
 struct Simd {
   static constexpr int kLanes = 16;
   static constexpr int kSums = 13;  // vectors to sum in at once: as many as leave registers for the operands
+  static constexpr int kTileRows = 14;  // with two vectors of sums for each row
   using Vector = __m512;
   using Index = __m512i;
 

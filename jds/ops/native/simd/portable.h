@@ -10,6 +10,7 @@ namespace {
 struct Simd {
   static constexpr int kLanes = 4;
   static constexpr int kSums = 10;  // vectors to sum in at once: as many as leave registers for the operands
+  static constexpr int kTileRows = 6;  // with two vectors of sums for each row
   typedef float Vector __attribute__((vector_size(16)));
   typedef int32_t Index __attribute__((vector_size(16)));
 

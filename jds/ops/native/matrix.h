@@ -1,0 +1,148 @@
+// Matrix products of a tile of rows with a panel of columns. Compiled once for each instruction set.
+#ifndef JDS_MATRIX_H_
+#define JDS_MATRIX_H_
+
+#include "channels.h"
+#include "epilogue.h"
+#include "problem.h"
+
+namespace jds {
+namespace {
+
+constexpr int kRows = Simd::kTileRows;
+constexpr int kVectors = 2;
+constexpr int kColumns = kVectors * Simd::kLanes;
+// A tile holds its rows in blocks of so many floats each, so that neighbouring rows are a fixed distance apart.
+constexpr int kDepth = 32;
+// How many rows of the right matrix ahead to ask for: the time to fetch one, counted in the time to use one.
+constexpr int kPrefetch = 8;
+
+// Where channel `c` of a row of a tile lies, counted from the row's first.
+inline int64_t tile_offset(int64_t c) { return c / kDepth * (kRows * kDepth) + c % kDepth; }
+
+// Floats of a tile of rows of `depth` channels.
+inline int64_t tile_size(int64_t depth) { return (depth + kDepth - 1) / kDepth * (kRows * kDepth); }
+
+// The columns of the right matrix that one panel of results needs: `columns` of them are real.
+struct Panel {
+  const float* rows;  // the first row; row k is `k * stride` further
+  int64_t stride;
+  float* copy;  // if not null, the rows are written here, kColumns apart
+  int64_t first_column;
+  int columns;
+};
+
+template <int kCount, class Channels, class Out>
+inline __attribute__((always_inline)) void store_column(const Channels& columns, const Epilogue& epilogue,
+                                                        const Simd::Vector (&sums)[kCount][kVectors], int v, Out* out,
+                                                        int64_t out_stride) {
+  const ReadyEpilogue ready = make_ready(epilogue, columns);
+#pragma GCC unroll 16
+  for (int r = 0; r < kCount; ++r) columns.store(out + r * out_stride, ready(sums[r][v]));
+}
+
+// Results of `kCount` rows of a tile: activation(tile * panel * scale + bias). Every loop over the sums is unrolled, or
+// the compiler keeps them in memory.
+template <int kCount, bool kCopy, class Out>
+inline void multiply_tile(const float* tile, int64_t depth, const Panel& panel, const Epilogue& epilogue, Out* out,
+                          int64_t out_stride) {
+  Simd::Vector sums[kCount][kVectors];
+#pragma GCC unroll 16
+  for (int r = 0; r < kCount; ++r) {
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; ++v) sums[r][v] = Simd::zero();
+  }
+  const float* row = panel.rows;
+  float* copy = panel.copy;
+  for (int64_t begin = 0; begin < depth; begin += kDepth, tile += kRows * kDepth) {
+    const int block = depth - begin < kDepth ? static_cast<int>(depth - begin) : kDepth;
+    for (int k = 0; k < block; ++k, row += panel.stride) {
+      Simd::Vector right[kVectors];
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) {
+        right[v] = Simd::load(row + v * Simd::kLanes);
+        if (kCopy) {
+          Simd::store(copy + v * Simd::kLanes, right[v]);
+          // Rows are far apart: the hardware does not see where this goes.
+          __builtin_prefetch(row + kPrefetch * panel.stride + v * Simd::kLanes);
+        }
+      }
+      if (kCopy) copy += kColumns;
+#pragma GCC unroll 16
+      for (int r = 0; r < kCount; ++r) {
+        const Simd::Vector left = Simd::broadcast(tile[r * kDepth + k]);
+#pragma GCC unroll 2
+        for (int v = 0; v < kVectors; ++v) sums[r][v] = Simd::multiply_add(left, right[v], sums[r][v]);
+      }
+    }
+  }
+#pragma GCC unroll 2
+  for (int v = 0; v < kVectors; ++v) {
+    const int64_t c = panel.first_column + v * Simd::kLanes;
+    const int rest = panel.columns - v * Simd::kLanes;
+    if (rest >= Simd::kLanes) {
+      store_column<kCount>(FullVector{c}, epilogue, sums, v, out + c, out_stride);
+    } else if (rest > 0) {
+      store_column<kCount>(PartVector{c, rest}, epilogue, sums, v, out + c, out_stride);
+    }
+  }
+}
+
+// Finds the function for so many rows.
+template <int kCount, class Out>
+inline void multiply_rows(int rows, const float* tile, int64_t depth, const Panel& panel, const Epilogue& epilogue,
+                          Out* out, int64_t out_stride) {
+  if (rows == kCount) {
+    if (panel.copy) return multiply_tile<kCount, true>(tile, depth, panel, epilogue, out, out_stride);
+    return multiply_tile<kCount, false>(tile, depth, panel, epilogue, out, out_stride);
+  }
+  if constexpr (kCount > 1) multiply_rows<kCount - 1>(rows, tile, depth, panel, epilogue, out, out_stride);
+}
+
+// Copies a panel, as floats, with zeros for the columns that it lacks.
+template <class T>
+inline void copy_panel(const T* from, int64_t stride, int64_t depth, int columns, float* to) {
+  for (int64_t k = 0; k < depth; ++k, from += stride, to += kColumns) {
+    for (int v = 0; v < kVectors; ++v) {
+      const int rest = columns - v * Simd::kLanes;
+      Simd::Vector value = Simd::zero();
+      if (rest >= Simd::kLanes) {
+        value = Simd::load(from + v * Simd::kLanes);
+      } else if (rest > 0) {
+        value = Simd::load(from + v * Simd::kLanes, rest);
+      }
+      Simd::store(to + v * Simd::kLanes, value);
+    }
+  }
+}
+
+// The product of the tiles of `rows` rows with the columns [column_begin, column_end) of `right`, which is
+// (depth, features). `copy` has room for depth * kColumns floats.
+template <class T, class Out>
+inline void multiply_matrices(const float* tiles, int64_t rows, int64_t depth, const T* right, int64_t features,
+                              int64_t column_begin, int64_t column_end, const Epilogue& epilogue, Out* out,
+                              float* copy) {
+  for (int64_t column = column_begin; column < column_end; column += kColumns) {
+    const int64_t rest = column_end - column;
+    const int columns = rest < kColumns ? static_cast<int>(rest) : kColumns;
+    const Panel close = {copy, kColumns, nullptr, column, columns};
+    Panel panel = close;
+    bool whole_floats = false;
+    if constexpr (sizeof(T) == sizeof(float)) {
+      whole_floats = columns == kColumns;
+      // The first tile reads the panel where it is, and leaves a copy for the others.
+      if (whole_floats) panel = {right + column, features, copy, column, columns};
+    }
+    if (!whole_floats) copy_panel(right + column, features, depth, columns, copy);
+    for (int64_t row = 0; row < rows; row += kRows, panel = close) {
+      const int count = rows - row < kRows ? static_cast<int>(rows - row) : kRows;
+      const float* tile = tiles + row / kRows * tile_size(depth);
+      multiply_rows<kRows>(count, tile, depth, panel, epilogue, out + row * features, features);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace jds
+
+#endif  // JDS_MATRIX_H_
