@@ -62,30 +62,35 @@ def find_compiler() -> list[str] | None:
 
 
 def build(sources: Path, library: Path) -> None:
-    """Compiles and links, beside the library and renamed, so that there is never half of one."""
-    compiler = find_compiler()
-    if compiler is None:
-        raise BuildError("no C++ compiler found")
+    """Compiles and links the library, beside its place and renamed, so that there is never half of one."""
     try:
         import jaxlib
     except ImportError:
         raise BuildError("jaxlib, whose headers are needed, is not in the build environment") from None
     headers = Path(jaxlib.__file__).parent / "include"
-    flags = ["-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", f"-I{sources}", "-isystem", str(headers)]
+    flags = ["-O3", "-fPIC", "-fvisibility=hidden", "-isystem", str(headers)]
+    link(sorted(sources.glob("*.cc")), library, sources, flags, ["-shared"])
+
+
+def link(files: list[Path], out: Path, headers: Path, flags: list[str], link_flags: list[str]) -> None:
+    """Compiles the files that this machine's architecture has, each with its own flags too, and links them."""
+    compiler = find_compiler()
+    if compiler is None:
+        raise BuildError("no C++ compiler found")
     is_x86 = platform.machine().lower() in ("x86_64", "amd64")
-    with tempfile.TemporaryDirectory(dir=sources) as folder:
+    with tempfile.TemporaryDirectory(dir=out.parent) as folder:
 
         def compile_one(source: Path) -> str:
-            out = str(Path(folder, source.name + ".o"))
-            run([*compiler, *flags, *shlex.split(X86_FLAGS.get(source.name, "")), "-c", str(source), "-o", out])
-            return out
+            compiled = str(Path(folder, source.name + ".o"))
+            own = shlex.split(X86_FLAGS.get(source.name, ""))
+            run([*compiler, "-std=c++17", f"-I{headers}", *flags, *own, "-c", str(source), "-o", compiled])
+            return compiled
 
-        files = [file for file in sorted(sources.glob("*.cc")) if is_x86 or file.name not in X86_FLAGS]
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            objects = list(pool.map(compile_one, files))
-        linked = Path(folder, library.name)
-        run([*compiler, "-shared", "-o", str(linked), *objects])
-        linked.replace(library)
+            objects = list(pool.map(compile_one, [file for file in files if is_x86 or file.name not in X86_FLAGS]))
+        linked = Path(folder, out.name)
+        run([*compiler, *link_flags, "-o", str(linked), *objects, "-pthread"])
+        linked.replace(out)
 
 
 def run(command: list[str]) -> None:

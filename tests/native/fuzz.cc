@@ -1,0 +1,371 @@
+// Random calls of the CPU kernels, compared with sums written out from their definitions (`problem.h`).
+//
+//     fuzz CASES SEED
+//
+// Every array ends, or begins, at a page that must not be touched, and results are full of NaN before the call: what is
+// read or written beside an array, and what is left out, shows. Prints one line of JSON; fails at the first difference.
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <limits>
+#include <map>
+#include <memory>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "convert.h"
+#include "convolve.h"
+#include "kernels.h"
+
+namespace {
+
+using jds::Activation;
+using jds::Array;
+using jds::Ending;
+using jds::Geometry;
+using jds::Type;
+
+std::mt19937_64 rng;
+
+int64_t draw(int64_t low, int64_t high) { return std::uniform_int_distribution<int64_t>(low, high)(rng); }
+bool chance(double p) { return std::bernoulli_distribution(p)(rng); }
+
+// Memory with untouchable pages before and after.
+class Guarded {
+ public:
+  explicit Guarded(size_t bytes) {
+    const size_t page = sysconf(_SC_PAGESIZE), pages = (bytes + page - 1) / page + 2;
+    size_ = pages * page;
+    base_ = static_cast<char*>(mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    mprotect(base_, page, PROT_NONE);
+    mprotect(base_ + size_ - page, page, PROT_NONE);
+    data_ = chance(0.7) ? base_ + size_ - page - bytes : base_ + page;
+  }
+  ~Guarded() { munmap(base_, size_); }
+  Guarded(const Guarded&) = delete;
+  char* data() const { return data_; }
+
+ private:
+  char *base_, *data_;
+  size_t size_;
+};
+
+// A random array, with its numbers as doubles.
+struct Numbers {
+  Numbers(Type type, std::vector<int64_t> dims, bool is_result = false) : array{type, std::move(dims), nullptr} {
+    const int64_t size = array.size();
+    memory = std::make_unique<Guarded>(size * width());
+    array.data = memory->data();
+    std::vector<float> floats(size);
+    for (float& number : floats) {
+      number = is_result ? std::numeric_limits<float>::quiet_NaN() : static_cast<float>(draw(-64, 64)) / 32;
+    }
+    jds::from_floats(floats.data(), size, type, array.data);
+  }
+  int64_t width() const { return array.type == Type::kFloat32 ? 4 : 2; }
+  std::vector<double> read() const {
+    std::vector<float> floats(array.size());
+    jds::to_floats(array.type, array.data, array.size(), floats.data());
+    return {floats.begin(), floats.end()};
+  }
+
+  Array array;
+  std::unique_ptr<Guarded> memory;
+};
+
+class SomeThreads : public jds::Threads {
+ public:
+  ~SomeThreads() override {
+    for (std::thread& thread : threads_) thread.join();
+  }
+  int64_t count() const override { return count_; }
+  void schedule(std::function<void()> work) override { threads_.emplace_back(std::move(work)); }
+
+ private:
+  const int64_t count_ = draw(1, 4);
+  std::vector<std::thread> threads_;
+};
+
+// Three axes of a random convolution.
+struct Space {
+  explicit Space(bool is_forward) {
+    const int64_t rank = draw(1, 3);
+    for (int64_t axis = 0; axis < 3; ++axis) {
+      const bool is_unit = axis < 3 - rank;
+      const int64_t most = axis == 2 ? (rank == 1 && chance(0.3) ? 300 : 24) : 7;
+      sizes[0].push_back(is_unit ? 1 : draw(1, most));                    // long
+      sizes[1].push_back(is_unit ? 1 : draw(1, chance(0.1) ? 9 : 4));     // short
+      sizes[2].push_back(is_unit ? 1 : draw(1, most));                    // moving
+      const int64_t sign = is_forward || chance(0.5) ? 1 : -1;
+      const int64_t steps[] = {draw(1, 3), sign * draw(1, 3), draw(-4, 6), is_forward ? 1 : draw(1, 3)};
+      const int64_t none[] = {1, 1, 0, 1};
+      geometry.insert(geometry.end(), is_unit ? none : steps, (is_unit ? none : steps) + 4);
+    }
+  }
+
+  // Calls `body(l, s, m)` for positions that belong together, each counted over all axes.
+  void each(const std::function<void(int64_t, int64_t, int64_t)>& body) const { each(0, 0, 0, 0, body); }
+
+  void each(int axis, int64_t l, int64_t s, int64_t m,
+            const std::function<void(int64_t, int64_t, int64_t)>& body) const {
+    if (axis == 3) return body(l, s, m);
+    const int64_t* g = geometry.data() + 4 * axis;
+    for (int64_t i = 0; i < sizes[0][axis]; ++i) {
+      for (int64_t j = 0; j < sizes[1][axis]; ++j) {
+        const int64_t t = g[0] * i + g[1] * j - g[2];
+        if (t < 0 || t % g[3] != 0 || t / g[3] >= sizes[2][axis]) continue;
+        each(axis + 1, l * sizes[0][axis] + i, s * sizes[1][axis] + j, m * sizes[2][axis] + t / g[3], body);
+      }
+    }
+  }
+
+  std::vector<int64_t> with(int which, std::vector<int64_t> before, std::vector<int64_t> after) const {
+    before.insert(before.end(), sizes[which].begin(), sizes[which].end());
+    before.insert(before.end(), after.begin(), after.end());
+    return before;
+  }
+  int64_t count(int which) const { return sizes[which][0] * sizes[which][1] * sizes[which][2]; }
+
+  std::vector<int64_t> sizes[3];
+  Geometry geometry;
+};
+
+// A sum, with the sum of magnitudes that its rounding is measured by.
+struct Sum {
+  double value = 0, magnitude = 0;
+  void add(double product) {
+    value += product;
+    magnitude += std::abs(product);
+  }
+};
+
+// A random epilogue, and its definition.
+struct RandomEnding {
+  explicit RandomEnding(int64_t features) {
+    if (chance(0.4)) scale = std::make_unique<Numbers>(Type::kFloat32, std::vector<int64_t>{features});
+    if (chance(0.6)) bias = std::make_unique<Numbers>(Type::kFloat32, std::vector<int64_t>{features});
+    activation = static_cast<Activation>(draw(0, static_cast<int64_t>(Activation::kLast)));
+    if (scale) scales = scale->read();
+    if (bias) biases = bias->read();
+  }
+  Ending get() const { return {scale ? &scale->array : nullptr, bias ? &bias->array : nullptr, activation}; }
+
+  Sum apply(Sum sum, int64_t feature) const {
+    const double factor = scale ? scales[feature] : 1, term = bias ? biases[feature] : 0;
+    const double x = sum.value * factor + term, magnitude = sum.magnitude * std::abs(factor) + std::abs(term);
+    const double gate = std::min(std::max(x + 3, 0.0), 6.0) / 6;
+    switch (activation) {
+      case Activation::kNone: return {x, magnitude};
+      case Activation::kRelu: return {std::max(x, 0.0), magnitude};
+      case Activation::kRelu6: return {std::min(std::max(x, 0.0), 6.0), magnitude};
+      case Activation::kHardSigmoid: return {gate, magnitude + 1};
+      case Activation::kHardSwish: return {x * gate, 2 * magnitude + 3};
+    }
+    return {};
+  }
+
+  std::unique_ptr<Numbers> scale, bias;
+  std::vector<double> scales, biases;
+  Activation activation;
+};
+
+void fail(const std::string& why) {
+  std::printf("%s\n", why.c_str());
+  std::exit(1);
+}
+
+void compare(const Numbers& got, const std::vector<Sum>& want, double extra = 0) {
+  const double unit = got.array.type == Type::kFloat32 ? 2e-6 : got.array.type == Type::kBFloat16 ? 6e-3 : 8e-4;
+  const std::vector<double> numbers = got.read();
+  for (size_t i = 0; i < want.size(); ++i) {
+    const double allowed = 1e-5 * want[i].magnitude + unit * std::abs(want[i].value) + extra * want[i].magnitude + 1e-6;
+    if (!(std::abs(numbers[i] - want[i].value) <= allowed)) {
+      fail("element " + std::to_string(i) + ": expected " + std::to_string(want[i].value) + ", got " +
+           std::to_string(numbers[i]));
+    }
+  }
+}
+
+void expect(const std::string& wrong) {
+  if (!wrong.empty()) fail("refused: " + wrong);
+}
+
+int64_t draw_channels() { return chance(0.5) ? draw(1, 9) : draw(1, 70); }
+Type draw_type() { return static_cast<Type>(chance(0.5) ? 0 : draw(0, 2)); }
+Type draw_out_type(Type type) { return chance(0.3) ? Type::kFloat32 : type; }
+
+void depthwise() {
+  const Space space(false);
+  const Type type = draw_type();
+  const int64_t batch = draw(1, 3), groups = draw_channels();
+  const int64_t in = chance(0.2) ? draw(2, chance(0.1) ? 256 : 5) : 1, out = in == 1 && chance(0.3) ? draw(2, 5) : 1;
+  const Numbers moving(type, space.with(2, {batch}, {groups, in})), filter(type, space.with(1, {}, {groups, in, out}));
+  const Numbers result(draw_out_type(type), space.with(0, {batch}, {groups, out}), true);
+  const RandomEnding ending(groups * out);
+  SomeThreads threads;
+  expect(jds::depthwise(moving.array, filter.array, result.array, space.geometry, ending.get(), threads));
+  const std::vector<double> x = moving.read(), w = filter.read();
+  std::vector<Sum> sums(result.array.size());
+  for (int64_t b = 0; b < batch; ++b) {
+    space.each([&](int64_t l, int64_t s, int64_t m) {
+      for (int64_t c = 0; c < groups * in; ++c) {
+        for (int64_t o = 0; o < out; ++o) {
+          sums[((b * space.count(0) + l) * groups + c / in) * out + o].add(
+              x[(b * space.count(2) + m) * groups * in + c] * w[(s * groups * in + c) * out + o]);
+        }
+      }
+    });
+  }
+  for (size_t i = 0; i < sums.size(); ++i) sums[i] = ending.apply(sums[i], i % (groups * out));
+  compare(result, sums);
+}
+
+void kernel_gradient() {
+  const Space space(false);
+  const Type type = draw_type();
+  const int64_t batch = draw(1, 4), groups = draw_channels();
+  const int64_t p = chance(0.2) ? draw(2, 5) : 1, q = p == 1 && chance(0.3) ? draw(2, 5) : 1;
+  const Numbers moving(type, space.with(2, {batch}, {groups, p})), fixed(type, space.with(0, {batch}, {groups, q}));
+  const Numbers result(draw_out_type(type), space.with(1, {}, {groups, p, q}), true);
+  SomeThreads threads;
+  expect(jds::kernel_gradient(moving.array, fixed.array, result.array, space.geometry, threads));
+  const std::vector<double> x = moving.read(), y = fixed.read();
+  std::vector<Sum> sums(result.array.size());
+  for (int64_t b = 0; b < batch; ++b) {
+    space.each([&](int64_t l, int64_t s, int64_t m) {
+      for (int64_t c = 0; c < groups * p * q; ++c) {
+        sums[s * groups * p * q + c].add(x[(b * space.count(2) + m) * groups * p + c / q] *
+                                         y[(b * space.count(0) + l) * groups * q + c / (p * q) * q + c % q]);
+      }
+    });
+  }
+  compare(result, sums);
+}
+
+// A depthwise convolution or, with `is_ordinary`, windows; then a matrix product.
+void block(bool is_ordinary) {
+  const Space space(true);
+  const Type type = draw_type();
+  const int64_t batch = draw(1, 3), channels = draw_channels(), features = draw(1, chance(0.2) ? 300 : 70);
+  const int64_t multiplier = !is_ordinary && chance(0.2) ? draw(2, 3) : 1, width = channels * multiplier;
+  const int64_t depth = is_ordinary ? channels * space.count(1) : width;
+  const Numbers moving(type, space.with(2, {batch}, {channels})), filter(type, space.with(1, {}, {channels, 1, multiplier}));
+  const Numbers weights(type, is_ordinary ? space.with(1, {}, {channels, features}) : std::vector<int64_t>{depth, features});
+  const Numbers result(draw_out_type(type), space.with(0, {batch}, {features}), true);
+  const RandomEnding first(width), second(features);
+  SomeThreads threads;
+  expect(jds::block(moving.array, is_ordinary ? nullptr : &filter.array, is_ordinary ? Ending{} : first.get(),
+                    weights.array, second.get(), result.array, space.geometry, threads));
+  const std::vector<double> x = moving.read(), f = filter.read(), w = weights.read();
+  const int64_t positions = batch * space.count(0);
+  std::vector<Sum> rows(positions * depth);
+  for (int64_t b = 0; b < batch; ++b) {
+    space.each([&](int64_t l, int64_t s, int64_t m) {
+      for (int64_t c = 0; c < (is_ordinary ? channels : width); ++c) {
+        const double number = x[(b * space.count(2) + m) * channels + c / multiplier];
+        Sum& row = rows[(b * space.count(0) + l) * depth + (is_ordinary ? s * channels : 0) + c];
+        row.add(is_ordinary ? number : number * f[s * width + c]);
+      }
+    });
+  }
+  std::vector<Sum> sums(positions * features);
+  for (int64_t i = 0; i < positions * depth; ++i) {
+    const Sum row = is_ordinary ? rows[i] : first.apply(rows[i], i % depth);
+    for (int64_t n = 0; n < features; ++n) {
+      const double weight = w[i % depth * features + n];
+      sums[i / depth * features + n].value += row.value * weight;
+      sums[i / depth * features + n].magnitude += row.magnitude * std::abs(weight);
+    }
+  }
+  for (size_t i = 0; i < sums.size(); ++i) sums[i] = second.apply(sums[i], i % features);
+  compare(result, sums);
+}
+
+void matrix_product() {
+  const Type type = draw_type();
+  const bool transposed = chance(0.5);
+  const int64_t positions = draw(1, 150), depth = draw(1, 90), features = draw(1, 90);
+  const Numbers left(type, {positions, depth});
+  const Numbers right(type, transposed ? std::vector<int64_t>{features, depth} : std::vector<int64_t>{depth, features});
+  const Numbers result(draw_out_type(type), {positions, features}, true);
+  SomeThreads threads;
+  expect(jds::matrix_product(left.array, right.array, transposed, result.array, threads));
+  const std::vector<double> x = left.read(), w = right.read();
+  std::vector<Sum> sums(positions * features);
+  for (int64_t i = 0; i < positions * features; ++i) {
+    for (int64_t k = 0; k < depth; ++k) {
+      const int64_t n = i % features;
+      sums[i].add(x[i / features * depth + k] * w[transposed ? n * depth + k : k * features + n]);
+    }
+  }
+  compare(result, sums);
+}
+
+void matrix_gradient() {
+  const Type type = draw_type();
+  const int64_t positions = chance(0.1) ? draw(1000, 5000) : draw(1, 600), left_features = draw(1, 60);
+  const int64_t right_features = draw(1, 80);
+  const Numbers left(type, {positions, left_features}), right(type, {positions, right_features});
+  const Numbers result(draw_out_type(type), {left_features, right_features}, true);
+  SomeThreads threads;
+  expect(jds::matrix_gradient(left.array, right.array, result.array, threads));
+  const std::vector<double> x = left.read(), y = right.read();
+  std::vector<Sum> sums(left_features * right_features);
+  for (int64_t p = 0; p < positions; ++p) {
+    for (size_t i = 0; i < sums.size(); ++i) {
+      sums[i].add(x[p * left_features + i / right_features] * y[p * right_features + i % right_features]);
+    }
+  }
+  compare(result, sums);
+}
+
+// Shapes and geometry that do not fit must be refused, whatever they are: nothing may be touched.
+void nonsense() {
+  const Space space(false);
+  std::vector<int64_t> dims[3] = {space.with(2, {2}, {5, 1}), space.with(1, {}, {5, 1, 1}), space.with(0, {2}, {5, 1})};
+  Geometry geometry = space.geometry;
+  std::vector<int64_t>& victim = chance(0.3) ? geometry : dims[draw(0, 2)];
+  if (chance(0.3)) {
+    victim.pop_back();
+  } else {
+    // Not on a spatial axis, where any size fits.
+    const int64_t values[] = {0, -1, 7, int64_t{1} << 40, std::numeric_limits<int64_t>::max()};
+    int64_t at = &victim == &geometry ? 4 * draw(0, 2) + (chance(0.5) ? 0 : 3) : draw(static_cast<int64_t>(victim.size()) - 2, victim.size() - 1);
+    const int64_t value = &victim == &geometry ? values[draw(0, 1)] : values[draw(1, 4)];
+    victim[at] = value;
+  }
+  const Array arrays[3] = {{Type::kFloat32, dims[0], nullptr}, {Type::kFloat32, dims[1], nullptr}, {Type::kFloat32, dims[2], nullptr}};
+  SomeThreads threads;
+  const Ending none = {nullptr, nullptr, Activation::kNone};
+  if (jds::depthwise(arrays[0], arrays[1], arrays[2], geometry, none, threads).empty()) fail("nonsense was accepted");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int64_t cases = argc > 1 ? std::atoll(argv[1]) : 1000, seed = argc > 2 ? std::atoll(argv[2]) : 0;
+  const std::pair<const char*, std::function<void()>> kinds[] = {
+      {"depthwise", depthwise},       {"kernel gradient", kernel_gradient}, {"separable block", [] { block(false); }},
+      {"ordinary", [] { block(true); }}, {"matrix product", matrix_product},   {"matrix gradient", matrix_gradient},
+      {"nonsense", nonsense}};
+  std::map<std::string, int64_t> counts;
+  for (int64_t i = 0; i < cases; ++i) {
+    rng.seed(seed + i);
+    const auto& available = jds::available_kernels();
+    const char* name = available[i % available.size()]->name;
+    jds::use_kernels(name);
+    const auto& kind = kinds[draw(0, 13) % 7];
+    std::fprintf(stderr, "\rcase %lld: %s, %s          ", static_cast<long long>(seed + i), name, kind.first);
+    kind.second();
+    ++counts[name];
+    ++counts[kind.first];
+  }
+  std::printf("{\"cases\": %lld", static_cast<long long>(cases));
+  for (const auto& [name, count] : counts) std::printf(", \"%s\": %lld", name.c_str(), static_cast<long long>(count));
+  std::printf("}\n");
+}
