@@ -14,5 +14,7 @@ from jds.ops import pointwise_conv as pointwise_conv
 from jds.ops import select_implementation as select_implementation
 from jds.ops import separable_conv as separable_conv
 from jds.ops import uninstall as uninstall
+from jds.report import AccelerationReport as AccelerationReport
+from jds.report import acceleration_report as acceleration_report
 
 __version__ = "0.1.0"

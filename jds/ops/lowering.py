@@ -13,29 +13,26 @@ import functools
 import logging
 import math
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.core import ShapedArray
 from jax.experimental.xla_metadata import set_xla_metadata
-from jax.extend.core import primitives
+from jax.extend.core import JaxprEqn, primitives
 from jax.interpreters import mlir
 from jax.sharding import AbstractMesh
 
 from jds.ops import dispatch
 from jds.ops.recognise import Form, recognise
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
 _logger = logging.getLogger(__name__)
 
 # The mark's key; its value is "auto" or an implementation's name.
 _KEY = "jds"
 # Whether unmarked convolutions count as marked "auto". It is part of jit's cache key.
-_installed = jax.make_user_context(False)
+installed = jax.make_user_context(False)
 
 
 def mark(implementation: str | None = None) -> contextlib.AbstractContextManager:
@@ -45,66 +42,6 @@ def mark(implementation: str | None = None) -> contextlib.AbstractContextManager
       implementation: a name to insist on; None lets the library choose at lowering.
     """
     return set_xla_metadata(**{_KEY: implementation or "auto"})
-
-
-def accelerate(fun: Callable[P, R]) -> Callable[P, R]:
-    """Makes `fun` run its depthwise and pointwise convolutions by jds's implementations.
-
-    For functions and modules that were written without jds. Each `lax.conv_general_dilated` that `fun` calls, in
-    whatever library, is replaced when the program is lowered, if it is of a form that XLA runs badly on that platform;
-    so are the convolutions of its derivatives. Values agree up to rounding. Nothing else in `fun` changes.
-
-    Args:
-      fun: any function; a Flax module too. Whether it is jitted, and where, does not matter.
-
-    Returns:
-      A function with the same arguments and results.
-
-    Raises:
-      TypeError: `fun` cannot be called.
-
-    Example:
-      >>> import jax, jax.numpy as jnp, jds
-      >>> from flax import nnx
-      >>> layer = nnx.Conv(8, 8, (3, 3), feature_group_count=8, rngs=nnx.Rngs(0))
-      >>> jds.accelerate(layer)(jnp.ones((1, 16, 16, 8))).shape
-      (1, 16, 16, 8)
-    """
-    if not callable(fun) or isinstance(fun, type):
-        raise TypeError(f"accelerate: `fun` must be callable, and no class but its instance, got {fun!r}")
-    check_mechanism()
-
-    @functools.wraps(fun, updated=())
-    def accelerated(*args: P.args, **kwargs: P.kwargs) -> R:
-        with mark():
-            return fun(*args, **kwargs)
-
-    return accelerated
-
-
-def install() -> None:
-    """Accelerates every program of this process, as if it were wrapped in `jds.accelerate`.
-
-    For frameworks that give no function to wrap. Functions that were jitted before are traced again at their next
-    call; executables that were compiled ahead of time (`jit(f).lower(...).compile()`) stay as they are.
-
-    Example:
-      >>> import jds
-      >>> jds.install()
-      >>> jds.uninstall()
-    """
-    check_mechanism()
-    _installed.set_global(True)
-
-
-def uninstall() -> None:
-    """Takes back `jds.install()`.
-
-    Example:
-      >>> import jds
-      >>> jds.uninstall()
-    """
-    _installed.set_global(False)
 
 
 @functools.cache
@@ -141,8 +78,8 @@ def _rule(previous: Callable, platform: str | None) -> Callable:
     """Wraps the lowering rule `previous` of `conv_general_dilated_p` on a platform; None for all without their own."""
 
     def lower(ctx: mlir.LoweringRuleContext, lhs, rhs, **params):
-        asked = _asked(ctx)
-        if asked is None or not _is_static(ctx):
+        asked = _asked(ctx.jaxpr_eqn_ctx)
+        if asked is None or not is_static(*_avals(ctx)):
             return previous(ctx, lhs, rhs, **params)
         form = recognise(*_avals(ctx), params)
         on = platform or (ctx.platforms or ctx.module_context.platforms)[0]
@@ -159,13 +96,19 @@ def _rule(previous: Callable, platform: str | None) -> Callable:
     return lower
 
 
-def _asked(ctx: mlir.LoweringRuleContext) -> str | None:
-    metadata = (ctx.jaxpr_eqn_ctx and ctx.jaxpr_eqn_ctx.xla_metadata) or {}
-    return metadata.get(_KEY) or ("auto" if _installed.value else None)
+def asked(equation: JaxprEqn) -> str | None:
+    """Returns what is asked for an equation of a jaxpr: "auto" or an implementation's name; None without a mark."""
+    return _asked(equation.ctx)
 
 
-def _is_static(ctx: mlir.LoweringRuleContext) -> bool:
-    return all(isinstance(size, int) for aval in _avals(ctx) for size in aval.shape)
+def _asked(equation_context: Any) -> str | None:
+    metadata = (equation_context and equation_context.xla_metadata) or {}
+    return metadata.get(_KEY) or ("auto" if installed.value else None)
+
+
+def is_static(*arrays: Any) -> bool:
+    """Whether no size of these shapes is symbolic."""
+    return all(isinstance(size, int) for array in arrays for size in array.shape)
 
 
 def _avals(ctx: mlir.LoweringRuleContext) -> tuple[Any, Any, Any]:

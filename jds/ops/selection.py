@@ -60,13 +60,9 @@ def select_implementation(
       >>> x = jax.ShapeDtypeStruct((1, 56, 56, 128), jnp.float32)
       >>> k = jax.ShapeDtypeStruct((3, 3, 1, 128), jnp.float32)
       >>> jds.select_implementation(x, k, feature_group_count=128, platform="cpu").forward.implementation
-      'shifted'
+      'native'
     """
-    platform = jax.default_backend() if platform is None else platform
-    if platform not in _PLATFORMS:
-        raise ValueError(
-            f"select_implementation: `platform` must be one of {', '.join(map(repr, _PLATFORMS))}, got {platform!r}"
-        )
+    platform = lowering_platform("select_implementation", platform)
     call = functools.partial(
         conv,
         strides=strides,
@@ -91,10 +87,18 @@ def select_implementation(
     )
 
 
+def lowering_platform(function: str, platform: str | None) -> str:
+    """Returns the platform as lowering rules have it, by default that of JAX's default backend."""
+    platform = jax.default_backend() if platform is None else platform
+    if platform not in _PLATFORMS:
+        raise ValueError(f"{function}: `platform` must be one of {', '.join(map(repr, _PLATFORMS))}, got {platform!r}")
+    return _ALIASES.get(platform, platform)
+
+
 def _choice(fun, arguments, implementation: Implementation | None, platform: str) -> Choice:
     fault = mechanism_fault()
     if fault:
         return Choice("xla", fault)
     convolution = primitives.conv_general_dilated_p
     equation = [e for e in jax.make_jaxpr(fun)(*arguments).eqns if e.primitive is convolution][-1]
-    return dispatch.choose(recognise_equation(equation), _ALIASES.get(platform, platform), implementation)
+    return dispatch.choose(recognise_equation(equation), platform, implementation)

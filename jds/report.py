@@ -1,0 +1,248 @@
+"""Which convolutions of a program `accelerate` replaces, which it leaves, and why."""
+
+import collections
+import dataclasses
+import inspect
+import io
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.extend.core import Jaxpr, JaxprEqn, jaxprs_in_params, primitives
+from jax.extend.source_info_util import summarize
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from jds.ops import dispatch, lowering
+from jds.ops.accelerate import accelerate
+from jds.ops.dispatch import Choice, Implementation
+from jds.ops.recognise import recognise_equation
+from jds.ops.selection import lowering_platform
+
+# What transformations put around names.
+_TRANSFORMATION = re.compile(r"\w+\(|\)")
+_LIBRARY = re.compile(rf"[\\/](site|dist)-packages[\\/]|^{re.escape(str(Path(__file__).parent))}[\\/](ops|nn|report)")
+# `/path/file.py:12:3 (function)`, with or without the column.
+_LINE = re.compile(r".*?([^\\/:]+:\d+)(?::\d+)?(?= \()")
+
+
+class ReportedConvolution(NamedTuple):
+    """Convolutions of one form, with operands of the same shapes and dtypes.
+
+    Attributes:
+      form: which form it is, in words: `"depthwise"`, `"pointwise kernel gradient"`, ….
+      lhs, rhs, out: shapes and dtypes of the operands and of the result, as the convolution's equation has them.
+      calls: how many times it runs in one call of the function; in one iteration, if it is in a `while` loop.
+      in_while_loop: whether it is in a loop of unknown length.
+      choice: the implementation, and why.
+      places: for each equation the scope that it was traced in, if it has a name, and the line of the program.
+    """
+
+    form: str
+    lhs: jax.ShapeDtypeStruct
+    rhs: jax.ShapeDtypeStruct
+    out: jax.ShapeDtypeStruct
+    calls: int
+    in_while_loop: bool
+    choice: Choice
+    places: tuple[str, ...]
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether the implementation is one of jds's."""
+        return self.choice.implementation != "xla"
+
+
+@dataclasses.dataclass(frozen=True)
+class AccelerationReport:
+    """What `accelerate` does to a function; prints as a table.
+
+    Attributes:
+      platform: the platform that the function would be lowered for.
+      convolutions: in the order of the program, those that are alike in one row.
+
+    Example:
+      >>> import jax.numpy as jnp, jds
+      >>> print(jds.acceleration_report(jnp.sin, 1.0, platform="cpu"))
+      No convolutions in this program for 'cpu': there is nothing to replace.
+    """
+
+    platform: str
+    convolutions: tuple[ReportedConvolution, ...]
+
+    @property
+    def replaced(self) -> tuple[ReportedConvolution, ...]:
+        """Those that run by one of jds's implementations."""
+        return tuple(row for row in self.convolutions if row.is_replaced)
+
+    @property
+    def left(self) -> tuple[ReportedConvolution, ...]:
+        """Those that are left to XLA."""
+        return tuple(row for row in self.convolutions if not row.is_replaced)
+
+    def __rich__(self) -> RenderableType:
+        if not self.convolutions:
+            return Text(f"No convolutions in this program for {self.platform!r}: there is nothing to replace.")
+        replaced, left = (sum(len(row.places) for row in rows) for rows in (self.replaced, self.left))
+        by_choice = collections.defaultdict(list)
+        for row in (*self.replaced, *self.left):
+            by_choice[row.choice].append(row)
+        parts: list[RenderableType] = [
+            Text(f"Convolutions for {self.platform!r}: {replaced} replaced, {left} left to XLA", style="bold")
+        ]
+        for choice, rows in by_choice.items():
+            parts += ["", Text(f"{choice.implementation}: {choice.reason}"), _table(rows)]
+        return Group(*parts)
+
+    def __str__(self) -> str:
+        console = Console(file=io.StringIO(), width=120)
+        console.print(self)
+        return "\n".join(line.rstrip() for line in cast(io.StringIO, console.file).getvalue().splitlines())
+
+
+def acceleration_report(
+    fun: Callable[..., Any], *args: Any, platform: str | None = None, **kwargs: Any
+) -> AccelerationReport:
+    """Lists the convolutions of a function: which `accelerate` replaces, which it leaves to XLA, and why.
+
+    The function is traced as `jax.make_jaxpr(jds.accelerate(fun))(*args, **kwargs)` would; nothing is computed, and
+    Flax modules keep their state. The convolutions of a derivative are in the report of the derivative: give it
+    `jax.grad(loss)` or a training step. Each branch of a `cond` counts as run.
+
+    Args:
+      fun: what `accelerate` takes; what it returns, too.
+      *args, **kwargs: the function's arguments: pytrees, Flax modules among them; arrays may be given as
+        `jax.ShapeDtypeStruct`. What is no array is passed on as it is.
+      platform: what the program would be lowered for: `"cpu"`, `"gpu"`, `"cuda"`, `"rocm"`, `"oneapi"` or `"tpu"`;
+        None for JAX's default backend.
+
+    Returns:
+      The report: rows to read or to print.
+
+    Raises:
+      ValueError: the platform is unknown.
+      TypeError: `accelerate` would raise.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jds
+      >>> from flax import nnx
+      >>> layer = nnx.Conv(8, 8, (3, 3), feature_group_count=8, rngs=nnx.Rngs(0))
+      >>> x = jax.ShapeDtypeStruct((1, 16, 16, 8), jnp.float32)
+      >>> report = jds.acceleration_report(layer, x, platform="tpu")
+      >>> [(row.form, row.choice.implementation) for row in report.convolutions]
+      [('depthwise', 'xla')]
+    """
+    platform = lowering_platform("acceleration_report", platform)
+    rows: dict[ReportedConvolution, ReportedConvolution] = {}
+    for found in _convolutions(_trace(fun, args, kwargs)):
+        new = _row(found, platform)
+        alike = new._replace(calls=0, places=())
+        row = rows.get(alike, alike)
+        rows[alike] = row._replace(calls=row.calls + new.calls, places=row.places + new.places)
+    return AccelerationReport(platform, tuple(rows.values()))
+
+
+def _trace(fun: Callable, args: tuple, kwargs: dict) -> Jaxpr:
+    """Traces `accelerate(fun)`, with copies of the Flax modules that it is called on or with."""
+    accelerated = accelerate(fun)
+    wrapped = getattr(accelerated, "__wrapped__", None)
+    if inspect.ismethod(accelerated):
+        accelerated, args = accelerated.__func__, (accelerated.__self__, *args)
+    elif isinstance(wrapped, nnx.Pytree):
+        accelerated, args = accelerate(type(wrapped).__call__), (wrapped, *args)
+    leaves, treedef = jax.tree.flatten((args, kwargs), is_leaf=_is_flax)
+    graph, state = nnx.split([leaf for leaf in leaves if _is_flax(leaf)])
+
+    def call(state, arrays):
+        modules, arrays = iter(nnx.merge(graph, state)), iter(arrays)
+        args, kwargs = treedef.unflatten(
+            [next(modules) if _is_flax(leaf) else next(arrays) if _is_array(leaf) else leaf for leaf in leaves]
+        )
+        out = accelerated(*args, **kwargs)
+        return [leaf for leaf in jax.tree.leaves(out, is_leaf=_is_flax) if isinstance(leaf, jax.Array)]
+
+    return jax.make_jaxpr(call)(state, [leaf for leaf in leaves if _is_array(leaf)]).jaxpr
+
+
+def _is_flax(leaf: Any) -> bool:
+    return isinstance(leaf, nnx.Pytree | nnx.Variable)
+
+
+def _is_array(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array | np.ndarray | jax.ShapeDtypeStruct)
+
+
+class _Found(NamedTuple):
+    equation: JaxprEqn
+    calls: int
+    in_while_loop: bool
+    scope: str
+
+
+def _convolutions(jaxpr: Jaxpr, calls: int = 1, in_while_loop: bool = False, scope: str = "") -> Iterator[_Found]:
+    """Walks the program and all that it calls."""
+    for equation in jaxpr.eqns:
+        # Of `transpose(jvp(block/conv))` the names that the user gave.
+        names = _TRANSFORMATION.sub("", str(equation.source_info.name_stack))
+        inner_scope = "/".join(filter(None, [*scope.split("/"), *names.split("/")]))
+        if equation.primitive is primitives.conv_general_dilated_p:
+            yield _Found(equation, calls, in_while_loop, inner_scope)
+        times = equation.params["length"] if equation.primitive is primitives.scan_p else 1
+        in_loop = in_while_loop or equation.primitive is primitives.while_p
+        for inner in jaxprs_in_params(equation.params):
+            yield from _convolutions(inner, calls * times, in_loop, inner_scope)
+
+
+def _row(found: _Found, platform: str) -> ReportedConvolution:
+    avals: list[Any] = [variable.aval for variable in (*found.equation.invars, *found.equation.outvars)]
+    lhs, rhs, out = (jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in avals)
+    form, choice = _choice(found.equation, platform, [lhs, rhs, out])
+    return ReportedConvolution(form, lhs, rhs, out, found.calls, found.in_while_loop, choice, (_place(found),))
+
+
+def _choice(equation: JaxprEqn, platform: str, operands: Sequence[jax.ShapeDtypeStruct]) -> tuple[str, Choice]:
+    """The form, and the choice, by the same steps as the lowering rule."""
+    if not lowering.is_static(*operands):
+        return "of symbolic shape", Choice("xla", "symbolic shapes are left to XLA")
+    form = recognise_equation(equation)
+    fault = lowering.mechanism_fault()
+    asked = lowering.asked(equation)
+    if fault or asked is None:
+        return str(form), Choice("xla", fault or "`accelerate` does not reach it")
+    return str(form), dispatch.choose(form, platform, None if asked == "auto" else cast(Implementation, asked))
+
+
+def _place(found: _Found) -> str:
+    """The scope, and the innermost line of the user's own; without both, the innermost line."""
+    lines = summarize(found.equation.source_info, num_frames=100).splitlines()
+    own = [line for line in lines if not _LIBRARY.search(line)]
+    line = own or ([] if found.scope else lines)
+    return " at ".join([*filter(None, [found.scope]), *(_LINE.sub(r"\1", line) for line in line[-1:])])
+
+
+def _table(rows: Sequence[ReportedConvolution]) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for justify in ("right", "left", "left", "left"):
+        table.add_column(justify=justify, overflow="fold")
+    for row in rows:
+        first, *others = row.places
+        table.add_row(
+            f"{row.calls}×{' an iteration' if row.in_while_loop else ''}",
+            row.form,
+            f"{_by(row.lhs)} * {_by(row.rhs)} → {_by(row.out)}, {_dtypes(row)}",
+            Text(first + (f" and {len(others)} more" if others else "")),
+        )
+    return table
+
+
+def _by(array: jax.ShapeDtypeStruct) -> str:
+    return "×".join(map(str, array.shape))
+
+
+def _dtypes(row: ReportedConvolution) -> str:
+    return " → ".join(dict.fromkeys((row.lhs.dtype.name, row.out.dtype.name)))

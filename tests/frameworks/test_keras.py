@@ -1,0 +1,111 @@
+"""`keras.applications.MobileNetV2` on Keras's JAX backend: called, in `predict`, `fit` and `stateless_call`."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jds
+from jds.ops import dispatch
+
+pytestmark = [
+    pytest.mark.usefixtures("quick_compilation"),
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
+
+IMAGES = np.random.default_rng(0).standard_normal((4, 64, 64, 3)).astype(np.float32)
+LABELS = np.arange(4)
+
+
+@pytest.fixture(scope="module")
+def keras(tmp_path_factory):
+    """Keras on JAX, whatever the user's settings are."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("KERAS_BACKEND", "jax")
+        environment.setenv("KERAS_HOME", str(tmp_path_factory.mktemp("keras")))
+        import keras
+    assert keras.config.backend() == "jax"
+    return keras
+
+
+@pytest.fixture
+def model(keras):
+    """Logits, since at their start all probabilities are alike."""
+    return keras.applications.MobileNetV2((64, 64, 3), alpha=0.35, weights=None, classes=10, classifier_activation=None)
+
+
+@pytest.fixture
+def chosen(monkeypatch):
+    """The forms that were lowered, and the implementations chosen for them."""
+    choices = []
+    choose = dispatch.choose
+
+    def spy(form, *args, **kwargs):
+        choices.append((form, choose(form, *args, **kwargs)))
+        return choices[-1][1]
+
+    monkeypatch.setattr(dispatch, "choose", spy)
+    return choices
+
+
+def assert_replaced(chosen, kinds):
+    """Everything was replaced but the network's first layer, and these forms were among it."""
+    assert {form.kind for form, choice in chosen if choice.implementation == "xla"} == {"ordinary"}
+    assert {str(form) for form, choice in chosen if choice.implementation != "xla"} >= kinds
+    chosen.clear()
+
+
+def assert_close(got, want, tolerance=1e-4):
+    want = np.asarray(want)
+    assert np.abs(want).max() > 0
+    np.testing.assert_allclose(got, want, rtol=0, atol=tolerance * np.abs(want).max())
+
+
+def values(variables):
+    return [variable.value for variable in variables]
+
+
+def test_inference(model, chosen):
+    want = model.predict(IMAGES, verbose=0)
+    assert not chosen
+    assert_close(jds.accelerate(model)(IMAGES), want)
+    assert_replaced(chosen, {"depthwise", "pointwise"})
+    assert "stablehlo.convolution" in jax.jit(model).lower(IMAGES).as_text()
+    assert not chosen
+    jds.install()
+    try:
+        assert_close(model.predict(IMAGES, verbose=0), want)
+    finally:
+        jds.uninstall()
+    assert_replaced(chosen, {"depthwise", "pointwise"})
+    report = jds.acceleration_report(model, jax.ShapeDtypeStruct(IMAGES.shape, jnp.float32), platform="cpu")
+    assert [row.places for row in report.left] == [("mobilenetv2_0.35_64/Conv1",)]
+    assert sum(row.calls for row in report.replaced) == 51
+
+
+def test_training(keras, model, chosen):
+    variables = values(model.trainable_variables), values(model.non_trainable_variables)
+
+    @jax.jit
+    def forward(trainable, others, images):
+        return model.stateless_call(trainable, others, images, training=True)
+
+    want, want_state = forward(*variables, IMAGES)
+    assert not chosen
+    got, got_state = jds.accelerate(forward)(*variables, IMAGES)
+    assert_replaced(chosen, {"depthwise", "pointwise"})
+    assert_close(got, want, 1e-3)
+    for a, b in zip(got_state, want_state, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+    # The losses of later steps drift apart: batch norm over so few images is ill-conditioned.
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    jds.install()
+    try:
+        history = model.fit(IMAGES, LABELS, batch_size=len(IMAGES), epochs=2, verbose=0).history
+    finally:
+        jds.uninstall()
+    assert_replaced(chosen, {"depthwise", "pointwise", "depthwise kernel gradient", "pointwise kernel gradient"})
+    log_likelihoods = jax.nn.log_softmax(want)[jnp.arange(len(LABELS)), LABELS]
+    np.testing.assert_allclose(history["loss"][0], -log_likelihoods.mean(), rtol=1e-3)
+    assert history["loss"][1] != history["loss"][0]
+    assert np.isfinite(history["loss"]).all()

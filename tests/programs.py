@@ -1,0 +1,9 @@
+"""The text of programs."""
+
+import re
+
+
+def without_attribute(text):
+    """The lowered program without the attribute that operations traced under `jds.accelerate` bear."""
+    attribute = r'mhlo\.frontend_attributes = \{jds = "auto"\}'
+    return re.sub(rf" \{{{attribute}\}}|, {attribute}|(?<=\{{){attribute}, ", "", text)

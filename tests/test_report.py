@@ -1,0 +1,195 @@
+"""The report says what lowering then does."""
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+from flax import nnx
+from jax import lax
+from jax.experimental.xla_metadata import set_xla_metadata
+from rich.console import Console
+
+import jds
+
+IMAGES = jax.ShapeDtypeStruct((2, 8, 8, 4), jnp.float32)
+KERNEL = jax.ShapeDtypeStruct((3, 3, 1, 4), jnp.float32)
+
+
+def report(fun, *args, **kwargs):
+    return jds.acceleration_report(fun, *args, platform="cpu", **kwargs)
+
+
+def depthwise(x, k):
+    return lax.conv_general_dilated(
+        x, k, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=4
+    )
+
+
+def ordinary(x):
+    kernel = jnp.ones((3, 3, 4, 4))
+    return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+class Network(nnx.Module):
+    """Its state changes at each call."""
+
+    def __init__(self, rngs):
+        self.stem = nnx.Conv(4, 4, (3, 3), rngs=rngs)
+        self.layers = nnx.List([nnx.Conv(4, 4, (3, 3), feature_group_count=4, rngs=rngs) for _ in range(3)])
+        self.mix = nnx.Conv(4, 8, (1, 1), rngs=rngs)
+        self.norm = nnx.BatchNorm(4, rngs=rngs)
+        self.dropout = nnx.Dropout(0.5, rngs=rngs)
+
+    def __call__(self, x):
+        x = self.stem(x)
+        for layer in self.layers:
+            x = layer(x)
+        return self.mix(self.dropout(self.norm(x)))
+
+
+def counts(found):
+    return {(row.form, row.choice.implementation != "xla"): row.calls for row in found.convolutions}
+
+
+FORWARD = {("ordinary", False): 1, ("depthwise", True): 3, ("pointwise", True): 1}
+
+
+def test_modules_in_every_guise_and_their_state_stays():
+    model = Network(nnx.Rngs(0))
+    before = jax.tree.leaves(nnx.state(model))
+    abstract = nnx.eval_shape(lambda: Network(nnx.Rngs(0)))
+    for found in (
+        report(model, IMAGES),
+        report(jds.accelerate(model), jnp.ones(IMAGES.shape)),
+        report(model.__call__, IMAGES),
+        report(jds.accelerate(model.__call__), IMAGES),
+        report(abstract, IMAGES),
+        report(nnx.jit(lambda network, x: network(x)), model, IMAGES),
+        report(lambda *, networks: [networks["one"](networks["x"])], networks={"one": model, "x": IMAGES}),
+    ):
+        assert counts(found) == FORWARD
+    # Nothing was computed, and no tracer is left behind.
+    assert all(a is b for a, b in zip(before, jax.tree.leaves(nnx.state(model)), strict=True))
+
+
+def test_a_training_step_agrees_with_its_program():
+    model = Network(nnx.Rngs(0))
+    optimizer = nnx.Optimizer(model, optax.sgd(0.1), wrt=nnx.Param)
+
+    @nnx.jit
+    def step(model, optimizer, images):
+        value, gradients = nnx.value_and_grad(lambda model: jnp.sum(model(images) ** 2))(model)
+        optimizer.update(model, gradients)
+        return value
+
+    found = report(step, model, optimizer, IMAGES)
+    assert {row.form for row in found.replaced} >= {
+        "depthwise",
+        "depthwise kernel gradient",
+        "pointwise kernel gradient",
+    }
+    assert {row.choice.reason for row in found.left} == {"an ordinary convolution is left to XLA"}
+    text = jds.accelerate(step).lower(model, optimizer, jnp.ones(IMAGES.shape)).as_text()
+    assert text.count("stablehlo.convolution") == sum(row.calls for row in found.left) == 2
+    # Forward three, their input gradients, three kernel gradients.
+    assert sum(row.calls for row in found.replaced if row.form.startswith("depthwise")) == 9
+
+
+def test_loops_and_calls_are_counted():
+    def fun(x, k):
+        x = lax.scan(lambda c, _: (lax.scan(lambda c, _: (depthwise(c, k), None), c, length=2)[0], None), x, length=5)[
+            0
+        ]
+        x = jax.checkpoint(jax.jit(lambda x: depthwise(x, k)))(x)
+        x = lax.cond(x.sum() > 0, lambda: depthwise(x, k), lambda: ordinary(x))
+        x = lax.while_loop(lambda c: c.sum() > 0, lambda c: depthwise(c, k), x)
+        wrapped = jax.custom_vjp(depthwise)
+        wrapped.defvjp(lambda x, k: (depthwise(x, k), None), lambda _, g: (g, g))
+        return jax.vmap(wrapped, (0, None))(x[None], k)
+
+    found = report(fun, IMAGES, KERNEL)
+    rows = [(row.form, row.calls, len(row.places), row.in_while_loop) for row in found.convolutions]
+    assert rows == [("depthwise", 13, 4, False), ("ordinary", 1, 1, False), ("depthwise", 1, 1, True)]
+    assert "1× an iteration  depthwise" in str(found)
+    assert "13×  depthwise" in str(found)
+
+
+def test_what_is_left_and_why():
+    def fun(x, k):
+        with set_xla_metadata(jds=None):
+            x = depthwise(x, k)
+        return jds.depthwise_conv(x, k, implementation="xla"), jds.depthwise_conv(x, k, implementation="shifted")
+
+    reasons = [(row.choice.implementation, row.choice.reason) for row in report(fun, IMAGES, KERNEL).convolutions]
+    assert reasons == [
+        ("xla", "`accelerate` does not reach it"),
+        ("xla", "asked for by name"),
+        ("shifted", "asked for by name"),
+    ]
+    for platform, expected in (("gpu", "on 'cuda'"), ("tpu", "on 'tpu'")):
+        found = jds.acceleration_report(depthwise, IMAGES, KERNEL, platform=platform)
+        assert not found.replaced
+        assert expected in found.left[0].choice.reason
+
+
+def test_symbolic_shapes():
+    images = jax.ShapeDtypeStruct(jax.export.symbolic_shape("b, 8, 8, 4"), jnp.float32)
+    found = report(depthwise, images, KERNEL)
+    assert not found.replaced
+    assert found.left[0].choice.reason == "symbolic shapes are left to XLA"
+    assert "of symbolic shape  b×8×8×4 * 3×3×1×4 → b×8×8×4, float32" in str(found)
+
+
+def test_static_arguments_and_results_of_any_kind():
+    @jax.jit
+    def inner(x, k):
+        return depthwise(x, k)
+
+    def fun(x, k, repeats, *, activation, name=None):
+        for _ in range(repeats):
+            x = activation(inner(x, k))
+        return {"x": x, "names": name if activation is jnp.sin else None}
+
+    found = report(fun, IMAGES, KERNEL, 3, activation=jnp.sin, name="network")
+    assert [row.calls for row in found.convolutions] == [3]
+    jitted = jax.jit(fun, static_argnums=2, static_argnames=("activation",))
+    assert [row.calls for row in report(jitted, IMAGES, KERNEL, 2, activation=jnp.tanh).convolutions] == [2]
+
+
+def test_a_program_without_convolutions():
+    found = report(jnp.sin, IMAGES)
+    assert found.convolutions == found.replaced == found.left == ()
+    assert str(found) == "No convolutions in this program for 'cpu': there is nothing to replace."
+
+
+def test_the_text():
+    def network(x, k):
+        with jax.named_scope("block"):
+            x = jax.jit(depthwise)(depthwise(x, k), k)
+        return ordinary(x).astype(jnp.bfloat16)
+
+    text = str(report(network, IMAGES, KERNEL))
+    first, _, shifted, row, _, xla, last = text.splitlines()
+    assert first == "Convolutions for 'cpu': 2 replaced, 1 left to XLA"
+    assert shifted.startswith("shifted: depthwise: a sum of 9 shifted products is faster")
+    assert row.startswith("2×  depthwise  2×8×8×4 * 3×3×1×4 → 2×8×8×4, float32  block at test_report.py:")
+    assert row.endswith("(depthwise) and 1 more")
+    assert xla == "xla: an ordinary convolution is left to XLA"
+    assert last.startswith("1×  ordinary  2×8×8×4 * 3×3×4×4 → 2×8×8×4, float32  test_report.py:")
+    narrow = Console(width=60)
+    with narrow.capture() as capture:
+        narrow.print(report(network, IMAGES, KERNEL))
+    assert max(map(len, capture.get().splitlines())) <= 60
+
+
+def test_errors(unchecked_types):
+    with pytest.raises(ValueError, match=r"acceleration_report: `platform` must be one of 'cpu', .*, got 'CPU'"):
+        jds.acceleration_report(depthwise, IMAGES, KERNEL, platform="CPU")
+    with pytest.raises(TypeError, match="must be callable"):
+        jds.acceleration_report((depthwise, depthwise), IMAGES)
+
+
+def test_a_broken_mechanism_is_reported(monkeypatch):
+    monkeypatch.setattr("jds.ops.lowering.mechanism_fault", lambda: "JAX 99 does not carry the mark")
+    found = report(depthwise, IMAGES, KERNEL)
+    assert [row.choice for row in found.left] == [("xla", "JAX 99 does not carry the mark")]
