@@ -3,6 +3,7 @@
 from jds import cost as cost
 from jds import models as models
 from jds import nn as nn
+from jds.nn import fold_batch_norm as fold_batch_norm
 from jds.ops import Choice as Choice
 from jds.ops import Selection as Selection
 from jds.ops import accelerate as accelerate

@@ -1,7 +1,8 @@
 """MobileNet V1: Howard et al., MobileNets, https://arxiv.org/abs/1704.04861."""
 
 import functools
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from jds.models.initialise import draw_kernels
 from jds.nn import SeparableConv
 from jds.nn.conv import check_features
 from jds.nn.separable import Norm
+from jds.ops.conv import conv
 from jds.ops.dispatch import Implementation
 
 
@@ -137,15 +139,23 @@ class MobileNetV1(nnx.Module):
 
 
 class ConvNormRelu(nnx.Module):
-    """An ordinary 3×3 convolution with a normalisation and ReLU."""
+    """An ordinary 3×3 convolution with a normalisation and ReLU; folded, one call of `jds.conv`."""
+
+    foldable_norms: ClassVar[Mapping[str, str]] = {"norm": "conv"}
 
     def __init__(self, in_features: int, out_features: int, stride: int, norm: Norm, *, rngs: nnx.Rngs, **shared: Any):
         self.conv = nnx.Conv(in_features, out_features, (3, 3), stride, use_bias=False, rngs=rngs, **shared)
-        self.norm = norm(out_features, rngs=rngs)
+        self.norm: Callable[[jax.Array], jax.Array] | None = norm(out_features, rngs=rngs)
+        self.stride = stride
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Applies the layer to `(batch, height, width, in_features)`."""
-        return jax.nn.relu(self.norm(self.conv(inputs)))
+        if self.norm is not None:
+            return jax.nn.relu(self.norm(self.conv(inputs)))
+        layer = self.conv
+        bias = None if layer.bias is None else layer.bias[...]
+        inputs, kernel, bias = layer.promote_dtype((inputs, layer.kernel[...], bias), dtype=layer.dtype)
+        return conv(inputs, kernel, strides=self.stride, bias=bias, activation=jax.nn.relu)
 
 
 def layers(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -18,20 +18,25 @@ from jds.nn.conv import (
     check_features,
     default_bias_init,
     default_kernel_init,
+    operands,
 )
+from jds.ops.block import Activation
 from jds.ops.dispatch import Implementation
 from jds.ops.geometry import Padding
+from jds.ops.separable import separable_conv
 
 Norm = Callable[..., Callable[[jax.Array], jax.Array]]
 """Makes a normalisation: called as `norm(features, rngs=rngs)`, as `nnx.BatchNorm` is."""
 
-Activation = Callable[[jax.Array], jax.Array]
+# What the halves must have in common to be one call of `jds.separable_conv`.
+_SHARED = ("dtype", "promote_dtype", "precision", "preferred_element_type", "implementation")
 
 
 class SeparableConv(nnx.Module):
     """Filters each channel, then mixes the channels, each half with its own normalisation and activation.
 
     The block of MobileNets, https://arxiv.org/abs/1704.04861: depthwise, norm, activation, pointwise, norm, activation.
+    Without norms, as after `jds.fold_batch_norm`, it is one call of `jds.separable_conv`.
 
     Args:
       in_features, out_features: numbers of channels.
@@ -55,6 +60,8 @@ class SeparableConv(nnx.Module):
       >>> block(jnp.ones((1, 16, 16, 8))).shape
       (1, 16, 16, 16)
     """
+
+    foldable_norms: ClassVar[Mapping[str, str]] = {"depthwise_norm": "depthwise", "pointwise_norm": "pointwise"}
 
     def __init__(
         self,
@@ -122,6 +129,8 @@ class SeparableConv(nnx.Module):
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Applies the block: `(*batch, *spatial, in_features)` to `(*batch, *out_spatial, out_features)`."""
+        if self._is_one_call():
+            return self._at_once(inputs)
         between = self.depthwise(inputs)
         for step in (self.depthwise_norm, self.depthwise_activation):
             between = between if step is None else step(between)
@@ -129,3 +138,36 @@ class SeparableConv(nnx.Module):
         for step in (self.pointwise_norm, self.pointwise_activation):
             out = out if step is None else step(out)
         return out
+
+    def _is_one_call(self) -> bool:
+        """Whether there is no norm, and each half is what this class made it."""
+        first, second = self.depthwise, self.pointwise
+        return (
+            self.depthwise_norm is None
+            and self.pointwise_norm is None
+            and type(first) is DepthwiseConv
+            and type(second) is PointwiseConv
+            and len({p.dtype for p in (first.kernel, first.bias, second.kernel, second.bias) if p is not None}) == 1
+            and first.preferred_element_type is None  # else the pointwise half might compute in another dtype
+            and all(getattr(first, name) == getattr(second, name) for name in _SHARED)
+            and max(first.input_dilation + second.strides) == 1
+        )
+
+    def _at_once(self, inputs: jax.Array) -> jax.Array:
+        first, second = self.depthwise, self.pointwise
+        inputs, depthwise_kernel, depthwise_bias = operands(first, inputs)
+        _, pointwise_kernel, pointwise_bias = operands(second, inputs)
+        return separable_conv(
+            inputs,
+            depthwise_kernel,
+            pointwise_kernel,
+            strides=first.strides,
+            padding=first.padding,
+            kernel_dilation=first.kernel_dilation,
+            precision=first.precision,
+            depthwise_bias=depthwise_bias,
+            depthwise_activation=self.depthwise_activation,
+            pointwise_bias=pointwise_bias,
+            pointwise_activation=self.pointwise_activation,
+            implementation=first.implementation,
+        )

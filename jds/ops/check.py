@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jds.ops import dispatch
+from jds.ops.block import Epilogue
 from jds.ops.dispatch import Implementation
 from jds.ops.recognise import recognise_equation
 
@@ -58,6 +59,27 @@ def check_features(function: str, inputs: tuple[int, ...], kernel: tuple[int, ..
     return groups
 
 
+def check_depthwise(inputs, kernel) -> tuple[jax.Array, jax.Array]:
+    """Checks that the kernel is a depthwise one for the inputs."""
+    inputs, kernel = check_arrays("depthwise_conv", inputs, kernel)
+    features = inputs.shape[-1]
+    if kernel.shape[-2] != 1 or features < 1 or kernel.shape[-1] % features:
+        raise ValueError(
+            "depthwise_conv: `kernel` must have shape (*kernel_size, 1, in_features * channel_multiplier), got "
+            f"{kernel.shape} for in_features={features} of inputs {inputs.shape}"
+        )
+    return inputs, kernel
+
+
+def check_pointwise(kernel: jax.Array) -> None:
+    """Raises ValueError unless the kernel has one position."""
+    if any(size != 1 for size in kernel.shape[:-2]):
+        raise ValueError(
+            f"pointwise_conv: `kernel` must have one position, shape (1, ..., 1, in_features, out_features), got "
+            f"{kernel.shape}; use `conv` for larger kernels"
+        )
+
+
 def check_pair(depthwise_kernel: jax.Array, pointwise_kernel: jax.Array) -> None:
     """Raises ValueError or TypeError unless the kernels of the two halves fit each other."""
     if depthwise_kernel.ndim != pointwise_kernel.ndim:
@@ -75,6 +97,38 @@ def check_pair(depthwise_kernel: jax.Array, pointwise_kernel: jax.Array) -> None
             "separable_conv: `depthwise_kernel` and `pointwise_kernel` must have the same dtype, got "
             f"{depthwise_kernel.dtype.name} and {pointwise_kernel.dtype.name}; cast one of them with `astype`"
         )
+
+
+def check_epilogue(
+    function: str, prefix: str, epilogue: Epilogue, kernel: jax.Array
+) -> tuple[jax.Array | None, jax.Array | None]:
+    """Returns scale and bias as arrays, if they and the activation fit the kernel."""
+    if epilogue.activation is not None and not callable(epilogue.activation):
+        raise TypeError(
+            f"{function}: `{prefix}activation` must be a function of an array, such as `jax.nn.relu`, or None, got "
+            f"{epilogue.activation!r}"
+        )
+    return (
+        _per_channel(function, f"{prefix}scale", epilogue.scale, kernel),
+        _per_channel(function, f"{prefix}bias", epilogue.bias, kernel),
+    )
+
+
+def _per_channel(function: str, name: str, values, kernel: jax.Array) -> jax.Array | None:
+    if values is None:
+        return None
+    values = jnp.asarray(values)
+    if values.shape != kernel.shape[-1:]:
+        raise ValueError(
+            f"{function}: `{name}` must have a value for each output channel, shape {kernel.shape[-1:]}, got "
+            f"{values.shape}"
+        )
+    if values.dtype != kernel.dtype:
+        raise TypeError(
+            f"{function}: `{name}` must have the kernel's dtype, {kernel.dtype.name}, got {values.dtype.name}; cast it "
+            "with `astype`"
+        )
+    return values
 
 
 def check_supported(

@@ -1,12 +1,13 @@
 """The table of implementations, and the one rule that selects among them."""
 
 import math
-from collections.abc import Callable
-from typing import Literal, NamedTuple, get_args
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 
-from jds.ops import native, shifted
+from jds.ops import native, native_block, shifted
+from jds.ops.block import Block
 from jds.ops.recognise import Form
 
 Implementation = Literal["xla", "shifted", "native"]
@@ -23,6 +24,15 @@ class _Entry(NamedTuple):
 IMPLEMENTATIONS: dict[Implementation, _Entry] = {
     "native": _Entry(native.native, native.unsupported),
     "shifted": _Entry(shifted.shifted, shifted.unsupported),
+}
+
+BlockImplementation = Literal["composition", "native"]
+
+# Of fused blocks, called as `run(images, *operands, block=block)`. `None`: the block's convolutions one by one, each by
+# an implementation of its own.
+BLOCK_IMPLEMENTATIONS: dict[BlockImplementation, Callable[..., jax.Array] | None] = {
+    "composition": None,
+    "native": native_block.native_block,
 }
 
 # Platforms where XLA's own convolution was measured to be slower (`benchmarks/ops.py`).
@@ -75,6 +85,23 @@ def choose(form: Form, platform: str, asked: Implementation | None = None, *, ob
         return Choice("xla", obstacles["shifted"])
     means = "a matrix product" if form.kind == "pointwise" else f"a sum of {form.terms} shifted products"
     return Choice("shifted", f"{form}: {means} is faster than XLA's convolution (not native: {obstacles['native']})")
+
+
+def choose_block(
+    block: Block, avals: Sequence[Any], platform: str, *, for_export: bool, partitioned: bool
+) -> BlockImplementation:
+    """Selects the implementation of a fused block.
+
+    Args:
+      block: its steps, and the implementation that was asked for.
+      avals: shapes and dtypes of its operands, in the block's order, every size an integer.
+      platform: the platform that the program is lowered for.
+      for_export: whether the program is to run elsewhere, perhaps without jds.
+      partitioned: whether the compiler may cut the operands up for several devices.
+    """
+    if platform != "cpu" or for_export or partitioned or block.implementation not in (None, "native"):
+        return "composition"
+    return "composition" if native_block.unsupported(block, avals) else "native"
 
 
 def check_name(function: str, implementation: str | None) -> None:

@@ -20,11 +20,12 @@ import jax.numpy as jnp
 from jax import lax
 from jax.core import ShapedArray
 from jax.experimental.xla_metadata import set_xla_metadata
-from jax.extend.core import JaxprEqn, primitives
+from jax.extend.core import ClosedJaxpr, JaxprEqn, Primitive, primitives
 from jax.interpreters import mlir
 from jax.sharding import AbstractMesh
 
 from jds.ops import dispatch
+from jds.ops.block import Block
 from jds.ops.recognise import Form, recognise
 
 _logger = logging.getLogger(__name__)
@@ -81,7 +82,8 @@ def _rule(previous: Callable, platform: str | None) -> Callable:
         asked = _asked(ctx.jaxpr_eqn_ctx)
         if asked is None or not is_static(*_avals(ctx)):
             return previous(ctx, lhs, rhs, **params)
-        form = recognise(*_avals(ctx), params)
+        lhs_aval, rhs_aval, out_aval = _avals(ctx)
+        form = recognise(lhs_aval, rhs_aval, out_aval, params)
         on = platform or (ctx.platforms or ctx.module_context.platforms)[0]
         named = None if asked == "auto" else cast(dispatch.Implementation, asked)
         obstacle = _obstacle_to_native(ctx, form) if on == "cpu" else None
@@ -101,6 +103,32 @@ def asked(equation: JaxprEqn) -> str | None:
     return _asked(equation.ctx)
 
 
+def register_block(primitive: Primitive) -> None:
+    """Registers the lowering rule of the primitive that holds a fused block."""
+    mlir.register_lowering(primitive, _lower_block)
+
+
+def _lower_block(ctx: mlir.LoweringRuleContext, *operands, jaxpr: ClosedJaxpr, block: Block):
+    run = _block_implementation(ctx, block)
+    if run is None:
+        return mlir.core_call_lowering(ctx, *operands, name="fused_conv", call_jaxpr=jaxpr)
+    return _lower_function(functools.partial(run, block=block), ctx, *operands)
+
+
+def _block_implementation(ctx: mlir.LoweringRuleContext, block: Block) -> Callable | None:
+    platforms = ctx.platforms or ctx.module_context.platforms
+    if len(platforms) > 1 or not is_static(*_avals(ctx)):
+        return None
+    chosen = dispatch.choose_block(
+        block,
+        ctx.avals_in,
+        platforms[0],
+        for_export=bool(ctx.module_context.lowering_parameters.for_export),
+        partitioned=_is_partitioned(ctx),
+    )
+    return dispatch.BLOCK_IMPLEMENTATIONS[chosen]
+
+
 def _asked(equation_context: Any) -> str | None:
     metadata = (equation_context and equation_context.xla_metadata) or {}
     return metadata.get(_KEY) or ("auto" if installed.value else None)
@@ -111,10 +139,9 @@ def is_static(*arrays: Any) -> bool:
     return all(isinstance(size, int) for array in arrays for size in array.shape)
 
 
-def _avals(ctx: mlir.LoweringRuleContext) -> tuple[Any, Any, Any]:
-    """Shapes and dtypes of the two operands and of the result."""
-    lhs, rhs = ctx.avals_in
-    return lhs, rhs, ctx.avals_out[0]
+def _avals(ctx: mlir.LoweringRuleContext) -> tuple[Any, ...]:
+    """Shapes and dtypes of the operands and of the result."""
+    return *ctx.avals_in, ctx.avals_out[0]
 
 
 def _is_partitioned(ctx: mlir.LoweringRuleContext) -> bool:
@@ -159,8 +186,8 @@ def _with_mesh(ctx: mlir.LoweringRuleContext) -> mlir.LoweringRuleContext | None
     return ctx.replace(module_context=ctx.module_context.replace(axis_context=context))
 
 
-def _lower_function(fun: Callable, ctx: mlir.LoweringRuleContext, lhs, rhs):
-    """Lowers `fun(lhs, rhs)` in place of the equation, and gives the result the sharding that the equation has."""
+def _lower_function(fun: Callable, ctx: mlir.LoweringRuleContext, *values):
+    """Lowers `fun(*values)` in place of the equation, and gives the result the sharding that the equation has."""
     *operands, result = _avals(ctx)
     bare: Any = [ShapedArray(aval.shape, aval.dtype) for aval in operands]
     with contextlib.ExitStack() as stack:
@@ -171,7 +198,7 @@ def _lower_function(fun: Callable, ctx: mlir.LoweringRuleContext, lhs, rhs):
         stack.enter_context(jax.disable_jit(False))
         if jnp.float64 in (*(aval.dtype for aval in operands), result.dtype):
             stack.enter_context(jax.enable_x64(True))
-        (out,) = mlir.lower_fun(fun, multiple_results=False)(ctx.replace(avals_in=bare), lhs, rhs)
+        (out,) = mlir.lower_fun(fun, multiple_results=False)(ctx.replace(avals_in=bare), *values)
     return [_with_sharding_in_types(ctx, out, result)]
 
 

@@ -18,9 +18,9 @@ from jds.ops.labelled import Labelled
 from jds.ops.partition import partitioned_call
 from jds.ops.recognise import Axis, Form
 
-_DTYPES = tuple(map(jnp.dtype, (jnp.float32, jnp.bfloat16, jnp.float16)))
+DTYPES = tuple(map(jnp.dtype, (jnp.float32, jnp.bfloat16, jnp.float16)))
 # As `kMaxTaps` and `kMaxInFeatures` in `problem.h`.
-_MAX_TERMS = 1024
+MAX_TERMS = 1024
 _MAX_CONTRACTED_FEATURES = 256
 # Labels for the axes that one- and two-dimensional convolutions lack.
 _MISSING_AXES = ("first", "second")
@@ -57,15 +57,15 @@ def native(lhs: jax.Array, rhs: jax.Array, *, form: Form, partitioned: bool = Fa
 
 def unsupported(form: Form) -> str | None:
     """Says in words why the kernels cannot compute this equation, here or anywhere; None if they can."""
-    if form.dtype not in _DTYPES:
+    if form.dtype not in DTYPES:
         return f"`native` computes float32, bfloat16 and float16, not {form.dtype.name}"
     if not jnp.issubdtype(form.out_dtype, jnp.floating) or form.out_dtype == jnp.float64:
         return f"`native` computes results of at most 32 bits, not {form.out_dtype.name}"
     if not _is_depthwise(form) and not _is_plain_pointwise(form):
         dilated = " with strides or padding" if form.kind == "pointwise" else ""
         return f"`native` computes depthwise and pointwise convolutions, and this one is {form.kind}{dilated}"
-    if _is_depthwise(form) and form.terms > _MAX_TERMS:
-        return f"`native` sums at most {_MAX_TERMS} terms, and this convolution has {form.terms}"
+    if _is_depthwise(form) and form.terms > MAX_TERMS:
+        return f"`native` sums at most {MAX_TERMS} terms, and this convolution has {form.terms}"
     if _is_depthwise(form) and form.short != "output" and form.in_features > _MAX_CONTRACTED_FEATURES:
         return f"`native` contracts at most {_MAX_CONTRACTED_FEATURES} features, not {form.in_features}"
     return library.fault()

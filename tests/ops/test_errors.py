@@ -154,6 +154,46 @@ CASES = {
         NotImplementedError,
         r"depthwise_conv: `shifted` writes out at most 256 terms, and this convolution has 289",
     ),
+    "bias of a wrong length": (
+        lambda: jds.conv(IMAGES, jnp.ones((3, 3, 4, 6)), bias=jnp.ones(4)),
+        ValueError,
+        r"conv: `bias` must have a value for each output channel, shape \(6,\), got \(4,\)",
+    ),
+    "bias of another dtype": (
+        depthwise(bias=jnp.ones(4, jnp.bfloat16)),
+        TypeError,
+        r"depthwise_conv: `bias` must have the kernel's dtype, float32, got bfloat16; cast it with `astype`",
+    ),
+    "scale of one half": (
+        lambda: jds.separable_conv(IMAGES, DEPTHWISE, POINT, depthwise_scale=jnp.ones(6)),
+        ValueError,
+        r"separable_conv: `depthwise_scale` must have .* shape \(4,\), got \(6,\)",
+    ),
+    "an activation by name": (
+        lambda: jds.pointwise_conv(IMAGES, POINT, activation="relu"),
+        TypeError,
+        r"pointwise_conv: `activation` must be a function of an array, such as `jax.nn.relu`, or None, got 'relu'",
+    ),
+    "an activation that reduces": (
+        lambda: jds.separable_conv(IMAGES, DEPTHWISE, POINT, pointwise_activation=jnp.sum),
+        ValueError,
+        r"separable_conv: `pointwise_activation` must keep the shape, \(2, 8, 8, 6\), got \(\) from <",
+    ),
+    "halves that do not fit, with a bias": (
+        lambda: jds.separable_conv(IMAGES, jnp.ones((3, 3, 1, 7)), jnp.ones((1, 1, 7, 6)), pointwise_bias=jnp.ones(6)),
+        ValueError,
+        r"depthwise_conv: `kernel` must have shape",
+    ),
+    "an implementation that cannot, with a bias": (
+        lambda: jds.conv(IMAGES, jnp.ones((3, 3, 4, 5)), bias=jnp.ones(5), implementation="shifted"),
+        NotImplementedError,
+        r"conv: `shifted` computes depthwise, pointwise and grouped",
+    ),
+    "no module to fold": (
+        lambda: jds.fold_batch_norm(jnp.ones(3)),
+        TypeError,
+        r"fold_batch_norm: `model` must be an nnx.Module, got",
+    ),
     "unknown platform": (
         lambda: jds.select_implementation(IMAGES, DEPTHWISE, feature_group_count=4, platform="abacus"),
         ValueError,

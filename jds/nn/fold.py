@@ -1,0 +1,120 @@
+"""Batch normalisation, folded into the convolutions before it."""
+
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jds.nn.conv import DepthwiseConv, PointwiseConv
+
+M = TypeVar("M", bound=nnx.Module)
+
+# Each has a kernel with the output channels last, `out_features` and `bias`, and adds the bias last.
+_CONVOLUTIONS = (nnx.Conv, DepthwiseConv, PointwiseConv)
+
+
+def fold_batch_norm(model: M) -> M:
+    """Returns a model for evaluation with each batch normalisation folded into the convolution before it.
+
+    In evaluation a batch normalisation multiplies each channel by a number and adds another. Both go into the kernel
+    and the bias of the convolution, and what is left, a convolution with bias and activation, is one equation: see
+    `jds.separable_conv`.
+
+    Folded are `nnx.BatchNorm` over the last axis, directly after an `nnx.Conv`, `DepthwiseConv` or `PointwiseConv`, in
+    `SeparableConv`, in the networks of `jds.models`, in `nnx.Sequential`, and in any module that says which of its
+    norms follows which of its convolutions, and does without a norm that is None:
+    `foldable_norms = {"norm": "conv"}`. All other norms stay as they are. A folded layer computes in its convolution's
+    dtype; the norm's goes with the norm.
+
+    Args:
+      model: any module in evaluation mode, at whatever depth the layers to fold are. It is left as it is.
+
+    Returns:
+      A model of the same type, whose parameters are new where they were folded; it shares the arrays of the others.
+
+    Raises:
+      TypeError: the model is no `nnx.Module`.
+      ValueError: a batch normalisation is in training mode.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jds
+      >>> from flax import nnx
+      >>> block = jds.nn.SeparableConv(8, 16, (3, 3), depthwise_norm=nnx.BatchNorm, depthwise_activation=jax.nn.relu,
+      ...                              pointwise_norm=nnx.BatchNorm, use_bias=False, rngs=nnx.Rngs(0))
+      >>> block.eval()
+      >>> folded = jds.fold_batch_norm(block)
+      >>> folded.depthwise_norm is None and folded.pointwise.bias.shape
+      (16,)
+      >>> images = jnp.ones((1, 8, 8, 8))
+      >>> bool(jnp.allclose(folded(images), block(images), rtol=1e-4, atol=1e-5))
+      True
+    """
+    if not isinstance(model, nnx.Module):
+        raise TypeError(f"fold_batch_norm: `model` must be an nnx.Module, got {model!r}")
+    folded = nnx.clone(model)
+    modules = list(nnx.iter_modules(folded))
+    for path, module in modules:
+        if isinstance(module, nnx.BatchNorm) and not module.use_running_average:
+            raise ValueError(
+                "fold_batch_norm: `model` must be in evaluation mode, and its batch normalisation "
+                f"{'.'.join(map(str, path)) or 'itself'} has use_running_average={module.use_running_average}; call "
+                "`model.eval()` first"
+            )
+    for _, module in modules:
+        if isinstance(module, nnx.Sequential):
+            module.layers = nnx.List(_fold_sequence(list(module.layers)))
+        for norm, conv in getattr(module, "foldable_norms", {}).items():
+            if _fits(getattr(module, conv), getattr(module, norm)):
+                setattr(module, conv, _fold(getattr(module, conv), getattr(module, norm)))
+                setattr(module, norm, None)
+    return folded
+
+
+def _fold_sequence(layers: list) -> list:
+    for place in range(len(layers) - 1):
+        if _fits(layers[place], layers[place + 1]):
+            layers[place] = _fold(layers[place], layers[place + 1])
+            layers[place + 1] = _identity  # the layers after it keep their places, and their parameters' names
+    return layers
+
+
+def _identity(inputs: jax.Array) -> jax.Array:
+    return inputs
+
+
+def _fits(conv: Any, norm: Any) -> bool:
+    # A subclass might do anything between its convolution and its result.
+    if type(conv) not in _CONVOLUTIONS or type(norm) is not nnx.BatchNorm:
+        return False
+    return norm.axis == -1 and norm.mean.shape == (conv.out_features,)
+
+
+def _fold(conv: Any, norm: nnx.BatchNorm) -> Any:
+    """Returns a new convolution: another module may have the old one, or one of its parameters, as well."""
+    parameters = (conv.kernel, conv.bias, norm.mean, norm.var, norm.scale, norm.bias)
+    kernel, bias = _folded_arrays(*(None if p is None else p[...] for p in parameters), norm.epsilon)
+    folded = nnx.clone(conv)
+    if folded.bias is None:
+        folded.bias = nnx.Param(bias) if norm.bias is None else nnx.clone(norm.bias)
+    # Set, not replaced, so that their metadata stay, such as their sharding.
+    folded.kernel[...], folded.bias[...] = kernel, bias
+    if isinstance(folded, nnx.Conv):
+        folded.use_bias = True
+    return folded
+
+
+@jax.jit
+def _folded_arrays(kernel, bias, mean, variance, scale, offset, epsilon) -> tuple[jax.Array, jax.Array]:
+    """Folds in float32, or float64 for a kernel of that dtype, whatever the parameters are kept in."""
+    dtype = jnp.dtype(jnp.float64 if kernel.dtype == jnp.float64 else jnp.float32)
+    bias, scale, offset = (None if v is None else v.astype(dtype) for v in (bias, scale, offset))
+    mean, variance = mean.astype(dtype), variance.astype(dtype)
+    factor = jax.lax.rsqrt(variance + epsilon)
+    if scale is not None:
+        factor = factor * scale
+    shift = (-mean if bias is None else bias - mean) * factor
+    if offset is not None:
+        shift = shift + offset
+    folded = kernel.astype(dtype) * factor.reshape((1,) * (kernel.ndim - 1) + factor.shape)
+    return folded.astype(kernel.dtype), shift.astype(kernel.dtype)

@@ -1,0 +1,140 @@
+"""The fused block: convolutions with their scales, biases and activations as one equation.
+
+The equation holds its own meaning, the jaxpr of the plain composition, and is lowered to that, or to a kernel that
+keeps what is between the steps out of memory. So programs that evaluate have one equation to replace. A derivative is
+the composition's: nothing of the equation is left where something is differentiated.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, xla
+
+from jds.ops.block import ACTIVATIONS, Block, Step
+from jds.ops.lowering import mark, register_block
+
+fused_conv_p = Primitive("fused_conv")
+
+
+def run_block(images: jax.Array, *operands: jax.Array, block: Block) -> jax.Array:
+    """Runs a block: as one equation if there is more to it than convolutions, and if its activations have names."""
+    if block.has_epilogue and block.is_known:
+        return _bind(images, *operands, block=block)
+    return compose(images, *operands, block=block)
+
+
+def compose(images: jax.Array, *operands: jax.Array, block: Block) -> jax.Array:
+    """Runs a block step by step: what it means."""
+    out, rest = images, iter(operands)
+    for step in block.steps:
+        kernel = next(rest)
+        with mark(block.implementation):
+            out = convolution(out, _cast(kernel, out.dtype), step=step)
+        if step.has_scale:
+            out = out * _per_channel(next(rest), out)
+        if step.has_bias:
+            out = out + _per_channel(next(rest), out)
+        if step.activation is not None:
+            activation = ACTIVATIONS[step.activation] if isinstance(step.activation, str) else step.activation
+            out = _cast(jnp.asarray(activation(out)), out.dtype)
+    return out
+
+
+def convolution(images: jax.Array, kernel: jax.Array, *, step: Step) -> jax.Array:
+    """Runs the convolution of a step, without what follows."""
+    geometry = step.geometry
+    return lax.conv_general_dilated(
+        images,
+        kernel,
+        geometry.strides,
+        geometry.padding,
+        geometry.input_dilation,
+        geometry.kernel_dilation,
+        dimension_numbers=_channels_last(len(geometry.strides)),
+        feature_group_count=step.feature_group_count,
+        precision=step.precision,
+        preferred_element_type=step.preferred_element_type,
+    )
+
+
+def _channels_last(rank: int) -> lax.ConvDimensionNumbers:
+    spatial = range(rank)
+    images = (0, rank + 1, *(axis + 1 for axis in spatial))
+    return lax.ConvDimensionNumbers(images, (rank + 1, rank, *spatial), images)
+
+
+def _per_channel(values: jax.Array, out: jax.Array) -> jax.Array:
+    return _cast(values, out.dtype).reshape((1,) * (out.ndim - 1) + values.shape)
+
+
+def _cast(values: jax.Array, dtype: jnp.dtype) -> jax.Array:
+    # `astype` to float64 warns outside of its scope, even where there is nothing to do.
+    return values if values.dtype == dtype else values.astype(dtype)
+
+
+@functools.lru_cache(4096)
+def _composition(block: Block):
+    """The composition of one block as a function of its own, so that JAX remembers what it traced."""
+    return jax.jit(functools.partial(compose, block=block))
+
+
+def _bind(*operands: jax.Array, block: Block) -> jax.Array:
+    return fused_conv_p.bind(*operands, jaxpr=_composition(block).trace(*operands).jaxpr, block=block)
+
+
+def _abstract_eval(*_, jaxpr, block):
+    (out,) = jaxpr.out_avals
+    return out
+
+
+def _jvp(primals: Sequence, tangents: Sequence, *, jaxpr, block: Block):
+    moving = [place for place, tangent in enumerate(tangents) if not isinstance(tangent, ad.Zero)]
+
+    def of_moving(*values):
+        return compose(*_merge(primals, moving, values), block=block)
+
+    return jax.jvp(of_moving, [primals[place] for place in moving], [tangents[place] for place in moving])
+
+
+def _transpose(cotangent, *operands, jaxpr, block: Block):
+    """Of a block that is linear in some of its operands: without bias and activation."""
+    linear = [place for place, operand in enumerate(operands) if ad.is_undefined_primal(operand)]
+    gradients: list = [None] * len(operands)
+    if not isinstance(cotangent, ad.Zero):
+
+        def of_linear(*values):
+            return compose(*_merge(operands, linear, values), block=block)
+
+        found = jax.linear_transpose(of_linear, *(operands[place].aval for place in linear))(cotangent)
+        gradients = _merge(gradients, linear, found)
+    return gradients
+
+
+def _batch(operands: Sequence, axes: Sequence, *, jaxpr, block: Block):
+    """Takes a mapped axis of the images alone into their batch; maps the composition over all else."""
+    images, *rest = operands
+    if any(axis is not None for axis in axes[1:]):
+        return jax.vmap(functools.partial(compose, block=block), tuple(axes))(*operands), 0
+    images = jnp.moveaxis(images, axes[0], 0)
+    out = _bind(images.reshape(images.shape[0] * images.shape[1], *images.shape[2:]), *rest, block=block)
+    return out.reshape(*images.shape[:2], *out.shape[1:]), 0
+
+
+def _merge(operands: Sequence, places: Sequence[int], values: Sequence) -> list:
+    """Returns the operands with the values at their places."""
+    merged = list(operands)
+    for place, value in zip(places, values, strict=True):
+        merged[place] = value
+    return merged
+
+
+fused_conv_p.def_impl(functools.partial(xla.apply_primitive, fused_conv_p))
+fused_conv_p.def_abstract_eval(_abstract_eval)
+ad.primitive_jvps[fused_conv_p] = _jvp
+ad.primitive_transposes[fused_conv_p] = _transpose
+batching.primitive_batchers[fused_conv_p] = _batch
+register_block(fused_conv_p)

@@ -1,0 +1,104 @@
+"""Fused blocks by a CPU kernel: what is between the steps stays in the cache."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jds.ops import library
+from jds.ops.block import Block, Step
+from jds.ops.native import DTYPES, MAX_TERMS
+
+# As `Activation` in `problem.h`.
+_ACTIVATIONS = {None: 0, "relu": 1, "relu6": 2, "hard_sigmoid": 3, "hard_silu": 4}
+# Of an ordinary convolution whose windows are longer, the tiles no longer stay in the cache.
+_MAX_WINDOW = 1024
+
+
+def native_block(images: jax.Array, *operands: jax.Array, block: Block) -> jax.Array:
+    """Computes a block of one ordinary convolution, or of a depthwise and a pointwise one, on the CPU.
+
+    Args:
+      images: `(batch, *spatial, in_features)`.
+      *operands: of each step, its kernel, its scale if it has one, and its bias if it has one.
+      block: the steps.
+
+    Returns:
+      `(batch, *out_spatial, out_features)`. Everything is computed in float32 and rounded once, at the end.
+    """
+    library.load()
+    first = block.steps[0]
+    rank = len(first.geometry.strides)
+    ones = (1,) * (3 - rank)
+    rest = iter(operands)
+    arrays = [images.reshape(images.shape[0], *ones, *images.shape[1:])]
+    for number, step in enumerate(block.steps):
+        kernel = next(rest)
+        if number:
+            arrays.append(kernel.reshape(kernel.shape[-2:]))
+        elif len(block.steps) == 2:
+            features = images.shape[-1]
+            arrays.append(kernel.reshape(*ones, *kernel.shape[:-2], features, 1, kernel.shape[-1] // features))
+        else:
+            arrays.append(kernel.reshape(*ones, *kernel.shape))
+        arrays += [next(rest).astype(jnp.float32) for present in (step.has_scale, step.has_bias) if present]
+    positions = _positions(images.shape[1:-1], operands[0].shape[:rank], first)
+    out = jax.ShapeDtypeStruct((images.shape[0], *ones, *positions, _out_features(operands)), images.dtype)
+    geometry = [1, 1, 0, 1] * (3 - rank)
+    for stride, (low, _), dilation in zip(
+        first.geometry.strides, first.geometry.padding, first.geometry.kernel_dilation, strict=True
+    ):
+        geometry += [stride, dilation, low, 1]
+    endings = [number for step in block.steps for number in _ending(step)]
+    result = jax.ffi.ffi_call("jds_separable" if len(block.steps) == 2 else "jds_ordinary", out)(
+        *arrays, geometry=np.array(geometry, np.int64), endings=np.array(endings, np.int64)
+    )
+    return result.reshape(images.shape[0], *positions, out.shape[-1])
+
+
+def unsupported(block: Block, avals: Sequence[Any]) -> str | None:
+    """Says in words why the kernel cannot compute this block; None if it can."""
+    images, kernel, *_ = avals
+    first = block.steps[0]
+    window = kernel.shape[:-2]
+    if images.dtype not in DTYPES:
+        return f"the kernel computes float32, bfloat16 and float16, not {images.dtype.name}"
+    if any(step.preferred_element_type not in (None, images.dtype) for step in block.steps):
+        return "the kernel's results have the dtype of its inputs"
+    if any(step.activation not in _ACTIVATIONS for step in block.steps):
+        return "the kernel does not know an activation"
+    if any(dilation != 1 for dilation in first.geometry.input_dilation):
+        return "the kernel does not dilate its inputs"
+    if any(0 in aval.shape for aval in avals):
+        return "an array is empty"
+    if math.prod(window) > MAX_TERMS:
+        return f"the kernel sums at most {MAX_TERMS} terms, not {math.prod(window)}"
+    if len(block.steps) == 1:
+        if first.feature_group_count != 1:
+            return "on its own, the kernel's first step is an ordinary convolution"
+        if math.prod(kernel.shape[:-1]) > _MAX_WINDOW:
+            return f"the kernel's windows have at most {_MAX_WINDOW} numbers, not {math.prod(kernel.shape[:-1])}"
+    return library.fault()
+
+
+def _out_features(operands: Sequence[jax.Array]) -> int:
+    """Number of features of the result: those of the last kernel."""
+    return next(operand for operand in reversed(operands) if operand.ndim > 1).shape[-1]
+
+
+def _ending(step: Step) -> tuple[int, int, int]:
+    activation = step.activation if isinstance(step.activation, str) else None
+    return step.has_scale, step.has_bias, _ACTIVATIONS[activation]
+
+
+def _positions(spatial: Sequence[int], window: Sequence[int], step: Step) -> list[int]:
+    geometry = step.geometry
+    return [
+        (size + low + high - dilation * (length - 1) - 1) // stride + 1
+        for size, length, stride, (low, high), dilation in zip(
+            spatial, window, geometry.strides, geometry.padding, geometry.kernel_dilation, strict=True
+        )
+    ]

@@ -1,0 +1,280 @@
+"""Folding batch normalisation: what is folded, what is not, and that nothing else changes."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax.extend.core import jaxprs_in_params
+from jax.sharding import AxisType
+
+import jds
+
+IMAGES = jnp.asarray(np.random.default_rng(0).standard_normal((2, 9, 8, 4)), jnp.float32)
+
+
+def norm(features, **options):
+    return nnx.BatchNorm(features, **options)
+
+
+def evaluated(model):
+    """Gives every norm statistics and parameters that change something, and puts the model into evaluation mode."""
+    rng = np.random.default_rng(0)
+    for _, module in nnx.iter_modules(model):
+        if isinstance(module, nnx.BatchNorm):
+            for variable in (module.mean, module.bias):
+                if variable is not None:
+                    variable[...] = jnp.asarray(rng.standard_normal(variable.shape), variable.dtype)
+            for variable in (module.var, module.scale):
+                if variable is not None:
+                    variable[...] = jnp.asarray(rng.uniform(0.5, 2, variable.shape), variable.dtype)
+    model.eval()
+    return model
+
+
+def separable(make=nnx.BatchNorm, **options):
+    options = {"depthwise_norm": make, "depthwise_activation": jax.nn.relu6, "pointwise_norm": make} | options
+    options |= {"bias_init": nnx.initializers.normal(), "rngs": nnx.Rngs(0)}
+    return evaluated(jds.nn.SeparableConv(4, 6, (3, 3), strides=2, **options))
+
+
+def norms(model):
+    return sum(isinstance(module, nnx.BatchNorm) for _, module in nnx.iter_modules(model))
+
+
+def equations(fun, *arguments, name="fused_conv"):
+    """Number of equations of one name."""
+
+    def walk(jaxpr):
+        inner = [j for equation in jaxpr.eqns for j in jaxprs_in_params(equation.params)]
+        return sum(e.primitive.name == name for e in jaxpr.eqns) + sum(map(walk, inner))
+
+    return walk(jax.make_jaxpr(fun)(*arguments).jaxpr)
+
+
+run = nnx.jit(lambda model, images: model(images))
+
+
+def assert_folded(model, images=IMAGES, tolerance=1e-4):
+    """Folds the model and checks the result and that the model itself is what it was."""
+    want = run(model, images)
+    before = nnx.graphdef(model), jax.tree.leaves(nnx.state(model))
+    folded = jds.fold_batch_norm(model)
+    assert type(folded) is type(model)
+    assert nnx.graphdef(model) == before[0]
+    assert all(a is b for a, b in zip(jax.tree.leaves(nnx.state(model)), before[1], strict=True))
+    scale = float(jnp.abs(want).max())
+    np.testing.assert_allclose(
+        run(folded, images).astype(jnp.float32), want.astype(jnp.float32), rtol=tolerance, atol=tolerance * scale
+    )
+    return folded
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"use_bias": False},
+        {"use_bias": True},
+        {"make": functools.partial(norm, use_scale=False)},
+        {"make": functools.partial(norm, use_bias=False, use_scale=False), "use_bias": False},
+        {"make": functools.partial(norm, epsilon=0.1), "channel_multiplier": 2},
+        {"implementation": "xla", "depthwise_activation": jnp.tanh},
+        {"padding": "CIRCULAR", "kernel_dilation": 2, "pointwise_activation": jax.nn.silu},
+        {"pointwise_norm": None},
+    ],
+    ids=str,
+)
+def test_separable(options):
+    block = separable(**options)
+    folded = assert_folded(block)
+    assert norms(folded) == 0
+    assert all(type(v) is nnx.Param for v in jax.tree.leaves(folded, is_leaf=lambda v: isinstance(v, nnx.Variable)))
+    assert equations(folded, IMAGES) == (options.get("depthwise_activation") is not jnp.tanh)
+    assert folded.depthwise.implementation == block.depthwise.implementation
+    # Again: nothing happens.
+    again = jds.fold_batch_norm(folded)
+    assert nnx.graphdef(again) == nnx.graphdef(folded)
+    assert again is not folded
+
+
+@pytest.mark.parametrize("make", [None, lambda f, rngs: nnx.LayerNorm(f, rngs=rngs)], ids=["none", "layer norm"])
+def test_other_norms_stay(make):
+    block = separable(depthwise_norm=make, use_bias=False)
+    folded = assert_folded(block)
+    assert folded.pointwise_norm is None
+    assert type(folded.depthwise_norm) is type(block.depthwise_norm)
+    assert equations(folded, IMAGES) == (make is None)
+
+
+def test_what_cannot_be_folded_stays():
+    block = separable(
+        functools.partial(norm, axis=1), depthwise_norm=lambda f, rngs: nnx.BatchNorm(5, axis=1, rngs=rngs)
+    )
+    block.pointwise_norm = None
+    assert norms(assert_folded(block)) == 1
+    alone = evaluated(
+        nnx.Sequential(nnx.BatchNorm(4, rngs=nnx.Rngs(0)), jax.nn.relu, nnx.BatchNorm(4, rngs=nnx.Rngs(1)))
+    )
+    assert norms(assert_folded(alone)) == 2
+
+
+@pytest.mark.parametrize("half", ["depthwise", "pointwise"])
+def test_a_half_of_another_class_is_not_folded(half):
+    class Doubled(type(getattr(separable(), half))):
+        def __call__(self, inputs):
+            return 2 * super().__call__(inputs)
+
+    block = separable()
+    replaced = nnx.clone(getattr(block, half))
+    replaced.__class__ = Doubled
+    setattr(block, half, replaced)
+    assert norms(assert_folded(block)) == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"param_dtype": jnp.bfloat16, "dtype": jnp.float32},
+        {"dtype": jnp.bfloat16},
+    ],
+    ids=str,
+)
+def test_low_precision(options):
+    with jax.numpy_dtype_promotion("standard"):
+        block = separable(**options)
+        folded = assert_folded(block, tolerance=2e-2)
+        assert folded.pointwise.kernel.dtype == folded.pointwise.bias.dtype == block.pointwise.kernel.dtype
+        assert folded(IMAGES).dtype == options["dtype"]
+
+
+def test_masks_and_metadata_are_kept():
+    mask = jnp.asarray(np.random.default_rng(0).integers(0, 2, (1, 1, 4, 6)), jnp.float32)
+    block = separable(kernel_metadata={"tag": "kernel"}, bias_metadata={"tag": "bias"})
+    block.pointwise.mask = mask
+    folded = assert_folded(block)
+    assert folded.pointwise.kernel.get_metadata() == block.pointwise.kernel.get_metadata()
+    assert folded.pointwise.bias.tag == "bias"
+    made = functools.partial(norm, bias_metadata={"tag": "offset"})
+    assert assert_folded(separable(made, use_bias=False)).depthwise.bias.tag == "offset"
+
+
+@pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
+def test_sharding_is_kept(axis_type):
+    with jax.set_mesh(jax.make_mesh((2,), ("features",), axis_types=(axis_type,))):
+        sharding = (None, None, None, "features")
+        block = separable(use_bias=False, kernel_metadata={"out_sharding": sharding})
+        folded = jds.fold_batch_norm(block)
+    for model in (folded, jds.fold_batch_norm(block)):  # the second without its mesh
+        kernel = model.pointwise.kernel
+        assert kernel.get_metadata() == block.pointwise.kernel.get_metadata()
+        assert kernel[...].sharding == block.pointwise.kernel[...].sharding
+
+
+class Shared(nnx.Module):
+    """One block in two places, and one convolution under two norms."""
+
+    foldable_norms = {"first_norm": "first", "second_norm": "second"}  # noqa: RUF012
+
+    def __init__(self):
+        self.block = jds.nn.SeparableConv(
+            4, 4, (3, 3), depthwise_norm=nnx.BatchNorm, pointwise_norm=nnx.BatchNorm, rngs=nnx.Rngs(0)
+        )
+        self.blocks = nnx.List([self.block, self.block])
+        self.first = self.second = nnx.Conv(4, 4, (3, 3), rngs=nnx.Rngs(1))
+        self.first_norm = nnx.BatchNorm(4, rngs=nnx.Rngs(2))
+        self.second_norm = nnx.BatchNorm(4, rngs=nnx.Rngs(3))
+
+    def __call__(self, x):
+        for block in self.blocks:
+            x = block(x)
+        x = self.first(x) if self.first_norm is None else self.first_norm(self.first(x))
+        return self.second(x) if self.second_norm is None else self.second_norm(self.second(x))
+
+
+def test_sharing():
+    folded = assert_folded(evaluated(Shared()))
+    assert norms(folded) == 0
+    assert folded.block is folded.blocks[0] is folded.blocks[1]
+    assert folded.first is not folded.second  # each has the norm of its own
+
+
+def test_sequences_keep_their_names():
+    rngs = nnx.Rngs(0)
+    model = nnx.Sequential(
+        nnx.Conv(4, 6, (3, 3), use_bias=False, rngs=rngs),
+        nnx.BatchNorm(6, rngs=rngs),
+        jax.nn.relu,
+        jds.nn.DepthwiseConv(6, (3, 3), rngs=rngs),
+        nnx.BatchNorm(6, rngs=rngs),
+        nnx.Sequential(jds.nn.PointwiseConv(6, 3, rngs=rngs), nnx.BatchNorm(3, rngs=rngs)),
+    )
+    folded = assert_folded(evaluated(model))
+    assert norms(folded) == 0
+    names = {path[:2] for path, _ in nnx.to_flat_state(nnx.state(folded))}
+    assert names == {("layers", 0), ("layers", 3), ("layers", 5)}
+
+
+def test_training_mode_is_refused():
+    model = nnx.Sequential(jax.nn.relu, separable())
+    model.train()
+    with pytest.raises(
+        ValueError, match=r"layers.1.depthwise_norm has use_running_average=False; call `model.eval\(\)`"
+    ):
+        jds.fold_batch_norm(model)
+
+
+@pytest.mark.parametrize("apart", [True, False], ids=["separable", "ordinary"])
+def test_mobilenet_is_fourteen_equations(apart):
+    model = evaluated(jds.models.MobileNetV1(width=0.25, num_classes=5, separable=apart, rngs=nnx.Rngs(0)))
+    images = jnp.asarray(np.random.default_rng(0).standard_normal((2, 33, 32, 3)), jnp.float32)
+    folded = jds.fold_batch_norm(model)
+    want = run(model, images)
+    np.testing.assert_allclose(run(folded, images), want, rtol=1e-4, atol=1e-4 * float(jnp.abs(want).max()))
+    assert equations(model, images) == 0
+    assert equations(folded, images) == 14
+    assert norms(folded) == 0
+    graph, state = nnx.split(folded)
+    assert {type(v) for _, v in nnx.to_flat_state(state)} == {nnx.Param}
+    assert equations(nnx.merge(graph, state), images) == 14
+    # What is differentiated is the convolutions, as ever.
+    gradient = nnx.grad(lambda model, images: model(images).sum())
+    assert equations(gradient, folded, images) == 0
+
+
+def test_training_without_norms_is_unchanged():
+    """The one call differentiates to the equations of the halves and what is between them."""
+    block = jds.nn.SeparableConv(
+        4, 6, (3, 3), depthwise_activation=jax.nn.relu, pointwise_activation=jax.nn.silu, rngs=nnx.Rngs(0)
+    )
+
+    def halves(block, x):
+        return jax.nn.silu(block.pointwise(jax.nn.relu(block.depthwise(x))))
+
+    def at_once(block, x):
+        return block(x)
+
+    def primitives(f):
+        jaxpr = jax.make_jaxpr(nnx.grad(lambda block, x: jnp.sum(f(block, x) ** 2)))(block, IMAGES).jaxpr
+        return sorted(e.primitive.name for e in jaxpr.eqns)
+
+    assert primitives(at_once) == primitives(halves)
+    np.testing.assert_allclose(run(block, IMAGES), nnx.jit(halves)(block, IMAGES), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("change", ["strides", "class", "dtype", "implementation"])
+def test_halves_that_were_changed_are_called_one_by_one(change):
+    block = separable(depthwise_norm=None, pointwise_norm=None)
+    if change == "strides":
+        block.pointwise = jds.nn.PointwiseConv(4, 6, 2, rngs=nnx.Rngs(1))
+    elif change == "class":
+        block.pointwise = nnx.Conv(4, 6, (3, 3), rngs=nnx.Rngs(1))
+    elif change == "dtype":
+        block.pointwise = jds.nn.PointwiseConv(4, 6, param_dtype=jnp.bfloat16, rngs=nnx.Rngs(1))
+    else:
+        block.pointwise.implementation = "xla"
+    with jax.numpy_dtype_promotion("standard"):
+        want = nnx.jit(lambda block: block.pointwise(jax.nn.relu6(block.depthwise(IMAGES))))(block)
+        np.testing.assert_allclose(run(block, IMAGES), want, rtol=1e-5, atol=1e-5)
+        assert equations(block, IMAGES) == 0

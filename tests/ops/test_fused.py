@@ -1,0 +1,467 @@
+"""Scale, bias and activation after the convolutions: values, transformations, and the one equation that holds them."""
+
+import functools
+from typing import NamedTuple
+
+import chex
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracle
+import pytest
+from hypothesis import HealthCheck, given, settings
+from jax.extend.core import jaxprs_in_params
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+import jds
+from jds.ops import dispatch, fused
+
+NUMPY_ACTIVATIONS = {
+    None: lambda x: x,
+    jax.nn.relu: lambda x: np.maximum(x, 0),
+    jax.nn.relu6: lambda x: np.clip(x, 0, 6),
+    jax.nn.silu: lambda x: x / (1 + np.exp(-x)),
+    jax.nn.sigmoid: lambda x: 1 / (1 + np.exp(-x)),
+    jax.nn.hard_swish: lambda x: x * np.clip(x + 3, 0, 6) / 6,
+    jax.nn.hard_sigmoid: lambda x: np.clip(x + 3, 0, 6) / 6,
+    jnp.tanh: np.tanh,  # one that has no name
+}
+
+
+class Fused(NamedTuple):
+    """A call with an epilogue; the shapes are of inputs and kernels, `extras` are the names of scales and biases."""
+
+    name: str
+    function: str
+    inputs: tuple[int, ...]
+    kernels: tuple[tuple[int, ...], ...]
+    extras: tuple[str, ...]
+    options: dict
+    activations: dict
+
+    def __str__(self):
+        return self.name
+
+    def call(self, inputs, *arrays, implementation=None):
+        """Runs the function on inputs, kernels and extras, in this order."""
+        kernels, extras = arrays[: len(self.kernels)], arrays[len(self.kernels) :]
+        return getattr(jds, self.function)(
+            inputs,
+            *kernels,
+            **dict(zip(self.extras, extras, strict=True)),
+            **self.options,
+            **self.activations,
+            implementation=implementation,
+        )
+
+    def steps(self, inputs, *arrays, implementation="xla"):
+        """The same written out, one operation after the other."""
+        named = dict(zip(self.extras, arrays[len(self.kernels) :], strict=True)) | self.activations
+        halves = ["depthwise_", "pointwise_"] if self.function == "separable_conv" else [""]
+        out = inputs
+        for half, kernel in zip(halves, arrays, strict=False):
+            convolve = getattr(jds, f"{half}conv" if half else self.function)
+            out = convolve(out, kernel, **({} if half == "pointwise_" else self.options), implementation=implementation)
+            shape = (1,) * (out.ndim - 1) + (-1,)
+            if half + "scale" in named:
+                out = out * named[half + "scale"].reshape(shape)
+            if half + "bias" in named:
+                out = out + named[half + "bias"].reshape(shape)
+            out = named.get(half + "activation", lambda x: x)(out)
+        return out
+
+    def arrays(self, dtype=jnp.float32, seed=0):
+        """Random operands."""
+        rng = np.random.default_rng(seed)
+        features = {"pointwise": self.kernels[-1][-1]}
+        shapes = [self.inputs, *self.kernels]
+        shapes += [(features.get(name.split("_")[0], self.kernels[0][-1]),) for name in self.extras]
+        return tuple(jnp.asarray(rng.standard_normal(shape), dtype) for shape in shapes)
+
+
+SEPARABLE_EXTRAS = ("depthwise_bias", "pointwise_bias")
+BLOCKS = (
+    Fused(
+        "separable",
+        "separable_conv",
+        (4, 6, 5, 4),
+        ((3, 3, 1, 4), (1, 1, 4, 6)),
+        SEPARABLE_EXTRAS,
+        {"strides": 2},
+        {"depthwise_activation": jax.nn.silu, "pointwise_activation": jax.nn.hard_swish},
+    ),
+    Fused(
+        "separable, all of it",
+        "separable_conv",
+        (4, 7, 3),
+        ((3, 1, 6), (1, 6, 2)),
+        ("depthwise_scale", "depthwise_bias", "pointwise_scale", "pointwise_bias"),
+        {"padding": "CAUSAL"},
+        {"depthwise_activation": jax.nn.sigmoid},
+    ),
+    Fused("ordinary", "conv", (4, 6, 5, 3), ((3, 3, 3, 4),), ("bias",), {"strides": 2}, {"activation": jax.nn.silu}),
+    Fused("depthwise, scale", "depthwise_conv", (4, 6, 5, 4), ((3, 3, 1, 4),), ("scale",), {}, {}),
+    Fused("pointwise", "pointwise_conv", (4, 3, 3, 4), ((1, 1, 4, 5),), ("bias",), {}, {"activation": jax.nn.sigmoid}),
+)
+SEPARABLE, WHOLE, _, SCALED, POINTWISE = BLOCKS
+# By name, the default would leave the ordinary convolution to XLA.
+IMPLEMENTATIONS = (None, "xla", "shifted")
+
+
+def count(fun, *arguments):
+    """Numbers of fused equations in the jaxpr, and of convolutions that are not part of one."""
+
+    def walk(jaxpr):
+        for equation in jaxpr.eqns:
+            yield equation.primitive.name
+            if equation.primitive.name != "fused_conv":
+                for inner in jaxprs_in_params(equation.params):
+                    yield from walk(inner)
+
+    names = list(walk(jax.make_jaxpr(fun)(*arguments).jaxpr))
+    return names.count("fused_conv"), names.count("conv_general_dilated")
+
+
+def assert_equal(got, want, tolerance=1e-10):
+    chex.assert_trees_all_equal_shapes_and_dtypes(got, want)
+    chex.assert_trees_all_close(got, want, rtol=tolerance, atol=tolerance)
+
+
+@st.composite
+def blocks(draw):
+    """Draws a call and the oracle's arguments for each of its steps."""
+    rank = draw(st.integers(1, 3))
+
+    def each(low, high):
+        return tuple(draw(st.integers(low, high)) for _ in range(rank))
+
+    function = draw(st.sampled_from(["separable_conv", "separable_conv", "depthwise_conv", "conv"]))
+    batch = draw(st.sampled_from([(), (2,), (2, 1), (0,)]))
+    features, size, strides, dilation = draw(st.integers(1, 4)), each(1, 3), each(1, 2), each(1, 2)
+    spatial = tuple(draw(st.integers((k - 1) * d + 1, 6)) for k, d in zip(size, dilation, strict=True))
+    padding = draw(st.sampled_from(["SAME", "VALID", "CIRCULAR", "REFLECT", ((1, 2),) * rank]))
+    groups = 1 if function == "conv" else features
+    kernels = ((*size, features // groups, groups * draw(st.integers(1, 3))),)
+    if function == "separable_conv":
+        kernels += ((1,) * rank + (kernels[0][-1], draw(st.integers(1, 4))),)
+    halves = ["depthwise_", "pointwise_"] if function == "separable_conv" else [""]
+    extras = [half + name for half in halves for name in ("scale", "bias") if draw(st.booleans())]
+    activations = {half + "activation": draw(st.sampled_from(list(NUMPY_ACTIVATIONS))) for half in halves}
+    options = {"strides": strides, "padding": padding, "kernel_dilation": dilation}
+    first = {**options, "groups": groups}
+    second = {"strides": (1,) * rank, "padding": "VALID", "kernel_dilation": (1,) * rank}
+    call = Fused("drawn", function, (*batch, *spatial, features), kernels, tuple(extras), options, activations)
+    return call, tuple(zip(halves, (first, second), strict=False))
+
+
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(blocks(), st.sampled_from([None, "xla"]), st.sampled_from(["float32", "float64", "bfloat16"]))
+def test_values_are_the_oracles(drawn, implementation, dtype):
+    block, halves = drawn
+    with jax.enable_x64(True):
+        arrays = block.arrays(dtype)
+        got = block.call(*arrays, implementation=implementation)
+    assert got.dtype == dtype
+    inputs, *rest = (np.asarray(array, np.float64) for array in arrays)
+    named = dict(zip(block.extras, rest[len(block.kernels) :], strict=True))
+    out = inputs.reshape(-1 if inputs.size else 0, *inputs.shape[1 - rest[0].ndim :])
+    scale = 1.0
+    for (half, expected), kernel in zip(halves, rest, strict=False):
+        out = oracle.conv(out, kernel, **expected) * named.get(half + "scale", 1) + named.get(half + "bias", 0)
+        scale = max(1.0, scale, np.abs(out).max(initial=0))
+        out = NUMPY_ACTIVATIONS[block.activations[half + "activation"]](out)
+    tolerance = {"float64": 1e-13, "float32": 1e-5, "bfloat16": 3e-2}[dtype] * (2 + scale) * rest[0].size ** 0.5
+    np.testing.assert_allclose(np.asarray(got, np.float64), out.reshape(got.shape), rtol=0, atol=tolerance)
+
+
+def _sum(f):
+    return lambda *a: jnp.sum(jnp.sin(f(*a)))
+
+
+def _all(arrays):
+    return tuple(range(len(arrays)))
+
+
+def _cos(arrays):
+    return tuple(map(jnp.cos, arrays))
+
+
+TRANSFORMATIONS = {
+    "jit": lambda f: f,
+    "vjp": lambda f: lambda *a: jax.vjp(f, *a)[1](jnp.cos(f(*a))),
+    "grad of the inputs alone": lambda f: jax.grad(_sum(f)),
+    "jvp": lambda f: lambda *a: jax.jvp(f, a, _cos(a)),
+    "linearize": lambda f: lambda *a: jax.linearize(f, *a)[1](*_cos(a)),
+    "forward over reverse": lambda f: lambda *a: jax.jvp(jax.grad(_sum(f), _all(a)), a, _cos(a))[1],
+    "reverse over reverse": lambda f: (
+        lambda *a: jax.grad(lambda *b: sum(map(jnp.sum, jax.grad(_sum(f), _all(a))(*b))), _all(a))(*a)
+    ),
+    "vmap of the inputs": lambda f: (
+        lambda x, *a: jax.vmap(f, (1, *[None] * len(a)), 1)(jnp.stack([x, 2 * x, x - 1], 1), *a)
+    ),
+    "vmap of all": lambda f: lambda *a: jax.vmap(f)(*(jnp.stack([v, 2 * v, v - 1]) for v in a)),
+    "vmap of the last": lambda f: (
+        lambda *a: jax.vmap(f, (*[None] * (len(a) - 1), 0))(*a[:-1], jnp.stack([a[-1], 2 * a[-1]]))
+    ),
+    "vmap of grad": lambda f: (
+        lambda x, *a: jax.vmap(jax.grad(_sum(f), (0, 1)), (0, *[None] * len(a)))(jnp.stack([x, 2 * x]), *a)
+    ),
+    "grad of vmap": lambda f: (
+        lambda x, *a: jax.grad(lambda x, *a: _sum(jax.vmap(f, (0, *[None] * len(a))))(x, *a), (0, 1))(
+            jnp.stack([x, 2 * x]), *a
+        )
+    ),
+    "scan": lambda f: lambda x, *a: jax.lax.scan(lambda c, x: (c + 1, f(x, *a)), 0, jnp.stack([x, 2 * x]))[1],
+    "grad of scan": lambda f: (
+        lambda x, *a: jax.grad(lambda x, *a: jax.lax.scan(lambda c, x: (c + _sum(f)(x, *a), None), 0.0, x)[0], (0, 1))(
+            jnp.stack([x, 2 * x]), *a
+        )
+    ),
+    "remat": lambda f: jax.grad(lambda x, *a: _sum(jax.checkpoint(f))(jnp.sin(x), *a), (0, 1)),
+    "cond": lambda f: lambda x, *a: jax.lax.cond(x.sum() > 0, f, lambda x, *a: f(2 * x, *a), x, *a),
+}
+
+
+@pytest.mark.parametrize("transformation", TRANSFORMATIONS)
+def test_transformations_are_those_of_the_steps(transformation):
+    transform = TRANSFORMATIONS[transformation]
+    # A small one for what compiles long. Both of XLA's convolutions: what is in the equation does not matter here.
+    block = POINTWISE if "over" in transformation else WHOLE
+    with jax.enable_x64(True):
+        arrays = block.arrays(jnp.float64)
+        call = functools.partial(block.call, implementation="xla")
+        got, want = (jax.jit(transform(f))(*arrays) for f in (call, block.steps))
+        assert_equal(got, want)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=str)
+def test_named_implementations_without_jit(block):
+    arrays = block.arrays()
+    want = block.steps(*arrays)
+    for implementation in IMPLEMENTATIONS[: 2 if block.function == "conv" else 3]:
+        call = functools.partial(block.call, implementation=implementation)
+        assert_equal(call(*arrays), want, 1e-5)
+        with jax.disable_jit():
+            assert_equal(call(*arrays), want, 1e-5)
+        text = jax.jit(call).lower(*arrays).as_text()
+        expected = block.kernels if implementation == "xla" or block.function == "conv" else ()
+        assert text.count("stablehlo.convolution") == len(expected)
+
+
+def test_the_compiler_sees_the_steps():
+    arrays = SEPARABLE.arrays()
+    text = jax.jit(SEPARABLE.call).lower(*arrays).compile().as_text()
+    assert "convolution(" not in text
+    assert "fused_conv(" not in text  # no call is left
+
+
+def test_what_is_linear_can_be_transposed():
+    inputs, kernel, scale = SCALED.arrays()
+    for place in (0, 1, 2):
+        arrays = [inputs, kernel, scale]
+
+        def transposed(f, place=place, arrays=arrays):
+            of_one = lambda value: f(*arrays[:place], value, *arrays[place + 1 :])  # noqa: E731
+            return jax.linear_transpose(of_one, arrays[place])(f(*arrays))
+
+        assert_equal(transposed(SCALED.call), transposed(SCALED.steps), 1e-4)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=str)
+def test_one_equation_until_it_is_differentiated(block):
+    arrays = block.arrays()
+    steps = len(block.kernels)
+    assert count(block.call, *arrays) == (1, 0)
+    assert count(jax.jit(jax.checkpoint(block.call)), *arrays) == (1, 0)
+    for kept in ("jit", "vmap of the inputs", "scan"):
+        assert count(TRANSFORMATIONS[kept](block.call), *arrays) == (1, 0), kept
+    for gone in ("vjp", "jvp", "remat", "grad of scan", "vmap of all", "reverse over reverse"):
+        fused, convolutions = count(jax.jit(TRANSFORMATIONS[gone](block.call)), *arrays)
+        kept = {"vjp": 1}.get(gone, 0)  # the test's own forward pass
+        assert fused == kept, gone
+        assert convolutions >= steps
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=str)
+def test_a_gradient_is_that_of_the_steps_equation_by_equation(block):
+    arrays = block.arrays()
+
+    def primitives(f):
+        jaxpr = jax.make_jaxpr(jax.grad(_sum(f), _all(arrays)))(*arrays).jaxpr
+        return sorted(equation.primitive.name for equation in jaxpr.eqns)
+
+    steps = functools.partial(block.steps, implementation=None)
+    assert primitives(block.call) == primitives(steps)
+    residuals = [jax.tree.leaves(jax.vjp(f, *arrays)[1]) for f in (block.call, steps)]
+    assert sum(r.nbytes for r in residuals[0]) == sum(r.nbytes for r in residuals[1])
+
+
+def test_without_an_epilogue_or_with_an_unknown_one_there_is_no_equation():
+    inputs, depthwise, pointwise, bias, _ = SEPARABLE.arrays()
+    assert count(jds.separable_conv, inputs, depthwise, pointwise) == (0, 2)
+    assert count(lambda x, k: jds.conv(x, k, feature_group_count=4, activation=jnp.tanh), inputs, depthwise) == (0, 1)
+    assert count(lambda *a: jds.depthwise_conv(*a[:2], bias=a[2], activation=jnp.tanh), inputs, depthwise, bias) == (
+        0,
+        1,
+    )
+
+
+def test_the_equation_describes_itself():
+    arrays = SEPARABLE.arrays()
+    (equation,) = jax.make_jaxpr(functools.partial(SEPARABLE.call, implementation="xla"))(*arrays).eqns
+    block = equation.params["block"]
+    assert hash(block) == hash(
+        jax.make_jaxpr(functools.partial(SEPARABLE.call, implementation="xla"))(*arrays).eqns[0].params["block"]
+    )
+    first, second = block.steps
+    assert block.implementation == "xla"
+    assert first.geometry.strides == (2, 2)
+    assert first.geometry.padding == ((0, 1), (1, 1))
+    assert (first.feature_group_count, first.activation, first.has_scale, first.has_bias) == (4, "silu", False, True)
+    assert (second.feature_group_count, second.activation, second.has_bias) == (1, "hard_silu", True)
+    # What counts operations finds the convolutions inside.
+    inner = [e.primitive.name for e in equation.params["jaxpr"].eqns]
+    assert inner.count("conv_general_dilated") == 2
+
+
+def test_sixteen_bits_and_preferred_element_type():
+    arrays = SEPARABLE.arrays(jnp.bfloat16)
+    exact = SEPARABLE.steps(*(array.astype(jnp.float32) for array in arrays))
+    for preferred in (None, jnp.float32):
+        block = SEPARABLE._replace(options={**SEPARABLE.options, "preferred_element_type": preferred})
+        out = block.call(*arrays)
+        assert out.dtype == preferred or jnp.bfloat16
+        np.testing.assert_allclose(out.astype(jnp.float32), exact, atol=0.02 * float(jnp.abs(exact).max()))
+
+
+def test_eager_calls_are_traced_and_compiled_once(caplog):
+    arrays = SEPARABLE.arrays()
+    SEPARABLE.call(*arrays)
+    other = SEPARABLE.arrays(seed=1)
+    with jax.log_compiles():
+        SEPARABLE.call(*other)
+    assert not caplog.records
+
+
+def test_donated_inputs():
+    inputs, kernel, scale = SCALED.arrays()
+    want = SCALED.steps(inputs, kernel, scale)
+    assert_equal(jax.jit(SCALED.call, donate_argnums=0)(inputs, kernel, scale), want, 1e-5)
+    assert inputs.is_deleted()
+
+
+def mesh(axis_type=AxisType.Auto):
+    return jax.make_mesh((4,), ("batch",), axis_types=(axis_type,))
+
+
+@pytest.mark.parametrize("block", BLOCKS[1:3], ids=str)
+def test_shard_map(block):
+    arrays = block.arrays()
+    specs = (P("batch"), *[P()] * (len(arrays) - 1))
+
+    def step(*arrays):
+        return block.call(*arrays), jax.grad(_sum(block.call), _all(arrays))(*arrays)
+
+    sharded = jax.shard_map(step, mesh=mesh(), in_specs=specs, out_specs=(P("batch"), specs))
+    assert_equal(jax.jit(sharded)(*arrays), step(*arrays), 1e-4)
+    forward = jax.shard_map(block.call, mesh=mesh(), in_specs=specs, out_specs=P("batch"))
+    assert count(forward, *arrays) == (1, 0)
+    assert_equal(forward(*arrays), block.call(*arrays), 1e-5)  # without jit
+    # Kernels that vary from device to device, though the images do not.
+    varied = jax.shard_map(
+        lambda x, *a: block.call(x, *(v + jax.lax.axis_index("batch").astype(v.dtype) for v in a)),
+        mesh=mesh(),
+        in_specs=P(),
+        out_specs=P("batch"),
+    )
+    moved = [v + 3 for v in arrays[1:]]
+    assert_equal(jax.jit(varied)(*arrays)[-4:], block.call(arrays[0], *moved), 1e-4)
+
+
+@pytest.mark.parametrize("block", BLOCKS[:2], ids=str)
+def test_sharding(block):
+    arrays = block.arrays()
+    want = jax.jit(block.call)(*arrays)
+    automatic = [NamedSharding(mesh(), P("batch")), *[NamedSharding(mesh(), P())] * (len(arrays) - 1)]
+    program = jax.jit(block.call).lower(*map(jax.device_put, arrays, automatic)).compile()
+    assert "all-gather" not in program.as_text()
+    with jax.set_mesh(mesh(AxisType.Explicit)):
+        placed = [jax.device_put(arrays[0], P("batch")), *(jax.device_put(v, P()) for v in arrays[1:])]
+        program = jax.jit(block.call).lower(*placed).compile()
+        assert "all-gather" not in program.as_text()
+        for out in (program(*placed), block.call(*placed)):
+            assert out.sharding.spec[0] == "batch"
+            assert_equal(jax.device_get(out), jax.device_get(want), 1e-5)
+        gradient = jax.jit(jax.grad(_sum(block.call)))(*placed)
+        assert gradient.sharding.spec[0] == "batch"
+        # A mapped axis that is sharded, and one that is not.
+        for spec in (P("batch"), P()):
+            stacked = jax.device_put(np.stack([arrays[0]] * 4), spec)
+            mapped = jax.vmap(block.call, (0, *[None] * (len(arrays) - 1)))
+            out = jax.device_get(jax.jit(mapped)(stacked, *placed[1:]))
+            assert_equal(out, np.stack([jax.device_get(want)] * 4), 1e-5)
+
+
+def test_export():
+    arrays = SEPARABLE.arrays()
+    for platforms in (("cpu",), ("tpu",), ("cpu", "cuda", "tpu")):
+        exported = jax.export.export(jax.jit(SEPARABLE.call), platforms=platforms)(*arrays)
+        assert ("stablehlo.convolution" in exported.mlir_module()) == (platforms != ("cpu",))
+        if "cpu" in platforms:
+            again = jax.export.deserialize(exported.serialize())
+            np.testing.assert_allclose(again.call(*arrays), SEPARABLE.call(*arrays), rtol=1e-5, atol=1e-6)
+
+
+def test_export_of_symbolic_shapes(unchecked_types):
+    inputs, *rest = SEPARABLE.arrays()
+    symbolic = jax.ShapeDtypeStruct(jax.export.symbolic_shape("b, 2*h, 5, 4"), jnp.float32)
+    exported = jax.export.export(jax.jit(SEPARABLE.call))(symbolic, *rest)
+    np.testing.assert_allclose(exported.call(inputs, *rest), SEPARABLE.call(inputs, *rest), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("block", BLOCKS[:2], ids=str)
+def test_an_implementation_of_blocks_is_called_with_operands_and_description(block, monkeypatch):
+    asked, given = [], []
+
+    def whole(*operands, block):
+        given.append((tuple(operand.shape for operand in operands), block))
+        return fused.compose(*operands, block=block)
+
+    def choose(block, avals, platform, *, for_export, partitioned):
+        asked.append((tuple(aval.shape for aval in avals), platform, for_export, partitioned))
+        return "whole"
+
+    monkeypatch.setitem(dispatch.BLOCK_IMPLEMENTATIONS, "whole", whole)
+    monkeypatch.setattr(dispatch, "choose_block", choose)
+    arrays = block.arrays()
+    want = block.steps(*arrays)
+
+    def fresh():
+        return lambda *arrays: block.call(*arrays)  # that no cache has seen
+
+    assert_equal(jax.jit(fresh())(*arrays), want, 1e-5)
+    (operands, description), (shapes, *rest) = given.pop(), asked.pop()
+    assert operands == shapes
+    assert operands[:2] == (arrays[0].shape, arrays[1].shape)
+    assert sorted(operands) == sorted(array.shape for array in arrays)
+    assert rest == ["cpu", False, False]
+    assert sum(step.has_bias + step.has_scale + 1 for step in description.steps) == len(arrays) - 1
+
+    specs = (P("batch"), *[P()] * (len(arrays) - 1))
+    sharded = jax.shard_map(fresh(), mesh=mesh(), in_specs=specs, out_specs=P("batch"))
+    assert_equal(jax.jit(sharded)(*arrays), want, 1e-5)
+    assert asked.pop()[1:] == ("cpu", False, False)
+
+    with jax.set_mesh(mesh(AxisType.Explicit)):
+        placed = [jax.device_put(arrays[0], P("batch")), *(jax.device_put(v, P()) for v in arrays[1:])]
+        assert jax.jit(fresh())(*placed).sharding.spec[0] == "batch"
+        assert asked.pop()[1:] == ("cpu", False, True)
+
+    exported = jax.export.export(jax.jit(fresh()), platforms=("cpu",))(*arrays)
+    assert asked.pop()[1:] == ("cpu", True, False)
+    np.testing.assert_allclose(exported.call(*arrays), want, rtol=1e-5, atol=1e-5)
+    # Of several platforms, each has its own convolutions.
+    jax.export.export(jax.jit(fresh()), platforms=("cpu", "tpu"))(*arrays)
+    assert not asked
