@@ -113,12 +113,12 @@ def _pointwise(left: Labelled, right: Labelled, form: Form, partitioned: bool) -
     space = form.spatial
     sizes = left.sizes | right.sizes
     if form.short == "output":
-        operands = [
+        rows, columns = (
             array.arrange(["i", *space, "g", label]).array.reshape(-1, sizes[label])
             for array, label in ((left, "b"), (right, "m"))
-        ]
+        )
         out = jax.ShapeDtypeStruct((sizes["b"], sizes["m"]), _out_dtype(form))
-        product = _run("jds_matrix_gradient", {}, *operands, out)
+        product = _run("jds_matrix_gradient", {}, rows, columns, out)
         return Labelled(product.reshape(*(1 for _ in space), 1, *out.shape), (*space, "g", "b", "m"))
     pixels = left.arrange(["b", *space, "g", "i"]).array.reshape(-1, sizes["i"])
     transposed = right.labels.index("m") < right.labels.index("i")

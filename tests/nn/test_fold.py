@@ -84,7 +84,7 @@ def assert_folded(model, images=IMAGES, tolerance=1e-4):
         {"padding": "CIRCULAR", "kernel_dilation": 2, "pointwise_activation": jax.nn.silu},
         {"pointwise_norm": None},
     ],
-    ids=str,
+    ids=lambda options: " ".join(options),
 )
 def test_separable(options):
     block = separable(**options)
@@ -139,7 +139,7 @@ def test_a_half_of_another_class_is_not_folded(half):
         {"param_dtype": jnp.bfloat16, "dtype": jnp.float32},
         {"dtype": jnp.bfloat16},
     ],
-    ids=str,
+    ids=lambda options: " ".join(options),
 )
 def test_low_precision(options):
     with jax.numpy_dtype_promotion("standard"):
