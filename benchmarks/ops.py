@@ -1,136 +1,138 @@
-"""Times the depthwise step: jds's default against XLA's own convolution, taking turns.
+"""Times the depthwise step: jds against XLA's own and PyTorch, taking turns.
 
+    pip install -e ".[peers]"
     python -m benchmarks.ops
 
-Forward pass, input gradient and kernel gradient of each distinct depthwise layer of MobileNet V1 at 224×224, float32,
-batches 1 and 16, on this machine's CPU. Prints how many times faster the default is, and writes every sample to
-`benchmarks/results/ops.json`. Takes about six minutes on 2 cores; leave the machine alone meanwhile.
+Forward pass, input gradient and kernel gradient of each distinct depthwise layer of MobileNet V1 at 224×224, and the
+layer with its pointwise step against XLA's ordinary convolution of the same values; float32, batches 1 and 16, on this
+machine's CPU. The forward passes are set against a copy of memory and a matrix product, both measured. Written beside
+each other: `benchmarks/results/ops.json` with every sample, and two pictures. Takes about ten minutes on 2 cores; leave
+the machine alone meanwhile.
 """
 
 import dataclasses
-import datetime
-import functools
-import json
-import os
-import statistics
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import jax
-import numpy as np
-import tyro
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
-import jds
+from benchmarks import pictures, record, report, roofline
+from benchmarks.command import command
+from benchmarks.contenders import BenchmarkError, Contender, choose
+from benchmarks.contest import Case, Result, hold, processes
+from benchmarks.targets import Target, of_layers
 from benchmarks.workloads import MOBILENET_V1, Workload
 from jds import cost
 
-# What the library promises: geometric mean, and for any one layer, of how many times faster it is.
-TARGETS = {"forward": (10, 3), "input gradient": (10, 10), "kernel gradient": (4, 1.5)}
+IN_JAX = "benchmarks.peers.in_jax:op"
+
+CONTENDERS = (
+    Contender("jds", "jds", IN_JAX, {"implementation": None}),
+    Contender("xla", "XLA's own", IN_JAX, {"implementation": "xla"}),
+    Contender("torch", "PyTorch", "benchmarks.peers.in_torch:op", {}, ("torch",)),
+    Contender("ordinary", "XLA, ordinary", IN_JAX, {"implementation": "xla", "ordinary": True}),
+)
+PASSES = ("forward", "input gradient", "kernel gradient")
+# Of jds to XLA's own: geometric mean, slowest layer.
+LIMITS_TO_XLA = {"forward": (0.1, 0.33), "input gradient": (0.1, 0.1), "kernel gradient": (0.25, 0.67)}
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Times the depthwise step: jds's default against XLA's own convolution, taking turns."""
+    """Times the depthwise step: jds against XLA's own and PyTorch, taking turns."""
 
     batches: tuple[int, ...] = (1, 16)
-    seconds: float = 3.0
-    """About how long to measure each pair."""
+    rounds: int = 9
+    """How many to keep; one more warms up."""
+    seconds: float = 0.1
+    """How long each turn is."""
+    contenders: tuple[str, ...] = ()
+    """Names; none for all that are installed."""
+    layers: tuple[str, ...] = ()
+    """Names, such as 7x7x1024; none for all."""
     out: Path = Path("benchmarks/results/ops.json")
+    """The record; the pictures are written beside it."""
+
+    def __post_init__(self):
+        if self.rounds < 3 or not self.batches or min(self.batches) < 1 or not self.seconds > 0:
+            raise BenchmarkError("there must be at least 3 `rounds`, a batch, and `seconds` above 0")
+        names = [workload.name for workload in MOBILENET_V1]
+        for name in self.layers:
+            if name not in names:
+                raise BenchmarkError(f"unknown layer {name!r}; there are {', '.join(names)}")
+
+    @property
+    def workloads(self) -> list[Workload]:
+        return [workload for workload in MOBILENET_V1 if not self.layers or workload.name in self.layers]
 
 
-def passes(workload: Workload, batch: int, implementation: Any) -> dict[str, tuple[Callable, tuple]]:
-    """The three programs of a layer, each jitted, with their arguments."""
-    rng = np.random.default_rng(0)
-    size = (workload.kernel,) * 2
-    shapes = [(batch, workload.size, workload.size, workload.features), (*size, 1, workload.features)]
-    inputs, kernel = (jax.numpy.asarray(rng.standard_normal(shape, np.float32)) for shape in shapes)
-    call = functools.partial(jds.depthwise_conv, strides=workload.stride, implementation=implementation)
-    cotangent = jax.numpy.asarray(rng.standard_normal(jax.eval_shape(call, inputs, kernel).shape, np.float32))
-
-    def input_gradient(kernel, cotangent):
-        return jax.linear_transpose(lambda x: call(x, kernel), inputs)(cotangent)
-
-    def kernel_gradient(inputs, cotangent):
-        return jax.linear_transpose(lambda k: call(inputs, k), kernel)(cotangent)
-
-    return {
-        "forward": (jax.jit(call), (inputs, kernel)),
-        "input gradient": (jax.jit(input_gradient), (kernel, cotangent)),
-        "kernel gradient": (jax.jit(kernel_gradient), (inputs, cotangent)),
-    }
-
-
-def compare(workload: Workload, batch: int, name: str, seconds: float) -> dict[str, Any]:
-    """Times one pass in both ways, after making sure that they agree."""
-    contenders = {
-        label: passes(workload, batch, implementation)[name]
-        for label, implementation in (("default", None), ("xla", "xla"))
-    }
-    results = [np.asarray(jax.tree.leaves(fun(*arguments))[0]) for fun, arguments in contenders.values()]
-    np.testing.assert_allclose(*results, rtol=0, atol=1e-4 * np.abs(results[1]).max())
-    samples = cost.measure(contenders, seconds=seconds)
-    faster = cost.spread(cost.ratios(samples["xla"], samples["default"]))
-    return {
-        "workload": workload._asdict(),
-        "batch": batch,
-        "pass": name,
-        "times_faster": faster._asdict(),
-        "seconds": {label: cost.spread(values)._asdict() for label, values in samples.items()},
-        "samples": samples,
-    }
-
-
-def summary(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Geometric mean and least value of the medians, for each pass."""
-    out = {}
-    for name in TARGETS:
-        medians = [row["times_faster"]["median"] for row in rows if row["pass"] == name]
-        out[name] = {"geometric_mean": statistics.geometric_mean(medians), "least": min(medians)}
+def cases(settings: Settings, able: Sequence[Contender]) -> list[Case]:
+    """Each pass of each layer; the ordinary convolution takes part in the whole block only."""
+    threads = cost.machine_facts()["cores"]
+    out = []
+    for kind in (*PASSES, "block"):
+        contenders = tuple(contender for contender in able if kind == "block" or contender.name != "ordinary")
+        for batch in settings.batches if contenders else ():
+            for workload in settings.workloads:
+                spec = {"pass": kind, "workload": workload._asdict(), "batch": batch, "threads": threads}
+                out.append(Case(f"{kind}, {workload.name}, batch {batch}", spec, contenders))
     return out
 
 
-def table(rows: list[dict[str, Any]]) -> Table:
-    out = Table("layer", "batch", *TARGETS, title="Times faster than XLA's own: median (default ms / XLA's ms)")
-    for workload, batch in dict.fromkeys((row["workload"]["name"], row["batch"]) for row in rows):
-        cells = []
-        for row in rows:
-            if (row["workload"]["name"], row["batch"]) == (workload, batch):
-                default, xla = (row["seconds"][label]["median"] * 1e3 for label in ("default", "xla"))
-                cells.append(f"{row['times_faster']['median']:.1f} ({default:.2f} / {xla:.1f})")
-        out.add_row(workload, str(batch), *cells)
-    return out
+def paper_ratio(workload: Workload) -> float:
+    """Multiplications of the separable block to those of the ordinary convolution."""
+    size = (workload.size, workload.size, workload.features)
+    layer = cost.Layer(workload.name, size, workload.out_features, (workload.kernel,) * 2, strides=workload.stride)
+    return float(cost.multiplications(layer).ratio)
+
+
+def targets(results: Sequence[Result]) -> list[Target]:
+    found = []
+    batches = dict.fromkeys(result.case.spec["batch"] for result in results)
+    for kind, batch in ((kind, batch) for kind in (*PASSES, "block") for batch in batches):
+        rows = [r for r in results if (r.case.spec["pass"], r.case.spec["batch"]) == (kind, batch)]
+        name = f"{kind}, batch {batch}: jds"
+        if kind == "block":
+            shares = []
+            for row in rows:
+                ratio, paper = row.ratio("jds", "ordinary"), paper_ratio(Workload(**row.case.spec["workload"]))
+                shares.append(ratio and cost.Spread(*(at / paper for at in ratio)))
+            found += of_layers(f"{name} / XLA's ordinary convolution / ratio on paper", 1.3, shares)
+        else:
+            mean, worst = LIMITS_TO_XLA[kind]
+            found += of_layers(f"{name} / PyTorch", 1.0, (row.ratio("jds", "torch") for row in rows), worst=1.5)
+            found += of_layers(f"{name} / XLA's own", mean, (row.ratio("jds", "xla") for row in rows), worst=worst)
+    return found
 
 
 def main(settings: Settings) -> None:
-    settings.out.parent.mkdir(parents=True, exist_ok=True)
-    todo = [(w, batch, name) for batch in settings.batches for w in MOBILENET_V1 for name in TARGETS]
-    progress = track(todo, description="measuring", console=Console(stderr=True), auto_refresh=False, transient=True)
-    rows = [compare(*one, settings.seconds) for one in progress]
-    found = summary(rows)
-    record = {
-        "schema": {"name": "jds.benchmarks.ops", "version": 1},
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": cost.machine_facts() | {"jds": jds.__version__},
-        "summary": found,
-        "rows": rows,
+    able, notes = choose(CONTENDERS, settings.contenders)
+    todo = cases(settings, able)
+    roofs = roofline.cases(settings.workloads, settings.batches, able)
+    progress = track([*todo, *roofs], "measuring", console=Console(stderr=True), auto_refresh=False, transient=True)
+    with processes() as process:
+        measured = [hold(case, process, rounds=settings.rounds, seconds=settings.seconds) for case in progress]
+    results, references = measured[: len(todo)], measured[len(todo) :]
+    judged = targets(results)
+    points = roofline.points(results, references)
+    kept = dataclasses.asdict(settings)
+    del kept["out"]
+    content = record.record("ops", kept, able, measured, judged)
+    content["roofline"] = roofline.entry(points, references)
+    tables = []
+    for kind in dict.fromkeys(result.case.spec["pass"] for result in results):
+        rows = [result for result in results if result.case.spec["pass"] == kind]
+        tables.append(report.layer_table(kind, rows))
+    tables += [roofline.table(points, references), report.cost_table(measured)]
+    out = settings.out
+    figures = {
+        out.with_suffix(".png"): pictures.layers(results),
+        out.with_name(f"{out.stem}_roofline.png"): pictures.roofline(points, references),
     }
-    beside = settings.out.with_name(f".{settings.out.name}.{os.getpid()}")
-    beside.write_text(json.dumps(record) + "\n")
-    os.replace(beside, settings.out)
-    console = Console()
-    console.print(table(rows))
-    for name, (mean, least) in TARGETS.items():
-        got = found[name]
-        verdict = "met" if got["geometric_mean"] >= mean and got["least"] >= least else "MISSED"
-        console.print(
-            f"{name}: geometric mean {got['geometric_mean']:.1f} (at least {mean}), "
-            f"slowest layer {got['least']:.1f} (at least {least}): {verdict}"
-        )
+    notes += [note for result in measured for note in result.notes()]
+    report.publish(out, content, figures, tables, judged, notes)
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Settings))
+    command(main, Settings)

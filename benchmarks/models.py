@@ -1,0 +1,92 @@
+"""Times inference of whole networks: jds against XLA's own, PyTorch, ONNX Runtime and OpenVINO, taking turns.
+
+    pip install -e ".[peers]"
+    python -m benchmarks.models
+
+MobileNet V1 at 224×224 in evaluation mode, batch normalisation folded by all contenders, and Keras's own MobileNetV2
+with and without `jds.accelerate`; float32, on this machine's CPU. Each is measured as it is and with another allocator
+preloaded for all contenders. Written beside each other: `benchmarks/results/models.json` with every sample, and a
+picture. Takes about a quarter of an hour on 2 cores; leave the machine alone meanwhile.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import whole
+from benchmarks.command import command
+from benchmarks.contenders import Contender
+from benchmarks.contest import Case, Result
+from benchmarks.targets import Target, hardest, of_ratio
+
+IN_JAX = "benchmarks.peers.in_jax:inference"
+IN_TORCH = "benchmarks.peers.in_torch:inference"
+IN_ONNX = "benchmarks.peers.in_onnx"
+IN_KERAS = "benchmarks.peers.in_keras:inference"
+CPLUSPLUS = ("g++", "clang++", "c++")
+# OpenVINO's oneTBB ends a process in which another allocator is preloaded, but not if it is told this:
+# https://github.com/uxlfoundation/oneTBB/issues/1645.
+WITH_ALLOCATOR = {"TBB_ENABLE_SANITIZERS": "1"}
+ON_JAX = {"KERAS_BACKEND": "jax"}
+
+MOBILENET_V1 = (
+    Contender("jds", "jds", IN_JAX, {"implementation": None}),
+    Contender("xla", "XLA's own", IN_JAX, {"implementation": "xla"}),
+    Contender("torch", "PyTorch eager", IN_TORCH, {"compiled": False}, ("torch",)),
+    Contender("torch-compiled", "PyTorch compiled", IN_TORCH, {"compiled": True}, ("torch",), CPLUSPLUS),
+    Contender("onnxruntime", "ONNX Runtime", f"{IN_ONNX}:onnxruntime", {}, ("onnx", "onnxruntime")),
+    Contender("openvino", "OpenVINO", f"{IN_ONNX}:openvino", {}, ("onnx", "openvino"), (), WITH_ALLOCATOR),
+)
+MOBILENET_V2 = (
+    Contender("keras-jds", "Keras, accelerated", IN_KERAS, {"accelerate": True}, ("keras",), (), ON_JAX),
+    Contender("keras", "Keras", IN_KERAS, {"accelerate": False}, ("keras",), (), ON_JAX),
+)
+NETWORKS = {"MobileNet V1": MOBILENET_V1, "Keras MobileNetV2": MOBILENET_V2}
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(whole.Settings):
+    """Times inference of whole networks: jds against its peers, taking turns."""
+
+    batches: tuple[int, ...] = (1, 16)
+    rounds: int = 15
+    seconds: float = 0.5
+    out: Path = Path("benchmarks/results/models.json")
+
+
+def cases(settings: whole.Settings, able: tuple[Contender, ...], weights: str) -> list[Case]:
+    spec = {"weights": weights}
+    return [
+        Case(f"{network}, batch {batch}", settings.spec(batch, network=network, **spec), contenders)
+        for network, table in NETWORKS.items()
+        if (contenders := tuple(contender for contender in able if contender in table))
+        for batch in settings.batches
+    ]
+
+
+def targets(results: Sequence[Result]) -> list[Target]:
+    """As they are, without the other allocator."""
+    found = []
+    for result in results:
+        batch, network = result.case.spec["batch"], result.case.spec["network"]
+        if result.allocator is not None:
+            continue
+        if network == "MobileNet V1":
+            for limit, name, others in (
+                (0.7, "the better of PyTorch eager and compiled", ("torch", "torch-compiled")),
+                (1.0, "the better of ONNX Runtime and OpenVINO", ("onnxruntime", "openvino")),
+            ):
+                ratio = hardest(result.ratio("jds", other) for other in others)
+                found.append(of_ratio(f"{result.case.name}: jds / {name}", limit, ratio))
+        elif batch == 1:
+            ratio = result.ratio("keras-jds", "keras")
+            found.append(of_ratio(f"{result.case.name}: with / without jds.accelerate", 0.15, ratio))
+    return found
+
+
+def main(settings: Settings) -> None:
+    whole.run("models", settings, [*MOBILENET_V1, *MOBILENET_V2], cases, targets)
+
+
+if __name__ == "__main__":
+    command(main, Settings)

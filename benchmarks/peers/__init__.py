@@ -1,0 +1,1 @@
+"""What each contender does, a file for each library; functions for `benchmarks.worker`."""

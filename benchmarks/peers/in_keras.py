@@ -1,0 +1,29 @@
+"""A program that knows nothing of jds, with and without `jds.accelerate`: Keras's own MobileNetV2, on JAX."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import keras  # pyright: ignore[reportMissingImports]
+
+from benchmarks import network
+from benchmarks.peers.in_jax import program
+from benchmarks.worker import Program
+
+
+def inference(spec: dict[str, Any]) -> Program:
+    """MobileNetV2 in evaluation mode; the seed gives all contenders the same weights."""
+    keras.utils.set_random_seed(0)
+    size = spec["image_size"]
+    nothing: Any = None  # which Keras allows, and its annotations do not
+    model = keras.applications.MobileNetV2((size, size, 3), weights=nothing, classifier_activation=nothing)
+    groups = model.trainable_variables, model.non_trainable_variables
+    variables = [[variable.value for variable in group] for group in groups]
+
+    def forward(trainable, others, images):
+        return model.stateless_call(trainable, others, images, training=False)[0]
+
+    if spec["accelerate"]:
+        import jds  # not in the process of the one that does without
+
+        forward = jds.accelerate(forward)
+    return program(forward, (*variables, jnp.asarray(network.images(spec))))

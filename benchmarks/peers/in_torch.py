@@ -1,0 +1,170 @@
+"""PyTorch, eager and compiled, in channels_last.
+
+At stride 2, 'SAME' padding adds a position after the last one only, where PyTorch adds one on both sides. So images and
+kernels are turned by 180 degrees: padding on both sides then has the windows where 'SAME' has them, and everything
+that PyTorch computes is the same turned by 180 degrees. It needs no pass of its own to pad.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch  # pyright: ignore[reportMissingImports]
+from torch import nn  # pyright: ignore[reportMissingImports]
+
+from benchmarks import network
+from benchmarks.worker import Program
+from benchmarks.workloads import Workload, normal
+
+
+def nchw(array: np.ndarray) -> Any:
+    """`(batch, height, width, features)` turned, as PyTorch has it, the memory channels last."""
+    turned = torch.from_numpy(array[:, ::-1, ::-1].copy())
+    return turned.permute(0, 3, 1, 2)
+
+
+def nhwc(tensor: Any) -> np.ndarray:
+    return tensor.detach().permute(0, 2, 3, 1).numpy()[:, ::-1, ::-1]
+
+
+def oihw(kernel: np.ndarray) -> Any:
+    """`(height, width, in_features // groups, out_features)` turned, as PyTorch has it."""
+    turned = torch.from_numpy(kernel[::-1, ::-1].copy())
+    return turned.permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last)
+
+
+def hwio(weight: Any) -> np.ndarray:
+    return weight.detach().permute(2, 3, 1, 0).numpy()[::-1, ::-1]
+
+
+def op(spec: dict[str, Any]) -> Program:
+    """A pass of a depthwise layer, a separable block, or a matrix product; nothing is recorded for autograd."""
+    torch.set_num_threads(spec["threads"])
+    torch.set_grad_enabled(False)
+    if spec["pass"] == "product":
+        a, b = (torch.from_numpy(normal(seed, spec["size"], spec["size"])) for seed in (0, 1))
+        return Program(lambda: lambda: torch.mm(a, b), lambda out: {"out": out.numpy()})
+    workload = Workload(**spec["workload"])
+    inputs, kernel, pointwise, cotangent = workload.arrays(spec["batch"])
+    inputs, kernel, pointwise, cotangent = nchw(inputs), oihw(kernel), oihw(pointwise), nchw(cotangent)
+    stride, padding, features = workload.stride, workload.kernel // 2, workload.features
+
+    def forward():
+        return nn.functional.conv2d(inputs, kernel, None, stride, padding, 1, features)
+
+    def block():
+        return nn.functional.conv2d(forward(), pointwise)
+
+    def backward(which: int) -> Callable[[], Any]:
+        mask = [which == 0, which == 1, False]
+        sizes = [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], features
+        gradients = torch.ops.aten.convolution_backward
+        return lambda: gradients(cotangent, inputs, kernel, None, *sizes, mask)[which]
+
+    call = {"forward": forward, "block": block, "input gradient": backward(0), "kernel gradient": backward(1)}
+    if spec["pass"] == "kernel gradient":
+        return Program(lambda: call["kernel gradient"], lambda out: {"out": hwio(out)})
+    return Program(lambda: call[spec["pass"]], lambda out: {"out": nhwc(out)})
+
+
+class MobileNetV1(nn.Module):
+    """The network, with the weights in a case's file."""
+
+    def __init__(self, spec: dict[str, Any]):
+        super().__init__()
+        weights = network.load(spec)
+        self.names = {}
+        layers = []
+        for row in network.convolutions(weights):
+            weight = oihw(weights[row.kernel])
+            out_features, group_features, size, _ = weight.shape
+            sizes: Any = group_features * row.groups, out_features, size, row.stride, size // 2, 1, row.groups, False
+            conv = nn.Conv2d(*sizes)
+            # Flax's momentum is the share of the old average, PyTorch's that of the new value.
+            norm = nn.BatchNorm2d(out_features, network.EPSILON, 1 - network.NORM_MOMENTUM)
+            state = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "var"}
+            tensors = {ours: torch.from_numpy(weights[f"{row.norm}.{theirs}"]) for ours, theirs in state.items()}
+            conv.load_state_dict({"weight": weight})
+            norm.load_state_dict(tensors, strict=False)
+            layers += [conv, norm, nn.ReLU(inplace=True)]
+            self.names |= {row.kernel: conv.weight, f"{row.norm}.scale": norm.weight, f"{row.norm}.bias": norm.bias}
+            self.names[f"{row.norm}.mean"] = norm.running_mean
+        self.layers = nn.Sequential(*layers)
+        kernel = torch.from_numpy(weights["classifier.kernel"])
+        self.classifier = nn.Linear(kernel.shape[0], kernel.shape[1])
+        self.classifier.load_state_dict({"weight": kernel.T, "bias": torch.from_numpy(weights["classifier.bias"])})
+        self.names |= {"classifier.kernel": self.classifier.weight, "classifier.bias": self.classifier.bias}
+        channels_last(self)
+
+    def forward(self, images):
+        return self.classifier(self.layers(images).mean((2, 3)))
+
+    def fold(self) -> "MobileNetV1":
+        """Takes the normalisations into the convolutions, in evaluation mode."""
+        self.eval()
+        folded = []
+        for conv, norm, relu in zip(*[iter(self.layers)] * 3, strict=True):
+            folded += [nn.utils.fusion.fuse_conv_bn_eval(conv, norm), relu]
+        self.layers = nn.Sequential(*folded)
+        return channels_last(self)
+
+
+def channels_last(model: Any) -> Any:
+    return model.to(memory_format=torch.channels_last)
+
+
+def inference(spec: dict[str, Any]) -> Program:
+    """MobileNet V1 in evaluation mode, batch normalisation folded into the convolutions."""
+    torch.set_num_threads(spec["threads"])
+    model = MobileNetV1(spec).fold()
+    images = nchw(network.images(spec))
+
+    def compile():
+        run = model
+        if spec["compiled"]:
+            torch.compiler.reset()
+            run = torch.compile(model)
+
+        @torch.inference_mode()
+        def call():
+            return run(images)
+
+        if spec["compiled"]:
+            call()  # the first call compiles
+        return call
+
+    return Program(compile, lambda out: {"out": out.numpy()})
+
+
+def training(spec: dict[str, Any]) -> Program:
+    """MobileNet V1's training step: cross-entropy, gradients, SGD with momentum, running statistics."""
+    torch.set_num_threads(spec["threads"])
+    images, labels = nchw(network.images(spec)), torch.from_numpy(network.labels(spec)).long()
+
+    def compile():
+        model = MobileNetV1(spec).train()
+        optimizer = torch.optim.SGD(model.parameters(), spec["learning_rate"], spec["momentum"], fused=True)
+
+        def call():
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(model(images), labels)
+            loss.backward()
+            optimizer.step()
+            return model, optimizer, loss
+
+        return call
+
+    def arrays(out):
+        model, optimizer, loss = out
+        found = {"loss": loss.detach().numpy()}
+        for name, tensor in model.names.items():
+            if name.endswith(".mean"):
+                found[f"mean {name}"] = tensor.numpy()
+            else:
+                # After the first step the momentum is the gradient.
+                gradient = optimizer.state[tensor]["momentum_buffer"]
+                transposed = gradient.T if gradient.ndim == 2 else gradient
+                found[f"gradient {name}"] = hwio(gradient) if gradient.ndim == 4 else transposed.numpy()
+        return found
+
+    return Program(compile, arrays)

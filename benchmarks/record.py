@@ -1,0 +1,103 @@
+"""What a benchmark leaves behind: a JSON record with every sample, and pictures."""
+
+import datetime
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+import jds
+from benchmarks.contenders import Contender, versions
+from benchmarks.contest import Measured, Result
+from benchmarks.targets import Target
+from jds import cost
+
+VERSION = 2
+# Taken when this file is imported, before anything is measured: others' work disturbs.
+LOAD_BEFORE = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+TIMER = (
+    "time.perf_counter around calls that are each waited for; a sample is the mean of as many calls as fill 5 ms; "
+    "`seconds` are of the rounds' medians, `ratios` of the first contender's time to the others', round by round"
+)
+
+
+def record(
+    name: str,
+    settings: dict[str, Any],
+    contenders: Sequence[Contender],
+    results: Sequence[Result],
+    targets: Sequence[Target],
+) -> dict[str, Any]:
+    """Everything that was found out, for a JSON file."""
+    return {
+        "schema": {"name": f"jds.benchmarks.{name}", "version": VERSION},
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": cost.machine_facts() | {"jds": jds.__version__} | versions(contenders),
+        "load_average_before": LOAD_BEFORE,
+        "timer": TIMER,
+        "settings": settings,
+        "targets": [target._asdict() | {"verdict": target.verdict} for target in targets],
+        "results": [entry(result) for result in results],
+    }
+
+
+def entry(result: Result) -> dict[str, Any]:
+    others = [name for name in result.measured if name != result.first]
+    ratios = {name: result.ratio(result.first, name) for name in others}
+    return {
+        "name": result.case.name,
+        "case": {key: value for key, value in result.case.spec.items() if key != "weights"},
+        "allocator": result.allocator,
+        "differences": result.differences,
+        "ratios": {name: ratio._asdict() for name, ratio in ratios.items() if ratio},
+        "contenders": {name: of_contender(measured) for name, measured in result.measured.items()},
+    }
+
+
+def of_contender(measured: Measured) -> dict[str, Any]:
+    return {
+        "seconds": measured.seconds._asdict(),
+        "compile_seconds": measured.compile_seconds,
+        "mib": measured.memory,
+        "page_faults_a_call": measured.middle("page_faults"),
+        "cores": measured.middle("cores"),
+        "idle_cores": measured.middle("idle_cores"),
+        "other_cores": [turn["other_cores"] for turn in measured.turns],
+        "samples": [turn["samples"] for turn in measured.turns],
+    }
+
+
+def write(path: Path, content: dict[str, Any]) -> None:
+    """Writes a record whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace(path, lambda beside: beside.write_text(json.dumps(significant(content)) + "\n"))
+
+
+def draw(path: Path, figure: Figure) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace(path, lambda beside: figure.savefig(beside, format=path.suffix[1:], dpi=150))
+
+
+def replace(path: Path, make: Callable[[Path], Any]) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        make(beside)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def significant(value: Any) -> Any:
+    """Rounds every float to 6 significant digits."""
+    match value:
+        case float():
+            return float(f"{value:.6g}")
+        case dict():
+            return {key: significant(item) for key, item in value.items()}
+        case list() | tuple():
+            return [significant(item) for item in value]
+        case _:
+            return value

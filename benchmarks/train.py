@@ -1,0 +1,80 @@
+"""Times a training step of MobileNet V1: jds against XLA's own and PyTorch, taking turns.
+
+    pip install -e ".[peers]"
+    python -m benchmarks.train
+
+224×224, batch 16, float32, on this machine's CPU: batch normalisation with running statistics, cross-entropy, all
+gradients, SGD with momentum. Compilation is timed in turns as well. Each is measured as it is and with another
+allocator preloaded for all contenders. Written beside each other: `benchmarks/results/train.json` with every sample,
+and a picture. Takes about ten minutes on 2 cores; leave the machine alone meanwhile.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import whole
+from benchmarks.command import command
+from benchmarks.contenders import Contender
+from benchmarks.contest import Case, Result
+from benchmarks.targets import Target, of_ratio
+
+IN_JAX = "benchmarks.peers.in_jax:training"
+
+CONTENDERS = (
+    Contender("jds", "jds", IN_JAX, {"implementation": None}),
+    Contender("xla", "XLA's own", IN_JAX, {"implementation": "xla"}),
+    Contender("torch", "PyTorch eager", "benchmarks.peers.in_torch:training", {}, ("torch",)),
+)
+# Where rounding moves a sum across ReLU's zero, a gradient jumps; what comes forward does not.
+TOLERANCE = {"loss": 1e-4, "mean": 1e-4, "gradient": 5e-2}
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(whole.Settings):
+    """Times a training step of MobileNet V1: jds against its peers, taking turns."""
+
+    batches: tuple[int, ...] = (16,)
+    rounds: int = 9
+    seconds: float = 2.0
+    out: Path = Path("benchmarks/results/train.json")
+    compiles: int = 3
+    """How often each contender compiles."""
+    learning_rate: float = 0.01
+    momentum: float = 0.9
+
+
+def cases(settings: whole.Settings, able: tuple[Contender, ...], weights: str) -> list[Case]:
+    assert isinstance(settings, Settings)
+    spec = {"weights": weights, "learning_rate": settings.learning_rate, "momentum": settings.momentum}
+    return [
+        Case(
+            f"MobileNet V1, training step, batch {batch}",
+            settings.spec(batch, **spec),
+            able,
+            TOLERANCE,
+            settings.compiles,
+        )
+        for batch in settings.batches
+    ]
+
+
+def targets(results: Sequence[Result]) -> list[Target]:
+    """As they are, without the other allocator."""
+    found = []
+    for result in results:
+        if result.allocator is None:
+            name = result.case.name
+            found += [
+                of_ratio(f"{name}: jds / PyTorch eager", 1.0, result.ratio("jds", "torch")),
+                Target(f"{name}: jds / XLA's own, to compile", 1.5, result.compile_ratio("jds", "xla")),
+            ]
+    return found
+
+
+def main(settings: Settings) -> None:
+    whole.run("train", settings, CONTENDERS, cases, targets)
+
+
+if __name__ == "__main__":
+    command(main, Settings)

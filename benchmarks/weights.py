@@ -1,0 +1,48 @@
+"""The weights of MobileNet V1, made by jds's own model and given to every contender."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+import jds
+from benchmarks import network
+
+
+def save(path: Path, width: float) -> None:
+    """Writes the weights of a new model, with running statistics and scales as of a trained one.
+
+    The scales make up for what ReLU takes away, so that the images are still seen in the logits.
+    """
+    rng = np.random.default_rng(0)
+    weights: dict[str, Any] = flatten(nnx.state(jds.models.MobileNetV1(width=width, rngs=nnx.Rngs(0))))
+    for name, array in weights.items():
+        match name.rpartition(".")[2]:
+            case "scale":
+                weights[name] = np.sqrt(2) * rng.uniform(0.8, 1.2, array.shape)
+            case "var":
+                weights[name] = rng.uniform(0.5, 1.5, array.shape)
+            case "bias" | "mean":
+                weights[name] = 0.1 * rng.standard_normal(array.shape)
+    arrays: dict[str, Any] = {name: array.astype(np.float32) for name, array in weights.items()}
+    np.savez(path, **arrays)
+
+
+def load(spec: dict[str, Any]) -> jds.models.MobileNetV1:
+    """The model that a case asks for, with the weights in its file."""
+    made = jds.models.MobileNetV1(width=spec["width"], implementation=spec["implementation"], rngs=nnx.Rngs(0))
+    weights = network.load(spec)
+    state = nnx.state(made)
+    leaves, structure = jax.tree.flatten(state)
+    values = [jax.numpy.asarray(weights[name]) for name in flatten(state)]
+    assert [value.shape for value in values] == [leaf.shape for leaf in leaves]
+    nnx.update(made, jax.tree.unflatten(structure, values))
+    return made
+
+
+def flatten(state: Any) -> dict[str, np.ndarray]:
+    """Names the arrays of a state: `"blocks.0.depthwise.kernel"`, …."""
+    named, _ = jax.tree.flatten_with_path(state)
+    return {".".join(str(part.key) for part in path if hasattr(part, "key")): np.asarray(leaf) for path, leaf in named}

@@ -1,0 +1,93 @@
+"""What the benchmarks of whole networks share: each case as it is, and again with another allocator preloaded."""
+
+import dataclasses
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+
+from benchmarks import allocator as allocators
+from benchmarks import pictures, record, report, weights
+from benchmarks.contenders import BenchmarkError, Contender, choose
+from benchmarks.contest import Case, Result, hold, processes
+from benchmarks.targets import Target
+from jds import cost
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What may be set from the command line."""
+
+    batches: tuple[int, ...]
+    rounds: int
+    """How many to keep; one more warms up."""
+    seconds: float
+    """How long each turn is."""
+    out: Path
+    """The record; the picture is written beside it."""
+    contenders: tuple[str, ...] = ()
+    """Names; none for all that are installed."""
+    allocator: str = "auto"
+    """To preload in a second measurement: auto to search for one, none, or the path of a shared library."""
+    image_size: int = 224
+    width: float = 1.0
+    """MobileNet V1's width multiplier."""
+
+    def __post_init__(self):
+        if self.rounds < 3 or not self.batches or min(self.batches) < 1 or not self.seconds > 0:
+            raise BenchmarkError("there must be at least 3 `rounds`, a batch, and `seconds` above 0")
+
+    @property
+    def are_full(self) -> bool:
+        """Whether the targets are about these sizes."""
+        return self.image_size == 224 and self.width == 1
+
+    def spec(self, batch: int, **more: Any) -> dict[str, Any]:
+        threads = cost.machine_facts()["cores"]
+        return {"batch": batch, "image_size": self.image_size, "width": self.width, "threads": threads, **more}
+
+
+def run(
+    name: str,
+    settings: Settings,
+    table: Sequence[Contender],
+    cases: Callable[[Settings, tuple[Contender, ...], str], list[Case]],
+    targets: Callable[[Sequence[Result]], list[Target]],
+) -> None:
+    """Measures, prints and writes.
+
+    Args:
+      name: of the benchmark.
+      settings: from the command line.
+      table: all contenders.
+      cases: makes them from the settings, those who take part, and the path of MobileNet V1's weights.
+      targets: judges the results.
+    """
+    able, notes = choose(table, settings.contenders)
+    other = allocators.find(settings.allocator)
+    if other is None and settings.allocator == "auto":
+        notes.append(allocators.NOT_FOUND)
+    results = []
+    with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
+        path = Path(folder) / "weights.npz"
+        weights.save(path, settings.width)
+        preloads = dict.fromkeys((None, other))  # once, if there is no other
+        todo = [(case, preload) for case in cases(settings, able, str(path)) for preload in preloads]
+        console = Console(stderr=True)
+        for case, preload in track(todo, "measuring", console=console, auto_refresh=False, transient=True):
+            with processes(preload) as process:
+                result = hold(case, process, rounds=settings.rounds, seconds=settings.seconds)
+            results.append(dataclasses.replace(result, allocator=preload and preload.name))
+    judged = targets(results) if settings.are_full else []
+    if not judged:
+        notes.append("targets are for images of 224×224 and width 1 only")
+    kept = dataclasses.asdict(settings) | {"allocator": other and other.name}
+    del kept["out"]
+    content = record.record(name, kept, able, results, judged)
+    picture = {settings.out.with_suffix(".png"): pictures.networks(results)}
+    tables = [report.network_table(result) for result in results]
+    notes += [note for result in results for note in result.notes()]
+    report.publish(settings.out, content, picture, tables, judged, notes)

@@ -1,0 +1,215 @@
+"""One contender, in a process of its own, doing what it is told line by line.
+
+    python -m benchmarks.worker MODULE:FUNCTION
+
+Each line of the standard input is a JSON object, `{"do": ..., ...}`, and is answered by one. FUNCTION takes what a case
+says, as a dictionary, makes ready all that is not to be timed, and returns a `Program`. This file imports neither JAX
+nor jds: what a process holds and how much memory that takes is up to its contender.
+"""
+
+import importlib
+import json
+import os
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+# Seconds to wait for a process to be quiet after its turn.
+MAX_REST = 1.0
+
+
+class Program(NamedTuple):
+    """What a contender does in a case.
+
+    Attributes:
+      compile: makes everything that is made once, without running it, and returns the call that is timed; that call
+        waits for its result. May be called several times, and starts afresh each time.
+      arrays: turns the result of a call into arrays laid out as those of the other contenders.
+    """
+
+    compile: Callable[[], Callable[[], Any]]
+    arrays: Callable[[Any], dict[str, np.ndarray]]
+
+
+class Usage(NamedTuple):
+    """What this process, and all processes together on the cores that it may use, have used so far: seconds."""
+
+    wall: float
+    cpu: float
+    all_cpu: float | None
+    page_faults: int
+
+    @classmethod
+    def now(cls) -> "Usage":
+        faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        return cls(time.perf_counter(), time.process_time(), busy_seconds(), faults)
+
+    def cores_since(self, start: "Usage") -> float:
+        return (self.cpu - start.cpu) / (self.wall - start.wall)
+
+    def others_since(self, start: "Usage") -> float | None:
+        """Cores that other processes kept busy; the system counts in hundredths of a second."""
+        if self.all_cpu is None or start.all_cpu is None:
+            return None
+        return (self.all_cpu - start.all_cpu) / (self.wall - start.wall) - self.cores_since(start)
+
+
+class Worker:
+    """Answers the lines; each method is one."""
+
+    def __init__(self, target: str):
+        module, _, function = target.partition(":")
+        self.function = getattr(importlib.import_module(module), function)
+        self.last = Usage.now()
+
+    def hello(self) -> dict[str, Any]:
+        return {"imported_mib": resident_mib(), "libraries": mapped_libraries()}
+
+    def prepare(self, spec: dict[str, Any]) -> dict[str, Any]:
+        self.program: Program | None = None  # the last case's memory, before that of this one
+        self.call: Callable[[], Any] | None = None
+        self.program = self.function(spec)
+        return {"prepared_mib": resident_mib()}
+
+    def compile(self) -> dict[str, Any]:
+        assert self.program is not None
+        self.call = None
+        reset_peak()
+        start = time.perf_counter()
+        self.call = self.program.compile()
+        return {"seconds": time.perf_counter() - start, "peak_mib": peak_mib()}
+
+    def check(self, path: str) -> dict[str, Any]:
+        assert self.program is not None
+        assert self.call is not None
+        arrays: dict[str, Any] = self.program.arrays(self.call())
+        np.savez(path, **arrays)
+        return {}
+
+    def run(self, seconds: float, sample_seconds: float) -> dict[str, Any]:
+        assert self.call is not None
+        start = Usage.now()
+        idle_cores = start.cores_since(self.last)
+        reset_peak()
+        samples, calls = turn(self.call, seconds, sample_seconds)
+        end = Usage.now()
+        return {
+            "samples": samples,
+            "peak_mib": peak_mib(),
+            "page_faults": (end.page_faults - start.page_faults) / calls,
+            "cores": end.cores_since(start),
+            "other_cores": end.others_since(start),
+            "idle_cores": idle_cores,
+        }
+
+    def rest(self) -> dict[str, Any]:
+        """Waits until the threads sleep, some of which wait busily for a while after a call, but not for ever."""
+        deadline = time.perf_counter() + MAX_REST
+        while True:
+            self.last = Usage.now()
+            time.sleep(0.01)
+            now = Usage.now()
+            if now.cores_since(self.last) < 0.1 or now.wall > deadline:
+                return {}
+
+
+def turn(call: Callable[[], Any], seconds: float, sample_seconds: float) -> tuple[list[float], int]:
+    """Calls for so long; gives the samples, in seconds a call, and the number of calls.
+
+    A sample is the mean over as many calls as fill `sample_seconds`. Calls before the first sample bring the threads
+    and the caches back; a call that takes longer than the turn is a sample by itself.
+    """
+    warm = [mean_seconds(call, 1)]
+    if warm[0] > seconds:
+        return warm, 1
+    if warm[0] < seconds / 10:
+        warm += [mean_seconds(call, 1) for _ in range(3)]
+    repeats = max(1, round(sample_seconds / min(warm)))
+    samples: list[float] = []
+    start = time.perf_counter()
+    while not samples or time.perf_counter() - start < seconds:
+        samples.append(mean_seconds(call, repeats))
+    return samples, len(warm) + repeats * len(samples)
+
+
+def mean_seconds(call: Callable[[], Any], calls: int) -> float:
+    start = time.perf_counter()
+    for _ in range(calls):
+        call()
+    return (time.perf_counter() - start) / calls
+
+
+def busy_seconds() -> float | None:
+    """Of the cores that this process may use, by whomever; None where the system does not say."""
+    stat = Path("/proc/stat")
+    if not stat.exists():
+        return None
+    ticks = 0
+    for line in stat.read_text().splitlines():
+        name, *counts = line.split()
+        if name.startswith("cpu") and name[3:].isdigit() and int(name[3:]) in os.sched_getaffinity(0):
+            user, nice, system, _, _, irq, soft_irq, steal, *_ = map(int, counts)
+            ticks += user + nice + system + irq + soft_irq + steal
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def resident_mib() -> float:
+    """Memory that is held now; where the system does not say, the most that was ever held."""
+    return status_mib("VmRSS") or rusage_mib()
+
+
+def peak_mib() -> float:
+    """The most that was held since `reset_peak`; where the system cannot do that, since the start."""
+    return status_mib("VmHWM") or rusage_mib()
+
+
+def reset_peak() -> None:
+    clear = Path("/proc/self/clear_refs")
+    if clear.exists():
+        clear.write_text("5")
+
+
+def status_mib(key: str) -> float | None:
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((int(line.split()[1]) / 2**10 for line in lines if line.startswith(f"{key}:")), None)
+
+
+def rusage_mib() -> float:
+    # On Linux this is no less than what the parent held when it started this process: not asked for there.
+    units = 1 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * units / 2**20
+
+
+def mapped_libraries() -> list[str]:
+    """Names of the shared libraries in this process, as far as the system tells."""
+    maps = Path("/proc/self/maps")
+    lines = maps.read_text().splitlines() if maps.exists() else []
+    return sorted({Path(line.split()[-1]).name for line in lines if ".so" in line})
+
+
+def main(target: str) -> None:
+    # Answers go to the standard output; what libraries print there goes to the standard error instead.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    worker: Worker | None = None
+    for line in sys.stdin:
+        message = json.loads(line)
+        do = message.pop("do")
+        try:
+            worker = worker or Worker(target)
+            answer = getattr(worker, do)(**message)
+        except Exception as error:
+            traceback.print_exc()
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

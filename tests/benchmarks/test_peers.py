@@ -1,0 +1,128 @@
+"""What the contenders compute, those that need nothing beside jds: in this process, at small sizes."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from benchmarks import models, network, ops, train, weights
+from benchmarks.contenders import BenchmarkError
+from benchmarks.peers import in_jax, in_numpy
+from benchmarks.workloads import MOBILENET_V1, Workload
+
+SMALL = Workload("6x6x4 /2", 6, 4, 2, 3)
+
+
+def out(target, spec):
+    program = target(spec)
+    return program.arrays(program.compile()())["out"]
+
+
+@pytest.mark.parametrize("kind", [*ops.PASSES, "block"])
+def test_jds_and_xla_compute_the_same(kind):
+    found = {}
+    for contender in ops.CONTENDERS:
+        if contender.name != "torch" and (kind == "block" or contender.name != "ordinary"):
+            spec = {**contender.options, "pass": kind, "workload": SMALL._asdict(), "batch": 2, "threads": 1}
+            found[contender.name] = out(in_jax.op, spec)
+    inputs, kernel, _, cotangent = SMALL.arrays(2)
+    shapes = {"forward": cotangent, "input gradient": inputs, "kernel gradient": kernel, "block": cotangent[..., :3]}
+    assert found["jds"].shape == shapes[kind].shape
+    for array in found.values():
+        np.testing.assert_allclose(array, found["xla"], rtol=1e-4, atol=1e-5)
+
+
+def test_matrix_product_and_unknown_pass():
+    spec = {"pass": "product", "size": 5, "implementation": None}
+    assert out(in_jax.op, spec).shape == (5, 5)
+    with pytest.raises(NotImplementedError, match="no pass 'sideways'"):
+        in_jax.op(spec | {"pass": "sideways", "workload": SMALL._asdict(), "batch": 1})
+
+
+def test_copy_copies_all_bytes_in_shares():
+    assert out(in_numpy.copy, {"bytes": 2**12, "threads": 2}).tolist() == [1.0] * (2**12 // 8 // 2)
+    assert in_numpy.copies(2**12) == 2**16
+    assert in_numpy.copies(2**30) == 1
+
+
+def test_workloads_are_the_same_in_every_process_and_of_the_right_sizes():
+    for workload in MOBILENET_V1:
+        call = jax.eval_shape(
+            lambda x, k, w=workload: in_jax.jds.depthwise_conv(x, k, strides=w.stride), *SIZES[workload]
+        )
+        assert call.shape[1] == workload.out_size
+    for one, other in zip(SMALL.arrays(1), SMALL.arrays(1), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+SIZES = {
+    w: (
+        jax.ShapeDtypeStruct((1, w.size, w.size, w.features), "float32"),
+        jax.ShapeDtypeStruct((3, 3, 1, w.features), "float32"),
+    )
+    for w in MOBILENET_V1
+}
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "weights.npz"
+    weights.save(path, width=0.25)
+    return {"weights": str(path), "width": 0.25, "implementation": "xla", "batch": 2, "image_size": 32}
+
+
+def test_one_set_of_weights_reaches_the_model(spec):
+    arrays = network.load(spec)
+    model = weights.load(spec)
+    assert weights.flatten(in_jax.nnx.state(model)).keys() == arrays.keys()
+    np.testing.assert_array_equal(model.blocks[3].pointwise.kernel[...], arrays["blocks.3.pointwise.kernel"])
+    np.testing.assert_array_equal(model.stem.norm.var[...], arrays["stem.norm.var"])
+    assert {array.dtype for array in arrays.values()} == {np.dtype(np.float32)}
+    assert model.stem.norm.epsilon == network.EPSILON
+    assert model.stem.norm.momentum == network.NORM_MOMENTUM
+    assert 0.4 < arrays["blocks.3.pointwise_norm.var"].std() / (1 / 12**0.5) < 1.6
+
+
+def test_convolutions_are_the_network_s_in_order(spec):
+    arrays = network.load(spec)
+    rows = network.convolutions(arrays)
+    model = weights.load(spec)
+    assert len(rows) == 27
+    for block, row in zip(model.blocks, rows[1::2], strict=True):
+        assert block.depthwise.strides == (row.stride, row.stride)
+        assert row.groups == block.depthwise.in_features
+    kernel, bias = network.folded(arrays, rows[1])
+    model.eval()
+    inputs = np.ones((1, 3, 3, 8), np.float32)
+    block = model.blocks[0]
+    expected = block.depthwise_norm(block.depthwise(jax.numpy.asarray(inputs)))
+    got = in_jax.jds.depthwise_conv(inputs, kernel) + bias[None, None, None]
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("benchmark_module", [ops, models, train])
+def test_bad_settings_are_told(benchmark_module):
+    settings = benchmark_module.Settings()
+    for wrong in ({"rounds": 2}, {"batches": ()}, {"batches": (0,)}, {"seconds": 0.0}):
+        with pytest.raises(BenchmarkError, match="at least 3 `rounds`"):
+            dataclasses.replace(settings, **wrong)
+    with pytest.raises(BenchmarkError, match="unknown layer '5x5'; there are 112x112x32"):
+        ops.Settings(layers=("5x5",))
+
+
+def test_cases():
+    settings = ops.Settings(batches=(1,), layers=("7x7x1024",))
+    cases = ops.cases(settings, ops.CONTENDERS)
+    assert [case.spec["pass"] for case in cases] == [*ops.PASSES, "block"]
+    assert ["ordinary" in [c.name for c in case.contenders] for case in cases] == [False, False, False, True]
+    assert [case.spec["pass"] for case in ops.cases(settings, ops.CONTENDERS[3:])] == ["block"]
+    cases = models.cases(models.Settings(), (*models.MOBILENET_V1[:2], *models.MOBILENET_V2), "weights.npz")
+    assert [case.name for case in cases] == [
+        *("MobileNet V1, batch 1", "MobileNet V1, batch 16"),
+        *("Keras MobileNetV2, batch 1", "Keras MobileNetV2, batch 16"),
+    ]
+    (case,) = train.cases(train.Settings(), train.CONTENDERS, "weights.npz")
+    assert (case.compiles, case.spec["batch"]) == (3, 16)
+    assert train.Settings().are_full
+    assert not train.Settings(image_size=64).are_full

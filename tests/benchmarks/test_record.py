@@ -1,0 +1,137 @@
+"""The record, the tables and the pictures, from results that are given."""
+
+import json
+
+import pytest
+from made_up import measured, result
+from rich.console import Console
+
+from benchmarks import models, ops, pictures, record, report, roofline
+from benchmarks.targets import Target
+from benchmarks.workloads import MOBILENET_V1
+
+
+@pytest.fixture
+def results():
+    times = {"jds": measured(1.23456789, 2.0, 3.0), "torch": 4.0}
+    spec = {"network": "MobileNet V1", "batch": 1, "weights": "/a/path"}
+    return [result(models.MOBILENET_V1, spec, times, allocator=name) for name in (None, "liballocator.so")]
+
+
+def layers():
+    specs = [
+        {"pass": kind, "workload": workload._asdict(), "batch": 1}
+        for kind in ("forward", "block")
+        for workload in MOBILENET_V1[:2]
+    ]
+    return [result(ops.CONTENDERS, spec, {"jds": 1.0, "torch": 2.0, "ordinary": 9.0}) for spec in specs]
+
+
+def references():
+    sizes = [*(workload.bytes(1) for workload in MOBILENET_V1[:2]), roofline.LARGE]
+    copies = [result((roofline.COPY,), {"pass": "copy", "bytes": size}, {"numpy": 10.0}) for size in sizes]
+    table = (roofline.PRODUCT, *ops.CONTENDERS)
+    return [*copies, result(table, {"pass": "product", "size": 1000}, {"jax": 20.0, "torch": 10.0})]
+
+
+def text(*renderables):
+    console = Console(width=report.WIDTH)
+    with console.capture() as capture:
+        console.print(*renderables)
+    return capture.get()
+
+
+def test_record_has_a_schema_the_machine_and_every_sample(results):
+    target = Target("one / two", 1.0, 0.123456789, (0.1, 0.2))
+    found = record.significant(record.record("models", {"rounds": 3}, (), results, [target]))
+    assert found == json.loads(json.dumps(found, allow_nan=False))
+    assert found["schema"] == {"name": "jds.benchmarks.models", "version": 2}
+    assert {"cpu", "cores", "jax", "jaxlib", "jds"} <= found["machine"].keys()
+    assert found["targets"] == [
+        {"name": "one / two", "limit": 1.0, "value": 0.123457, "quartiles": [0.1, 0.2], "verdict": "met"}
+    ]
+    first, other = found["results"]
+    assert (first["allocator"], other["allocator"]) == (None, "liballocator.so")
+    assert first["case"] == {"network": "MobileNet V1", "batch": 1}  # no path of this machine
+    assert first["ratios"] == {"torch": {"low": 0.404321, "median": 0.5, "high": 0.625}}
+    assert first["contenders"]["jds"]["samples"] == [[0.00123457], [0.002], [0.003]]
+    assert first["contenders"]["jds"]["compile_seconds"] == [2.0, 3.0]
+    assert first["contenders"]["jds"]["mib"] == {"imported": 50, "prepared": 60, "compiling": 300, "running": 200}
+
+
+def test_files_are_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "new" / "record.json"
+    record.write(path, {"x": (1.23456789, 1)})
+    assert path.read_text() == '{"x": [1.23457, 1]}\n'
+    with pytest.raises(TypeError):
+        record.write(path, {"x": object()})
+    with pytest.raises(ZeroDivisionError):
+        record.replace(path, lambda beside: (beside.write_text("half"), 1 / 0))
+    assert path.read_text() == '{"x": [1.23457, 1]}\n'
+    assert [file.name for file in path.parent.iterdir()] == ["record.json"]
+
+
+def test_tables(results):
+    rows = text(report.network_table(results[0]))
+    assert "a case, the system's allocator; jds takes × the time" in rows
+    assert [line.split("│")[1:5] for line in rows.splitlines() if "jds  " in line or "PyTorch" in line] == [
+        [" jds           ", "  2 ±0.44 ", "                     ", "       3.0 "],
+        [" PyTorch eager ", "    4 ±0 ", "..", ".."],
+    ] or "0.500 (0.404–0.625)" in rows
+    rows = text(report.layer_table("block", layers()[2:]), report.cost_table(layers()))
+    assert "2 (0.50)" in rows
+    assert "9 (0.11)" in rows
+    assert "112x112x64 /2" in rows
+    assert "…" not in rows
+
+
+def test_publishing_writes_prints_and_says_where(results, tmp_path, capsys):
+    target = Target("one / two", 1.0, None)
+    out, picture = tmp_path / "models.json", tmp_path / "models.png"
+    figures = {picture: pictures.networks(results)}
+    report.publish(out, {"schema": 1}, figures, ["[a table]"], [target], ["Two [two] is left out"])
+    printed = capsys.readouterr().out
+    assert "one / two:, at most 1: not measured\nTwo [two] is left out\n" in printed
+    assert json.loads(out.read_text()) == {"schema": 1}
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_pictures_show_each_contender_and_layer(results):
+    (axes,) = pictures.networks(results).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["jds", "PyTorch eager"]
+    forward, block = pictures.layers(layers()).axes
+    assert [label.get_text() for label in forward.get_yticklabels()] == [
+        "112x112x32, batch 1",
+        "112x112x64 /2, batch 1",
+    ]
+    assert forward.get_legend_handles_labels()[1] == ["jds / PyTorch", "jds / XLA, ordinary"]
+    assert block.get_title(loc="left") == "block"
+    points = roofline.points(layers(), references())
+    (axes,) = pictures.roofline(points, references()).axes
+    assert axes.get_legend_handles_labels()[1][2:] == ["jds, batch 1", "PyTorch, batch 1"]
+
+
+def test_roofs_are_the_copy_of_the_layer_s_size_and_the_fastest_product():
+    first, *_ = points = roofline.points(layers(), references())
+    assert len(points) == 4  # two forward passes, two contenders
+    workload = MOBILENET_V1[0]
+    assert first.bytes == workload.bytes(1) == 4 * (2 * 112 * 112 * 32 + 9 * 32)
+    assert first.flops == workload.flops(1) == 2 * 9 * 112 * 112 * 32
+    assert first.product == pytest.approx(2 * 1000**3 / 10e-3)
+    # 2**28 bytes in all in 10 ms, in whole copies.
+    assert first.copy == pytest.approx(2**28 // first.bytes * first.bytes / 10e-3)
+    # At 2.25 operations a byte the copy is the lower roof.
+    assert first.intensity == pytest.approx(2.25, rel=1e-3)
+    assert first.share == pytest.approx(first.bytes / 1e-3 / first.copy)
+    strided = MOBILENET_V1[1]
+    assert strided.bytes(2) == 4 * 64 * (2 * (112**2 + 56**2) + 9)
+    assert strided.flops(2) == 2 * 2 * 9 * 56 * 56 * 64
+    assert "of roof" in text(roofline.table(points, references()))
+    entry = record.significant(roofline.entry(points, references()))
+    assert entry["points"][0]["layer"] == "112x112x32"
+
+
+def test_roofs_have_cases_whoever_takes_part():
+    cases = roofline.cases(MOBILENET_V1, (1,), ops.CONTENDERS[:1])
+    assert [case.contenders[0].name for case in cases[-2:]] == ["numpy", "jax"]
+    assert len(cases) == len({workload.bytes(1) for workload in MOBILENET_V1}) + 2

@@ -1,0 +1,72 @@
+"""Whether what was promised is said to be met, from results that are given."""
+
+import pytest
+from made_up import measured, result
+
+from benchmarks import models, ops, targets, train
+from benchmarks.workloads import MOBILENET_V1
+from jds.cost import Spread
+
+
+def test_verdicts():
+    ratio = Spread(0.5, 0.7, 0.9)
+    met, missed, unknown = (targets.of_ratio("one / two", *of) for of in ((0.7, ratio), (0.6, ratio), (0.7, None)))
+    assert str(met) == "one / two: 0.7 (0.5 to 0.9), at most 0.7: met"
+    assert missed.verdict == "MISSED"
+    assert str(unknown) == "one / two:, at most 0.7: not measured"
+
+
+def test_layers_are_judged_by_their_geometric_mean_and_the_slowest():
+    ratios = [Spread(0.4, 0.5, 0.6), Spread(1.0, 2.0, 3.0)]
+    mean, slowest = targets.of_layers("layers", 1.0, ratios, worst=1.5)
+    assert (mean.value, mean.verdict) == (pytest.approx(1.0), "met")
+    assert (slowest.value, slowest.quartiles, slowest.verdict) == (2.0, (1.0, 3.0), "MISSED")
+    assert [t.verdict for t in targets.of_layers("layers", 1.0, [*ratios, None], worst=1.5)] == ["not measured"] * 2
+    assert len(targets.of_layers("layers", 1.0, ratios)) == 1
+
+
+def test_the_best_of_several_is_the_one_with_the_greatest_ratio():
+    assert targets.hardest([None, Spread(0, 1, 2), Spread(0, 3, 4)]) == (0, 3, 4)
+    assert targets.hardest([None]) is None
+
+
+def layer(kind, workload, **times):
+    spec = {"pass": kind, "workload": workload._asdict(), "batch": 1}
+    return result(ops.CONTENDERS, spec, times)
+
+
+def test_targets_of_the_layers():
+    workloads = MOBILENET_V1[2], MOBILENET_V1[8]
+    results = [layer(kind, w, jds=1.0, xla=8.0, torch=2.0) for kind in ops.PASSES for w in workloads]
+    results += [layer("block", w, jds=1.2 * ops.paper_ratio(w), ordinary=1.0) for w in workloads]
+    found = {target.name: target for target in ops.targets(results)}
+    assert found["forward, batch 1: jds / PyTorch, geometric mean"].value == pytest.approx(0.5)
+    assert found["forward, batch 1: jds / XLA's own, geometric mean"].verdict == "MISSED"
+    assert found["kernel gradient, batch 1: jds / XLA's own, slowest layer"].verdict == "met"
+    block = found["block, batch 1: jds / XLA's ordinary convolution / ratio on paper, geometric mean"]
+    assert (block.value, block.verdict) == (pytest.approx(1.2), "met")
+    assert ops.paper_ratio(workloads[0]) == pytest.approx(1 / 128 + 1 / 9)
+
+
+def test_targets_of_the_networks_take_the_better_peer_and_the_system_s_allocator():
+    times = {"jds": 6.0, "xla": 100.0, "torch": 10.0, "torch-compiled": 8.0, "onnxruntime": 7.0, "openvino": 8.0}
+    spec = {"network": "MobileNet V1", "batch": 1}
+    first = result(models.MOBILENET_V1, spec, times, name="V1")
+    other = result(models.MOBILENET_V1, spec, times, name="V1", allocator="liballocator.so")
+    keras = [
+        result(models.MOBILENET_V2, {"network": "Keras MobileNetV2", "batch": batch}, {"keras-jds": 1.0, "keras": 10.0})
+        for batch in (1, 16)
+    ]
+    torch, runtimes, accelerated = models.targets([first, other, *keras])
+    assert (torch.value, torch.verdict) == (pytest.approx(0.75), "MISSED")
+    assert (runtimes.value, runtimes.verdict) == (pytest.approx(6 / 7), "met")
+    assert (accelerated.value, accelerated.verdict) == (pytest.approx(0.1), "met")
+
+
+def test_targets_of_training_are_the_step_and_the_compilation():
+    times = {"jds": measured(9, 9, 9, compiled=(2.0, 4.0, 6.0)), "xla": measured(99, 99, 99, compiled=(2.0, 2.0, 2.0)), "torch": 10}
+    step, compiled = train.targets([result(train.CONTENDERS, {"batch": 16}, times)])
+    assert (step.value, step.verdict) == (pytest.approx(0.9), "met")
+    assert (compiled.value, compiled.verdict) == (pytest.approx(2), "MISSED")
+    step, compiled = train.targets([result(train.CONTENDERS, {"batch": 16}, {"jds": 1.0})])
+    assert step.verdict == compiled.verdict == "not measured"
