@@ -64,7 +64,11 @@ def test_targets_of_the_networks_take_the_better_peer_and_the_system_s_allocator
 
 
 def test_targets_of_training_are_the_step_and_the_compilation():
-    times = {"jds": measured(9, 9, 9, compiled=(2.0, 4.0, 6.0)), "xla": measured(99, 99, 99, compiled=(2.0, 2.0, 2.0)), "torch": 10}
+    times = {
+        "jds": measured(9, 9, 9, compiled=(2.0, 4.0, 6.0)),
+        "xla": measured(99, 99, 99, compiled=(2.0, 2.0, 2.0)),
+        "torch": 10,
+    }
     step, compiled = train.targets([result(train.CONTENDERS, {"batch": 16}, times)])
     assert (step.value, step.verdict) == (pytest.approx(0.9), "met")
     assert (compiled.value, compiled.verdict) == (pytest.approx(2), "MISSED")
