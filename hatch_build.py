@@ -37,10 +37,10 @@ class NativeBuildHook(BuildHookInterface):
         if self.target_name != "wheel":
             return
         library = Path(self.root) / LIBRARY
-        library.unlink(missing_ok=True)
         try:
             build(Path(self.root) / SOURCES, library)
         except BuildError as error:
+            library.unlink(missing_ok=True)  # one of an earlier installation belongs to other sources
             self.app.display_warning(f"jds is installed without its CPU kernels: {error}")
             return
         build_data["artifacts"].append(str(LIBRARY))

@@ -77,8 +77,9 @@ def test_initial_weights_have_the_variance_of_their_fan_in():
 
 def test_training_learns_traces_once_and_leaves_evaluation_alone():
     model = jds.models.MobileNetV1(width=0.25, num_classes=4, rngs=nnx.Rngs(0))
-    optimizer = nnx.Optimizer(model, optax.sgd(0.01), wrt=nnx.Param)
-    images = jnp.asarray(np.random.default_rng(0).standard_normal((8, 32, 32, 3)), jnp.float32)
+    optimizer = nnx.Optimizer(model, optax.sgd(3e-4), wrt=nnx.Param)
+    # Smaller images, or longer steps, and batch normalisation over 8 numbers makes what follows a matter of rounding.
+    images = jnp.asarray(np.random.default_rng(0).standard_normal((8, 64, 64, 3)), jnp.float32)
     labels = jnp.arange(8) % 4
 
     @nnx.jit
@@ -93,7 +94,7 @@ def test_training_learns_traces_once_and_leaves_evaluation_alone():
 
     chex.clear_trace_counter()
     losses = [step(model, optimizer, images, labels) for _ in range(8)]
-    assert losses[-1] < 0.9 * losses[0]
+    assert losses[-1] < 0.7 * losses[0]
     # All that is left is the first, ordinary convolution: forward and kernel gradient.
     assert step.lower(model, optimizer, images, labels).as_text().count("stablehlo.convolution") == 2
 

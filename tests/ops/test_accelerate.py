@@ -341,7 +341,7 @@ def test_named_scopes_are_kept():
 
     compiled = jax.jit(jds.accelerate(fun)).lower(x, k).compile().as_text()
     names = set(re.findall(r'op_name="([^"]*)"', compiled)) - {"x", "k"}
-    assert "jit(fun)/first_block/dot_general" in names  # in place of a convolution
+    assert names & {"jit(fun)/first_block/ffi_call", "jit(fun)/first_block/dot_general"}  # in place of a convolution
     assert all(name.startswith("jit(fun)/first_block/") for name in names)
 
 
