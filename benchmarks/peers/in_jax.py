@@ -64,9 +64,8 @@ def inference(spec: dict[str, Any]) -> Program:
     """MobileNet V1 in evaluation mode, batch normalisation folded into the convolutions."""
     model = weights.load(spec)
     model.eval()
-    graph, state = nnx.split(jds.fold_batch_norm(model))
-    images = jnp.asarray(network.images(spec))
-    return program(lambda state, images: nnx.merge(graph, state)(images), (state, images))
+    # The weights belong to the program, as in the other contenders'.
+    return program(jds.fold_batch_norm(model), (jnp.asarray(network.images(spec)),))
 
 
 def training(spec: dict[str, Any]) -> Program:

@@ -39,6 +39,10 @@ struct Piece {
 
 template <class T>
 inline void copy_piece(const Piece<T>& piece, float* pixel) {
+  if (piece.size <= Simd::kLanes && piece.first % kDepth + piece.size <= kDepth) {  // as in a first layer, of 3 colours
+    const int size = static_cast<int>(piece.size);
+    return Simd::store(pixel + tile_offset(piece.first), Simd::load(piece.moving, size), size);
+  }
   for (int64_t done = 0; done < piece.size;) {
     const int64_t c = piece.first + done, to_the_end = piece.size - done, to_the_block = kDepth - c % kDepth;
     const int64_t size = to_the_end < to_the_block ? to_the_end : to_the_block;
@@ -94,11 +98,10 @@ inline void write_windows(const Block& b, int64_t row, const Run& run, int64_t s
 template <class T>
 inline void write_filtered(const Block& b, int64_t row, const Run& run, int64_t skip, int64_t outputs,
                            TileWriter& writer) {
-  Tap<T> taps[kMaxTaps];
-  const int64_t stride = run.moving_stride * b.first.groups;
-  const int count = find_taps(b.first, row, run, taps);
-  for (int t = 0; t < count; ++t) taps[t].moving += skip * stride;
-  run_of_outputs(b.first, taps, count, outputs, stride, writer);
+  Taps<T> taps;
+  find_taps(b.first, row, run, taps);
+  taps.advance(skip);
+  run_of_outputs(b.first, taps, outputs, writer);
 }
 
 // Fills tiles with the rows of the positions [begin, end).
@@ -123,32 +126,37 @@ inline void write_tiles(const Block& b, int64_t begin, int64_t end, float* tiles
   }
 }
 
-template <class T, class Out>
-void block_of(const Block& b, int64_t begin, int64_t end, int64_t column_begin, int64_t column_end, float* scratch) {
-  float* tiles = scratch + b.depth * kColumns;
-  write_tiles<T>(b, begin, end, tiles);
-  multiply_matrices(tiles, end - begin, b.depth, static_cast<const T*>(b.weights), b.features, column_begin,
-                    column_end, b.epilogue, static_cast<Out*>(b.out) + begin * b.features, scratch);
-}
-
-template <class T>
-void block_from(const Block& b, int64_t begin, int64_t end, int64_t column_begin, int64_t column_end,
-                float* scratch) {
-  if (b.out_type == Type::kFloat32) return block_of<T, float>(b, begin, end, column_begin, column_end, scratch);
-  return block_of<T, T>(b, begin, end, column_begin, column_end, scratch);
-}
-
-void block(const Block& b, int64_t begin, int64_t end, int64_t column_begin, int64_t column_end, float* scratch) {
+void block_rows(const Block& b, int64_t begin, int64_t end, float* tiles) {
   switch (b.first.type) {
-    case Type::kFloat32: return block_from<float>(b, begin, end, column_begin, column_end, scratch);
-    case Type::kBFloat16: return block_from<BFloat16>(b, begin, end, column_begin, column_end, scratch);
-    case Type::kFloat16: return block_from<Float16>(b, begin, end, column_begin, column_end, scratch);
+    case Type::kFloat32: return write_tiles<float>(b, begin, end, tiles);
+    case Type::kBFloat16: return write_tiles<BFloat16>(b, begin, end, tiles);
+    case Type::kFloat16: return write_tiles<Float16>(b, begin, end, tiles);
   }
 }
 
-int64_t block_scratch(const Block& b, int64_t positions) {
-  return b.depth * kColumns + (positions + kRows - 1) / kRows * tile_size(b.depth);
+void block_panels(const Block& b, int64_t begin, int64_t end, float* panels) {
+  switch (b.first.type) {
+    case Type::kFloat32: return copy_panels<float>(b, begin, end, panels);
+    case Type::kBFloat16: return copy_panels<BFloat16>(b, begin, end, panels);
+    case Type::kFloat16: return copy_panels<Float16>(b, begin, end, panels);
+  }
 }
+
+template <class T>
+void block_product_of(const Block& b, const Part& part) {
+  if (b.out_type == Type::kFloat32) return multiply_matrices<T, float>(b, part);
+  return multiply_matrices<T, T>(b, part);
+}
+
+void block_product(const Block& b, const Part& part) {
+  switch (b.first.type) {
+    case Type::kFloat32: return block_product_of<float>(b, part);
+    case Type::kBFloat16: return block_product_of<BFloat16>(b, part);
+    case Type::kFloat16: return block_product_of<Float16>(b, part);
+  }
+}
+
+int64_t block_tile(const Block& b) { return tile_size(b.depth); }
 
 }  // namespace
 }  // namespace jds

@@ -10,6 +10,8 @@ namespace {
 // A full vector of channels, from `c` on. `in` and `out` take where a pixel of the input or of the output begins,
 // `store` the very place.
 struct FullVector {
+  static constexpr bool kIsFull = true;
+
   int64_t c;
 
   template <class T>
@@ -24,10 +26,17 @@ struct FullVector {
   void store(T* p, Simd::Vector v) const {
     Simd::store(p, v);
   }
+  // What will be read soon.
+  template <class T>
+  void ask(const T* p) const {
+    __builtin_prefetch(p + c, 0, 2);
+  }
 };
 
 // The last channels, fewer than a vector has lanes.
 struct PartVector {
+  static constexpr bool kIsFull = false;
+
   int64_t c;
   int lanes;
 
@@ -47,6 +56,8 @@ struct PartVector {
 
 // `multiplier` outputs for each input channel: output lane l reads input channel (c + l) / multiplier.
 struct ExpandedVector {
+  static constexpr bool kIsFull = false;
+
   int64_t c, group;
   int lanes, groups;
   Simd::Index index;

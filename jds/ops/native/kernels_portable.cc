@@ -9,7 +9,8 @@
 namespace jds {
 
 extern const Kernels kPortable;
-const Kernels kPortable = {"portable",          depthwise, kernel_gradient, block, block_scratch, matrix_gradient,
-                           matrix_gradient_scratch, kRows,     kColumns};
+const Kernels kPortable = {
+    "portable", depthwise, kernel_gradient, block_rows, block_panels, block_product, block_tile, matrix_gradient,
+    matrix_gradient_scratch, kRows, kColumns};
 
 }  // namespace jds

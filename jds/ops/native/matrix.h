@@ -15,7 +15,9 @@ constexpr int kColumns = kVectors * Simd::kLanes;
 // A tile holds its rows in blocks of so many floats each, so that neighbouring rows are a fixed distance apart.
 constexpr int kDepth = 32;
 // How many rows of the right matrix ahead to ask for: the time to fetch one, counted in the time to use one.
-constexpr int kPrefetch = 8;
+constexpr int kPrefetch = 24;
+// Bytes that memory is read by.
+constexpr int kLine = 64;
 
 // Where channel `c` of a row of a tile lies, counted from the row's first.
 inline int64_t tile_offset(int64_t c) { return c / kDepth * (kRows * kDepth) + c % kDepth; }
@@ -116,28 +118,51 @@ inline void copy_panel(const T* from, int64_t stride, int64_t depth, int columns
   }
 }
 
-// The product of the tiles of `rows` rows with the columns [column_begin, column_end) of `right`, which is
-// (depth, features). `copy` has room for depth * kColumns floats.
+// Asks for the next lines of what will be read soon: into the second-level cache, the first one is in use.
+inline void ask_ahead(Ahead& ahead) {
+  for (int64_t line = 0; line < ahead.each && ahead.next < ahead.end; ++line, ahead.next += kLine) {
+    __builtin_prefetch(ahead.next, 0, 2);
+  }
+}
+
+// Columns of a panel that are not beyond `end`.
+inline int panel_width(int64_t column, int64_t end) {
+  return end - column < kColumns ? static_cast<int>(end - column) : kColumns;
+}
+
+template <class T>
+void copy_panels(const Block& b, int64_t begin, int64_t end, float* panels) {
+  for (int64_t column = begin; column < end; column += kColumns) {
+    copy_panel(static_cast<const T*>(b.weights) + column, b.features, b.depth, panel_width(column, end),
+               panels + column * b.depth);
+  }
+}
+
+// The product of tiles of left rows with the weights, (depth, features).
 template <class T, class Out>
-inline void multiply_matrices(const float* tiles, int64_t rows, int64_t depth, const T* right, int64_t features,
-                              int64_t column_begin, int64_t column_end, const Epilogue& epilogue, Out* out,
-                              float* copy) {
-  for (int64_t column = column_begin; column < column_end; column += kColumns) {
-    const int64_t rest = column_end - column;
-    const int columns = rest < kColumns ? static_cast<int>(rest) : kColumns;
-    const Panel close = {copy, kColumns, nullptr, column, columns};
+void multiply_matrices(const Block& b, const Part& part) {
+  const T* right = static_cast<const T*>(b.weights);
+  Out* out = static_cast<Out*>(b.out) + part.begin * b.features;
+  const int64_t rows = part.end - part.begin, size = tile_size(b.depth);
+  Ahead ahead = part.ahead;
+  for (int64_t column = part.column_begin; column < part.column_end; column += kColumns) {
+    const int columns = panel_width(column, part.column_end);
+    const Panel close = {part.panels ? part.panels + column * b.depth : part.panel, kColumns, nullptr, column, columns};
     Panel panel = close;
-    bool whole_floats = false;
-    if constexpr (sizeof(T) == sizeof(float)) {
-      whole_floats = columns == kColumns;
-      // The first tile reads the panel where it is, and leaves a copy for the others.
-      if (whole_floats) panel = {right + column, features, copy, column, columns};
+    if (!part.panels) {
+      bool whole_floats = false;
+      if constexpr (sizeof(T) == sizeof(float)) {
+        whole_floats = columns == kColumns;
+        // The first tile reads the panel where it is, and leaves a copy for the others.
+        if (whole_floats) panel = {right + column, b.features, part.panel, column, columns};
+      }
+      if (!whole_floats) copy_panel(right + column, b.features, b.depth, columns, part.panel);
     }
-    if (!whole_floats) copy_panel(right + column, features, depth, columns, copy);
     for (int64_t row = 0; row < rows; row += kRows, panel = close) {
       const int count = rows - row < kRows ? static_cast<int>(rows - row) : kRows;
-      const float* tile = tiles + row / kRows * tile_size(depth);
-      multiply_rows<kRows>(count, tile, depth, panel, epilogue, out + row * features, features);
+      ask_ahead(ahead);
+      multiply_rows<kRows>(count, part.tiles + row / kRows * size, b.depth, panel, b.epilogue, out + row * b.features,
+                           b.features);
     }
   }
 }

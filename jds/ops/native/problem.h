@@ -94,6 +94,23 @@ struct Block {
   Epilogue epilogue;
 };
 
+// Memory that will be read soon: `each` lines of it are asked for before each tile is multiplied.
+struct Ahead {
+  const char *next, *end;
+  int64_t each;
+};
+
+// What of a block's results is multiplied out at once: rows [begin, end), whose left rows are in `tiles`, and columns
+// [column_begin, column_end).
+struct Part {
+  const float* tiles;
+  int64_t begin, end, column_begin, column_end;
+  // All panels of the weights, or null; then room to copy one.
+  const float* panels;
+  float* panel;
+  Ahead ahead;
+};
+
 // sums[l, r] = sum over positions p of left[p, l] * right[p, r].
 struct MatrixGradient {
   int64_t positions, left_features, right_features;
@@ -108,10 +125,13 @@ struct Kernels {
   // Rows (b, l0, l1) and, of each, runs of the innermost axis.
   void (*depthwise)(const Depthwise&, int64_t row_begin, int64_t row_end, int64_t run_begin, int64_t run_end);
   void (*kernel_gradient)(const KernelGradient&, int64_t row_begin, int64_t row_end, float* partial);
-  // Positions and columns of the result.
-  void (*block)(const Block&, int64_t begin, int64_t end, int64_t column_begin, int64_t column_end, float* scratch);
-  // Floats of scratch for so many positions.
-  int64_t (*block_scratch)(const Block&, int64_t positions);
+  // Makes rows [begin, end) of the left matrix.
+  void (*block_rows)(const Block&, int64_t begin, int64_t end, float* tiles);
+  // Copies the weights of columns [begin, end) into panels, those of all columns beginning at `panels`.
+  void (*block_panels)(const Block&, int64_t begin, int64_t end, float* panels);
+  void (*block_product)(const Block&, const Part&);
+  // Floats of a tile of left rows.
+  int64_t (*block_tile)(const Block&);
   // Positions, and rows of the sums, which begin at row 0.
   void (*matrix_gradient)(const MatrixGradient&, int64_t begin, int64_t end, int64_t row_begin, int64_t row_end,
                           float* sums, float* scratch);

@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <utility>
 
 namespace jds {
 namespace {
@@ -12,50 +13,86 @@ namespace {
 // About as long as a thread needs to be woken up.
 constexpr int kSpins = 4000;
 
-// Outlives the call: a thread of the pool may come when all is done, and only looks.
-struct Shared {
-  explicit Shared(int64_t tasks, const std::function<void(int64_t)>& task) : tasks(tasks), task(task) {}
+// Tasks of a phase that one of the threads does first.
+struct alignas(64) Share {
+  std::atomic<int64_t> next;
+  int64_t end;
+};
 
-  void work() {
-    for (int64_t mine; (mine = next.fetch_add(1)) < tasks;) {
-      task(mine);
-      if (done.fetch_add(1) + 1 == tasks) {
-        const std::lock_guard<std::mutex> lock(mutex);
-        finished.notify_all();
+class Progress {
+ public:
+  Progress(Phase phase, int64_t threads) : phase_(std::move(phase)), shares_(threads) {
+    for (int64_t i = 0; i < threads; ++i) {
+      shares_[i].next = phase_.tasks * i / threads;
+      shares_[i].end = phase_.tasks * (i + 1) / threads;
+    }
+  }
+
+  // Neighbouring tasks, so that what a thread wrote in one call is in its own cache in the next; then those that others
+  // have not begun.
+  void work(size_t first) {
+    for (size_t i = 0; i < shares_.size(); ++i) {
+      Share& share = shares_[(first + i) % shares_.size()];
+      for (int64_t mine; (mine = share.next.fetch_add(1)) < share.end;) {
+        phase_.task(mine);
+        if (done_.fetch_add(1) + 1 == phase_.tasks) {
+          const std::lock_guard<std::mutex> lock(mutex_);
+          finished_.notify_all();
+        }
       }
     }
   }
 
   void wait() {
     for (int spin = 0; spin < kSpins; ++spin) {
-      if (done.load(std::memory_order_acquire) == tasks) return;
+      if (done_.load(std::memory_order_acquire) == phase_.tasks) return;
 #if defined(__x86_64__)
       __builtin_ia32_pause();
 #endif
     }
-    std::unique_lock<std::mutex> lock(mutex);
-    finished.wait(lock, [this] { return done.load() == tasks; });
+    std::unique_lock<std::mutex> lock(mutex_);
+    finished_.wait(lock, [this] { return done_.load() == phase_.tasks; });
   }
 
-  const int64_t tasks;
-  const std::function<void(int64_t)>& task;
-  std::atomic<int64_t> next{0}, done{0};
-  std::mutex mutex;
-  std::condition_variable finished;
+ private:
+  const Phase phase_;
+  std::vector<Share> shares_;
+  std::atomic<int64_t> done_{0};
+  std::mutex mutex_;
+  std::condition_variable finished_;
+};
+
+// Outlives the call: a thread of the pool may come when all is done, and only looks.
+struct Shared {
+  Shared(std::vector<Phase> all, int64_t threads) {
+    for (Phase& phase : all) phases.push_back(std::make_unique<Progress>(std::move(phase), threads));
+  }
+
+  void work(size_t first) {
+    for (const auto& phase : phases) {
+      phase->work(first);
+      phase->wait();
+    }
+  }
+
+  std::vector<std::unique_ptr<Progress>> phases;
 };
 
 }  // namespace
 
-void parallel_for(Threads& threads, int64_t tasks, const std::function<void(int64_t)>& task) {
-  const int64_t helpers = std::min(threads.count(), tasks) - 1;
-  if (helpers <= 0) {
-    for (int64_t mine = 0; mine < tasks; ++mine) task(mine);
+void parallel_for(Threads& threads, std::vector<Phase> phases) {
+  int64_t most = 0;
+  for (const Phase& phase : phases) most = std::max(most, phase.tasks);
+  const int64_t count = std::min(threads.count(), most);
+  if (count <= 1) {
+    for (const Phase& phase : phases) {
+      for (int64_t mine = 0; mine < phase.tasks; ++mine) phase.task(mine);
+    }
     return;
   }
-  const auto shared = std::make_shared<Shared>(tasks, task);
-  for (int64_t helper = 0; helper < helpers; ++helper) threads.schedule([shared] { shared->work(); });
-  shared->work();
-  shared->wait();
+  const auto shared = std::make_shared<Shared>(std::move(phases), count);
+  for (int64_t helper = 1; helper < count; ++helper) threads.schedule([shared, helper] { shared->work(helper); });
+  shared->work(0);
 }
 
 }  // namespace jds

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 namespace jds {
 
@@ -15,9 +16,16 @@ class Threads {
   virtual void schedule(std::function<void()> work) = 0;
 };
 
-// Calls `task(0)` ... `task(tasks - 1)`, each once, on this thread and on as many of the pool as are free, and returns
-// when all have returned. It never waits for a thread of the pool to start: this thread would do all by itself.
-void parallel_for(Threads& threads, int64_t tasks, const std::function<void(int64_t)>& task);
+// `task(0)` ... `task(tasks - 1)`, in any order.
+struct Phase {
+  int64_t tasks;
+  std::function<void(int64_t)> task;
+};
+
+// Calls all tasks, each once, on this thread and on as many of the pool as are free, and returns when all have
+// returned. A phase begins when the one before it has ended. It never waits for a thread of the pool to start: this
+// thread would do all by itself.
+void parallel_for(Threads& threads, std::vector<Phase> phases);
 
 }  // namespace jds
 

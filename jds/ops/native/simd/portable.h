@@ -23,6 +23,7 @@ struct Simd {
   static Vector minimum(Vector a, Vector b) { return b < a ? b : a; }
   static Vector maximum(Vector a, Vector b) { return b > a ? b : a; }
 
+  static void keep(Vector&) {}
   static Vector load(const float* p) {
     Vector v;
     memcpy(&v, p, sizeof v);
