@@ -14,6 +14,7 @@ from jds.cost import Layer
 from jds.models.initialise import draw_kernels
 from jds.nn import SeparableConv
 from jds.nn.conv import check_features
+from jds.nn.norm import BatchNorm
 from jds.nn.separable import Norm
 from jds.ops.conv import conv
 from jds.ops.dispatch import Implementation
@@ -41,7 +42,7 @@ BLOCKS = (
     Row(1024, 1),
 )
 
-batch_norm = functools.partial(nnx.BatchNorm, momentum=0.99, epsilon=1e-3)
+batch_norm = functools.partial(BatchNorm, momentum=0.99, epsilon=1e-3)
 
 
 class MobileNetV1(nnx.Module):
@@ -60,7 +61,7 @@ class MobileNetV1(nnx.Module):
       norm: makes a normalisation, called as `norm(features, rngs=rngs)`.
       dtype: of the computation; None for the common dtype of inputs and parameters. The normalisation has its own.
       param_dtype: of the parameters of convolutions and classifier.
-      implementation: of the blocks, as in `jds.separable_conv`.
+      implementation: of the blocks, as in `jds.separable_conv`; "xla" is for the ordinary convolutions too.
       rngs: gives the key `params`.
 
     Raises:
@@ -97,9 +98,10 @@ class MobileNetV1(nnx.Module):
 
         @nnx.jit  # eagerly, each parameter would be a program of its own
         def build(rngs: nnx.Rngs):
+            ordinary: Implementation | None = "xla" if implementation == "xla" else None
             shared = {"dtype": dtype, "param_dtype": param_dtype, "kernel_init": nnx.initializers.zeros, "rngs": rngs}
             features = round_features(STEM.features * width)
-            stem = ConvNormRelu(in_features, features, stem_stride, norm, **shared)
+            stem = ConvNormRelu(in_features, features, stem_stride, norm, implementation=ordinary, **shared)
             blocks = nnx.List()
             for row in BLOCKS:
                 wider = round_features(row.features * width)
@@ -118,7 +120,7 @@ class MobileNetV1(nnx.Module):
                         **shared,
                     )
                 else:
-                    block = ConvNormRelu(features, wider, row.stride, norm, **shared)
+                    block = ConvNormRelu(features, wider, row.stride, norm, implementation=ordinary, **shared)
                 blocks.append(block)
                 features = wider
             classifier = [nnx.Linear(features, num_classes, **shared)] if num_classes else []
@@ -143,19 +145,31 @@ class ConvNormRelu(nnx.Module):
 
     foldable_norms: ClassVar[Mapping[str, str]] = {"norm": "conv"}
 
-    def __init__(self, in_features: int, out_features: int, stride: int, norm: Norm, *, rngs: nnx.Rngs, **shared: Any):
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        stride: int,
+        norm: Norm,
+        *,
+        implementation: Implementation | None,
+        rngs: nnx.Rngs,
+        **shared: Any,
+    ):
         self.conv = nnx.Conv(in_features, out_features, (3, 3), stride, use_bias=False, rngs=rngs, **shared)
         self.norm: Callable[[jax.Array], jax.Array] | None = norm(out_features, rngs=rngs)
         self.stride = stride
+        self.implementation: Implementation | None = implementation
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Applies the layer to `(batch, height, width, in_features)`."""
-        if self.norm is not None:
-            return jax.nn.relu(self.norm(self.conv(inputs)))
         layer = self.conv
         bias = None if layer.bias is None else layer.bias[...]
         inputs, kernel, bias = layer.promote_dtype((inputs, layer.kernel[...], bias), dtype=layer.dtype)
-        return conv(inputs, kernel, strides=self.stride, bias=bias, activation=jax.nn.relu)
+        options = {"strides": self.stride, "bias": bias, "implementation": self.implementation}
+        if self.norm is None:
+            return conv(inputs, kernel, activation=jax.nn.relu, **options)
+        return jax.nn.relu(self.norm(conv(inputs, kernel, **options)))
 
 
 def layers(

@@ -75,6 +75,8 @@ def choose(form: Form, platform: str, asked: Implementation | None = None, *, ob
         return Choice(asked, "asked for by name")
     if platform not in _SLOW_PLATFORMS:
         return Choice("xla", f"on {platform!r}, XLA's own convolution is the default")
+    if form.kind == "ordinary" and not asked and not obstacles["native"]:
+        return Choice("native", f"an ordinary convolution of {form.in_features} features: a CPU kernel is faster")
     if form.kind == "ordinary" or (form.kind == "grouped" and not _is_small_kernel_gradient(form)):
         return Choice("xla", f"{_article(form.kind)} {form.kind} convolution is left to XLA")
     if not obstacles["native"]:

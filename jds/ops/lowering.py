@@ -161,7 +161,7 @@ def _obstacle_to_native(ctx: mlir.LoweringRuleContext, form: Form) -> str | None
     if not _is_partitioned(ctx):
         return None
     if form.kind != "depthwise":
-        return "XLA partitions matrix products by itself"
+        return "XLA partitions matrix products and ordinary convolutions by itself"
     if _with_mesh(ctx) is None:
         return "jds's CPU kernels cannot be partitioned over these devices"
     return None

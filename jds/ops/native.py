@@ -1,8 +1,9 @@
 """Depthwise and pointwise convolutions by CPU kernels in C++ (`native/`), through XLA's foreign function interface.
 
 For each kind there are two kernels: a convolution, which is the forward pass and the input gradient, and the kernel
-gradient. They take arrays with the features last. Operands in that order, as those of every channels-last program, are
-passed as they are.
+gradient. There is one more for the forward pass of ordinary convolutions of images, whose few features XLA runs badly.
+They take arrays with the features last. Operands in that order, as those of every channels-last program, are passed as
+they are.
 """
 
 import functools
@@ -22,6 +23,12 @@ DTYPES = tuple(map(jnp.dtype, (jnp.float32, jnp.bfloat16, jnp.float16)))
 # As `kMaxTaps` and `kMaxInFeatures` in `problem.h`.
 MAX_TERMS = 1024
 _MAX_CONTRACTED_FEATURES = 256
+# Of an ordinary convolution whose windows are longer, the tiles no longer stay in the cache.
+MAX_WINDOW = 1024
+# Of an image: with more, XLA's ordinary convolution runs well.
+_MAX_IMAGE_FEATURES = 3
+# No scale, no bias, no activation.
+_NO_ENDING = np.zeros(3, np.int64)
 # Labels for the axes that one- and two-dimensional convolutions lack.
 _MISSING_AXES = ("first", "second")
 
@@ -50,7 +57,7 @@ def native(lhs: jax.Array, rhs: jax.Array, *, form: Form, partitioned: bool = Fa
         return jnp.zeros(form.out_shape, form.out_dtype)
     left = Labelled(lhs.reshape(form.split_shape(form.labels.lhs, "input")), form.labels.lhs)
     right = Labelled(rhs.reshape(form.split_shape(form.labels.rhs, "kernel")), form.labels.rhs)
-    compute = _depthwise if _is_depthwise(form) else _pointwise
+    compute = _depthwise if _is_depthwise(form) else _of_images if form.kind == "ordinary" else _pointwise
     out = compute(left, right, form, partitioned).arrange(form.labels.out)
     return out.array.reshape(form.out_shape).astype(form.out_dtype)
 
@@ -61,6 +68,10 @@ def unsupported(form: Form) -> str | None:
         return f"`native` computes float32, bfloat16 and float16, not {form.dtype.name}"
     if not jnp.issubdtype(form.out_dtype, jnp.floating) or form.out_dtype == jnp.float64:
         return f"`native` computes results of at most 32 bits, not {form.out_dtype.name}"
+    if form.kind == "ordinary":
+        if not _is_of_images(form):
+            return "`native` computes ordinary convolutions of images only, of few features, and their forward pass"
+        return library.fault()
     if not _is_depthwise(form) and not _is_plain_pointwise(form):
         dilated = " with strides or padding" if form.kind == "pointwise" else ""
         return f"`native` computes depthwise and pointwise convolutions, and this one is {form.kind}{dilated}"
@@ -74,6 +85,15 @@ def unsupported(form: Form) -> str | None:
 def _is_depthwise(form: Form) -> bool:
     """Whether each group is a vector; of a single channel it may be a matrix product of width 1, too."""
     return min(form.short_features) <= 1
+
+
+def _is_of_images(form: Form) -> bool:
+    return (
+        form.short == "kernel"
+        and form.in_features <= _MAX_IMAGE_FEATURES
+        and form.terms * form.in_features <= MAX_WINDOW
+        and all(axis.lhs_dilation == 1 for axis in form.axes)
+    )
 
 
 def _is_plain_pointwise(form: Form) -> bool:
@@ -99,14 +119,24 @@ def _depthwise(left: Labelled, right: Labelled, form: Form, partitioned: bool) -
     moving, other = left.arrange(call.moving), right.arrange(call.other)
     sizes = dict(zip(form.labels.out, form.split_shape(form.labels.out), strict=True))
     out = jax.ShapeDtypeStruct([sizes.get(label, 1) for label in call.out], _out_dtype(form))
-    geometry = [number for axis in form.axes for number in _geometry(axis, form)]
-    unit_axes = [1, 1, 0, 1] * (3 - len(form.axes))
-    attributes: dict[str, Any] = {"geometry": np.array(unit_axes + geometry, np.int64)}
+    attributes: dict[str, Any] = {"geometry": _geometries(form)}
     if call.target == "jds_depthwise":
-        attributes["endings"] = np.zeros(3, np.int64)  # no scale, no bias, no activation
+        attributes["endings"] = _NO_ENDING
     run = functools.partial(_run, call.target, attributes)
     result = partitioned_call(run, moving, other, out, call.out) if partitioned else run(moving.array, other.array, out)
     return Labelled(result, call.out).without([axis for axis in call.out if axis in _MISSING_AXES])
+
+
+def _of_images(left: Labelled, right: Labelled, form: Form, partitioned: bool) -> Labelled:
+    space = _space(form)
+    images = left.arrange(["b", *space, "g", "i"]).array.squeeze(-2)
+    kernel = right.arrange([*space, "g", "i", "m"]).array.squeeze(-3)
+    positions = [axis.output for axis in form.axes]
+    ones = (1,) * (3 - len(positions))
+    out = jax.ShapeDtypeStruct((form.batch, *ones, *positions, form.out_features), _out_dtype(form))
+    attributes = {"geometry": _geometries(form), "endings": _NO_ENDING}
+    result = _run("jds_ordinary", attributes, images, kernel, out)
+    return Labelled(result.reshape(form.batch, *positions, 1, form.out_features), ("b", *form.spatial, "g", "m"))
 
 
 def _pointwise(left: Labelled, right: Labelled, form: Form, partitioned: bool) -> Labelled:
@@ -135,12 +165,22 @@ def _out_dtype(form: Form) -> jnp.dtype:
 
 
 def _call(form: Form) -> _Call:
-    space = (*_MISSING_AXES, *form.spatial)[-3:]
+    space = _space(form)
     if form.short == "output":
         return _Call("jds_kernel_gradient", ("i", *space, "g", "b"), ("i", *space, "g", "m"), (*space, "g", "b", "m"))
     if form.short == "kernel":
         return _Call("jds_depthwise", ("b", *space, "g", "i"), (*space, "g", "i", "m"), ("b", *space, "g", "m"))
     return _Call("jds_depthwise", ("m", *space, "g", "i"), (*space, "g", "i", "b"), ("m", *space, "g", "b"))
+
+
+def _space(form: Form) -> tuple[str, ...]:
+    """Labels of three spatial axes."""
+    return (*_MISSING_AXES, *form.spatial)[-3:]
+
+
+def _geometries(form: Form) -> np.ndarray:
+    geometry = [number for axis in form.axes for number in _geometry(axis, form)]
+    return np.array([1, 1, 0, 1] * (3 - len(form.axes)) + geometry, np.int64)
 
 
 def _geometry(axis: Axis, form: Form) -> tuple[int, int, int, int]:

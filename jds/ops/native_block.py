@@ -10,12 +10,10 @@ import numpy as np
 
 from jds.ops import library
 from jds.ops.block import Block, Step
-from jds.ops.native import DTYPES, MAX_TERMS
+from jds.ops.native import DTYPES, MAX_TERMS, MAX_WINDOW
 
 # As `Activation` in `problem.h`.
 _ACTIVATIONS = {None: 0, "relu": 1, "relu6": 2, "hard_sigmoid": 3, "hard_silu": 4}
-# Of an ordinary convolution whose windows are longer, the tiles no longer stay in the cache.
-_MAX_WINDOW = 1024
 
 
 def native_block(images: jax.Array, *operands: jax.Array, block: Block) -> jax.Array:
@@ -79,8 +77,8 @@ def unsupported(block: Block, avals: Sequence[Any]) -> str | None:
     if len(block.steps) == 1:
         if first.feature_group_count != 1:
             return "on its own, the kernel's first step is an ordinary convolution"
-        if math.prod(kernel.shape[:-1]) > _MAX_WINDOW:
-            return f"the kernel's windows have at most {_MAX_WINDOW} numbers, not {math.prod(kernel.shape[:-1])}"
+        if math.prod(kernel.shape[:-1]) > MAX_WINDOW:
+            return f"the kernel's windows have at most {MAX_WINDOW} numbers, not {math.prod(kernel.shape[:-1])}"
     return library.fault()
 
 
