@@ -1,7 +1,7 @@
 """Another allocator of memory, preloaded for a whole process.
 
 The C library gives large blocks back to the system as soon as they are free, and gets them anew, page by page, in the
-next call. jemalloc and tcmalloc keep them.
+next call. tcmalloc keeps them; jemalloc 5.3 keeps all but those of more than 8 MiB, unless it is told otherwise.
 """
 
 import ctypes.util
@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 from benchmarks.contenders import BenchmarkError
 
-NAMES = ("jemalloc", "tcmalloc_minimal", "tcmalloc")
+NAMES = ("tcmalloc_minimal", "tcmalloc", "jemalloc")
 FOLDERS = ("/usr/lib/*-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib", "/opt/conda/lib")
 NOT_FOUND = (
-    "no other allocator is found, so everything is measured with the system's only: `apt-get install libjemalloc2`, "
-    "or `--allocator PATH`"
+    "no other allocator is found, so everything is measured with the system's only: "
+    "`apt-get install libtcmalloc-minimal4`, or `--allocator PATH`"
 )
 
 

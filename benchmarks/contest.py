@@ -32,8 +32,8 @@ class Case(NamedTuple):
       name: for people.
       spec: for the contenders, and for the record.
       contenders: who takes part; the outputs of the others are compared with those of the first one.
-      tolerance: greatest difference of two outputs, as a share of the greatest absolute value, for each kind of
-        output: the first word of its name.
+      tolerance: greatest norm of the difference of two outputs, as a share of their norm, for each kind of output: the
+        first word of its name.
       compiles: how often to compile, in turns as well.
     """
 
@@ -270,8 +270,7 @@ def compare(case: Case, workers: Mapping[str, Process]) -> dict[str, dict[str, f
     """Compares the outputs of all with those of the first one.
 
     Returns:
-      For each other contender and each kind of output the greatest difference, as a share of the greatest absolute
-      value.
+      For each other contender and each kind of output the greatest norm of a difference, as a share of the output's.
 
     Raises:
       BenchmarkError: they differ by more than the case tolerates, or in their names or shapes.
@@ -301,7 +300,7 @@ def compare(case: Case, workers: Mapping[str, Process]) -> dict[str, dict[str, f
 
 
 def difference(array: np.ndarray, reference: np.ndarray) -> float:
-    """Greatest difference as a share of the reference's greatest absolute value; infinite if one is not finite."""
+    """Norm of the difference as a share of the reference's norm; infinite if one is not finite."""
     if not (np.isfinite(array).all() and np.isfinite(reference).all()):
         return float("inf")
-    return float(np.abs(array - reference).max() / max(np.abs(reference).max(), 1e-30))
+    return float(np.linalg.norm(array - reference) / max(np.linalg.norm(reference), 1e-30))

@@ -192,7 +192,7 @@ def _forms(layer: Layer, batch: int) -> dict[str, _Contender]:
     }
     inputs = array(batch, *layer.input_size)
     kernel = array(*layer.kernel_size, layer.in_features, layer.out_features)
-    ordinary = jax.jit(functools.partial(jds.conv, **options)), (inputs, kernel)
+    ordinary = jax.jit(functools.partial(jds.conv, **options, implementation="xla")), (inputs, kernel)
     if not layer.separable:
         return {"ordinary": ordinary}
     arguments = (

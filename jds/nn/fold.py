@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jds.nn.conv import DepthwiseConv, PointwiseConv
+from jds.nn.norm import BatchNorm
 
 M = TypeVar("M", bound=nnx.Module)
 
@@ -21,9 +22,9 @@ def fold_batch_norm(model: M) -> M:
     and the bias of the convolution, and what is left, a convolution with bias and activation, is one equation: see
     `jds.separable_conv`.
 
-    Folded are `nnx.BatchNorm` over the last axis, directly after an `nnx.Conv`, `DepthwiseConv` or `PointwiseConv`, in
-    `SeparableConv`, in the networks of `jds.models`, in `nnx.Sequential`, and in any module that says which of its
-    norms follows which of its convolutions, and does without a norm that is None:
+    Folded are `nnx.BatchNorm` and `jds.nn.BatchNorm` over the last axis, directly after an `nnx.Conv`, `DepthwiseConv`
+    or `PointwiseConv`, in `SeparableConv`, in the networks of `jds.models`, in `nnx.Sequential`, and in any module that
+    says which of its norms follows which of its convolutions, and does without a norm that is None:
     `foldable_norms = {"norm": "conv"}`. All other norms stay as they are. A folded layer computes in its convolution's
     dtype; the norm's goes with the norm.
 
@@ -85,7 +86,7 @@ def _identity(inputs: jax.Array) -> jax.Array:
 
 def _fits(conv: Any, norm: Any) -> bool:
     # A subclass might do anything between its convolution and its result.
-    if type(conv) not in _CONVOLUTIONS or type(norm) is not nnx.BatchNorm:
+    if type(conv) not in _CONVOLUTIONS or type(norm) not in (nnx.BatchNorm, BatchNorm):
         return False
     return norm.axis == -1 and norm.mean.shape == (conv.out_features,)
 

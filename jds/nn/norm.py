@@ -48,10 +48,11 @@ class BatchNorm(nnx.BatchNorm):
                 moved = self.momentum * average[...] + (1 - self.momentum) * lax.stop_gradient(value)
                 average[...] = moved.astype(average[...].dtype)
         factor = lax.rsqrt(var + self.epsilon)
-        factor = factor if scale is None else factor * scale
+        factor = factor if scale is None else factor * scale.astype(factor.dtype)
         offset = -mean * factor
-        offset = offset if bias is None else offset + bias
-        return (x * factor + offset).astype(x.dtype)
+        offset = offset if bias is None else offset + bias.astype(factor.dtype)
+        factor, offset = (v.reshape((1,) * (x.ndim - 1) + v.shape) for v in (factor, offset))
+        return (x.astype(factor.dtype) * factor + offset).astype(x.dtype)
 
     def _statistics(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Mean and variance of each feature, in float32 at least, over all devices of `axis_name` if there is one."""

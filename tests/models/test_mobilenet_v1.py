@@ -10,6 +10,7 @@ from flax import nnx
 
 import jds
 from jds.models.mobilenet_v1 import round_features
+from jds.ops import library
 
 
 def abstract(**options):
@@ -95,8 +96,9 @@ def test_training_learns_traces_once_and_leaves_evaluation_alone():
     chex.clear_trace_counter()
     losses = [step(model, optimizer, images, labels) for _ in range(8)]
     assert losses[-1] < 0.7 * losses[0]
-    # All that is left is the first, ordinary convolution: forward and kernel gradient.
-    assert step.lower(model, optimizer, images, labels).as_text().count("stablehlo.convolution") == 2
+    # All that is left is of the first, ordinary convolution: its kernel gradient and, without CPU kernels, itself.
+    left = step.lower(model, optimizer, images, labels).as_text().count("stablehlo.convolution")
+    assert left == (2 if library.fault() else 1)
 
     model.eval()
     evaluation_does_not_touch_the_statistics(model, images)

@@ -91,6 +91,9 @@ class SomeThreads : public jds::Threads {
   std::vector<std::thread> threads_;
 };
 
+// Steps of 1 and 2 have ways of their own.
+int64_t draw_step() { return chance(0.5) ? 1 : draw(1, 3); }
+
 // Three axes of a random convolution.
 struct Space {
   explicit Space(bool is_forward) {
@@ -99,10 +102,10 @@ struct Space {
       const bool is_unit = axis < 3 - rank;
       const int64_t most = axis == 2 ? (rank == 1 && chance(0.3) ? 300 : 24) : 7;
       sizes[0].push_back(is_unit ? 1 : draw(1, most));                    // long
-      sizes[1].push_back(is_unit ? 1 : draw(1, chance(0.1) ? 9 : 4));     // short
+      sizes[1].push_back(is_unit ? 1 : draw(1, chance(0.2) ? 9 : 4));     // short
       sizes[2].push_back(is_unit ? 1 : draw(1, most));                    // moving
       const int64_t sign = is_forward || chance(0.5) ? 1 : -1;
-      const int64_t steps[] = {draw(1, 3), sign * draw(1, 3), draw(-4, 6), is_forward ? 1 : draw(1, 3)};
+      const int64_t steps[] = {draw_step(), sign * draw_step(), draw(-4, 6), is_forward ? 1 : draw_step()};
       const int64_t none[] = {1, 1, 0, 1};
       geometry.insert(geometry.end(), is_unit ? none : steps, (is_unit ? none : steps) + 4);
     }
@@ -289,7 +292,7 @@ void block(bool is_ordinary) {
 void matrix_product() {
   const Type type = draw_type();
   const bool transposed = chance(0.5);
-  const int64_t positions = draw(1, 150), depth = draw(1, 90), features = draw(1, 90);
+  const int64_t positions = chance(0.1) ? draw(500, 3000) : draw(1, 150), depth = draw(1, 90), features = draw(1, 90);
   const Numbers left(type, {positions, depth});
   const Numbers right(type, transposed ? std::vector<int64_t>{features, depth} : std::vector<int64_t>{depth, features});
   const Numbers result(draw_out_type(type), {positions, features}, true);

@@ -32,8 +32,9 @@ SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "
 DEFECTS = (
     ("the last vector reads past the channels", "channels.h", "return Simd::load(p + c, lanes);", "return Simd::load(p + c);"),
     ("a run is one position too long", "solve.cc", "divide_up(axis.moving_size - start, stride)", "divide_up(axis.moving_size + 1 - start, stride)"),
-    ("the sums of one part are forgotten", "convolve.cc", "for (int64_t part = 1; part < count; ++part)", "for (int64_t part = 2; part < count; ++part)"),
+    ("the sums of one part are forgotten", "work.cc", "for (int64_t part = 1; part < count; ++part)", "for (int64_t part = 2; part < count; ++part)"),
     ("features of another group are multiplied", "depthwise.h", "sums[group * d.in_features + i]", "sums[group + i]"),
+    ("all panels of weights lie in one place", "matrix.h", "panels + column * b.depth);", "panels);"),
 )  # fmt: skip
 
 

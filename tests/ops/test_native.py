@@ -85,6 +85,44 @@ def test_rounding_is_to_nearest_even(instruction_set, dtype):
     np.testing.assert_array_equal(np.asarray(out, np.float32), want.astype(np.float32))
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("bfloat16", 2e-2)])
+@pytest.mark.parametrize("size", [(9,), (9, 12), (3, 4, 6)], ids=str)
+def test_ordinary_convolutions_of_images(instruction_set, size, dtype, tolerance):
+    rng, rank = np.random.default_rng(0), len(size)
+    options = {"strides": (2,) * rank, "kernel_dilation": (1,) * (rank - 1) + (2,), "padding": ((1, 2),) * rank}
+    for in_features in (1, 2, 3):
+        inputs = jnp.asarray(rng.standard_normal((2, *size, in_features)), dtype)
+        kernel = jnp.asarray(rng.standard_normal((*(3,) * rank, in_features, 35)), dtype)
+        got = jax.jit(lambda x, k: jds.conv(x, k, **options))(inputs, kernel)
+        want = oracle.conv(inputs, kernel, **options)
+        np.testing.assert_allclose(np.asarray(got, np.float64), want, atol=tolerance * np.abs(want).max())
+
+
+def test_of_ordinary_convolutions_only_those_of_images_are_replaced():
+    def targets(features, layout="NHWC", call=jds.conv):
+        inputs, kernel = jnp.ones((2, 8, 8, features)), jnp.ones((3, 3, features, 4))
+        if layout == "NCHW":
+            inputs = inputs.transpose(0, 3, 1, 2)
+        text = jax.jit(call).lower(inputs, kernel).as_text()
+        return text.count("@jds_ordinary"), text.count("stablehlo.convolution")
+
+    def gradients(inputs, kernel):
+        return jax.grad(lambda *operands: jnp.sum(jnp.sin(jds.conv(*operands))), (0, 1))(inputs, kernel)
+
+    @jds.accelerate
+    def channels_first(inputs, kernel):
+        return jax.lax.conv_general_dilated(inputs, kernel, (1, 1), "SAME", dimension_numbers=("NCHW", "HWIO", "NCHW"))
+
+    assert targets(3) == (1, 0)
+    assert targets(3, "NCHW", channels_first) == (1, 0)
+    assert targets(4) == (0, 1)
+    assert targets(3, call=gradients) == (1, 2)
+    assert targets(3, call=lambda x, k: jds.conv(x, k, implementation="xla")) == (0, 1)
+    choice = jds.select_implementation(jnp.ones((1, 8, 8, 3)), jnp.ones((3, 3, 3, 4)), platform="cpu")
+    assert [c.implementation for c in choice] == ["native", "xla", "xla"]
+    assert choice.forward.reason == "an ordinary convolution of 3 features: a CPU kernel is faster"
+
+
 def test_the_same_call_gives_the_same_bits():
     rng = np.random.default_rng(0)
     inputs = jnp.asarray(rng.standard_normal((8, 40, 40, 24)), jnp.float32)

@@ -92,11 +92,11 @@ template <int kBlock, int kTaps, int kStride, class T, class Writer>
 inline void block_of_outputs(const Depthwise& d, const Taps<T>& taps, const Writer& writer) {
   typename Writer::Pixel pixels[kBlock];
   for (int j = 0; j < kBlock; ++j) pixels[j] = writer.pixel(j);
-  const T* ahead = taps.list[taps.count > 0 ? taps.count - 1 : 0].moving;
   each_vector(d.groups, d.out_features, [&](const auto& channels) {
     Simd::Vector sums[kBlock];
     for (int j = 0; j < kBlock; ++j) sums[j] = Simd::zero();
     if constexpr (kTaps > 0 && channels.kIsFull) {
+      const T* ahead = taps.list[taps.count - 1].moving;
       for (int64_t line = 1; line <= taps.new_lines; ++line) {
         for (int j = 0; j < kBlock * kStride; ++j) channels.ask(ahead + line * taps.line + j * taps.pixel);
       }
@@ -132,7 +132,9 @@ inline void blocks_of_stride(const Depthwise& d, Taps<T>& taps, int64_t outputs,
 // `outputs` neighbours that meet the same positions of the filter; `taps` are moved along.
 template <class T, class Writer>
 inline void run_of_outputs(const Depthwise& d, Taps<T>& taps, int64_t outputs, Writer& writer) {
-  if (taps.is_even) {
+  // With fewer registers, the sums and a row of the filter do not fit.
+  constexpr bool kFits = Simd::kSums >= 12;
+  if (kFits && taps.count > 0 && taps.is_even) {
     if (taps.in_a_row == 2) return blocks_of_stride<2>(d, taps, outputs, writer);
     if (taps.in_a_row == 3) return blocks_of_stride<3>(d, taps, outputs, writer);
     if (taps.in_a_row == 5) return blocks_of_stride<5>(d, taps, outputs, writer);

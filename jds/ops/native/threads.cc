@@ -68,10 +68,11 @@ struct Shared {
     for (Phase& phase : all) phases.push_back(std::make_unique<Progress>(std::move(phase), threads));
   }
 
+  // Of the caller, share 0 is its own, and it waits until the last phase has ended.
   void work(size_t first) {
     for (const auto& phase : phases) {
       phase->work(first);
-      phase->wait();
+      if (first == 0 || phase != phases.back()) phase->wait();
     }
   }
 

@@ -24,6 +24,7 @@ struct Simd {
   static Vector minimum(Vector a, Vector b) { return _mm256_min_ps(b, a); }
   static Vector maximum(Vector a, Vector b) { return _mm256_max_ps(b, a); }
 
+  // Keeps a value in a register: the compiler would read it anew for each of its uses.
   static void keep(Vector& v) { asm("" : "+v"(v)); }
   static Vector load(const float* p) { return _mm256_loadu_ps(p); }
   template <class T>

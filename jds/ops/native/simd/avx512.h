@@ -24,6 +24,7 @@ struct Simd {
   static Vector minimum(Vector a, Vector b) { return _mm512_min_ps(b, a); }
   static Vector maximum(Vector a, Vector b) { return _mm512_max_ps(b, a); }
 
+  // Keeps a value in a register: the compiler would read it anew for each of its uses.
   static void keep(Vector& v) { asm("" : "+v"(v)); }
   static Vector load(const float* p) { return _mm512_loadu_ps(p); }
   static Vector load(const BFloat16* p) { return widen16(load16(p), BFloat16{}); }

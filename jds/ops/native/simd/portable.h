@@ -23,6 +23,7 @@ struct Simd {
   static Vector minimum(Vector a, Vector b) { return b < a ? b : a; }
   static Vector maximum(Vector a, Vector b) { return b > a ? b : a; }
 
+  // Keeps a value in a register, where the compiler would read it anew for each of its uses.
   static void keep(Vector&) {}
   static Vector load(const float* p) {
     Vector v;

@@ -1,0 +1,128 @@
+"""Batch normalisation: the same function as Flax's, with less to keep for the gradient."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
+
+import jds
+
+RNG = np.random.default_rng(0)
+INPUTS = jnp.asarray(3 + 2 * RNG.standard_normal((4, 5, 6, 8)), jnp.float32)
+COTANGENT = jnp.asarray(RNG.standard_normal(INPUTS.shape), jnp.float32)
+MASK = jnp.asarray(RNG.integers(0, 2, (4, 5, 6, 1)), bool)
+
+
+def made(kind, **options):
+    """A norm with statistics and parameters that change something."""
+    norm = kind(8, rngs=nnx.Rngs(0), **options)
+    rng = np.random.default_rng(1)
+    for variable in (norm.mean, norm.var, norm.scale, norm.bias):
+        if variable is not None:
+            variable[...] = jnp.asarray(rng.uniform(0.5, 2, variable.shape), variable.dtype)
+    return norm
+
+
+def outcome(kind, inputs=INPUTS, *, mask=None, **options):
+    """Outputs, new statistics, and gradients with respect to inputs and parameters."""
+    graph, parameters, rest = nnx.split(made(kind, **options), nnx.Param, ...)
+
+    @jax.jit
+    def value_and_gradients(inputs, parameters):
+        def call(inputs, parameters):
+            norm = nnx.merge(graph, parameters, rest, copy=True)
+            out = norm(inputs) if mask is None else norm(inputs, mask=mask)
+            return out, nnx.state(norm, nnx.BatchStat)
+
+        out, vjp, statistics = jax.vjp(call, inputs, parameters, has_aux=True)
+        return out, statistics, vjp(COTANGENT.astype(out.dtype))
+
+    return value_and_gradients(inputs, parameters)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"momentum": 0.5, "epsilon": 0.1},
+        {"use_scale": False},
+        {"use_bias": False},
+        {"use_running_average": True},
+        {"dtype": jnp.bfloat16},
+        {"use_fast_variance": False},
+        {"axis": 3},
+        {"mask": MASK},
+    ],
+    ids=str,
+)
+def test_values_statistics_and_gradients_are_flaxs(options):
+    with jax.numpy_dtype_promotion("standard"):  # Flax's statistics of 16-bit inputs need it
+        ours, theirs = outcome(jds.nn.BatchNorm, **options), outcome(nnx.BatchNorm, **options)
+    tolerance = 3e-2 if "dtype" in options else 1e-4
+    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(
+            np.asarray(a, np.float32), np.asarray(b, np.float32), atol=tolerance * np.abs(b).max() + 1e-6
+        )
+
+
+def test_features_on_another_axis_are_flaxs():
+    inputs = jnp.moveaxis(INPUTS, -1, 1)
+    (ours, _, _), (theirs, _, _) = (
+        jax.tree.map(np.asarray, run(made(kind, axis=1), inputs)) for kind in (jds.nn.BatchNorm, nnx.BatchNorm)
+    )
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def run(norm, inputs):
+    return norm(inputs), norm.mean[...], norm.var[...]
+
+
+def test_statistics_over_several_devices():
+    mesh = jax.make_mesh((4,), ("batch",), axis_types=(AxisType.Auto,))
+    graph, state = nnx.split(made(jds.nn.BatchNorm, axis_name="batch"))
+
+    @jax.jit
+    @functools.partial(jax.shard_map, mesh=mesh, in_specs=(P(), P("batch")), out_specs=(P("batch"), P(), P()))
+    def apply(state, inputs):
+        return run(nnx.merge(graph, state, copy=True), inputs)
+
+    for ours, theirs in zip(apply(state, INPUTS), run(made(nnx.BatchNorm), INPUTS), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_training_keeps_one_array_less_than_with_flaxs():
+    inputs = jnp.ones((8, 32, 32, 8))
+
+    def temporary_memory(kind):
+        graph, state = nnx.split(made(kind))
+
+        def loss(kernel, inputs):
+            norm = nnx.merge(graph, state, copy=True)
+            out = jds.depthwise_conv(jax.nn.relu(norm(jds.depthwise_conv(inputs, kernel))), kernel)
+            return jnp.sum(jnp.sin(out))
+
+        program = jax.jit(jax.grad(loss)).lower(jnp.ones((3, 3, 1, 8)), inputs).compile()
+        return program.memory_analysis().temp_size_in_bytes
+
+    # If Flax's needs no more than this, ours is not needed.
+    assert temporary_memory(jds.nn.BatchNorm) <= temporary_memory(nnx.BatchNorm) - inputs.nbytes
+
+
+def test_it_is_folded_like_flaxs():
+    block = jds.nn.SeparableConv(4, 8, (3, 3), pointwise_norm=jds.nn.BatchNorm, rngs=nnx.Rngs(0))
+    block.eval()
+    folded = jds.fold_batch_norm(block)
+    assert folded.pointwise_norm is None
+    np.testing.assert_allclose(folded(INPUTS[..., :4]), block(INPUTS[..., :4]), rtol=1e-4, atol=1e-5)
+
+
+def test_without_a_mode_it_says_what_flaxs_does():
+    with pytest.raises(ValueError, match="No `use_running_average` argument was provided"):
+        jds.nn.BatchNorm(8, use_running_average=None, rngs=nnx.Rngs(0))(INPUTS)
