@@ -246,7 +246,7 @@ def test_named_implementations_without_jit(block):
         with jax.disable_jit():
             assert_equal(call(*arrays), want, 1e-5)
         text = jax.jit(call).lower(*arrays).as_text()
-        expected = block.kernels if implementation == "xla" or block.function == "conv" else ()
+        expected = block.kernels if implementation == "xla" else ()
         assert text.count("stablehlo.convolution") == len(expected)
 
 
