@@ -6,7 +6,7 @@ from typing import Any
 import jax
 from jax import lax
 from jax.experimental.custom_partitioning import custom_partitioning
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from jds.ops.labelled import Labelled
 
@@ -48,8 +48,10 @@ def partitioned_call(
         local = jax.ShapeDtypeStruct(sharding.shard_shape(out.shape), out.dtype)
 
         def lower(moving, other):
-            part = run(moving, other, local)
-            return lax.psum(part, summed_over) if summed_over else part
+            # Outside any mesh: what is added is a device's own, and nothing of it is sharded.
+            with jax.sharding.use_abstract_mesh(AbstractMesh((), ())):
+                part = run(moving, other, local)
+                return lax.psum(part, summed_over) if summed_over else part
 
         return mesh, lower, sharding, tuple(map(named, labels))
 

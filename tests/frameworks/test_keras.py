@@ -14,7 +14,7 @@ pytestmark = [
 ]
 
 IMAGES = np.random.default_rng(0).standard_normal((4, 64, 64, 3)).astype(np.float32)
-LABELS = np.arange(4)
+LABELS = np.arange(4, dtype=np.int32)
 
 
 @pytest.fixture(scope="module")
