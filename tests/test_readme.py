@@ -25,7 +25,8 @@ def test_figures_are_those_of_the_records():
     results = ROOT / "benchmarks" / "results"
     for name in ("ops", "models", "train"):
         for target in json.loads((results / f"{name}.json").read_text())["targets"]:
-            if "slowest layer" not in target["name"] and not (name == "ops" and "XLA's own" in target["name"]):
+            is_detail = "slowest layer" in target["name"] or (name == "ops" and "XLA's own" in target["name"])
+            if not is_detail or target["value"] > target["limit"]:  # what is missed is not left out
                 assert f"| {target['name']} | {target['value']:.2f} | {target['limit']:g} |" in text
     total = json.loads((results / "compare_mobilenet_v1.json").read_text())["total"]
     for ratio in (total["ratio_on_paper"], *(total["ratio_on_the_clock"][form] for form in ("jds", "xla_grouped"))):

@@ -12,9 +12,8 @@ from jax.typing import DTypeLike
 
 from jds.cost import Layer
 from jds.models.initialise import draw_kernels
-from jds.nn import SeparableConv
+from jds.nn import BatchNorm, SeparableConv
 from jds.nn.conv import check_features
-from jds.nn.norm import BatchNorm
 from jds.nn.separable import Norm
 from jds.ops.conv import conv
 from jds.ops.dispatch import Implementation

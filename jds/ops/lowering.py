@@ -26,6 +26,7 @@ from jax.sharding import AbstractMesh
 
 from jds.ops import dispatch
 from jds.ops.block import Block
+from jds.ops.partition import NO_MESH
 from jds.ops.recognise import Form, recognise
 
 _logger = logging.getLogger(__name__)
@@ -193,7 +194,7 @@ def _lower_function(fun: Callable, ctx: mlir.LoweringRuleContext, *values):
     with contextlib.ExitStack() as stack:
         # Traced on bare shapes, outside any mesh: `fun` is arithmetic, and how it is partitioned is the compiler's
         # affair. Unmarked, whole (loops stay loops without jit), and in float64 wherever the operands come from.
-        stack.enter_context(jax.sharding.use_abstract_mesh(_NO_MESH))
+        stack.enter_context(jax.sharding.use_abstract_mesh(NO_MESH))
         stack.enter_context(set_xla_metadata(**{_KEY: None}))
         stack.enter_context(jax.disable_jit(False))
         if jnp.float64 in (*(aval.dtype for aval in operands), result.dtype):
@@ -204,12 +205,11 @@ def _lower_function(fun: Callable, ctx: mlir.LoweringRuleContext, *values):
 
 def _register() -> str | None:
     """Wraps JAX's rules for the convolution; returns what stands in the way, if anything does."""
-    global _NO_MESH, _with_sharding_in_types
+    global _with_sharding_in_types
     try:
         from jax._src.interpreters.mlir import lower_with_sharding_in_types
-        from jax._src.mesh import empty_abstract_mesh
 
-        _NO_MESH, _with_sharding_in_types = empty_abstract_mesh, lower_with_sharding_in_types
+        _with_sharding_in_types = lower_with_sharding_in_types
         convolution = primitives.conv_general_dilated_p
         specific = {
             platform: rules[convolution].rule

@@ -12,6 +12,7 @@ from jds.ops.labelled import Labelled
 
 # Batch and features; a device that has a part of them needs nothing of the others.
 _SHARDED = frozenset("bgim")
+NO_MESH = AbstractMesh((), ())
 
 
 def partitioned_call(
@@ -49,7 +50,7 @@ def partitioned_call(
 
         def lower(moving, other):
             # Outside any mesh: what is added is a device's own, and nothing of it is sharded.
-            with jax.sharding.use_abstract_mesh(AbstractMesh((), ())):
+            with jax.sharding.use_abstract_mesh(NO_MESH):
                 part = run(moving, other, local)
                 return lax.psum(part, summed_over) if summed_over else part
 
