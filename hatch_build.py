@@ -17,7 +17,7 @@ SOURCES = Path("jds/ops/native")
 LIBRARY = SOURCES / "libjds.so"
 
 # Of the oldest supported jaxlib: a later one calls a library that was built on older headers, but not the reverse.
-HEADERS = "jaxlib==0.10.0; python_version < '3.15'"
+HEADERS = "jaxlib==0.10.1; python_version < '3.15'"
 
 X86_FLAGS = {
     "kernels_avx512.cc": "-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c",
