@@ -4,6 +4,7 @@
 
 #include "check.h"
 #include "kernels.h"
+#include "large_pages.h"
 #include "solve.h"
 #include "work.h"
 
@@ -46,7 +47,7 @@ std::string depthwise(const Array& moving, const Array& filter, const Array& out
   const Depthwise problem = {solution.spatial(), batch,       groups,         in_features, out_features,
                              moving.type,        out.type,    moving.data,    weights.data(), out.data,
                              epilogue};
-  use_large_pages(out);
+  use_large_pages(out.data, out.bytes());
   const int64_t runs = solution.spatial().inner.runs, pieces = rows >= wanted ? 1 : runs, units = rows * pieces;
   const int64_t tasks = std::min(wanted, units);
   const Kernels& run = kernels();
@@ -96,4 +97,5 @@ std::string kernel_gradient(const Array& moving, const Array& fixed, const Array
   add_parts(partial.data(), parts, out);
   return {};
 }
+
 }  // namespace jds

@@ -18,6 +18,7 @@ struct Array {
   void* data;
 
   int64_t size() const;
+  int64_t bytes() const { return size() * bytes_of(type); }
 };
 
 // For each of three axes: long_step, short_step, low, moving_step.

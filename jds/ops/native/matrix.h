@@ -12,12 +12,8 @@ namespace {
 constexpr int kRows = Simd::kTileRows;
 constexpr int kVectors = 2;
 constexpr int kColumns = kVectors * Simd::kLanes;
-// A tile holds its rows in blocks of so many floats each, so that neighbouring rows are a fixed distance apart.
-constexpr int kDepth = 32;
 // How many rows of the right matrix ahead to ask for: the time to fetch one, counted in the time to use one.
 constexpr int kPrefetch = 24;
-// Bytes that memory is read by.
-constexpr int kLine = 64;
 
 // Where channel `c` of a row of a tile lies, counted from the row's first.
 inline int64_t tile_offset(int64_t c) { return c / kDepth * (kRows * kDepth) + c % kDepth; }
@@ -43,11 +39,20 @@ inline __attribute__((always_inline)) void store_column(const Channels& columns,
   for (int r = 0; r < kCount; ++r) columns.store(out + r * out_stride, ready(sums[r][v]));
 }
 
+// Asks for the next lines of what will be read soon: into the second-level cache, the first one is in use.
+inline void ask_ahead(Ahead& ahead) {
+  int64_t row = 0;
+  for (; row < ahead.each && row < ahead.rows; ++row, ahead.next += ahead.stride) {
+    for (int64_t line = 0; line < ahead.lines; ++line) __builtin_prefetch(ahead.next + line * kLine, 0, 2);
+  }
+  ahead.rows -= row;
+}
+
 // Results of `kCount` rows of a tile: activation(tile * panel * scale + bias). Every loop over the sums is unrolled, or
 // the compiler keeps them in memory.
 template <int kCount, bool kCopy, class Out>
 inline void multiply_tile(const float* tile, int64_t depth, const Panel& panel, const Epilogue& epilogue, Out* out,
-                          int64_t out_stride) {
+                          int64_t out_stride, Ahead& ahead) {
   Simd::Vector sums[kCount][kVectors];
 #pragma GCC unroll 16
   for (int r = 0; r < kCount; ++r) {
@@ -58,6 +63,7 @@ inline void multiply_tile(const float* tile, int64_t depth, const Panel& panel, 
   float* copy = panel.copy;
   for (int64_t begin = 0; begin < depth; begin += kDepth, tile += kRows * kDepth) {
     const int block = depth - begin < kDepth ? static_cast<int>(depth - begin) : kDepth;
+    ask_ahead(ahead);
     for (int k = 0; k < block; ++k, row += panel.stride) {
       Simd::Vector right[kVectors];
 #pragma GCC unroll 2
@@ -93,12 +99,12 @@ inline void multiply_tile(const float* tile, int64_t depth, const Panel& panel, 
 // Finds the function for so many rows.
 template <int kCount, class Out>
 inline void multiply_rows(int rows, const float* tile, int64_t depth, const Panel& panel, const Epilogue& epilogue,
-                          Out* out, int64_t out_stride) {
+                          Out* out, int64_t out_stride, Ahead& ahead) {
   if (rows == kCount) {
-    if (panel.copy) return multiply_tile<kCount, true>(tile, depth, panel, epilogue, out, out_stride);
-    return multiply_tile<kCount, false>(tile, depth, panel, epilogue, out, out_stride);
+    if (panel.copy) return multiply_tile<kCount, true>(tile, depth, panel, epilogue, out, out_stride, ahead);
+    return multiply_tile<kCount, false>(tile, depth, panel, epilogue, out, out_stride, ahead);
   }
-  if constexpr (kCount > 1) multiply_rows<kCount - 1>(rows, tile, depth, panel, epilogue, out, out_stride);
+  if constexpr (kCount > 1) multiply_rows<kCount - 1>(rows, tile, depth, panel, epilogue, out, out_stride, ahead);
 }
 
 // Copies a panel, as floats, with zeros for the columns that it lacks.
@@ -115,13 +121,6 @@ inline void copy_panel(const T* from, int64_t stride, int64_t depth, int columns
       }
       Simd::store(to + v * Simd::kLanes, value);
     }
-  }
-}
-
-// Asks for the next lines of what will be read soon: into the second-level cache, the first one is in use.
-inline void ask_ahead(Ahead& ahead) {
-  for (int64_t line = 0; line < ahead.each && ahead.next < ahead.end; ++line, ahead.next += kLine) {
-    __builtin_prefetch(ahead.next, 0, 2);
   }
 }
 
@@ -160,9 +159,8 @@ void multiply_matrices(const Block& b, const Part& part) {
     }
     for (int64_t row = 0; row < rows; row += kRows, panel = close) {
       const int count = rows - row < kRows ? static_cast<int>(rows - row) : kRows;
-      ask_ahead(ahead);
       multiply_rows<kRows>(count, part.tiles + row / kRows * size, b.depth, panel, b.epilogue, out + row * b.features,
-                           b.features);
+                           b.features, ahead);
     }
   }
 }

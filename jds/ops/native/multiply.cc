@@ -5,6 +5,7 @@
 #include "check.h"
 #include "convolve.h"
 #include "kernels.h"
+#include "large_pages.h"
 #include "solve.h"
 #include "work.h"
 
@@ -22,15 +23,13 @@ constexpr int64_t kRowTasksOfAThread = 8;
 constexpr int64_t kTilesOfATask = 4;
 constexpr int64_t kPositionsOfATask = 1024;
 
-int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 // (rows, columns) to (columns, rows), in squares that stay in the cache.
 template <class Bits>
 void transpose(const Array& array, void* to, Threads& threads) {
   constexpr int64_t kSquare = 16;
   const int64_t rows = array.dims[0], columns = array.dims[1];
   const Bits* from = static_cast<const Bits*>(array.data);
-  const int64_t strips = (columns + kSquare - 1) / kSquare;
+  const int64_t strips = divide_up(columns, kSquare);
   const int64_t tasks = rows * columns < kProductsOfATask ? 1 : std::min(strips, kTasksOfAThread * threads.count());
   parallel_for(threads, {{tasks, [&](int64_t task) {
     const int64_t begin = strips * task / tasks * kSquare, end = std::min(columns, strips * (task + 1) / tasks * kSquare);
@@ -69,7 +68,20 @@ Plan make_plan(const Block& b, int64_t positions, const Kernels& run, int64_t th
   return {run, positions, tiles, panels, 0, std::min(tiles, divide_up(kTasksOfAThread * threads, panels)), panels};
 }
 
-// Makes the rows, then multiplies them.
+// Memory from `next` on, to be asked for while so many tiles are multiplied.
+Ahead spread_over(int64_t tiles, const Block& b, const char* next, int64_t rows, int64_t stride, int64_t lines) {
+  return {next, rows, stride, lines, divide_up(rows, tiles * divide_up(b.depth, kDepth))};
+}
+
+// The panel at `column`, if there is one.
+Ahead panel_ahead(const Block& b, const Plan& plan, int64_t column, int64_t tiles) {
+  if (column >= b.features) return {};
+  const int64_t bytes = bytes_of(b.first.type);
+  const char* panel = static_cast<const char*>(b.weights) + column * bytes;
+  return spread_over(tiles, b, panel, b.depth, b.features * bytes, divide_up(plan.run.tile_columns * bytes, kLine));
+}
+
+// Makes the rows, then multiplies them, while the next panel of weights is on its way.
 void multiply_shared_rows(const Block& b, const Plan& plan, Threads& threads) {
   const int64_t size = plan.run.block_tile(b);
   const std::unique_ptr<float[]> rows(new float[plan.tiles * size]);
@@ -82,9 +94,14 @@ void multiply_shared_rows(const Block& b, const Plan& plan, Threads& threads) {
   const auto multiply = [&](int64_t task) {
     const int64_t begin = plan.row(task % plan.row_tasks), end = plan.row(task % plan.row_tasks + 1);
     const int64_t column = plan.column(task / plan.row_tasks), column_end = plan.column(task / plan.row_tasks + 1);
-    float* panel = thread_scratch(b.depth * plan.run.tile_columns);
-    plan.run.block_product(b, {rows.get() + begin / plan.run.tile_rows * size, begin, end, column,
-                               std::min(b.features, column_end), nullptr, panel, {}});
+    const int64_t first_tile = begin / plan.run.tile_rows;
+    Part part = {rows.get() + first_tile * size, begin, end, column, std::min(b.features, column_end), nullptr,
+                 thread_scratch(b.depth * plan.run.tile_columns), {}};
+    // The task after this one is most often this thread's as well; the last of a panel's tasks has the next one.
+    if ((task + 1) % plan.row_tasks == 0) {
+      part.ahead = panel_ahead(b, plan, column_end, divide_up(end - begin, plan.run.tile_rows));
+    }
+    plan.run.block_product(b, part);
   };
   parallel_for(threads, {{making, make}, {plan.row_tasks * plan.column_tasks, multiply}});
 }
@@ -100,17 +117,16 @@ int64_t bytes_up_to(const Block& b, int64_t position) {
   const int64_t plane = image * first.moving_size + last(first, row / second.long_size % first.long_size);
   const int64_t line = plane * second.moving_size + last(second, row % second.long_size);
   const int64_t pixels = (position % inner.long_size + 1) * inner.moving_size / inner.long_size;
-  return (line * inner.moving_size + pixels) * b.first.groups * (b.first.type == Type::kFloat32 ? 4 : 2);
+  return (line * inner.moving_size + pixels) * b.first.groups * bytes_of(b.first.type);
 }
 
 // What rows [part.end, end) need and those before them do not, asked for while the part is multiplied.
 Ahead read_ahead(const Block& b, const Plan& plan, const Part& part, int64_t end) {
-  constexpr int64_t kLine = 64;
   if (part.end == end) return {};
   const int64_t from = bytes_up_to(b, part.end - 1), to = bytes_up_to(b, end - 1);
-  const int64_t products = divide_up(part.end - part.begin, plan.run.tile_rows) * plan.panels;
-  const char* moving = static_cast<const char*>(b.first.moving);
-  return {moving + from, moving + to, divide_up(divide_up(std::max<int64_t>(0, to - from), kLine), products)};
+  const int64_t tiles = divide_up(part.end - part.begin, plan.run.tile_rows) * plan.panels;
+  const int64_t lines = divide_up(std::max<int64_t>(0, to - from), kLine);
+  return spread_over(tiles, b, static_cast<const char*>(b.first.moving) + from, lines, kLine, 1);
 }
 
 // Makes some rows and multiplies them, again and again, while what the next rows are made of is on its way.
@@ -170,7 +186,7 @@ std::string block(const Array& moving, const Array* filter, const Ending& first,
       {solution.spatial(), m[0], channels, 1, filter ? f[5] : 1, moving.type, Type::kFloat32, moving.data,
        filter_floats.data(), nullptr, epilogues[0]},
       depth, features, weights.data, out.type, out.data, epilogues[1]};
-  use_large_pages(out);
+  use_large_pages(out.data, out.bytes());
   const Plan plan = make_plan(problem, product(o, 0, 4), kernels(), threads.count());
   if (plan.tiles_at_once) {
     multiply_own_rows(problem, plan, threads);
@@ -190,11 +206,11 @@ std::string matrix_gradient(const Array& left, const Array& right, const Array& 
   }
   const MatrixGradient problem = {l[0], l[1], r[1], left.type, left.data, right.data};
   const Kernels& run = kernels();
-  const int64_t tiles = (l[1] + run.tile_rows - 1) / run.tile_rows;
+  const int64_t tiles = divide_up(l[1], run.tile_rows);
   const int64_t wanted = number_of_tasks(l[0] * out.size(), l[0] * tiles, threads.count());
   // Rows are shared out as long as a task has a few tiles; then positions, and their sums are added in their order.
   const int64_t row_tasks = std::min(wanted, std::max<int64_t>(1, tiles / kTilesOfATask));
-  const int64_t parts = std::min((wanted + row_tasks - 1) / row_tasks, std::max<int64_t>(1, l[0] / kPositionsOfATask));
+  const int64_t parts = std::min(divide_up(wanted, row_tasks), std::max<int64_t>(1, l[0] / kPositionsOfATask));
   const bool in_place = parts == 1 && out.type == Type::kFloat32;
   const std::unique_ptr<float[]> buffer(in_place ? nullptr : new float[parts * out.size()]);
   float* sums = in_place ? static_cast<float*>(out.data) : buffer.get();
@@ -221,10 +237,9 @@ std::string matrix_product(const Array& left, const Array& right, bool transpose
   Array weights = {right.type, {1, 1, 1, l[1], o[1]}, right.data};
   std::unique_ptr<char[]> buffer;
   if (transposed) {
-    const int64_t width = right.type == Type::kFloat32 ? 4 : 2;
-    buffer.reset(new char[right.size() * width]);
+    buffer.reset(new char[right.bytes()]);
     weights.data = buffer.get();
-    if (width == 4) {
+    if (right.type == Type::kFloat32) {
       transpose<uint32_t>(right, weights.data, threads);
     } else {
       transpose<uint16_t>(right, weights.data, threads);

@@ -15,6 +15,8 @@ namespace jds {
 
 enum class Type : int32_t { kFloat32, kBFloat16, kFloat16 };
 
+inline int64_t bytes_of(Type type) { return type == Type::kFloat32 ? 4 : 2; }
+
 enum class Activation : int32_t { kNone, kRelu, kRelu6, kHardSigmoid, kHardSwish, kLast = kHardSwish };
 
 // A position of the short array, and the position of the moving one that it meets.
@@ -94,10 +96,16 @@ struct Block {
   Epilogue epilogue;
 };
 
-// Memory that will be read soon: `each` lines of it are asked for before each tile is multiplied.
+// Bytes that memory is read by.
+constexpr int64_t kLine = 64;
+// A tile of left rows holds them in blocks of so many floats each, so that neighbouring rows are a fixed distance apart.
+constexpr int64_t kDepth = 32;
+
+// Memory that will be read soon: `rows` of `lines` lines each, of which `each` are asked for at a time, once for each
+// block of each tile that is multiplied.
 struct Ahead {
-  const char *next, *end;
-  int64_t each;
+  const char* next;
+  int64_t rows, stride, lines, each;
 };
 
 // What of a block's results is multiplied out at once: rows [begin, end), whose left rows are in `tiles`, and columns

@@ -6,8 +6,6 @@
 namespace jds {
 namespace {
 
-int64_t divide_up(int64_t a, int64_t b) { return a / b + (a % b > 0); }
-
 // A position of the short array, with the positions q of one phase for which the moving array has data.
 struct Reach {
   int64_t position, start, begin, end;

@@ -9,6 +9,9 @@
 
 namespace jds {
 
+// a / b, rounded up, for b > 0.
+inline int64_t divide_up(int64_t a, int64_t b) { return a / b + (a % b > 0); }
+
 // long_step * l + short_step * s - low == moving_step * m, with sizes for l, s and m.
 struct Axis {
   int64_t long_size, short_size, moving_size;

@@ -2,10 +2,6 @@
 
 #include <algorithm>
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
 #include "convert.h"
 
 namespace jds {
@@ -27,16 +23,6 @@ float* thread_scratch(int64_t size) {
   static thread_local std::vector<float> buffer;
   if (static_cast<int64_t>(buffer.size()) < size) buffer.resize(size);
   return buffer.data();
-}
-
-void use_large_pages(const Array& out) {
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-  constexpr uintptr_t kPage = 2 << 20;
-  const uintptr_t bytes = out.size() * (out.type == Type::kFloat32 ? 4 : 2);
-  const uintptr_t begin = (reinterpret_cast<uintptr_t>(out.data) + kPage - 1) / kPage * kPage;
-  const uintptr_t end = (reinterpret_cast<uintptr_t>(out.data) + bytes) / kPage * kPage;
-  if (bytes >= 2 * kPage && begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
-#endif
 }
 
 Floats::Floats(const Array& array) : data_(static_cast<const float*>(array.data)) {

@@ -23,10 +23,6 @@ void add_parts(float* parts, int64_t count, const Array& out);
 // A buffer of this thread, for as long as it does not ask again.
 float* thread_scratch(int64_t size);
 
-// Has the system back a large result with large pages, if it was not written before: one page fault then stands for
-// 512. XLA's buffers are new in each call, and the faults would cost as much as the arithmetic.
-void use_large_pages(const Array& out);
-
 // Floats of an array, converted if need be.
 class Floats {
  public:
