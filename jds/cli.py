@@ -1,62 +1,15 @@
 """The `jds` command: parses, calls the library, prints."""
 
-import dataclasses
-import difflib
-import json
-import math
-import os
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Annotated
+from collections.abc import Sequence
 
 import tyro
-from rich.console import Console
-from rich.progress import Progress
 
-from jds import compare, compare_text
-from jds.cost import Layer
-from jds.models import mobilenet_v1
+from jds import cli_compare, cli_cost
+from jds.cli_options import UsageError
 
-# For each network its title and the function that lists its layers.
-_MODELS = {"mobilenet_v1": ("MobileNet V1", mobilenet_v1.layers)}
-
-_TEXTBOOK = Layer("textbook", (6, 6, 3), 5, (3, 3), padding="VALID")
-_LAYER_OPTIONS = ("features", "kernel", "strides", "padding", "kernel_dilation", "channel_multiplier")
-_PADDINGS = ("SAME", "SAME_LOWER", "VALID")
-_PLOT_SUFFIXES = (".png", ".svg", ".pdf")
-
-
-class _UsageError(Exception):
-    """The user is wrong; the message says what to do."""
-
-
-def _option(metavar: str, help: str):
-    # Without a metavar of its own, an optional string would show as `{None}|STR`, and then its default None.
-    return tyro.conf.arg(metavar=metavar, help=help, help_behavior_hint="")
-
-
-@dataclasses.dataclass(frozen=True)
-class Compare:
-    """Compare ordinary with depthwise separable convolution: on paper, in XLA, and on the clock.
-
-    Without arguments it works a textbook example through; with --input any layer; with a network's name its layers.
-    """
-
-    model: Annotated[tyro.conf.Positional[str | None], _option("[MODEL]", f"a network: {', '.join(_MODELS)}")] = None
-    input: Annotated[str | None, _option("HxWxC", "a layer's input, channels last, as 14x14x512; 1D and 3D too")] = None
-    features: Annotated[int | None, _option("INT", "the layer's filters; with --input")] = None
-    kernel: Annotated[str | None, _option("SIZE", "filter size, as 3 or 3x5 (default: 3)")] = None
-    strides: Annotated[str | None, _option("SIZE", "as 2 or 2x1 (default: 1)")] = None
-    padding: Annotated[str | None, _option("WORD|INT", "SAME, SAME_LOWER, VALID or a number (default: SAME)")] = None
-    kernel_dilation: Annotated[str | None, _option("SIZE", "as 2 or 2x1 (default: 1)")] = None
-    channel_multiplier: Annotated[int | None, _option("INT", "depthwise filters a channel (default: 1)")] = None
-    image_size: Annotated[int | None, _option("INT", "height and width of a network's images (default: 224)")] = None
-    width: Annotated[float | None, _option("FLOAT", "a network's width multiplier (default: 1)")] = None
-    batch: Annotated[int, _option("INT", "examples in each call (default: 1)")] = 1
-    seconds: Annotated[float, _option("FLOAT", "seconds to measure each layer for (default: 1)")] = 1.0
-    json: Annotated[Path | None, _option("FILE", "write everything measured, every sample, as JSON")] = None
-    plot: Annotated[Path | None, _option("FILE", "draw the ratios: .png, .svg or .pdf")] = None
+# For each subcommand its options, and what runs with them.
+_COMMANDS = {"compare": (cli_compare.Compare, cli_compare.run), "cost": (cli_cost.Cost, cli_cost.run)}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -69,177 +22,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
       SystemExit: with status 2 and a message on standard error, where the arguments are wrong.
     """
     app = tyro.extras.SubcommandApp()
-    app.command(name="compare")(Compare)
-    options = app.cli(prog="jds", description="Depthwise separable convolutions in JAX.", args=arguments)
+    for name, (options, _) in _COMMANDS.items():
+        app.command(name=name)(options)
+    chosen = app.cli(prog="jds", description="Depthwise separable convolutions in JAX.", args=arguments)
+    name, run = next((name, run) for name, (options, run) in _COMMANDS.items() if isinstance(chosen, options))
     try:
-        _compare(options)
-    except _UsageError as error:
-        print(f"jds compare: {error}", file=sys.stderr)
+        run(chosen)
+    except UsageError as error:
+        print(f"jds {name}: {error}", file=sys.stderr)
         sys.exit(2)
-
-
-def _compare(options: Compare) -> None:
-    title, layers = _network(options) if options.model is not None else _one_layer(options)
-    for name, path in (("json", options.json), ("plot", options.plot)):
-        _check_output(name, path)
-    console = Console(highlight=False)
-    heading = title if options.model else compare_text.arithmetic(layers[0], batch=options.batch)
-    console.print(heading, "", sep="\n")
-    rows = _measure(layers, options)
-    comparison = compare.Comparison(title, rows)
-    for table in (compare_text.paper_table(comparison), compare_text.clock_table(comparison)):
-        console.print(table, "", sep="\n")
-    for note in (*compare_text.notes(comparison), f"{comparison.finding}."):
-        console.print(note)
-    if options.json is not None:
-        text = json.dumps(comparison.record(), indent=1) + "\n"
-        _write("json", options.json, lambda path: path.write_text(text, encoding="utf-8"))
-    if options.plot is not None:
-        # Matplotlib takes longer to import than all else: only who wants a figure waits for it.
-        from jds import compare_plot
-
-        _write("plot", options.plot, lambda path: compare_plot.plot(comparison, path))
-
-
-def _measure(layers: Sequence[Layer], options: Compare) -> tuple[compare.Row, ...]:
-    # On standard error, so that what is piped onwards is clean; drawn between layers only, because a thread that draws
-    # would take its time from what is measured.
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, auto_refresh=False, disable=not console.is_terminal) as progress:
-        return tuple(
-            compare.compare_layer(layer, batch=options.batch, seconds=options.seconds)
-            for layer in progress.track(layers, description="measuring")
-        )
-
-
-def _network(options: Compare) -> tuple[str, tuple[Layer, ...]]:
-    """Returns a title and the layers of the network that was asked for."""
-    if options.model not in _MODELS:
-        near = difflib.get_close_matches(options.model or "", _MODELS, n=1, cutoff=0)[0]
-        raise _UsageError(f"`MODEL` must be one of {', '.join(_MODELS)}, got {options.model!r}; did you mean {near}?")
-    _check_absent(options, ("input", *_LAYER_OPTIONS), f"goes with one layer, not with the network {options.model}")
-    _check_positive(options, "image_size", "width", "batch", "seconds")
-    image_size = 224 if options.image_size is None else options.image_size
-    width = 1.0 if options.width is None else options.width
-    name, layers = _MODELS[options.model]
-    title = f"{name}, {image_size}×{image_size}, width {width:g}, batch {options.batch}"
-    return title, layers(image_size=image_size, width=width)
-
-
-def _one_layer(options: Compare) -> tuple[str, tuple[Layer]]:
-    """Returns a title and the layer that was asked for, or the textbook's."""
-    _check_absent(options, ("image_size", "width"), "goes with a network, such as `jds compare mobilenet_v1`")
-    _check_positive(options, "features", "channel_multiplier", "batch", "seconds")
-    if options.input is None:
-        _check_absent(options, _LAYER_OPTIONS, "goes with `--input`, such as `--input 14x14x512`")
-        layer = _TEXTBOOK
-    else:
-        layer = _layer(options, options.input)
-    return f"{compare_text.describe(layer)}, batch {options.batch}", (layer,)
-
-
-def _layer(options: Compare, text: str) -> Layer:
-    input_size = _sizes(text)
-    if len(input_size) not in (2, 3, 4):
-        raise _UsageError(f"`--input` must be HxWxC, like 14x14x512 (LxC in 1D, DxHxWxC in 3D), got {text!r}")
-    if options.features is None:
-        raise _UsageError("`--features` must be given with `--input`: the number of filters, like `--features 512`")
-    rank = len(input_size) - 1
-    kernel_size = _for_each_axis("kernel", options.kernel or "3", rank)
-    strides = _for_each_axis("strides", options.strides or "1", rank)
-    kernel_dilation = _for_each_axis("kernel-dilation", options.kernel_dilation or "1", rank)
-    padding = _padding(options.padding or "SAME", rank)
-    try:
-        return Layer(
-            "layer",
-            input_size,
-            options.features,
-            kernel_size,
-            strides=strides,
-            padding=padding,
-            kernel_dilation=kernel_dilation,
-            channel_multiplier=options.channel_multiplier or 1,
-        )
-    except ValueError as error:  # the output would be empty: all else is checked above
-        raise _UsageError(str(error).removeprefix("Layer: ")) from None
-
-
-def _sizes(text: str) -> tuple[int, ...]:
-    """Reads sizes such as 14x14x512; returns none if one of them is no positive number."""
-    parts = text.split("x")
-    sizes = tuple(int(part) for part in parts if part.isdecimal())
-    return sizes if len(sizes) == len(parts) and 0 not in sizes else ()
-
-
-def _for_each_axis(option: str, text: str, rank: int) -> tuple[int, ...]:
-    sizes = _sizes(text)
-    sizes = sizes * rank if len(sizes) == 1 else sizes
-    if len(sizes) != rank:
-        example = "x".join("3" * rank)
-        raise _UsageError(
-            f"`--{option}` must be one positive number, like 3, or one for each of the {rank} spatial axes of "
-            f"`--input`, like {example}, got {text!r}"
-        )
-    return sizes
-
-
-def _padding(text: str, rank: int) -> str | tuple[tuple[int, int], ...]:
-    if text in _PADDINGS:
-        return text
-    if not text.isdecimal():
-        raise _UsageError(f"`--padding` must be {', '.join(_PADDINGS)} or a number, like 1, got {text!r}")
-    return ((int(text), int(text)),) * rank
-
-
-def _check_positive(options: Compare, *names: str) -> None:
-    for name in names:
-        value = getattr(options, name)
-        if value is not None and not 0 < value < math.inf:
-            raise _UsageError(f"`{_flag(name)}` must be positive, got {value}")
-
-
-def _check_absent(options: Compare, names: Sequence[str], reason: str) -> None:
-    for name in names:
-        if getattr(options, name) is not None:
-            raise _UsageError(f"`{_flag(name)}` {reason}")
-
-
-def _check_output(name: str, path: Path | None) -> None:
-    """Finds out before the measurement whether its result could be written."""
-    if path is None:
-        return
-    if name == "plot" and path.suffix not in _PLOT_SUFFIXES:
-        raise _UsageError(f"`--plot` must end in {', '.join(_PLOT_SUFFIXES)}, got '{path}'")
-    if path.is_dir():
-        raise _UsageError(f"`{_flag(name)}` must name a file, got the directory '{path}'")
-    temporary = _beside(path)
-    try:
-        temporary.touch()
-        temporary.unlink()
-    except OSError as error:
-        raise _UsageError(_cannot_write(name, path, error)) from None
-
-
-def _write(name: str, path: Path, write: Callable[[Path], object]) -> None:
-    """Writes beside and renames, so that there is never half a file."""
-    temporary = _beside(path)
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise _UsageError(_cannot_write(name, path, error)) from None
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _beside(path: Path) -> Path:
-    # The suffix stays, because it says the format of a figure.
-    return path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-
-
-def _cannot_write(name: str, path: Path, error: OSError) -> str:
-    return f"`{_flag(name)}` must be a file that can be written, got '{path}': {error.strerror}"
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"

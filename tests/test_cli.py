@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from jds import cli
+from jds import cli, cli_options, compare
 from jds.models import mobilenet_v1
 
 SHORT = ("--seconds", "0.001")
@@ -102,7 +102,7 @@ def test_network_with_its_record_and_figure(capsys, monkeypatch, tmp_path):
     ids=lambda value: value if value.startswith(("-", "mobilenet")) else "",
 )
 def test_errors_come_before_the_measurement(arguments, message, capsys, monkeypatch):
-    monkeypatch.setattr(cli.compare, "compare_layer", lambda *_, **__: pytest.fail("measured"))
+    monkeypatch.setattr(compare, "compare_layer", lambda *_, **__: pytest.fail("measured"))
     with pytest.raises(SystemExit) as exit:
         cli.main(["compare", *arguments.split()])
     assert exit.value.code == 2
@@ -116,7 +116,7 @@ def test_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch, ca
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cli.os, "replace", full)
+    monkeypatch.setattr(cli_options.os, "replace", full)
     with pytest.raises(SystemExit) as exit:
         cli.main(["compare", *SHORT, "--json", str(path)])
     assert exit.value.code == 2

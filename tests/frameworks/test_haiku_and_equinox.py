@@ -10,6 +10,7 @@ import pytest
 from programs import without_attribute
 
 import jds
+from jds import cost
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -121,6 +122,19 @@ def test_forward_and_one_training_step(name):
             assert texts.pop().count("stablehlo.convolution") == ordinary
             got, want = (eqx.filter(each.compile()(*arguments), eqx.is_array) for each in (ways[0], plain))
             jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), got, want)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_their_cost_is_counted_whole(name):
+    (forward, step), arguments = NETWORKS[name]()
+    forward, step = (cost.analyze(program, *arguments, parameters=0) for program in (forward, step))
+    assert forward.total.unknown == step.total.unknown == {}
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(eqx.filter(arguments[0], eqx.is_inexact_array)))
+    assert forward.total.parameters == parameters
+    macs = {row.name: row.macs for row in forward.by("kind") if row.macs}
+    assert {"ordinary", "depthwise", "pointwise"} <= macs.keys()
+    # Less the gradient of the images.
+    assert 1.5 < step.backward_to_forward < 2
 
 
 @pytest.mark.parametrize("name", NETWORKS)

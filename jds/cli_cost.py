@@ -1,0 +1,136 @@
+"""`jds cost`: what a program costs, in the terminal."""
+
+import dataclasses
+import difflib
+import importlib
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import tyro
+from flax import nnx
+from rich.console import Console
+
+from jds import cost
+from jds.cli_options import UsageError, check_absent, check_output, check_positive, option, write
+from jds.models import MobileNetV1
+
+_MODELS: dict[str, Callable[..., nnx.Module]] = {"mobilenet_v1": MobileNetV1}
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """Count what a network or any JAX function costs: multiply-adds, FLOPs, parameters and bytes, layer by layer.
+
+    Nothing is run. A function is named as module:function; the shapes and dtypes of its arguments follow --arguments.
+    """
+
+    target: Annotated[
+        tyro.conf.Positional[str], option("MODEL|module:function", f"a network ({', '.join(_MODELS)}) or a function")
+    ]
+    arguments: Annotated[
+        tuple[str, ...], option("DTYPE[SIZES]", "a function's arguments, as float32[8,224,224,3] int32[8]")
+    ] = ()
+    image_size: Annotated[int | None, option("INT", "height and width of a network's images (default: 224)")] = None
+    width: Annotated[float | None, option("FLOAT", "a network's width multiplier (default: 1)")] = None
+    batch: Annotated[int | None, option("INT", "a network's examples in a call (default: 1)")] = None
+    grad: Annotated[bool, option("", "count the gradient of the sum of the results, too")] = False
+    by: Annotated[cost.By, option("layer|kind|operation", "what a row is (default: layer)")] = "layer"
+    padding: Annotated[cost.Padding, option("counted|skipped", "products with padding (default: counted)")] = "counted"
+    trip_counts: Annotated[int | None, option("INT", "how often `while` loops run")] = None
+    json: Annotated[Path | None, option("FILE", "write all rows and conventions as JSON")] = None
+    csv: Annotated[Path | None, option("FILE", "write the rows as CSV")] = None
+
+
+def run(options: Cost) -> None:
+    """Prints the analysis that was asked for, and writes its files."""
+    title, fun, args = _function(options) if ":" in options.target else _network(options)
+    for name, path in (("json", options.json), ("csv", options.csv)):
+        check_output(name, path)
+    try:
+        found = cost.analyze(
+            _with_gradient(fun) if options.grad else fun,
+            *args,
+            padding=options.padding,
+            trip_counts=options.trip_counts,
+        )
+    except (TypeError, ValueError) as error:
+        raise UsageError(str(error)) from None
+    console = Console(highlight=False)
+    console.print(title, "", cost.table(found, options.by), "", *cost.notes(found), sep="\n")
+    if options.json is not None:
+        text = json.dumps(cost.record(found), indent=1) + "\n"
+        write("json", options.json, lambda path: path.write_text(text, encoding="utf-8"))
+    if options.csv is not None:
+        rows = cost.comma_separated(found, options.by)
+        write("csv", options.csv, lambda path: path.write_text(rows, encoding="utf-8"))
+
+
+def _network(options: Cost) -> tuple[str, Callable[..., Any], tuple[Any, ...]]:
+    name = options.target
+    if name not in _MODELS:
+        near = difflib.get_close_matches(name, _MODELS, n=1, cutoff=0)[0]
+        raise UsageError(f"must be one of {', '.join(_MODELS)}, or module:function, got {name!r}; did you mean {near}?")
+    if options.arguments:
+        raise UsageError(f"`--arguments` goes with a function, not with the network {name}")
+    check_positive(options, "image_size", "width", "batch", "trip_counts")
+    size, width, batch = options.image_size or 224, options.width or 1.0, options.batch or 1
+    model = nnx.eval_shape(lambda: _MODELS[name](width=width, rngs=nnx.Rngs(0)))
+    if not options.grad:
+        model.eval()
+    images = jax.ShapeDtypeStruct((batch, size, size, 3), jnp.float32)
+    mode = "with its gradient" if options.grad else "forward, in evaluation mode"
+    return f"{name}, {size}×{size}, width {width:g}, batch {batch}, {mode}", lambda m, x: m(x), (model, images)
+
+
+def _function(options: Cost) -> tuple[str, Callable[..., Any], tuple[Any, ...]]:
+    check_absent(options, ("image_size", "width", "batch"), "goes with a network, such as `jds cost mobilenet_v1`")
+    check_positive(options, "trip_counts")
+    module_name, _, path = options.target.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # as `python -m` has it
+    try:
+        fun: Any = importlib.import_module(module_name)
+        for name in path.split("."):
+            fun = getattr(fun, name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(f"{options.target!r} cannot be imported: {error}") from None
+    if not callable(fun):
+        raise UsageError(f"{options.target!r} must be a function, got {type(fun).__name__}")
+    return f"{options.target}({', '.join(options.arguments)})", fun, tuple(map(_argument, options.arguments))
+
+
+def _argument(text: str) -> jax.ShapeDtypeStruct:
+    match = re.fullmatch(r"(\w+)\[((?:\d+(?:,\d+)*)?)\]", text)
+    if match is None:
+        raise UsageError(f"`--arguments` must be like float32[8,16], got {text!r}")
+    try:
+        dtype = jnp.dtype(match[1])
+    except TypeError:
+        raise UsageError(f"`--arguments` must begin with a dtype, like float32[8,16], got {text!r}") from None
+    return jax.ShapeDtypeStruct(tuple(int(size) for size in match[2].split(",") if size), dtype)
+
+
+def _with_gradient(fun: Callable[..., Any]) -> Callable[..., Any]:
+    """Its value and the gradient by all its arguments of floating point, or by a module's parameters."""
+
+    def total(*args: Any) -> jax.Array:
+        results = jax.tree.leaves(fun(*args))
+        sums = [jnp.sum(jnp.real(leaf)) for leaf in results if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+        return sum(sums, jnp.zeros(()))
+
+    def value_and_gradient(*args: Any) -> Any:
+        numbers = tuple(
+            i
+            for i, arg in enumerate(args)
+            if isinstance(arg, nnx.Module) or jnp.issubdtype(getattr(arg, "dtype", int), jnp.inexact)
+        )
+        modules = tuple(i for i in numbers if isinstance(args[i], nnx.Module))
+        return nnx.value_and_grad(total, argnums=modules or numbers)(*args)
+
+    return value_and_gradient

@@ -1,0 +1,78 @@
+"""What the subcommands share: how they take options, refuse them, and write files."""
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+PLOT_SUFFIXES = (".png", ".svg", ".pdf")
+
+
+class UsageError(Exception):
+    """The user is wrong; the message says what to do."""
+
+
+def option(metavar: str, help: str):
+    """An option with a placeholder in the help."""
+    # Without a metavar of its own, an optional string would show as `{None}|STR`, and then its default None.
+    return tyro.conf.arg(metavar=metavar, help=help, help_behavior_hint="")
+
+
+def check_positive(options: Any, *names: str) -> None:
+    """Raises UsageError unless these options are absent or positive and finite."""
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and not 0 < value < math.inf:
+            raise UsageError(f"`{flag(name)}` must be positive, got {value}")
+
+
+def check_absent(options: Any, names: Sequence[str], reason: str) -> None:
+    """Raises UsageError, with the reason, if one of these options was given."""
+    for name in names:
+        if getattr(options, name) is not None:
+            raise UsageError(f"`{flag(name)}` {reason}")
+
+
+def check_output(name: str, path: Path | None) -> None:
+    """Finds out before the work whether its result could be written."""
+    if path is None:
+        return
+    if name == "plot" and path.suffix not in PLOT_SUFFIXES:
+        raise UsageError(f"`--plot` must end in {', '.join(PLOT_SUFFIXES)}, got '{path}'")
+    if path.is_dir():
+        raise UsageError(f"`{flag(name)}` must name a file, got the directory '{path}'")
+    temporary = _beside(path)
+    try:
+        temporary.touch()
+        temporary.unlink()
+    except OSError as error:
+        raise UsageError(_cannot_write(name, path, error)) from None
+
+
+def write(name: str, path: Path, writer: Callable[[Path], object]) -> None:
+    """Writes beside and renames, so that there is never half a file."""
+    temporary = _beside(path)
+    try:
+        writer(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UsageError(_cannot_write(name, path, error)) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    # The suffix stays, because it says the format of a figure.
+    return path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+
+
+def _cannot_write(name: str, path: Path, error: OSError) -> str:
+    return f"`{flag(name)}` must be a file that can be written, got '{path}': {error.strerror}"
+
+
+def flag(name: str) -> str:
+    """An option as it is typed."""
+    return f"--{name.replace('_', '-')}"

@@ -1,0 +1,80 @@
+"""Rules of element-wise operations, and of what only moves data or does nothing."""
+
+from typing import Any
+
+from jds.cost.counts import Counts
+from jds.cost.rules import Cost, Equation, operations, register, size
+
+# One operation for each element of the result.
+_ARITHMETIC = """
+    add sub mul div rem neg abs sign max min floor ceil round nextafter clamp square add_any is_finite conj
+    eq ne lt le gt ge eq_to le_to lt_to select_n and or xor not shift_left shift_right_arithmetic shift_right_logical
+    population_count clz convert_element_type reduce_precision
+"""
+
+_TRANSCENDENTAL = """
+    exp exp2 log log1p expm1 sin cos tan tanh asin acos atan sinh cosh asinh acosh atanh pow sqrt rsqrt cbrt logistic
+    erf erfc erf_inv lgamma digamma polygamma igamma igammac igamma_grad_a random_gamma_grad bessel_i0e bessel_i1e
+    atan2 regularized_incomplete_beta zeta
+"""
+
+# Elements are read and written elsewhere, or in another order.
+_MOVEMENT = """
+    broadcast_in_dim reshape transpose squeeze expand_dims slice dynamic_slice dynamic_update_slice concatenate pad rev
+    gather copy copy_p iota device_put bitcast_convert_type split scatter real imag complex tile empty get swap
+"""
+
+# What costs nothing when the program runs: names, types, placements, orders.
+_NOTHING = """
+    name sharding_constraint optimization_barrier pvary pcast mesh_cast reshard layout_constraint create_token
+    random_wrap random_unwrap axis_index platform_index debug_callback debug_print stop_gradient broadcast
+"""
+
+_SCATTER = "scatter-add scatter-sub scatter-mul scatter-min scatter-max scatter_mul scatter_min scatter_max scatter_sub"
+
+
+@register(*_ARITHMETIC.split())
+def _arithmetic(equation: Equation) -> Cost:
+    (out,) = equation.outputs
+    # A comparison is in the type of what it compares, a conversion in that of the two which floats.
+    aval = out if _floats(out) else equation.inputs[-1]
+    if equation.primitive in ("mul", "square"):
+        return Cost("element-wise", operations(aval, 0, multiply=size(out)))
+    return Cost("element-wise", operations(aval, size(out)))
+
+
+def _floats(aval: Any) -> bool:
+    # A bfloat16's is `V`.
+    return aval.dtype.kind in "fcV"
+
+
+@register("integer_pow")
+def _integer_pow(equation: Equation) -> Cost:
+    # By squaring and multiplying; a negative power divides at the end.
+    (out,), power = equation.outputs, equation.params["y"]
+    multiplications = max(0, abs(power).bit_length() - 1) + max(0, abs(power).bit_count() - 1)
+    counts = operations(out, (power < 0) * size(out), multiply=multiplications * size(out))
+    return Cost("element-wise", counts)
+
+
+@register(*_TRANSCENDENTAL.split())
+def _transcendental(equation: Equation) -> Cost:
+    return Cost("element-wise", Counts(transcendentals=size(equation.outputs[0])))
+
+
+@register(*_MOVEMENT.split(), *_NOTHING.split())
+def _movement(equation: Equation) -> Cost:
+    return Cost("data movement")
+
+
+@register(*_SCATTER.split())
+def _scatter(equation: Equation) -> Cost:
+    # One operation for each update.
+    updates = equation.inputs[-1]
+    return Cost("data movement", operations(updates, size(updates)))
+
+
+@register("addupdate")
+def _add_to_reference(equation: Equation) -> Cost:
+    update = equation.inputs[1]
+    return Cost("element-wise", operations(update, size(update)))

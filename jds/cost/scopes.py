@@ -1,0 +1,82 @@
+"""Scopes for NNX modules, which set none of their own: each call is traced under its module's path."""
+
+import contextlib
+import functools
+import inspect
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+from flax import nnx
+
+Path = tuple[str, ...]
+
+# Modules keep it when they are split and merged, as `nnx.grad` and `nnx.scan` do.
+_MARK = "_jds_cost_path"
+_lock = threading.RLock()
+
+
+def mark_paths(node: Any, path: Path = ()) -> list[nnx.Module]:
+    """Leaves its path from `node`, as `nnx.tabulate` names it, on each module in a graph; returns the modules."""
+    modules = [(parts, module) for parts, module in nnx.iter_graph(node) if isinstance(module, nnx.Module)]
+    for parts, module in modules:
+        # Not by assignment, which a module from outside of a trace refuses within.
+        object.__setattr__(module, _MARK, (*path, *map(str, parts)))
+    return [module for _, module in modules]
+
+
+@contextlib.contextmanager
+def module_scopes() -> Iterator[None]:
+    """Wraps `__call__` of all NNX modules until it is left; one thread at a time."""
+    with _lock:
+        calls = {cls: call for cls in _subclasses(nnx.Module) if inspect.isfunction(call := vars(cls).get("__call__"))}
+        calling = _Calling()
+        try:
+            for cls, call in calls.items():
+                cls.__call__ = _scoped(call, calling)
+            yield
+        finally:
+            for cls, call in calls.items():
+                cls.__call__ = call
+            for module in calling.marked:
+                vars(module).pop(_MARK, None)
+
+
+class _Calling:
+    """The modules that are being called, by their paths, and those that were marked for it."""
+
+    def __init__(self):
+        self.paths: list[Path] = []
+        self.marked: list[nnx.Module] = []
+        self.thread = threading.get_ident()
+
+    def path_of(self, module: nnx.Module) -> Path:
+        path = getattr(module, _MARK, None)
+        if path is None:
+            # It was closed over, or made on the way.
+            path = (*self.paths[-1], type(module).__name__) if self.paths else ()
+            self.marked += mark_paths(module, path)
+        return path
+
+
+def _scoped(call: Callable[..., Any], calling: _Calling) -> Callable[..., Any]:
+    @functools.wraps(call)
+    def wrapper(self: nnx.Module, *args: Any, **kwargs: Any) -> Any:
+        if threading.get_ident() != calling.thread:
+            return call(self, *args, **kwargs)
+        path, here = calling.path_of(self), calling.paths[-1] if calling.paths else ()
+        # Where a class calls its parent class's, this is its scope already.
+        relative = path[len(here) :] if path[: len(here)] == here else path
+        calling.paths.append(path)
+        try:
+            with jax.named_scope("/".join(relative)) if relative else contextlib.nullcontext():
+                return call(self, *args, **kwargs)
+        finally:
+            calling.paths.pop()
+
+    return wrapper
+
+
+def _subclasses(cls: type) -> set[type]:
+    return {cls}.union(*map(_subclasses, cls.__subclasses__()))

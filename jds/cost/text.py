@@ -1,0 +1,122 @@
+"""An analysis in the terminal."""
+
+from rich import box
+from rich.table import Table
+
+from jds.cost.analysis import Analysis, By, Row
+
+
+def table(analysis: Analysis, by: By = "layer") -> Table:
+    """Shows what an analysis counted, row by row and in total.
+
+    Args:
+      analysis: of a program.
+      by: what a row is.
+
+    Returns:
+      The table, for Rich to print in 80 columns or more.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, rich
+      >>> from jds import cost
+      >>> args = jax.ShapeDtypeStruct((8, 16), "float32"), jnp.ones((16, 4))
+      >>> found = cost.analyze(jnp.dot, *args, parameters=1)
+      >>> rich.print(cost.table(found, "operation"))  # doctest: +NORMALIZE_WHITESPACE
+      operation   mult-adds FLOPs params bytes in out FLOP/B
+      ──────────────────────────────────────────────────────
+      dot_general       512  1024     64      512 128    1.1
+      <BLANKLINE>
+      total             512  1024     64      512 128    1.1
+    """
+    rows, has_backward = analysis.by(by), any(analysis.total.backward)
+    lines = Table(box=box.SIMPLE_HEAD, header_style="", show_edge=False, padding=0)
+    lines.add_column(by, overflow="fold")
+    for heading in (
+        "mult-adds",
+        *(["backward"] if has_backward else []),
+        "FLOPs",
+        "params",
+        "bytes in",
+        "out",
+        "FLOP/B",
+    ):
+        lines.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        lines.add_row(*_cells(row, has_backward))
+    lines.add_section()
+    lines.add_row(*_cells(analysis.total, has_backward, "≥ " if analysis.is_lower_bound else ""))
+    return lines
+
+
+def notes(analysis: Analysis) -> list[str]:
+    """Says how it was counted, and what is not known.
+
+    Args:
+      analysis: of a program.
+
+    Returns:
+      One paragraph each.
+    """
+    padding = analysis.settings.padding
+    found = [
+        f"mult-adds: multiply-accumulates, those with padding {padding}. FLOPs: 2 for each mult-add, and element-wise "
+        "work and reductions on floating-point numbers. Bytes: of activations, each array once; FLOP/B: to the least "
+        "traffic, with each parameter read once.",
+    ]
+    ratio = analysis.backward_to_forward
+    if ratio:
+        found.append(f"The backward pass has {ratio:.2f} times the mult-adds of the forward pass.")
+    counts = analysis.total.counts
+    if counts.transcendentals or counts.integer_operations:
+        found.append(
+            f"Not in the FLOPs: {number(counts.transcendentals)} exponentials, roots and the like, and "
+            f"{number(counts.integer_operations)} operations on integers."
+        )
+    for choice in analysis.choices:
+        costs = ", ".join(number(branch.flops) for branch in choice.branches)
+        found.append(
+            f"Conditional in {_place('/'.join(choice.path))}: branches of {costs} FLOPs; the most expensive counts."
+        )
+    if analysis.unknown_trips:
+        places = ", ".join(map(_place, dict.fromkeys(analysis.unknown_trips)))
+        found.append(f"Lower bound: `while` in {places} is counted as one run; `trip_counts` gives their number.")
+    if analysis.total.unknown:
+        names = ", ".join(f"{name} ({times}×)" for name, times in analysis.total.unknown.items())
+        found.append(f"Lower bound: no rule for {names}; `jds.cost.register` takes one.")
+    if analysis.unused_parameters:
+        found.append(f"{number(analysis.unused_parameters)} parameters are not used.")
+    return found
+
+
+def number(count: int) -> str:
+    """Writes a count: in full below 100,000, else in units of 1000 to four digits.
+
+    Example:
+      >>> from jds.cost import text
+      >>> text.number(2160), text.number(568_740_352)
+      ('2160', '568.7M')
+    """
+    if count < 100_000:
+        return str(count)
+    value, unit = float(count), ""
+    for unit in "kMGTPE":  # noqa: B007
+        value /= 1000
+        if value < 999.95:
+            break
+    return f"{value:.{sum(value < limit for limit in (100, 1000))}f}{unit}"
+
+
+def _cells(row: Row, has_backward: bool, bound: str = "") -> list[str]:
+    counts = [row.macs, *([row.backward.macs] if has_backward else []), row.flops]
+    sizes = [row.parameters, row.bytes_in, row.bytes_out]
+    mark = "≥ " if row.is_lower_bound else bound
+    return [
+        row.name or "(no layer)",
+        *(mark + number(count) for count in counts),
+        *map(number, sizes),
+        f"{row.intensity:.1f}",
+    ]
+
+
+def _place(path: str) -> str:
+    return path or "no layer"

@@ -1,0 +1,50 @@
+"""How many products a window makes as it moves along an axis."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+
+class WindowAxis(NamedTuple):
+    """One spatial axis of a convolution, as `lax.conv_general_dilated` has it.
+
+    Position `o` of the output and `k` of the kernel meet position `stride * o + rhs_dilation * k - low` of the input,
+    in which `lhs_dilation - 1` holes lie between neighbours.
+    """
+
+    input: int
+    kernel: int
+    output: int
+    stride: int = 1
+    low: int = 0
+    lhs_dilation: int = 1
+    rhs_dilation: int = 1
+
+
+def products(axis: WindowAxis, *, padding: bool) -> int:
+    """Counts the pairs of an output and a kernel position that meet an input: no hole, and padding only if asked for.
+
+    Takes time and memory in proportion to the smaller of kernel and output.
+    """
+    if 0 in (axis.kernel, axis.output) or (axis.input == 0 and not padding):
+        return 0
+    short, step, long, long_step = axis.kernel, axis.rhs_dilation, axis.output, axis.stride
+    if short > long:
+        short, step, long, long_step = long, long_step, short, step
+    # For each short position: the long positions l with long_step * l + offset = lhs_dilation * i, i an input.
+    offset = step * np.arange(short, dtype=np.int64) - axis.low
+    common = math.gcd(long_step, axis.lhs_dilation)
+    period = axis.lhs_dilation // common
+    inverse = pow(long_step // common, -1, period) if period > 1 else 0
+    meets = offset % common == 0
+    first = (-(offset // common) * inverse) % period
+    last = np.full_like(first, long - 1)
+    if not padding:
+        first += np.maximum(0, _divide_up(-offset - long_step * first, long_step * period)) * period
+        last = np.minimum(last, (axis.lhs_dilation * (axis.input - 1) - offset) // long_step)
+    return int(np.sum(np.where(meets & (last >= first), (last - first) // period + 1, 0)))
+
+
+def _divide_up(a: np.ndarray, b: int) -> np.ndarray:
+    return -(-a // b)

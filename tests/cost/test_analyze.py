@@ -1,0 +1,300 @@
+"""Programs as a whole: layers, loops, branches, devices, and what is not known."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from jax.experimental import pallas
+from jax.sharding import PartitionSpec
+
+import jds
+from jds import cost
+
+
+def shape(*sizes, dtype=jnp.float32):
+    return jax.ShapeDtypeStruct(sizes, dtype)
+
+
+class Block(nnx.Module):
+    def __init__(self, features, *, rngs):
+        self.linear = nnx.Linear(features, features, rngs=rngs)
+        self.norm = nnx.BatchNorm(features, rngs=rngs)
+
+    def __call__(self, x):
+        return nnx.relu(self.norm(self.linear(x)))
+
+
+class Network(nnx.Module):
+    def __init__(self, *, rngs):
+        self.stem = nnx.Conv(3, 8, (3, 3), rngs=rngs)
+        self.blocks = nnx.List([Block(8, rngs=rngs) for _ in range(2)])
+
+    def __call__(self, x):
+        x = self.stem(x)
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+LAYERS = ["stem", "blocks/0/linear", "blocks/0/norm", "blocks/0", "blocks/1/linear", "blocks/1/norm", "blocks/1"]
+IMAGES = shape(2, 6, 6, 3)
+
+
+def network():
+    return nnx.eval_shape(lambda: Network(rngs=nnx.Rngs(0)))
+
+
+def loss(model, x):
+    return jnp.mean(model(x) ** 2)
+
+
+def names(analysis):
+    return [row.name for row in analysis.by("layer")]
+
+
+def test_layers_are_the_paths_that_tabulate_prints():
+    found = cost.analyze(network(), IMAGES)
+    assert names(found) == LAYERS
+    table = nnx.tabulate(Network(rngs=nnx.Rngs(0)), jnp.ones((2, 6, 6, 3)), console_kwargs={"width": 300})
+    assert all(name in table for name in LAYERS)
+    by_name = {row.name: row for row in found.by("layer")}
+    assert [by_name[name].kind for name in LAYERS[:3]] == ["ordinary", "dense", "normalisation"]
+    assert [by_name[name].parameters for name in LAYERS[:4]] == [3 * 3 * 3 * 8 + 8, 8 * 8 + 8, 16, 0]
+    assert found.total.parameters == sum(row.parameters for row in found.by("layer")) == 224 + 2 * (72 + 16)
+    assert found.total.parameter_bytes == 4 * found.total.parameters
+
+
+def test_backward_equations_belong_to_their_layers():
+    found = cost.analyze(nnx.grad(loss), network(), IMAGES)
+    assert set(LAYERS) <= set(names(found))
+    rows = {row.name: row for row in found.by("layer")}
+    linear = 2 * 6 * 6 * 8 * 8
+    assert (rows["blocks/1/linear"].macs, rows["blocks/1/linear"].backward.macs) == (3 * linear, 2 * linear)
+    stem = 2 * 6 * 6 * 27 * 8
+    # Nobody asks for the gradient of the images.
+    assert (rows["stem"].macs, rows["stem"].backward.macs) == (2 * stem, stem)
+    assert found.backward_to_forward == (4 * linear + stem) / (2 * linear + stem)
+
+
+def test_a_training_step_with_its_optimizer():
+    def step(model, optimizer, x):
+        value, gradients = nnx.value_and_grad(loss)(model, x)
+        optimizer.update(model, gradients)
+        return value
+
+    def make():
+        model = Network(rngs=nnx.Rngs(0))
+        return model, nnx.Optimizer(model, optax.adamw(1e-3), wrt=nnx.Param)
+
+    with jax.numpy_dtype_promotion("standard"):
+        found = cost.analyze(step, *nnx.eval_shape(make), IMAGES)
+    assert not found.is_lower_bound
+    assert found.total.parameters == 400
+    assert found.total.macs == cost.analyze(nnx.grad(loss), network(), IMAGES).total.macs
+
+
+def test_jitted_and_rematerialised_modules_keep_their_layers():
+    model = Network(rngs=nnx.Rngs(0))
+    jitted = nnx.jit(lambda model, x: model(x))
+    jitted(model, jnp.ones((2, 6, 6, 3)))  # traced before, without scopes
+    assert names(cost.analyze(jitted, model, IMAGES)) == LAYERS
+
+    found = cost.analyze(nnx.grad(lambda model, x: jnp.sum(nnx.remat(lambda m, x: m(x) ** 2)(model, x))), model, IMAGES)
+    rows = {row.name: row for row in found.by("layer")}
+    assert set(LAYERS) <= set(rows)
+    # Computed once forward, and once more for the gradients.
+    assert rows["blocks/0/linear"].backward.macs in (2 * 4608, 3 * 4608)
+
+
+def test_a_module_is_left_as_it_was():
+    model = Network(rngs=nnx.Rngs(0))
+    before, call = set(vars(model.blocks[0])), Block.__call__
+    cost.analyze(model, IMAGES)
+    model.eval()
+    cost.analyze(lambda x: model.blocks[0](x), shape(2, 8))
+    with pytest.raises(ValueError, match="Network cannot be traced"):
+        cost.analyze(model, shape(2, 6, 6, 5))
+    assert set(vars(model.blocks[0])) == before
+    assert Block.__call__ is call
+
+
+def test_a_method_of_a_module_and_one_that_is_closed_over():
+    model = Network(rngs=nnx.Rngs(0))
+    model.eval()
+    assert names(cost.analyze(lambda x: model(x), IMAGES)) == LAYERS
+    assert cost.analyze(model.__call__, IMAGES).total.parameters == 400
+
+
+def test_stacked_layers_run_so_many_times():
+    class Stack(nnx.Module):
+        def __init__(self, rngs):
+            self.layers = nnx.vmap(lambda rngs: nnx.Linear(8, 8, rngs=rngs), axis_size=5)(rngs.split(5))
+
+        def __call__(self, x):
+            return nnx.scan(lambda x, layer: layer(x), in_axes=(nnx.Carry, 0), out_axes=nnx.Carry)(x, self.layers)
+
+    found = cost.analyze(nnx.eval_shape(lambda: Stack(nnx.Rngs(0))), shape(4, 8))
+    (row,) = [row for row in found.by("layer") if row.macs]
+    assert (row.name, row.macs, row.parameters) == ("layers", 5 * 4 * 8 * 8, 5 * 72)
+
+
+def test_scopes_name_the_layers_of_plain_functions():
+    def fun(weights, x):
+        with jax.named_scope("first"):
+            x = jnp.sin(x @ weights["a"])
+        with jax.named_scope("second"):
+            x, _ = jax.lax.scan(lambda x, _: (x @ weights["b"], None), x, length=3)
+        return jnp.sum(x)
+
+    weights = {"a": shape(4, 8), "b": shape(8, 8)}
+    for program in (fun, jax.jit(jax.value_and_grad(fun))):
+        rows = {row.name: row for row in cost.analyze(program, weights, shape(2, 4), parameters=0).by("layer")}
+        times = rows["first"].macs // (2 * 4 * 8)
+        assert rows["second"].macs - rows["second"].backward.macs == 3 * 2 * 8 * 8
+        assert (times, rows["second"].backward.macs) == ((1, 0) if program is fun else (2, 2 * 3 * 2 * 8 * 8))
+        assert (rows["first"].parameters, rows["second"].parameters) == (32, 64)
+
+
+def test_the_most_expensive_branch_counts_and_all_are_shown():
+    def fun(x):
+        return jax.lax.cond(x[0, 0] > 0, lambda x: x @ x @ x, lambda x: x @ x, x)
+
+    found = cost.analyze(fun, shape(4, 4))
+    assert found.total.macs == 2 * 64
+    (choice,) = found.choices
+    assert sorted(branch.macs for branch in choice.branches) == [64, 128]
+    assert choice.branches[choice.counted].macs == 128
+    assert not found.is_lower_bound
+
+
+def test_a_choice_by_platform_is_that_of_the_platform():
+    fun = functools.partial(jax.lax.platform_dependent, cpu=lambda x: x @ x, default=lambda x: x @ x @ x)
+    assert cost.analyze(fun, shape(4, 4), platform="cpu").total.macs == 64
+    assert cost.analyze(fun, shape(4, 4), platform="tpu").total.macs == 128
+
+
+def test_a_while_loop_runs_as_often_as_the_caller_says():
+    def fun(x):
+        with jax.named_scope("loop"):
+            return jax.lax.while_loop(lambda x: x[0, 0] < 9, lambda x: x @ x, x)
+
+    unknown = cost.analyze(fun, shape(4, 4))
+    assert (unknown.total.macs, unknown.unknown_trips, unknown.is_lower_bound) == (64, ("loop",), True)
+    for trips in (7, {"loop": 7}):
+        known = cost.analyze(fun, shape(4, 4), trip_counts=trips)
+        assert (known.total.macs, known.is_lower_bound) == (7 * 64, False)
+    assert cost.analyze(fun, shape(4, 4), trip_counts={"other": 7}).is_lower_bound
+
+
+def test_custom_derivatives_are_followed():
+    @jax.custom_vjp
+    def square(x):
+        return x @ x
+
+    square.defvjp(lambda x: (x @ x, x), lambda x, g: (g @ x.T @ x,))
+    assert cost.analyze(square, shape(4, 4)).total.macs == 64
+    assert cost.analyze(jax.grad(lambda x: square(x).sum()), shape(4, 4)).total.macs >= 2 * 64
+    assert cost.analyze(jax.nn.relu, shape(4, 4)).total.flops == 16
+
+
+def test_the_fused_block_is_what_it_stands_for():
+    depthwise, pointwise, bias = jnp.ones((3, 3, 1, 3)), jnp.ones((1, 1, 3, 5)), jnp.ones(5)
+
+    def block(x):
+        return jds.separable_conv(x, depthwise, pointwise, pointwise_bias=bias, pointwise_activation=jax.nn.relu)
+
+    found = cost.analyze(block, shape(1, 6, 6, 3))
+    assert {row.name: row.macs for row in found.by("kind") if row.macs} == {"depthwise": 972, "pointwise": 540}
+    assert not found.is_lower_bound
+    assert found.total.parameters == 27 + 15 + 5
+
+
+def test_devices_add_up():
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    spec = PartitionSpec("data")
+
+    def local(x, w):
+        return jax.lax.psum(x @ w, "data")
+
+    fun = jax.shard_map(local, mesh=mesh, in_specs=(spec, PartitionSpec()), out_specs=PartitionSpec())
+    found = cost.analyze(fun, shape(8, 4), shape(4, 4))
+    assert found.total.macs == 8 * 4 * 4
+    assert [row.name for row in found.by("kind") if row.counts.flops] == ["dense", "communication"]
+    assert not found.is_lower_bound
+
+
+def test_a_pallas_kernel_has_its_declared_cost_or_none():
+    def call(x, estimate):
+        def kernel(x_ref, out_ref):
+            out_ref[...] = x_ref[...] * 2
+
+        return pallas.pallas_call(kernel, out_shape=shape(8, 8), cost_estimate=estimate, interpret=True, name="twice")(
+            x
+        )
+
+    declared = pallas.CostEstimate(flops=64, transcendentals=0, bytes_accessed=512)
+    found = cost.analyze(lambda x: call(x, declared), shape(8, 8))
+    assert (found.total.flops, found.is_lower_bound) == (64, False)
+    found = cost.analyze(lambda x: call(x, None), shape(8, 8))
+    assert (found.total.unknown, found.is_lower_bound) == ({"pallas_call:twice": 1}, True)
+
+
+def test_what_has_no_rule_is_named():
+    found = cost.analyze(lambda x: jnp.linalg.eigh(x @ x), shape(4, 4))
+    assert found.is_lower_bound
+    assert found.total.unknown == {"eigh": 1}
+    assert found.total.macs == 64
+    assert [row.name for row in found.by("operation") if row.is_lower_bound] == ["eigh"]
+
+
+def test_what_no_result_depends_on_is_left_out():
+    assert cost.analyze(lambda x: (x @ x, x)[1], shape(4, 4)).total.macs == 0
+
+
+def test_attention_is_told_from_dense_layers():
+    model = nnx.eval_shape(lambda: nnx.MultiHeadAttention(2, 8, decode=False, rngs=nnx.Rngs(0)))
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        found = cost.analyze(model, shape(3, 5, 8))
+    macs = {row.name: row.macs for row in found.by("kind") if row.macs}
+    assert macs == {"dense": 4 * 3 * 5 * 8 * 8, "attention": 2 * 3 * 5 * 5 * 8}
+
+
+def test_nothing_is_allocated_for_fifty_million_parameters():
+    class Wide(nnx.Module):
+        def __init__(self, rngs):
+            self.layers = nnx.List([nnx.Linear(1000, 1000, rngs=rngs) for _ in range(50)])
+
+        def __call__(self, x):
+            for layer in self.layers:
+                x = layer(x)
+            return x
+
+    found = cost.analyze(nnx.eval_shape(lambda: Wide(nnx.Rngs(0))), shape(100_000, 1000))
+    assert found.total.parameters == 50 * 1001 * 1000
+
+
+def test_a_static_argument_and_keywords_are_passed_on():
+    def fun(x, name, *, scale):
+        return x * scale if name == "double" else x
+
+    assert cost.analyze(fun, np.ones(3, np.float32), "double", scale=shape()).total.flops == 3
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "match"),
+    [
+        (lambda: cost.analyze(jnp.dot, shape(2, 3), shape(2, 3)), TypeError, r"dot cannot be traced .*float32\[2,3\]"),
+        (lambda: cost.analyze(lambda x: float(x), shape()), TypeError, "cannot be traced"),
+        (lambda: cost.analyze(jnp.sin, shape(2), padding="dropped"), ValueError, "`padding` must be .*'dropped'"),
+        (lambda: cost.analyze(jnp.sin, shape(2), parameters=1), ValueError, "`parameters` must number the 1 arg"),
+        (lambda: cost.analyze(jnp.sin, shape(2)).by("colour"), ValueError, '"layer", "kind" or "operation"'),
+        (lambda: cost.analyze(jnp.sin), TypeError, "cannot be traced"),
+    ],
+)
+def test_bad_input(call, error, match, unchecked_types):
+    with pytest.raises(error, match=match):
+        call()

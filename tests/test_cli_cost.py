@@ -1,0 +1,83 @@
+"""`jds cost`, run in this process."""
+
+import csv
+import json
+
+import jax
+import pytest
+
+from jds import cli, cost
+
+
+def words(capsys):
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_a_network_layer_by_layer_with_its_files(capsys, tmp_path):
+    record, rows = tmp_path / "record.json", tmp_path / "rows.csv"
+    cli.main(["cost", "mobilenet_v1", "--json", str(record), "--csv", str(rows)])
+    out = words(capsys)
+    assert "mobilenet_v1, 224×224, width 1, batch 1, forward" in out
+    assert "blocks/12/pointwise 51.38M 102.8M 1.05M" in out
+    assert "total 568.7M" in out
+    data = json.loads(record.read_text())
+    assert data["schema"] == {"name": "jds.cost", "version": 1}
+    assert data["total"]["counts"]["macs"] == 568_740_352
+    with rows.open() as file:
+        lines = list(csv.DictReader(file))
+    assert sum(int(line["macs"]) for line in lines) == 568_740_352
+    assert lines[0]["name"] == "stem"
+
+
+def test_the_gradient_and_rows_by_kind(capsys):
+    cli.main(["cost", "mobilenet_v1", "--image-size", "32", "--width", "0.25", "--grad", "--by", "kind"])
+    out = words(capsys)
+    assert all(f" {kind} " in out for kind in ("ordinary", "depthwise", "pointwise", "dense", "normalisation"))
+    assert "The backward pass has" in out
+
+
+def test_a_function_with_the_shapes_of_its_arguments(capsys):
+    cli.main(["cost", "jax.numpy:dot", "--arguments", "float32[8,16]", "float32[16,4]"])
+    out = words(capsys)
+    assert "jax.numpy:dot(float32[8,16], float32[16,4])" in out
+    assert "512 1024" in out
+
+
+def test_a_lower_bound_is_called_one(capsys):
+    cli.main(["cost", "jax.numpy.linalg:eigh", "--arguments", "float32[4,4]"])
+    out = words(capsys)
+    assert "≥ " in out
+    assert "Lower bound: no rule for eigh (1×)" in out
+
+
+def test_loops_and_branches_are_explained():
+    def fun(x):
+        x = jax.lax.cond(x.sum() > 0, lambda x: x @ x, lambda x: x, x)
+        return jax.lax.while_loop(lambda x: x[0, 0] < 1, lambda x: x + 1, x)
+
+    notes = " ".join(cost.notes(cost.analyze(fun, jax.ShapeDtypeStruct((4, 4), "float32"))))
+    assert "Conditional in no layer: branches of" in notes
+    assert "Lower bound: `while` in no layer is counted as one run" in notes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["mobilnet"], "must be one of mobilenet_v1, or module:function, got 'mobilnet'; did you mean mobilenet_v1?"),
+        (["mobilenet_v1", "--arguments", "float32[3]"], "`--arguments` goes with a function"),
+        (["mobilenet_v1", "--image-size", "0"], "`--image-size` must be positive, got 0"),
+        (["no_such_module:f"], "'no_such_module:f' cannot be imported: No module named"),
+        (["jax.numpy:no_such_function"], "cannot be imported"),
+        (["jax.numpy:pi"], "must be a function, got float"),
+        (["jax.numpy:dot", "--arguments", "float32(8)"], "`--arguments` must be like float32[8,16], got 'float32(8)'"),
+        (["jax.numpy:dot", "--arguments", "float31[8]"], "must begin with a dtype"),
+        (["jax.numpy:dot", "--arguments", "float32[8]", "float32[9]"], "dot cannot be traced with arguments"),
+        (["jax.numpy:dot", "--batch", "2"], "`--batch` goes with a network"),
+        (["mobilenet_v1", "--json", "/no/such/folder/x.json"], "`--json` must be a file that can be written"),
+    ],
+)
+def test_wrong_arguments_say_what_to_do(arguments, message, capsys):
+    with pytest.raises(SystemExit) as exit:
+        cli.main(["cost", *arguments])
+    assert exit.value.code == 2
+    assert message in " ".join(capsys.readouterr().err.split())
