@@ -43,6 +43,7 @@ class Cost:
     by: Annotated[cost.By, option("layer|kind|operation", "what a row is (default: layer)")] = "layer"
     padding: Annotated[cost.Padding, option("counted|skipped", "products with padding (default: counted)")] = "counted"
     trip_counts: Annotated[int | None, option("INT", "how often `while` loops run")] = None
+    xla: Annotated[bool, option("", "compile it, and explain the difference between paper and XLA's counts")] = False
     json: Annotated[Path | None, option("FILE", "write all rows and conventions as JSON")] = None
     csv: Annotated[Path | None, option("FILE", "write the rows as CSV")] = None
 
@@ -52,17 +53,17 @@ def run(options: Cost) -> None:
     title, fun, args = _function(options) if ":" in options.target else _network(options)
     for name, path in (("json", options.json), ("csv", options.csv)):
         check_output(name, path)
+    counted = _with_gradient(fun) if options.grad else fun
     try:
-        found = cost.analyze(
-            _with_gradient(fun) if options.grad else fun,
-            *args,
-            padding=options.padding,
-            trip_counts=options.trip_counts,
-        )
+        found = cost.analyze(counted, *args, padding=options.padding, trip_counts=options.trip_counts)
     except (TypeError, ValueError) as error:
         raise UsageError(str(error)) from None
     console = Console(highlight=False)
     console.print(title, "", cost.table(found, options.by), "", *cost.notes(found), sep="\n")
+    if options.xla:
+        console.print(
+            "", cost.reconciliation(cost.reconcile(counted, *args, trip_counts=options.trip_counts)), sep="\n"
+        )
     if options.json is not None:
         text = json.dumps(cost.record(found), indent=1) + "\n"
         write("json", options.json, lambda path: path.write_text(text, encoding="utf-8"))

@@ -100,6 +100,11 @@ class Analysis:
         return tuple(_row(name, numbers, self._program) for name, numbers in groups.items())
 
     @property
+    def operations(self) -> tuple[Operation, ...]:
+        """The equations that stand for work, in the order of the program."""
+        return tuple(self._program.operations)
+
+    @property
     def backward_to_forward(self) -> float | None:
         """Multiply-accumulates of the backward pass to those of the forward pass; None without a forward pass."""
         forward = self.total.macs - self.total.backward.macs

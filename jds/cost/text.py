@@ -4,6 +4,7 @@ from rich import box
 from rich.table import Table
 
 from jds.cost.analysis import Analysis, By, Row
+from jds.cost.reconcile import Reconciliation
 
 
 def table(analysis: Analysis, by: By = "layer") -> Table:
@@ -86,6 +87,31 @@ def notes(analysis: Analysis) -> list[str]:
     if analysis.unused_parameters:
         found.append(f"{number(analysis.unused_parameters)} parameters are not used.")
     return found
+
+
+def reconciliation(found: Reconciliation) -> Table:
+    """Shows the steps from FLOPs on paper to XLA's counts of the lowered and of the compiled program.
+
+    Args:
+      found: the steps, as `jds.cost.reconcile` gives them.
+
+    Returns:
+      The table, for Rich to print in 80 columns or more.
+    """
+    lines = Table(box=box.SIMPLE_HEAD, header_style="", show_edge=False, padding=(0, 1, 0, 0))
+    lines.add_column("from paper to XLA", overflow="fold")
+    lines.add_column("FLOPs", justify="right", no_wrap=True)
+    lines.add_row("on paper, with padding and all runs of loops", f"{found.paper:,}")
+    for steps, rest, name, count in (
+        (found.to_lowered, found.unexplained_lowered, "lowered: as JAX hands it to XLA", found.lowered),
+        (found.to_compiled, found.unexplained_compiled, "compiled: as XLA runs it", found.compiled),
+    ):
+        for step in steps:
+            lines.add_row(f"  {step.cause}: {step.words}", f"{step.flops:+,}")
+        if rest:
+            lines.add_row("  unexplained", f"{rest:+,.0f}")
+        lines.add_row(name, "unknown" if count is None else f"{count:,.0f}")
+    return lines
 
 
 def number(count: int) -> str:

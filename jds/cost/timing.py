@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jds.cost.xla import jit
+from jds.cost.xla_view import jit
 
 _MIN_ROUNDS = 3
 

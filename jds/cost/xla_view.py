@@ -1,0 +1,231 @@
+"""XLA's view of a program: its own counts, and the instructions of what it made of it."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+
+from jds.cost import hlo
+from jds.cost.arguments import Arguments
+from jds.cost.op_name import Origin, origin
+
+
+class XlaFlops(NamedTuple):
+    """XLA's counts for one call; None where XLA does not know.
+
+    Attributes:
+      lowered: of the program as JAX hands it to XLA.
+      compiled: of the program as XLA runs it.
+    """
+
+    lowered: float | None
+    compiled: float | None
+
+
+class XlaCounts(NamedTuple):
+    """What XLA says of one call of a program; None where it does not say.
+
+    Attributes:
+      flops: a multiplication and an addition are two, those with padding are left out, integers and booleans count like
+        floating-point numbers, and the body of a loop counts once.
+      transcendentals: elements of exponentials and the like.
+      bytes: read and written by all instructions, in bytes.
+    """
+
+    flops: float | None
+    transcendentals: float | None
+    bytes: float | None
+
+
+class XlaInstruction(NamedTuple):
+    """An instruction of the optimised program that runs by itself: a fusion is one.
+
+    Attributes:
+      name, operation: as XLA prints them; a foreign call's operation has its target.
+      shape: of its result, as `f32[8,16]`.
+      flops: of one run, with all that is fused into it; None for foreign code.
+      product_flops: those of them that are of matrix products and convolutions.
+      bytes: of its operands and its result.
+      times: how often it runs; None in a loop of which XLA does not know how often it runs.
+      layer: the path of the equation that it comes from.
+      primitive: that of the equation; of a fusion, the last one's.
+      in_loop: whether it stands in the body or the condition of a `while`, and in nothing that those call.
+    """
+
+    name: str
+    operation: str
+    shape: str
+    flops: int | None
+    product_flops: int
+    bytes: int
+    times: int | None
+    layer: str
+    primitive: str
+    in_loop: bool
+
+
+class XlaView(NamedTuple):
+    """A program before and after XLA's compiler.
+
+    Attributes:
+      lowered, compiled: XLA's counts.
+      peak_bytes: of arguments, results and temporary buffers together; None where XLA does not say.
+      lowered_instructions: of the program before compilation, which has no layers.
+      instructions: of the optimised program, in the order of its computations.
+      foreign_calls: targets of calls of foreign code before compilation, whose FLOPs XLA does not count.
+    """
+
+    lowered: XlaCounts
+    compiled: XlaCounts
+    peak_bytes: int | None
+    lowered_instructions: tuple[XlaInstruction, ...]
+    instructions: tuple[XlaInstruction, ...]
+    foreign_calls: tuple[str, ...]
+
+
+def xla(fun: Callable[..., Any], *args: Any, **kwargs: Any) -> XlaView:
+    """Compiles a program, without running it, and reads what XLA says of it.
+
+    Args:
+      fun: a function, jitted or not, or an NNX module.
+      *args: its arguments, as for `analyze`.
+      **kwargs: its keyword arguments, as `args`.
+
+    Returns:
+      The counts and the instructions.
+
+    Raises:
+      ValueError, TypeError: the function cannot be traced with these arguments.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jds import cost
+      >>> view = cost.xla(jnp.dot, jnp.ones((8, 16)), jnp.ones((16, 4)))
+      >>> view.lowered.flops, [(i.shape, i.flops) for i in view.instructions]
+      (1024.0, [('f32[8,4]', 1024)])
+    """
+    program = Arguments(fun, args, kwargs)
+    lowered = program.traced(lambda call: jax.jit(call).lower)
+    compiled = lowered.compile()
+    before, instructions = (
+        tuple(_of_computation(module := hlo.parse(text or ""), module.entry, 1))
+        for text in (lowered.as_text(dialect="hlo"), compiled.as_text())
+    )
+    return XlaView(
+        _counts(lowered.cost_analysis()),
+        _counts(compiled.cost_analysis()),
+        _peak(compiled),
+        before,
+        instructions,
+        tuple(dict.fromkeys(i.operation.partition(":")[2] for i in instructions if i.flops is None)),
+    )
+
+
+def xla_flops(fun: Callable[..., Any], *args: Any) -> XlaFlops:
+    """Asks XLA for the floating-point operations of a function, before and after compilation.
+
+    It is `jax.jit(fun).lower(*args).cost_analysis()["flops"]`, and the same of `.compile()`, where XLA can tell. XLA
+    counts a multiplication and an addition as two, leaves out those with padding, and counts the body of a loop once.
+    To a custom call, such as a vendor's kernel, it gives no count: a program that has one is unknown.
+
+    Args:
+      fun: a function of arrays; jitted or not.
+      *args: its arguments, arrays or `jax.ShapeDtypeStruct`.
+
+    Returns:
+      The two counts, in FLOPs.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jds import cost
+      >>> cost.xla_flops(jnp.dot, jnp.ones((8, 16)), jnp.ones((16, 4))).lowered  # 2 * 8 * 16 * 4
+      1024.0
+    """
+    lowered = jit(fun).lower(*args)
+    compiled = lowered.compile()
+    return XlaFlops(
+        None if "custom_call" in lowered.as_text() else _counts(lowered.cost_analysis()).flops,
+        None if "custom-call" in (compiled.as_text() or "") else _counts(compiled.cost_analysis()).flops,
+    )
+
+
+def jit(fun: Callable[..., Any]) -> jax.stages.Wrapped:
+    """Jits a function unless it is jitted, so that one who jits it once has it compiled once."""
+    return fun if isinstance(fun, jax.stages.Wrapped) else jax.jit(fun)
+
+
+def _counts(properties: Any) -> XlaCounts:
+    """Reads the counts from what XLA returns: a dictionary, or None; a missing key is unknown, and so is -1."""
+    keys = ("flops", "transcendentals", "bytes accessed")
+    found = [(properties or {}).get(key, -1) for key in keys]
+    return XlaCounts(*(None if count < 0 else float(count) for count in found))
+
+
+def _peak(compiled: jax.stages.Compiled) -> int | None:
+    stats = compiled.memory_analysis()
+    if stats is None:
+        return None
+    sizes = stats.argument_size_in_bytes + stats.output_size_in_bytes + stats.temp_size_in_bytes
+    return sizes - stats.alias_size_in_bytes
+
+
+# What moves nothing.
+_FREE = ("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "opt-barrier", "partition-id")
+
+
+def _of_computation(
+    module: hlo.Module, name: str, times: int | None, in_loop: bool = False
+) -> Iterator[XlaInstruction]:
+    computation = module.computations[name]
+    shapes = {instruction.name: instruction.shapes for instruction in computation}
+    origins = _origins(computation)
+    for instruction in computation:
+        opcode = instruction.opcode
+        if opcode in ("while", "conditional", "call"):
+            trips = instruction.trips if opcode == "while" else 1
+            for called in instruction.called:
+                yield from _of_computation(module, called, _times(times, trips), opcode == "while")
+        elif opcode not in _FREE:
+            read = sum(shape.bytes for operand in instruction.operands for shape in shapes.get(operand, ()))
+            written = sum(shape.bytes for shape in instruction.shapes)
+            target = instruction.attribute("custom_call_target").strip('"')
+            yield XlaInstruction(
+                instruction.name,
+                f"{opcode}:{target}" if target else opcode,
+                " ".join(f"{s.dtype}[{','.join(map(str, s.sizes))}]" for s in instruction.shapes),
+                *_flops(module, instruction, shapes),
+                read + written,
+                times,
+                *origins[instruction.name],
+                in_loop,
+            )
+
+
+def _times(outer: int | None, inner: int | None) -> int | None:
+    return None if outer is None or inner is None else outer * inner
+
+
+def _origins(computation: Sequence[hlo.Instruction]) -> dict[str, Origin]:
+    """Where each instruction comes from; one that XLA made without a name, from where its first user does."""
+    names = {instruction.name: instruction.op_name for instruction in computation}
+    for instruction in reversed(computation):
+        for operand in instruction.operands:
+            if operand in names:
+                names[operand] = names[operand] or names[instruction.name]
+    return {name: origin(op_name) for name, op_name in names.items()}
+
+
+def _flops(module: hlo.Module, instruction: hlo.Instruction, shapes: Mapping[str, Any]) -> tuple[int | None, int]:
+    """Those of an instruction and of all that is fused into it, and those of products among them."""
+    if instruction.opcode != "fusion":
+        count = hlo.flops(instruction, shapes)
+        return count, count or 0 if instruction.opcode in ("dot", "convolution") else 0
+    total, products = 0, 0
+    for called in instruction.called:
+        computation = module.computations[called]
+        inner = {each.name: each.shapes for each in computation}
+        for each in computation:
+            count, of_products = _flops(module, each, inner)
+            total = None if total is None or count is None else total + count
+            products += of_products
+    return total, products

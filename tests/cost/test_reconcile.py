@@ -1,0 +1,155 @@
+"""XLA's view of a program, instruction by instruction, and why its counts differ from those on paper."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+from jax import lax
+
+from jds import cost
+from jds.cost import hlo
+from jds.cost.op_name import origin
+
+IMAGES, KERNEL = jax.ShapeDtypeStruct((2, 8, 8, 8), jnp.float32), jax.ShapeDtypeStruct((3, 3, 1, 8), jnp.float32)
+MATRIX = jax.ShapeDtypeStruct((8, 8), jnp.float32)
+
+
+def depthwise(images, kernel):
+    with jax.named_scope("layer"):
+        return lax.conv_general_dilated(
+            images, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=8
+        )
+
+
+def repeated(x):
+    return lax.fori_loop(0, 3, lambda _, y: jnp.tanh(y @ y), x)
+
+
+PROGRAMS = {
+    "softmax": (jax.nn.softmax, (MATRIX,)),
+    "sort": (jnp.sort, (MATRIX,)),
+    "pool": (lambda x: nnx.max_pool(x, (2, 2), (2, 2)), (IMAGES,)),
+    "layer": (lambda x, w: jax.nn.gelu(x @ w).sum(), (MATRIX, MATRIX)),
+    "loop": (repeated, (MATRIX,)),
+    "gradient of a loop": (jax.grad(lambda x: lax.scan(lambda y, _: (jnp.sin(y @ y), y), x, length=3)[0].sum()), (MATRIX,)),
+    "convolution": (depthwise, (IMAGES, KERNEL)),
+    "gradients": (jax.grad(lambda x, k: jnp.sum(depthwise(x, k) ** 2), (0, 1)), (IMAGES, KERNEL)),
+    "strided": (
+        jax.grad(lambda x, k: jnp.sum(lax.conv(x, k, (2, 2), "SAME") ** 2), (0, 1)),
+        (IMAGES, jax.ShapeDtypeStruct((4, 8, 3, 3), jnp.float32)),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_instructions_add_up_to_what_xla_says_of_the_program(name):
+    fun, args = PROGRAMS[name]
+    view = cost.xla(fun, *args)
+    assert sum(i.flops for i in view.instructions) == view.compiled.flops
+    assert sum(i.flops for i in view.lowered_instructions) == view.lowered.flops
+    steps = cost.reconcile(fun, *args)
+    assert steps.unexplained_compiled == 0
+    # XLA drops multiplications by one before it counts.
+    assert abs(steps.unexplained_lowered) <= 2 * 8 * 64
+
+
+def causes(fun, *args):
+    steps = cost.reconcile(fun, *args)
+    return {step.cause: step.flops for step in (*steps.to_lowered, *steps.to_compiled)}, steps
+
+
+def test_padding():
+    found, steps = causes(depthwise, IMAGES, KERNEL)
+    # A row and a column of each border: 3·8 taps are 22 with data.
+    assert found == {"padding": 2 * 2 * 8 * (22 * 22 - 24 * 24)}
+    assert (steps.unexplained_lowered, steps.unexplained_compiled) == (0, 0)
+
+
+def test_loops_counted_once():
+    found, steps = causes(repeated, MATRIX)
+    assert found == {"loops counted once": -2 * 2 * 8**3, "loop counters": 2}
+    assert steps.paper == 3 * 2 * 8**3
+    assert steps.unexplained_lowered == 0
+    assert {i.times for i in cost.xla(repeated, MATRIX).instructions if i.product_flops} == {3}
+
+
+def test_integers():
+    found, steps = causes(lambda x: x + x * x, jax.ShapeDtypeStruct((10,), jnp.int32))
+    assert found == {"integers": 20}
+    assert (steps.paper, steps.lowered) == (0, 20)
+
+
+def test_sorts():
+    found, steps = causes(jnp.sort, MATRIX)
+    assert found == {"sorts": 64 * (6 - 3)}
+    assert steps.unexplained_lowered == 0
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="other compilers fuse otherwise")
+def test_element_wise_work_that_is_done_twice():
+    def fun(x):
+        shifted = x * x + 1
+        return shifted.sum(0), jnp.flip(shifted).cumsum(1)
+
+    found, steps = causes(fun, MATRIX)
+    assert found["element-wise work"] > 0
+    assert steps.unexplained_compiled == 0
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="it is XLA's CPU compiler that does so")
+def test_a_gradient_that_becomes_a_dense_convolution_is_found_and_named():
+    found, steps = causes(jax.grad(lambda k, x: jnp.sum(depthwise(x, k) ** 2)), KERNEL, IMAGES)
+    pairs = 2 * 2 * 8 * 22 * 22  # FLOPs of the forward pass, and of the gradient on paper
+    assert found["dense convolution"] == 7 * pairs
+    (words,) = [step.words for step in steps.to_compiled if step.cause == "dense convolution"]
+    assert words.startswith("in layer, XLA runs a depthwise convolution or its gradient as a dense one")
+    assert steps.unexplained_compiled == 0
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="on the CPU it is a call of LAPACK")
+def test_foreign_code_is_named_and_unknown():
+    steps = cost.reconcile(jnp.linalg.cholesky, MATRIX)
+    assert steps.foreign_calls == ("lapack_spotrf_ffi",)
+    view = cost.xla(jnp.linalg.cholesky, MATRIX)
+    assert [i.flops for i in view.instructions if i.operation.startswith("custom-call")] == [None]
+
+
+def test_layers_of_modules_and_memory():
+    model = nnx.eval_shape(
+        lambda: nnx.Sequential(nnx.Linear(8, 16, rngs=nnx.Rngs(0)), nnx.Linear(16, 4, rngs=nnx.Rngs(0)))
+    )
+    view = cost.xla(model, MATRIX)
+    assert [i.layer for i in view.instructions if i.product_flops] == ["layers/0", "layers/1"]
+    assert view.peak_bytes >= 4 * (64 + 8 * 16 + 16 * 4)
+
+
+@pytest.mark.parametrize("properties", [None, {}, {"flops": -1.0}])
+def test_a_missing_key_is_not_zero(monkeypatch, properties):
+    monkeypatch.setattr(jax.stages.Lowered, "cost_analysis", lambda self: properties)
+    monkeypatch.setattr(jax.stages.Compiled, "cost_analysis", lambda self: properties)
+    monkeypatch.setattr(jax.stages.Compiled, "memory_analysis", lambda self: None)
+    view = cost.xla(jnp.dot, MATRIX, MATRIX)
+    assert view.lowered == view.compiled == (None, None, None)
+    assert view.peak_bytes is None
+    steps = cost.reconcile(jnp.dot, MATRIX, MATRIX)
+    assert steps.lowered is steps.unexplained_lowered is steps.unexplained_compiled is None
+
+
+@pytest.mark.parametrize(
+    ("op_name", "layer", "primitive"),
+    [
+        ("jit(f)/dot_general", "", "dot_general"),
+        ("jit(call)/blocks/0/linear/dot_general", "blocks/0/linear", "dot_general"),
+        ("jit(f)/jvp(blocks/0)/while/body/closed_call/tanh", "blocks/0", "tanh"),
+        ("jit(f)/transpose(jvp(a))/jvp(a)/rematted_computation/mul", "a", "mul"),
+        ("jit(f)/outer/jit(inner)/scope/add", "outer/scope", "add"),
+        ("", "", ""),
+    ],
+)
+def test_names_of_equations_tell_their_layer(op_name, layer, primitive):
+    assert origin(op_name) == (layer, primitive)
+
+
+def test_text_that_is_no_program():
+    with pytest.raises(ValueError, match="no ENTRY computation"):
+        hlo.parse("HloModule nothing")
