@@ -24,7 +24,8 @@ def origin(op_name: str) -> Origin:
       >>> origin("jit(step)/transpose(jvp(blocks/0))/while/body/dot_general")
       Origin(layer='blocks/0', primitive='dot_general')
     """
-    *segments, primitive = [""] if not op_name else _split(op_name)
+    # Of an instruction that stands for several equations, the first.
+    *segments, primitive = _split(op_name.split(";")[0])
     path: list[str] = []
     last = ""
     for segment in segments:

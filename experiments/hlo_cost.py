@@ -1,0 +1,84 @@
+"""Asks XLA what a depthwise convolution and its gradient cost, and finds out why it is not what paper says.
+
+    python experiments/hlo_cost.py
+    python experiments/hlo_cost.py --size 28 --features 256 --batch 1
+
+`lax.conv_general_dilated` is differentiated by its kernel, compiled, and never run. On the CPU the compiled program has
+many times the operations of the one that JAX handed to XLA: the gradient has become a dense convolution, of every
+channel with every other, of which all but the diagonal is masked away. jds's own convolution is the other column.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import tyro
+from jax import lax
+from rich.console import Console
+from rich.table import Table
+
+import jds
+from jds import cost
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Asks XLA what a depthwise convolution and its gradient cost."""
+
+    size: int = 56  # height and width of the images
+    features: int = 128  # channels
+    batch: int = 16  # images
+    kernel: int = 3  # height and width of the filters
+    lines: int = 6  # instructions to show, the most expensive first
+
+
+def by_xla(images: jax.Array, kernel: jax.Array) -> jax.Array:
+    """A depthwise convolution as lax has it."""
+    numbers = ("NHWC", "HWIO", "NHWC")
+    groups = images.shape[-1]
+    return lax.conv_general_dilated(
+        images, kernel, (1, 1), "SAME", dimension_numbers=numbers, feature_group_count=groups
+    )
+
+
+def gradient_of(convolution):
+    """The gradient of a loss by the kernel."""
+
+    def loss(kernel, images):
+        with jax.named_scope("depthwise layer"):
+            return jnp.sum(convolution(images, kernel))
+
+    return jax.grad(loss)
+
+
+def instructions(view: cost.XlaView, count: int) -> Table:
+    """The most expensive instructions of the optimised program; those of foreign code are unknown, and come first."""
+    table = Table("operation", "shape", "FLOPs", "bytes", "layer", box=None)
+    order = sorted(view.instructions, key=lambda i: (i.flops is not None, -(i.flops or 0)))
+    for line in order[:count]:
+        flops = "unknown" if line.flops is None else f"{line.flops:,}"
+        table.add_row(line.operation, line.shape, flops, f"{line.bytes:,}", line.layer)
+    return table
+
+
+def main(settings: Settings) -> None:
+    """Prints what paper and XLA say of both implementations."""
+    sizes = dataclasses.asdict(settings)
+    if min(sizes.values()) < 1:
+        raise SystemExit(f"hlo_cost: all settings must be positive, got {sizes}")
+    images = jax.ShapeDtypeStruct((settings.batch, settings.size, settings.size, settings.features), jnp.float32)
+    kernel = jax.ShapeDtypeStruct((settings.kernel, settings.kernel, 1, settings.features), jnp.float32)
+    console = Console(highlight=False)
+    for name, convolution in (("lax.conv_general_dilated", by_xla), ("jds.depthwise_conv", jds.depthwise_conv)):
+        gradient = gradient_of(convolution)
+        paper = cost.analyze(gradient, kernel, images).total
+        view = cost.xla(gradient, kernel, images)
+        console.rule(f"{name}, gradient by the kernel")
+        console.print(f"on paper: {paper.macs:,} multiply-accumulates, {paper.traffic:,} bytes at least")
+        console.print(f"in XLA: {view.peak_bytes:,} bytes of memory\n" if view.peak_bytes else "")
+        console.print(cost.reconciliation(cost.reconcile(gradient, kernel, images)), "")
+        console.print(instructions(view, settings.lines), "")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings, description=__doc__))
