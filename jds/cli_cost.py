@@ -44,6 +44,10 @@ class Cost:
     padding: Annotated[cost.Padding, option("counted|skipped", "products with padding (default: counted)")] = "counted"
     trip_counts: Annotated[int | None, option("INT", "how often `while` loops run")] = None
     xla: Annotated[bool, option("", "compile it, and explain the difference between paper and XLA's counts")] = False
+    device: Annotated[
+        str | None, option("NAME", f"least time on {', '.join(cost.DEVICES)}, or this: the machine at hand")
+    ] = None
+    measure: Annotated[bool, option("", "run it, and set its time beside the least; with --device this")] = False
     json: Annotated[Path | None, option("FILE", "write all rows and conventions as JSON")] = None
     csv: Annotated[Path | None, option("FILE", "write the rows as CSV")] = None
 
@@ -53,6 +57,7 @@ def run(options: Cost) -> None:
     title, fun, args = _function(options) if ":" in options.target else _network(options)
     for name, path in (("json", options.json), ("csv", options.csv)):
         check_output(name, path)
+    peak = _peak(options)
     counted = _with_gradient(fun) if options.grad else fun
     try:
         found = cost.analyze(counted, *args, padding=options.padding, trip_counts=options.trip_counts)
@@ -64,12 +69,25 @@ def run(options: Cost) -> None:
         console.print(
             "", cost.reconciliation(cost.reconcile(counted, *args, trip_counts=options.trip_counts)), sep="\n"
         )
+    if peak is not None:
+        measured = cost.measure_program(counted, *args) if options.measure else None
+        console.print("", cost.bounds(cost.estimate(found, peak, options.by), measured), sep="\n")
+        console.print(f"{peak.flops / 1e9:.4g} GFLOP/s, {peak.bytes / 1e9:.4g} GB/s: {peak.source}")
     if options.json is not None:
         text = json.dumps(cost.record(found), indent=1) + "\n"
         write("json", options.json, lambda path: path.write_text(text, encoding="utf-8"))
     if options.csv is not None:
         rows = cost.comma_separated(found, options.by)
         write("csv", options.csv, lambda path: path.write_text(rows, encoding="utf-8"))
+
+
+def _peak(options: Cost) -> cost.Peak | None:
+    if options.measure and options.device != "this":
+        raise UsageError("`--measure` goes with `--device this`: other devices are not here")
+    try:
+        return None if options.device is None else cost.find_device(options.device)
+    except ValueError as error:
+        raise UsageError(f"`--device` {str(error).removeprefix('device: ')}") from None
 
 
 def _network(options: Cost) -> tuple[str, Callable[..., Any], tuple[Any, ...]]:

@@ -5,6 +5,8 @@ from rich.table import Table
 
 from jds.cost.analysis import Analysis, By, Row
 from jds.cost.reconcile import Reconciliation
+from jds.cost.roofline import Estimate
+from jds.cost.timing import Spread
 
 
 def table(analysis: Analysis, by: By = "layer") -> Table:
@@ -87,6 +89,30 @@ def notes(analysis: Analysis) -> list[str]:
     if analysis.unused_parameters:
         found.append(f"{number(analysis.unused_parameters)} parameters are not used.")
     return found
+
+
+def bounds(found: Estimate, measured: Spread | None = None) -> Table:
+    """Shows the least time of a program and of its rows on a device.
+
+    Args:
+      found: the bounds.
+      measured: the time of the whole program on this device, in seconds.
+
+    Returns:
+      The table, for Rich to print in 80 columns or more.
+    """
+    lines = Table(box=box.SIMPLE_HEAD, header_style="", show_edge=False, padding=(0, 1, 0, 0))
+    lines.title, lines.title_justify, lines.title_style = f"At least, on {found.peak.name}", "left", "bold"
+    for heading in ("", "µs at least", "held by"):
+        lines.add_column(heading, justify="right" if "µs" in heading else "left", overflow="fold")
+    for row in found.rows:
+        lines.add_row(row.name or "(no layer)", f"{row.seconds * 1e6:.4g}", row.limit)
+    lines.add_section()
+    lines.add_row("total, with all in between on the chip", f"{found.total.seconds * 1e6:.4g}", found.total.limit)
+    if measured is not None:
+        share = found.total.seconds / measured.median
+        lines.add_row("measured (median)", f"{measured.median * 1e6:.4g}", f"the bound is {share:.2f} of it")
+    return lines
 
 
 def reconciliation(found: Reconciliation) -> Table:

@@ -1,0 +1,188 @@
+"""The least time that a program can take on a device: its operations, and its bytes, at the device's peak rates.
+
+Roofline: Williams et al., https://doi.org/10.1145/1498765.1498785.
+"""
+
+import contextlib
+import difflib
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jds.cost.analysis import Analysis, By, Row
+from jds.cost.machine import machine_facts
+
+
+class Peak(NamedTuple):
+    """What a device can do at most.
+
+    Attributes:
+      name: of the device and the arithmetic.
+      flops: floating-point operations a second.
+      bytes: that its memory gives or takes in a second.
+      source: where the figures are from.
+    """
+
+    name: str
+    flops: float
+    bytes: float
+    source: str
+
+
+_H100 = "https://glennklockwood.com/garden/processors/h100"
+_A100 = "https://glennklockwood.com/garden/processors/A100"
+_TPU = "https://cloud.google.com/tpu/docs/v5e"
+
+DEVICES: dict[str, Peak] = {
+    "h100": Peak("NVIDIA H100 SXM, float32", 66.9e12, 3.35e12, _H100),
+    "h100_bfloat16": Peak("NVIDIA H100 SXM, bfloat16", 989.4e12, 3.35e12, _H100),
+    "a100": Peak("NVIDIA A100 SXM 80 GB, float32", 19.5e12, 2.039e12, _A100),
+    "a100_bfloat16": Peak("NVIDIA A100 SXM 80 GB, bfloat16", 312e12, 2.039e12, _A100),
+    "tpu_v5e": Peak("Google TPU v5e, bfloat16", 197e12, 0.819e12, _TPU),
+}
+
+Limit = Literal["arithmetic", "memory"]
+
+
+class Bound(NamedTuple):
+    """The least time of a layer, or of a whole program.
+
+    Attributes:
+      name: as in `jds.cost.Row`.
+      seconds: no less than this, if nothing that lies between its equations goes to memory.
+      limit: which of the two peaks it is that holds it.
+    """
+
+    name: str
+    seconds: float
+    limit: Limit
+
+
+class Estimate(NamedTuple):
+    """Lower bounds of the time that a program takes.
+
+    Attributes:
+      peak: of the device.
+      total: of the whole program, if all between its arguments and results stays on the chip.
+      rows: each by itself; where a layer's inputs stay on the chip, it may take less.
+    """
+
+    peak: Peak
+    total: Bound
+    rows: tuple[Bound, ...]
+
+
+def find_device(name: str) -> Peak:
+    """Returns the peak rates of a device: one of `jds.cost.DEVICES`, or `"this"`, the machine that this runs on.
+
+    Raises:
+      ValueError: there is no such device.
+
+    Example:
+      >>> from jds import cost
+      >>> cost.find_device("a100").flops
+      19500000000000.0
+    """
+    if name == "this":
+        return measure_peak()
+    if name not in DEVICES:
+        (near,) = difflib.get_close_matches(name, DEVICES, n=1, cutoff=0)
+        raise ValueError(f"device: must be this or one of {', '.join(DEVICES)}, got {name!r}; did you mean {near}?")
+    return DEVICES[name]
+
+
+def estimate(analysis: Analysis, peak: Peak, by: By = "layer") -> Estimate:
+    """Bounds the time of a program from below, as a whole and row by row.
+
+    Exponentials and the like cost nothing here, nor do operations on integers; all else runs at its peak.
+
+    Args:
+      analysis: what the program costs.
+      peak: of the device.
+      by: what a row is.
+
+    Returns:
+      The bounds.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jds import cost
+      >>> found = cost.analyze(jnp.dot, jnp.ones((8, 16)), jnp.ones((16, 4)))
+      >>> cost.estimate(found, cost.Peak("made up", flops=1024, bytes=1024, source="")).total
+      Bound(name='total', seconds=1.0, limit='arithmetic')
+    """
+    rows = tuple(_bound(row, peak) for row in analysis.by(by))
+    return Estimate(peak, _bound(analysis.total, peak), rows)
+
+
+def _bound(row: Row, peak: Peak) -> Bound:
+    arithmetic, memory = row.flops / peak.flops, row.traffic / peak.bytes
+    return Bound(row.name, max(arithmetic, memory), "arithmetic" if arithmetic >= memory else "memory")
+
+
+def measure_peak(*, again: bool = False) -> Peak:
+    """Measures the peak rates of the device that JAX uses, once: a matrix product, and numbers that are added to.
+
+    Args:
+      again: measure, though an earlier result is kept (in `~/.cache/jds`, or under `$XDG_CACHE_HOME`).
+
+    Returns:
+      The rates, in float32.
+    """
+    facts = machine_facts()
+    key = ", ".join(str(facts[name]) for name in ("cpu", "cores", "device", "jax"))
+    file = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jds" / "peaks.json"
+    kept = _read(file)
+    if again or key not in kept:
+        kept[key] = {"flops": _product_rate(), "bytes": _memory_rate()}
+        _write(file, kept)
+    return Peak(f"{key}, float32", **kept[key], source="measured here: a product of matrices, and a sum in place")
+
+
+def _read(file: Path) -> dict[str, dict[str, float]]:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}  # absent, or of no use: it is measured again
+
+
+def _write(file: Path, kept: dict[str, dict[str, float]]) -> None:
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    # A folder that cannot be written costs a second each time.
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(kept, indent=1), encoding="utf-8")
+        os.replace(temporary, file)
+
+
+def _product_rate(size: int = 2048) -> float:
+    matrix = jnp.ones((size, size))
+    multiply = jax.jit(jnp.dot)
+    return 2 * size**3 / _fastest(lambda: multiply(matrix, matrix).block_until_ready())
+
+
+def _memory_rate(size: int = 2**26) -> float:
+    # In place: new pages would cost more than the sum.
+    add = jax.jit(lambda x: x + 1, donate_argnums=0)
+    held = [jnp.zeros(size)]
+
+    def run():
+        held[0] = add(held[0]).block_until_ready()
+
+    return 2 * 4 * size / _fastest(run)
+
+
+def _fastest(run: Callable[[], object], seconds: float = 0.5) -> float:
+    run()
+    found, start = float("inf"), time.perf_counter()
+    while time.perf_counter() - start < seconds or found == float("inf"):
+        begin = time.perf_counter()
+        run()
+        found = min(found, time.perf_counter() - begin)
+    return found

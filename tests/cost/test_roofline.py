@@ -1,0 +1,103 @@
+"""Lower bounds of time by peak rates, measured or published."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+
+from jds import cli, cost
+from jds.cost import roofline
+
+
+def shape(*sizes):
+    return jax.ShapeDtypeStruct(sizes, jnp.float32)
+
+
+PEAK = cost.Peak("made up", flops=1000.0, bytes=100.0, source="nowhere")
+
+
+def test_each_row_is_held_by_the_slower_of_the_two():
+    def fun(x, w):
+        with jax.named_scope("product"):
+            x = x @ w
+        with jax.named_scope("sum"):
+            return x + 1
+
+    found = cost.estimate(cost.analyze(fun, shape(64, 64), shape(64, 64)), PEAK)
+    flops, array = 2 * 64**3, 4 * 64 * 64
+    assert found.rows == (
+        ("product", max(flops / 1000, 3 * array / 100), "arithmetic"),
+        ("sum", 2 * array / 100, "memory"),
+    )
+    # What lies between the two need not go to memory.
+    assert found.total == ("total", max((flops + 64 * 64) / 1000, 3 * array / 100), "arithmetic")
+
+
+def test_published_devices_have_a_source():
+    for name, peak in cost.DEVICES.items():
+        assert peak.source.startswith("https://")
+        assert cost.find_device(name) is peak
+        # All are far from memory-bound only at dozens of operations a byte.
+        assert 5 < peak.flops / peak.bytes < 1000
+
+
+def test_this_machine_is_measured_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(roofline, "_product_rate", lambda: 2e9)
+    monkeypatch.setattr(roofline, "_memory_rate", lambda: 1e9)
+    assert cost.find_device("this")[1:3] == (2e9, 1e9)
+    assert [file.name for file in (tmp_path / "jds").iterdir()] == ["peaks.json"]
+    monkeypatch.setattr(roofline, "_product_rate", lambda: pytest.fail("measured again"))
+    assert cost.measure_peak()[1:3] == (2e9, 1e9)
+    monkeypatch.setattr(roofline, "_product_rate", lambda: 3e9)
+    assert cost.measure_peak(again=True).flops == 3e9
+    (tmp_path / "jds" / "peaks.json").write_text("{half")
+    assert cost.measure_peak().flops == 3e9
+    assert len(json.loads((tmp_path / "jds" / "peaks.json").read_text())) == 1
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr(roofline, "_fastest", lambda run: 1.0)
+    assert cost.measure_peak()[1:3] == (2 * 2048**3, 8 * 2**26)
+
+
+def test_rates_of_this_machine_are_of_its_order():
+    matrix = jnp.ones((256, 256))
+    seconds = roofline._fastest(lambda: jnp.dot(matrix, matrix).block_until_ready(), 0.01)
+    assert 1e8 < 2 * 256**3 / seconds < 1e16
+
+
+def test_a_program_is_timed_with_zeros():
+    model = nnx.eval_shape(lambda: nnx.Dropout(0.5, rngs=nnx.Rngs(0)))
+    assert cost.measure_program(model, shape(8), seconds=0.0).median > 0
+
+
+def test_the_command(capsys, monkeypatch):
+    monkeypatch.setitem(cost.DEVICES, "a100", PEAK)
+    monkeypatch.setattr(roofline, "measure_peak", lambda: PEAK)
+    dot = ["cost", "jax.numpy:dot", "--arguments", "float32[64,64]", "float32[64,64]", "--by", "operation"]
+    cli.main([*dot, "--device", "a100"])
+    out = " ".join(capsys.readouterr().out.split())
+    assert "At least, on made up" in out
+    assert "dot_general 5.243e+08 arithmetic" in out
+    assert "1e-06 GFLOP/s, 1e-07 GB/s: nowhere" in out
+    cli.main([*dot, "--device", "this", "--measure"])
+    assert "measured (median)" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--device", "h10"], "`--device` must be this or one of h100, "),
+        (["--device", "a100", "--measure"], "`--measure` goes with `--device this`"),
+    ],
+)
+def test_wrong_devices(options, message, capsys):
+    with pytest.raises(SystemExit) as exit:
+        cli.main(["cost", "mobilenet_v1", *options])
+    assert exit.value.code == 2
+    assert message in " ".join(capsys.readouterr().err.split())
