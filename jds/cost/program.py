@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+import jax
 from jax.extend.core import Jaxpr
 from jax.extend.core import Literal as JaxprLiteral
 
@@ -265,9 +266,12 @@ def _cost_of(equation: Equation) -> tuple[str, Cost | None]:
 
 
 def _follow_scan(program: Program, eqn: Any, inputs: list[int | None], place: _Place) -> list[int | None]:
-    params = eqn.params
-    length, constants, carries = params["length"], params["num_consts"], params["num_carry"]
-    body, times = params["jaxpr"].jaxpr, place.times * params["length"]
+    length, body = eqn.params["length"], eqn.params["jaxpr"].jaxpr
+    times = place.times * length
+    # What is sliced and stacked has an axis less inside; how else they are told apart changes with JAX's versions.
+    carries = sum(len(a.aval.shape) == len(b.aval.shape) for a, b in zip(eqn.outvars, body.outvars, strict=True))
+    sliced = sum(len(a.aval.shape) > len(b.aval.shape) for a, b in zip(eqn.invars, body.invars, strict=True))
+    constants = len(eqn.invars) - carries - sliced
     inner: list[int | None] = list(inputs[:constants])
     for i, var in enumerate(body.invars[constants:]):
         outer = inputs[constants + i]
@@ -339,6 +343,12 @@ def _follow_shard_map(program: Program, eqn: Any, inputs: list[int | None], plac
     return [_add_value(program, var.aval, place.times) for var in eqn.outvars]
 
 
+def _follow_high_level(program: Program, eqn: Any, inputs: list[int | None], place: _Place) -> list[int | None]:
+    # Of JAX 0.12 on: it says itself which equations it stands for.
+    body = jax.make_jaxpr(eqn.params["_prim"].expand)(*(atom.aval for atom in eqn.invars))
+    return _follow_closed(program, body, inputs, place)
+
+
 def _follow_linear_solve(program: Program, eqn: Any, inputs: list[int | None], place: _Place) -> list[int | None]:
     # Of its four functions, the one that solves runs.
     lengths, solve = eqn.params["const_lengths"], eqn.params["jaxprs"].solve
@@ -349,6 +359,7 @@ def _follow_linear_solve(program: Program, eqn: Any, inputs: list[int | None], p
 
 _CONTROL = {
     "custom_linear_solve": _follow_linear_solve,
+    "call_hi_primitive": _follow_high_level,
     "scan": _follow_scan,
     "while": _follow_while,
     "cond": _follow_cond,

@@ -21,7 +21,7 @@ _TRANSCENDENTAL = """
 # Elements are read and written elsewhere, or in another order.
 _MOVEMENT = """
     broadcast_in_dim reshape transpose squeeze expand_dims slice dynamic_slice dynamic_update_slice concatenate pad rev
-    gather copy copy_p iota device_put bitcast_convert_type split scatter real imag complex tile empty get swap
+    gather copy copy_p iota device_put bitcast_convert_type split unstack scatter real imag complex tile empty get swap
 """
 
 # What costs nothing when the program runs: names, types, placements, orders.
@@ -46,6 +46,12 @@ def _arithmetic(equation: Equation) -> Cost:
 def _floats(aval: Any) -> bool:
     # A bfloat16's is `V`.
     return aval.dtype.kind in "fcV"
+
+
+@register("one_minus_square")
+def _one_minus_square(equation: Equation) -> Cost:
+    (out,) = equation.outputs
+    return Cost("element-wise", operations(out, size(out), multiply=size(out)))
 
 
 @register("integer_pow")
