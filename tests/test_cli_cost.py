@@ -14,8 +14,9 @@ def words(capsys):
 
 
 def test_a_network_layer_by_layer_with_its_files(capsys, tmp_path):
-    record, rows = tmp_path / "record.json", tmp_path / "rows.csv"
-    cli.main(["cost", "mobilenet_v1", "--json", str(record), "--csv", str(rows)])
+    record, rows, figure = (tmp_path / name for name in ("record.json", "rows.csv", "figure.svg"))
+    files = ["--json", str(record), "--csv", str(rows), "--plot", str(figure)]
+    cli.main(["cost", "mobilenet_v1", "--device", "a100", *files])
     out = words(capsys)
     assert "mobilenet_v1, 224×224, width 1, batch 1, forward" in out
     assert "blocks/12/pointwise 51.38M 102.8M 1.05M" in out
@@ -27,6 +28,8 @@ def test_a_network_layer_by_layer_with_its_files(capsys, tmp_path):
         lines = list(csv.DictReader(file))
     assert sum(int(line["macs"]) for line in lines) == 568_740_352
     assert lines[0]["name"] == "stem"
+    assert "<svg" in figure.read_text()
+    assert {file.name for file in tmp_path.iterdir()} == {"record.json", "rows.csv", "figure.svg"}
 
 
 def test_the_gradient_and_rows_by_kind(capsys):
@@ -73,6 +76,7 @@ def test_loops_and_branches_are_explained():
         (["jax.numpy:dot", "--arguments", "float31[8]"], "must begin with a dtype"),
         (["jax.numpy:dot", "--arguments", "float32[8]", "float32[9]"], "dot cannot be traced with arguments"),
         (["jax.numpy:dot", "--batch", "2"], "`--batch` goes with a network"),
+        (["mobilenet_v1", "--plot", "x.gif"], "`--plot` must end in .png, .svg, .pdf, got 'x.gif'"),
         (["mobilenet_v1", "--json", "/no/such/folder/x.json"], "`--json` must be a file that can be written"),
     ],
 )

@@ -136,7 +136,8 @@ def measure_peak(*, again: bool = False) -> Peak:
       The rates, in float32.
     """
     facts = machine_facts()
-    key = ", ".join(str(facts[name]) for name in ("cpu", "cores", "device", "jax"))
+    chip = f"{facts['cpu']}, {facts['cores']} cores" if facts["backend"] == "cpu" else facts["device"]
+    key = f"{chip}, JAX {facts['jax']}"
     file = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jds" / "peaks.json"
     kept = _read(file)
     if again or key not in kept:
