@@ -50,13 +50,14 @@ class Cost:
     measure: Annotated[bool, option("", "run it, and set its time beside the least; with --device this")] = False
     json: Annotated[Path | None, option("FILE", "write all rows and conventions as JSON")] = None
     csv: Annotated[Path | None, option("FILE", "write the rows as CSV")] = None
+    html: Annotated[Path | None, option("FILE", "write the rows as one page for a browser")] = None
     plot: Annotated[Path | None, option("FILE", "draw the layers: .png, .svg or .pdf")] = None
 
 
 def run(options: Cost) -> None:
     """Prints the analysis that was asked for, and writes its files."""
     title, fun, args = _function(options) if ":" in options.target else _network(options)
-    for name, path in (("json", options.json), ("csv", options.csv), ("plot", options.plot)):
+    for name, path in (("json", options.json), ("csv", options.csv), ("html", options.html), ("plot", options.plot)):
         check_output(name, path)
     peak = _peak(options)
     counted = _with_gradient(fun) if options.grad else fun
@@ -80,6 +81,10 @@ def run(options: Cost) -> None:
     if options.csv is not None:
         rows = cost.comma_separated(found, options.by)
         write("csv", options.csv, lambda path: path.write_text(rows, encoding="utf-8"))
+    if options.html is not None:
+        bounds = None if peak is None else cost.estimate(found, peak, options.by)
+        page = cost.page(title, found, options.by, bounds)
+        write("html", options.html, lambda path: path.write_text(page, encoding="utf-8"))
     if options.plot is not None:
         # Matplotlib takes longer to import than all else: only who wants a figure waits for it.
         from jds import cost_plot

@@ -1,7 +1,9 @@
 """`jds cost`, run in this process."""
 
+import collections
 import csv
 import json
+from html.parser import HTMLParser
 
 import jax
 import pytest
@@ -14,8 +16,9 @@ def words(capsys):
 
 
 def test_a_network_layer_by_layer_with_its_files(capsys, tmp_path):
-    record, rows, figure = (tmp_path / name for name in ("record.json", "rows.csv", "figure.svg"))
-    files = ["--json", str(record), "--csv", str(rows), "--plot", str(figure)]
+    names = ("record.json", "rows.csv", "page.html", "figure.svg")
+    record, rows, page, figure = (tmp_path / name for name in names)
+    files = ["--json", str(record), "--csv", str(rows), "--html", str(page), "--plot", str(figure)]
     cli.main(["cost", "mobilenet_v1", "--device", "a100", *files])
     out = words(capsys)
     assert "mobilenet_v1, 224×224, width 1, batch 1, forward" in out
@@ -29,7 +32,34 @@ def test_a_network_layer_by_layer_with_its_files(capsys, tmp_path):
     assert sum(int(line["macs"]) for line in lines) == 568_740_352
     assert lines[0]["name"] == "stem"
     assert "<svg" in figure.read_text()
-    assert {file.name for file in tmp_path.iterdir()} == {"record.json", "rows.csv", "figure.svg"}
+    assert_is_page(page.read_text(encoding="utf-8"), rows=len(lines))
+    assert {file.name for file in tmp_path.iterdir()} == set(names)
+
+
+def assert_is_page(text, rows):
+    class Parser(HTMLParser):
+        def __init__(self):
+            super().__init__()
+            self.open, self.counts = [], collections.Counter()
+
+        def handle_starttag(self, tag, attrs):
+            self.counts[tag] += 1
+            if tag not in ("meta",):
+                self.open.append(tag)
+            for name, value in attrs:
+                # It needs no network.
+                assert name not in ("src", "href"), value
+
+        def handle_endtag(self, tag):
+            assert self.open.pop() == tag
+
+    parser = Parser()
+    parser.feed(text)
+    assert not parser.open
+    # Headings and total, and a dot for each row that computes.
+    assert parser.counts["tr"] == rows + 2
+    assert parser.counts["circle"] > 60
+    assert "url(" not in text
 
 
 def test_the_gradient_and_rows_by_kind(capsys):

@@ -11,6 +11,7 @@ from jds.cost.layer import Multiplications as Multiplications
 from jds.cost.layer import Step as Step
 from jds.cost.layer import multiplications as multiplications
 from jds.cost.machine import machine_facts as machine_facts
+from jds.cost.page import page as page
 from jds.cost.reconcile import Difference as Difference
 from jds.cost.reconcile import Reconciliation as Reconciliation
 from jds.cost.reconcile import reconcile as reconcile
