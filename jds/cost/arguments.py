@@ -20,6 +20,7 @@ class Arguments:
     def __init__(self, fun: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]):
         self._name = getattr(fun, "__name__", type(fun).__name__)
         self._shapes = ", ".join(map(_in_words, jax.tree.leaves((args, kwargs), is_leaf=_is_node)))
+        self._count = len(args)
         if inspect.ismethod(fun) and _is_node(fun.__self__):
             fun, args = fun.__func__, (fun.__self__, *args)
         self._leaves, self._tree = jax.tree.flatten((fun, args, kwargs), is_leaf=_is_node)
@@ -32,7 +33,8 @@ class Arguments:
         self._split = len(params), len(params) + len(rest)
         arrays = [leaf for leaf in self._leaves if _is_array(leaf)]
         self.arrays = [*params, *rest, *arrays]
-        self._args = len(params), [jax.tree.leaves(arg, is_leaf=_is_node) for arg in (fun, *args)]
+        # For the function, a method's module, and each argument; the arguments are the last `self._count`.
+        self._leaves_of = [jax.tree.leaves(arg, is_leaf=_is_node) for arg in (fun, *args)]
 
     def traced(self, how: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Any:
         """`how(self.call)(*self.arrays)`, where `how` traces: the modules' paths are scopes meanwhile.
@@ -65,7 +67,7 @@ class Arguments:
         if arguments is None:
             return list(range(self._split[0]))
         found, position = [], self._split[1]
-        for number, leaves in enumerate(self._args[1], start=-1):
+        for number, leaves in enumerate(self._leaves_of, start=self._count - len(self._leaves_of)):
             count = sum(map(_is_array, leaves))
             if number in arguments:
                 found += range(position, position + count)

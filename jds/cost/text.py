@@ -150,11 +150,10 @@ def number(count: int) -> str:
     """
     if count < 100_000:
         return str(count)
-    value, unit = float(count), ""
-    for unit in "kMGTPE":  # noqa: B007
-        value /= 1000
-        if value < 999.95:
-            break
+    value, units = count / 1000, "kMGTPE"
+    while value >= 999.95 and len(units) > 1:
+        value, units = value / 1000, units[1:]
+    unit = units[0]
     return f"{value:.{sum(value < limit for limit in (100, 1000))}f}{unit}"
 
 

@@ -127,6 +127,7 @@ def test_a_method_of_a_module_and_one_that_is_closed_over():
     model.eval()
     assert names(cost.analyze(lambda x: model(x), IMAGES)) == LAYERS
     assert cost.analyze(model.__call__, IMAGES).total.parameters == 400
+    assert cost.analyze(model.__call__, IMAGES, parameters=0).total.parameters == 2 * 6 * 6 * 3
 
 
 def test_stacked_layers_run_so_many_times():
