@@ -79,6 +79,12 @@ def test_integers():
     assert (steps.paper, steps.lowered) == (0, 20)
 
 
+def test_the_most_expensive_branch_counts_in_both():
+    found, steps = causes(lambda x: lax.cond(x[0, 0] > 0, lambda x: x @ x @ x, lambda x: x @ x, x), MATRIX)
+    assert found == {"integers": 1}
+    assert (steps.unexplained_lowered, steps.unexplained_compiled) == (0, 0)
+
+
 def test_sorts():
     found, steps = causes(jnp.sort, MATRIX)
     assert found == {"sorts": 64 * (6 - 3)}
