@@ -337,7 +337,9 @@ def _follow_shard_map(program: Program, eqn: Any, inputs: list[int | None], plac
         inner.append(_add_value(program, var.aval))
         if number is not None:
             program.values[inner[-1]].parameter = program.values[number].parameter
-    devices = math.prod(mesh.shape[axis] for axis in eqn.params["newly_manual_axes"])
+    # Until JAX 0.10.1 they had the other name.
+    axes = eqn.params["newly_manual_axes" if "newly_manual_axes" in eqn.params else "manual_axes"]
+    devices = math.prod(mesh.shape[axis] for axis in axes)
     for number in _follow(program, body, inner, place._replace(devices=place.devices * devices)):
         _use(program, number, None)
     return [_add_value(program, var.aval, place.times) for var in eqn.outvars]
