@@ -71,9 +71,11 @@ def run(options: Cost) -> None:
         console.print(
             "", cost.reconciliation(cost.reconcile(counted, *args, trip_counts=options.trip_counts)), sep="\n"
         )
-    if peak is not None:
+    bounds = None if peak is None else cost.estimate(found, peak, options.by)
+    if bounds is not None:
         measured = cost.measure_program(counted, *args) if options.measure else None
-        console.print("", cost.bounds(cost.estimate(found, peak, options.by), measured), sep="\n")
+        console.print("", cost.bounds(bounds, measured), sep="\n")
+        peak = bounds.peak
         console.print(f"{peak.flops / 1e9:.4g} GFLOP/s, {peak.bytes / 1e9:.4g} GB/s: {peak.source}")
     if options.json is not None:
         text = json.dumps(cost.record(found), indent=1) + "\n"
@@ -82,15 +84,14 @@ def run(options: Cost) -> None:
         rows = cost.comma_separated(found, options.by)
         write("csv", options.csv, lambda path: path.write_text(rows, encoding="utf-8"))
     if options.html is not None:
-        bounds = None if peak is None else cost.estimate(found, peak, options.by)
         page = cost.page(title, found, options.by, bounds)
         write("html", options.html, lambda path: path.write_text(page, encoding="utf-8"))
     if options.plot is not None:
         # Matplotlib takes longer to import than all else: only who wants a figure waits for it.
         from jds import cost_plot
 
-        bounds = None if peak is None else cost.estimate(found, peak)
-        write("plot", options.plot, lambda path: cost_plot.plot(title, found, path, bounds))
+        by_layer = None if peak is None else cost.estimate(found, peak)
+        write("plot", options.plot, lambda path: cost_plot.plot(title, found, path, by_layer))
 
 
 def _peak(options: Cost) -> cost.Peak | None:

@@ -116,7 +116,7 @@ class Analysis:
         return self.total.is_lower_bound or bool(self.unknown_trips)
 
 
-def summarise(program: Program, settings: Settings) -> Analysis:
+def summarise(program: Program) -> Analysis:
     """Sums a program up."""
     values = [program.values[number] for number in program.inputs]
     parameters = [value for value in values if value.parameter is not None]
@@ -133,7 +133,7 @@ def summarise(program: Program, settings: Settings) -> Analysis:
         traffic=bytes_in + bytes_out + read,
     )
     trips = tuple("/".join(path) for path in program.unknown_trips)
-    return Analysis(total, settings, tuple(program.choices), trips, unused, program)
+    return Analysis(total, program.settings, tuple(program.choices), trips, unused, program)
 
 
 def kind_of(operation: Operation) -> Kind:

@@ -71,4 +71,4 @@ def analyze(
     constants = [i for i, value in enumerate(closed.consts) if jnp.issubdtype(jnp.result_type(value), jnp.floating)]
     named = program.parameters(wanted)
     inputs = [len(closed.consts) + i for i in named] if wanted is not None or named else []
-    return summarise(flatten(jaxpr, [*(constants if wanted is None else ()), *inputs], settings), settings)
+    return summarise(flatten(jaxpr, [*(constants if wanted is None else ()), *inputs], settings))

@@ -45,6 +45,7 @@ class Counts(NamedTuple):
     transcendentals: int = 0
     integer_operations: int = 0
 
+    # A tuple's own would join and repeat; a sum of counts is what everybody expects.
     def __add__(self, other: "Counts") -> "Counts":  # type: ignore[override]
         return Counts(*(a + b for a, b in zip(self, other, strict=True)))
 

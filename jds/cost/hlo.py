@@ -127,11 +127,12 @@ def _closing(text: str, start: int) -> int:
 
 
 # One operation for each element of the result, in XLA's count.
-_ELEMENTWISE = """
+_ELEMENTWISE_NAMES = """
     abs add and clamp compare complex convert divide floor ceil imag maximum minimum multiply negate not or real
     remainder round-nearest-afz round-nearest-even select shift-left shift-right-arithmetic shift-right-logical sign
     subtract xor is-finite popcnt count-leading-zeros reduce-precision
 """
+_ELEMENTWISE = frozenset(_ELEMENTWISE_NAMES.split())
 
 
 def flops(instruction: Instruction, shapes: Mapping[str, tuple[Shape, ...]]) -> int | None:
@@ -159,7 +160,7 @@ def flops(instruction: Instruction, shapes: Mapping[str, tuple[Shape, ...]]) -> 
     if opcode == "reduce-window":
         window = math.prod(int(size) for size in _window(instruction, "size", ()))
         return elements * (window - 1)
-    return elements if opcode in _ELEMENTWISE.split() else 0
+    return elements if opcode in _ELEMENTWISE else 0
 
 
 def _window(instruction: Instruction, name: str, default: Sequence[str]) -> Sequence[str]:

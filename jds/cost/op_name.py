@@ -6,7 +6,7 @@ from typing import NamedTuple
 # What JAX's own lowering and transformations add to the scopes.
 _OF_JAX = ("while", "body", "cond", "closed_call", "checkpoint", "rematted_computation", "remat2", "shard_map")
 _TRANSFORMED = re.compile(r"(\w+)\((.*)\)")
-_FUNCTIONS = ("jit", "pjit", "core_call", "custom_jvp_call", "custom_vjp_call", "branch_0_fun", "branch_1_fun")
+_FUNCTIONS = ("jit", "pjit", "core_call", "custom_jvp_call", "custom_vjp_call")
 
 
 class Origin(NamedTuple):

@@ -129,7 +129,8 @@ def flatten(jaxpr: Jaxpr, parameters: Iterable[int], settings: Settings) -> Prog
     for number in parameters:
         program.values[number].parameter = number
     results = _follow(program, jaxpr, program.inputs, _Place())
-    program.results += dict.fromkeys(i for i in results if i is not None and i not in set(program.inputs))
+    passed_on = set(program.inputs)
+    program.results += dict.fromkeys(i for i in results if i is not None and i not in passed_on)
     for number in program.results:
         _use(program, number, None)
     return program

@@ -14,20 +14,23 @@ def _reduce(equation: Equation) -> Cost:
     return Cost("reduction", operations(array, max(0, size(array) - size(equation.outputs[0]))))
 
 
+def _steps(equation: Equation) -> int:
+    """Elements of a running sum that have another before them."""
+    array = equation.inputs[0]
+    length = array.shape[equation.params["axis"]]
+    return size(array) // length * (length - 1) if length else 0
+
+
 @register("cumsum", "cumprod", "cummax", "cummin")
 def _scan(equation: Equation) -> Cost:
-    array, axis = equation.inputs[0], equation.params["axis"]
-    length = array.shape[axis]
-    return Cost("reduction", operations(array, size(array) // length * (length - 1) if length else 0))
+    return Cost("reduction", operations(equation.inputs[0], _steps(equation)))
 
 
 @register("cumlogsumexp")
 def _log_scan(equation: Equation) -> Cost:
     # Of each two numbers: their difference, its exponential and logarithm, the larger one, and a sum.
-    array, axis = equation.inputs[0], equation.params["axis"]
-    length = array.shape[axis]
-    steps = size(array) // length * (length - 1) if length else 0
-    return Cost("reduction", operations(array, 3 * steps) + Counts(transcendentals=2 * steps))
+    steps = _steps(equation)
+    return Cost("reduction", operations(equation.inputs[0], 3 * steps) + Counts(transcendentals=2 * steps))
 
 
 def _window_sums(equation: Equation, array, out) -> int:
@@ -50,7 +53,7 @@ def _window_sums(equation: Equation, array, out) -> int:
     return math.prod(products(axis, padding=equation.padding == "counted") for axis in axes)
 
 
-@register("reduce_window_sum", "reduce_window_max", "reduce_window_min")
+@register("reduce_window_sum", "reduce_window_max", "reduce_window_min", "select_and_gather_add")
 def _reduce_window(equation: Equation) -> Cost:
     array, out = equation.inputs[0], equation.outputs[0]
     return Cost("reduction", operations(array, max(0, _window_sums(equation, array, out) - size(out))))
@@ -61,12 +64,6 @@ def _select_and_scatter(equation: Equation) -> Cost:
     # The gradient of max pooling: each window finds its largest element again, and adds to it.
     source, array = equation.inputs[:2]
     return Cost("reduction", operations(array, _window_sums(equation, array, source)))
-
-
-@register("select_and_gather_add")
-def _select_and_gather(equation: Equation) -> Cost:
-    array, out = equation.inputs[0], equation.outputs[0]
-    return Cost("reduction", operations(array, max(0, _window_sums(equation, array, out) - size(out))))
 
 
 @register("sort")
