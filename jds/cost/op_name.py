@@ -4,7 +4,7 @@ import re
 from typing import NamedTuple
 
 # What JAX's own lowering and transformations add to the scopes.
-_OF_JAX = ("while", "body", "cond", "closed_call", "checkpoint", "rematted_computation", "remat2", "shard_map")
+_OF_JAX = re.compile("while|body|cond|branch_[0-9]+_fun|closed_call|checkpoint|rematted_computation|remat2|shard_map")
 _TRANSFORMED = re.compile(r"(\w+)\((.*)\)")
 _FUNCTIONS = ("jit", "pjit", "core_call", "custom_jvp_call", "custom_vjp_call")
 
@@ -30,7 +30,7 @@ def origin(op_name: str) -> Origin:
     last = ""
     for segment in segments:
         if segment and segment != last:  # what is computed again has its scopes twice
-            path += [name for name in segment.split("/") if name not in _OF_JAX]
+            path += [name for name in segment.split("/") if not _OF_JAX.fullmatch(name)]
             last = segment
     return Origin("/".join(path), primitive)
 

@@ -149,6 +149,7 @@ def test_a_missing_key_is_not_zero(monkeypatch, properties):
         ("jit(f)/jvp(blocks/0)/while/body/closed_call/tanh", "blocks/0", "tanh"),
         ("jit(f)/transpose(jvp(a))/jvp(a)/rematted_computation/mul", "a", "mul"),
         ("jit(f)/outer/jit(inner)/scope/add", "outer/scope", "add"),
+        ("jit(f)/layer/cond/branch_1_fun/dot_general", "layer", "dot_general"),
         ("jit(f)/layer/add;jit(f)/other/mul", "layer", "add"),
         ("", "", ""),
     ],
