@@ -47,7 +47,7 @@ class Cost:
     device: Annotated[
         str | None, option("NAME", f"least time on {', '.join(cost.DEVICES)}, or this: the machine at hand")
     ] = None
-    measure: Annotated[bool, option("", "run it, and set its time beside the least; with --device this")] = False
+    measure: Annotated[bool, option("", "run it, and set its times beside the least; with --device this")] = False
     json: Annotated[Path | None, option("FILE", "write all rows and conventions as JSON")] = None
     csv: Annotated[Path | None, option("FILE", "write the rows as CSV")] = None
     html: Annotated[Path | None, option("FILE", "write the rows as one page for a browser")] = None
@@ -71,17 +71,15 @@ def run(options: Cost) -> None:
         console.print(
             "", cost.reconciliation(cost.reconcile(counted, *args, trip_counts=options.trip_counts)), sep="\n"
         )
-    bounds = None if peak is None else cost.estimate(found, peak, options.by)
+    measured = cost.measure_program(counted, *args) if options.measure else None
+    bounds = None if peak is None else cost.estimate(found, peak, options.by, measured)
     if bounds is not None:
-        measured = cost.measure_program(counted, *args) if options.measure else None
-        console.print("", cost.bounds(bounds, measured), sep="\n")
-        peak = bounds.peak
-        console.print(f"{peak.flops / 1e9:.4g} GFLOP/s, {peak.bytes / 1e9:.4g} GB/s: {peak.source}")
+        console.print("", cost.bounds(bounds), *cost.bound_notes(bounds), sep="\n")
     if options.json is not None:
-        text = json.dumps(cost.record(found), indent=1) + "\n"
+        text = json.dumps(cost.record(found, bounds), indent=1) + "\n"
         write("json", options.json, lambda path: path.write_text(text, encoding="utf-8"))
     if options.csv is not None:
-        rows = cost.comma_separated(found, options.by)
+        rows = cost.comma_separated(found, options.by, bounds)
         write("csv", options.csv, lambda path: path.write_text(rows, encoding="utf-8"))
     if options.html is not None:
         page = cost.page(title, found, options.by, bounds)
@@ -90,7 +88,7 @@ def run(options: Cost) -> None:
         # Matplotlib takes longer to import than all else: only who wants a figure waits for it.
         from jds import cost_plot
 
-        by_layer = None if peak is None else cost.estimate(found, peak)
+        by_layer = None if peak is None else cost.estimate(found, peak, measured=measured)
         write("plot", options.plot, lambda path: cost_plot.plot(title, found, path, by_layer))
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import datetime
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,13 +16,13 @@ from jds.cost import (
     Multiplications,
     Spread,
     Step,
-    XlaFlops,
+    XlaInstruction,
     machine_facts,
     measure,
     multiplications,
     ratios,
     spread,
-    xla_flops,
+    xla,
 )
 
 SCHEMA = {"name": "jds.compare", "version": 1}
@@ -38,6 +38,18 @@ _DISPATCH_FACTOR = 3
 _DISPATCH_FLOPS = 2000
 
 _Contender = tuple[Callable[..., Any], tuple[jax.Array, ...]]
+
+
+class XlaFlops(NamedTuple):
+    """XLA's counts of floating-point operations for one call; None where it does not know: where foreign code runs.
+
+    Attributes:
+      lowered: of the program as JAX hands it to XLA.
+      compiled: of the program as XLA runs it.
+    """
+
+    lowered: float | None
+    compiled: float | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,6 +186,30 @@ def compare_layer(layer: Layer, *, batch: int = 1, seconds: float = 1.0) -> Row:
         flops.setdefault(form, flops["ordinary"])
         samples.setdefault(form, samples["ordinary"])
     return Row(layer, batch, flops, samples)
+
+
+def xla_flops(fun: Callable[..., Any], *args: Any) -> XlaFlops:
+    """Asks XLA for the floating-point operations of a function, where no foreign code runs, to which it gives no count.
+
+    Args:
+      fun: a function of arrays; jitted or not.
+      *args: its arguments, arrays or `jax.ShapeDtypeStruct`.
+
+    Returns:
+      The two counts, in FLOPs.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jds import compare
+      >>> compare.xla_flops(jnp.dot, jnp.ones((8, 16)), jnp.ones((16, 4))).lowered  # 2 * 8 * 16 * 4
+      1024.0
+    """
+    view = xla(fun, *args)
+
+    def known(flops: float | None, instructions: Sequence[XlaInstruction]) -> float | None:
+        return None if any(instruction.flops is None for instruction in instructions) else flops
+
+    return XlaFlops(known(view.lowered.flops, view.lowered_instructions), known(view.compiled.flops, view.instructions))
 
 
 def _forms(layer: Layer, batch: int) -> dict[str, _Contender]:

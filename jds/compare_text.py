@@ -9,8 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from jds.compare import FORMS, Comparison
-from jds.cost import Layer, Multiplications, Spread, XlaFlops
+from jds.compare import FORMS, Comparison, XlaFlops
+from jds.cost import Layer, Multiplications, Spread
 
 
 def describe(layer: Layer) -> str:

@@ -1,4 +1,4 @@
-"""An analysis as a figure: what each layer computes, moves and, on a device, takes at least."""
+"""An analysis as a figure: what each layer computes, moves and, on a device, takes at least; and a roofline."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def plot(title: str, analysis: Analysis, path: Path, estimate: Estimate | None =
       title: above the figure.
       analysis: of a program.
       path: where to write; its suffix says the format, such as `.png`, `.svg` or `.pdf`.
-      estimate: by layer, to draw the least time as well.
+      estimate: by layer, to draw the least times, the measured ones if it has them, and the device's roofline.
     """
     rows = analysis.by("layer")
     drawn = sorted((row for row in rows if row.macs), key=lambda row: -row.macs)[:_NAMES_AT_MOST]
@@ -41,19 +41,59 @@ def plot(title: str, analysis: Analysis, path: Path, estimate: Estimate | None =
         ("least traffic, MB", [row.traffic / 1e6 for row in drawn], sum(row.traffic for row in rest) / 1e6),
     ]
     if estimate is not None:
-        micros = {bound.name: bound.seconds * 1e6 for bound in estimate.rows}
-        label = f"least time, µs\n{estimate.peak.name}"
-        panels.append((label, [micros[row.name] for row in drawn], sum(micros[row.name] for row in rest)))
-    figure = Figure(figsize=(2.5 + 3 * len(panels), 1.6 + 0.24 * len(names)), layout="constrained")
-    all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        panels.append(_times(estimate, drawn, rest))
+    height, width = 1.6 + 0.24 * len(names), 2.5 + 3 * len(panels)
+    figure = Figure(figsize=(width, height + (4.5 if estimate else 0)), layout="constrained")
+    bars, *below = figure.subfigures(
+        2 if estimate else 1, 1, height_ratios=[height, 4.5][: 2 if estimate else 1], squeeze=False
+    )[:, 0]
+    all_axes = bars.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, (label, values, of_rest) in zip(all_axes, panels, strict=True):
         axes.barh(range(len(names)), [*values, *([of_rest] if rest else [])], color=colours)
         _style(axes, label)
+    if estimate is not None and estimate.total.measured is not None:
+        _mark_measured(all_axes[-1], estimate, drawn)
     all_axes[0].set_yticks(range(len(names)), names)
     all_axes[0].set_ylim(len(names) - 0.4, -0.6)
+    if estimate is not None:
+        _roofline(below[0].subplots(), estimate, drawn)
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
-    figure.legend(handles=_legend(drawn, bool(rest)), loc="outside lower left", ncols=6, frameon=False)
+    bars.legend(handles=_legend(drawn, bool(rest)), loc="outside lower left", ncols=6, frameon=False)
     figure.savefig(path, dpi=150)
+
+
+def _times(estimate: Estimate, drawn: list[Row], rest: list[Row]) -> tuple[str, list[float], float]:
+    micros = {bound.name: bound.seconds * 1e6 for bound in estimate.rows}
+    measured = "; line: measured" if estimate.total.measured is not None else ""
+    label = f"least time, µs{measured}\n{estimate.peak.name}"
+    return label, [micros[row.name] for row in drawn], sum(micros[row.name] for row in rest)
+
+
+def _mark_measured(axes: Axes, estimate: Estimate, drawn: list[Row]) -> None:
+    measured = {bound.name: bound.measured for bound in estimate.rows}
+    for place, row in enumerate(drawn):
+        seconds = measured[row.name]
+        if seconds is not None:
+            axes.plot([seconds * 1e6] * 2, [place - 0.4, place + 0.4], color="0.3", linewidth=1.5)
+
+
+def _roofline(axes: Axes, estimate: Estimate, drawn: list[Row]) -> None:
+    """Operations a second that each layer may reach or reaches, by its operations a byte."""
+    peak, bounds = estimate.peak, {bound.name: bound for bound in estimate.rows}
+    ridge = peak.flops / peak.bytes
+    intensities = [row.intensity for row in drawn if row.traffic]
+    ends = [min([*intensities, ridge]) / 2, ridge, max([*intensities, ridge]) * 2]
+    axes.loglog(ends, [min(end * peak.bytes, peak.flops) / 1e9 for end in ends], color="0.3")
+    for row in drawn:
+        if row.traffic:
+            bound = bounds[row.name]
+            seconds = bound.measured or bound.seconds
+            axes.plot(row.intensity, row.flops / seconds / 1e9, "o", color=_COLOURS.get(row.kind, _ELSE), alpha=0.7)
+    axes.set_xlabel("FLOPs a byte of the least traffic")
+    axes.set_ylabel("GFLOP/s " + ("reached" if estimate.total.measured is not None else "at most"))
+    axes.grid(color="0.9")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _style(axes: Axes, label: str) -> None:

@@ -3,13 +3,15 @@
 import json
 import math
 
+import jax
+import jax.numpy as jnp
 import pytest
 from rich.console import Console
 
 import jds
 from jds import compare, compare_plot, compare_text, cost
-from jds.compare import FORMS, Comparison, Row
-from jds.cost import Layer, XlaFlops
+from jds.compare import FORMS, Comparison, Row, XlaFlops, xla_flops
+from jds.cost import Layer
 
 LAYER = Layer("block", (14, 14, 512), 512, (3, 3))
 STEM = Layer("stem", (28, 28, 3), 512, (3, 3), strides=2, separable=False)
@@ -155,3 +157,25 @@ def test_any_layer_is_measured_and_recorded(layer):
         assert only["xla_flops"]["ordinary"]["lowered"] > 0
     else:
         assert only["ratio_on_the_clock"]["jds"] == {"low": 1.0, "median": 1.0, "high": 1.0}
+
+
+def test_matrix_product_is_counted_before_and_after_compilation():
+    shapes = jax.ShapeDtypeStruct((8, 16), jnp.float32), jax.ShapeDtypeStruct((16, 4), jnp.float32)
+    for dot in (jnp.dot, jax.jit(jnp.dot)):
+        assert xla_flops(dot, *shapes) == (2 * 8 * 16 * 4, 2 * 8 * 16 * 4)
+
+
+def test_program_without_arithmetic_is_unknown_not_zero():
+    assert xla_flops(lambda x: x.T, jnp.ones((2, 3))) == (None, None)
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="on the CPU it is a call of LAPACK")
+def test_custom_call_is_unknown_not_zero():
+    assert xla_flops(jnp.linalg.cholesky, jnp.eye(4)) == (None, None)
+
+
+@pytest.mark.parametrize("properties", [None, {}, {"flops": -1.0}, {"bytes accessed": 4.0}])
+def test_what_xla_does_not_say_is_unknown(monkeypatch, properties):
+    monkeypatch.setattr(jax.stages.Lowered, "cost_analysis", lambda self: properties)
+    monkeypatch.setattr(jax.stages.Compiled, "cost_analysis", lambda self: properties)
+    assert xla_flops(jnp.dot, jnp.ones(3), jnp.ones(3)) == (None, None)

@@ -12,6 +12,8 @@ from jds.cost.layer import Step as Step
 from jds.cost.layer import multiplications as multiplications
 from jds.cost.machine import machine_facts as machine_facts
 from jds.cost.page import page as page
+from jds.cost.profile import Measurement as Measurement
+from jds.cost.profile import measure_program as measure_program
 from jds.cost.reconcile import Difference as Difference
 from jds.cost.reconcile import Reconciliation as Reconciliation
 from jds.cost.reconcile import reconcile as reconcile
@@ -27,17 +29,15 @@ from jds.cost.roofline import measure_peak as measure_peak
 from jds.cost.rules import Cost as Cost
 from jds.cost.rules import Equation as Equation
 from jds.cost.rules import register as register
+from jds.cost.text import bound_notes as bound_notes
 from jds.cost.text import bounds as bounds
 from jds.cost.text import notes as notes
 from jds.cost.text import reconciliation as reconciliation
 from jds.cost.text import table as table
 from jds.cost.timing import Spread as Spread
 from jds.cost.timing import measure as measure
-from jds.cost.timing import measure_program as measure_program
 from jds.cost.timing import ratios as ratios
 from jds.cost.timing import spread as spread
-from jds.cost.xla_view import XlaFlops as XlaFlops
 from jds.cost.xla_view import XlaInstruction as XlaInstruction
 from jds.cost.xla_view import XlaView as XlaView
 from jds.cost.xla_view import xla as xla
-from jds.cost.xla_view import xla_flops as xla_flops

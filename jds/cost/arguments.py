@@ -60,7 +60,10 @@ class Arguments:
         fun, args, kwargs = self._tree.unflatten(leaves)
         results = jax.tree.leaves(fun(*args, **kwargs), is_leaf=_is_node)
         nodes = [*(leaf for leaf in results if _is_node(leaf)), *nodes]
-        return [leaf for leaf in (*results, *jax.tree.leaves(nnx.split(nodes)[1])) if _is_array(leaf)]
+        # What was not written is no result: XLA would copy it.
+        given = set(map(id, arrays))
+        left = [leaf for leaf in jax.tree.leaves(nnx.split(nodes)[1]) if id(leaf) not in given]
+        return [leaf for leaf in (*results, *left) if _is_array(leaf)]
 
     def parameters(self, arguments: tuple[int, ...] | None) -> list[int]:
         """Which of the arrays are parameters: those of these arguments, or else the `nnx.Param`s."""

@@ -1,19 +1,21 @@
-"""A convolution layer as data, and its multiplications in closed form."""
+"""A convolution layer as data, and the multiplications of its two forms."""
 
 import dataclasses
 import functools
 import math
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jds.cost.analyze import analyze
+
 
 class Step(NamedTuple):
-    """One convolution, counted as filter parameters × filter positions × filters.
+    """One convolution, as filter parameters × filter positions × filters; `jds.cost.analyze` counts it.
 
     Attributes:
       name: which convolution it is.
@@ -110,42 +112,47 @@ class Layer:
     @functools.cached_property
     def output_size(self) -> tuple[int, ...]:
         """`(*spatial, out_features)` of one example."""
-        rank = len(self.kernel_size)
-        convolve = functools.partial(
-            lax.conv_general_dilated,
-            window_strides=_for_each_axis(self.strides, rank),
-            padding=self.padding,
-            rhs_dilation=_for_each_axis(self.kernel_dilation, rank),
-        )
-        image = jax.ShapeDtypeStruct((1, 1, *self.input_size[:-1]), jnp.float32)
-        kernel = jax.ShapeDtypeStruct((1, 1, *self.kernel_size), jnp.float32)
-        return (*jax.eval_shape(convolve, image, kernel).shape[2:], self.out_features)
+        kernel = (*self.kernel_size, self.in_features, self.out_features)
+        out = jax.eval_shape(self._convolve, *map(_shape, ((1, *self.input_size), kernel)))
+        return out.shape[1:]
 
+    @functools.cache  # noqa: B019 layers are few and small
     def ordinary_steps(self, batch: int = 1) -> tuple[Step, ...]:
         """The one convolution of the ordinary form."""
-        parameters = math.prod(self.kernel_size) * self.in_features
-        return (Step("ordinary", parameters, self._positions(batch), self.out_features),)
+        kernel = (*self.kernel_size, self.in_features, self.out_features)
+        return (_step("ordinary", self._convolve, (batch, *self.input_size), kernel),)
 
+    @functools.cache  # noqa: B019
     def separable_steps(self, batch: int = 1) -> tuple[Step, ...]:
         """The depthwise and the pointwise convolution; the ordinary one if the layer is not separable."""
         if not self.separable:
             return self.ordinary_steps(batch)
-        positions = self._positions(batch)
         between = self.in_features * self.channel_multiplier
+        depthwise = functools.partial(self._convolve, feature_group_count=self.in_features)
+        pointwise = functools.partial(_convolution, padding="VALID")
+        ones = (1,) * len(self.kernel_size)
         return (
-            Step("depthwise", math.prod(self.kernel_size), positions, between),
-            Step("pointwise", between, positions, self.out_features),
+            _step("depthwise", depthwise, (batch, *self.input_size), (*self.kernel_size, 1, between)),
+            _step(
+                "pointwise", pointwise, (batch, *self.output_size[:-1], between), (*ones, between, self.out_features)
+            ),
         )
 
     @property
     def ratio(self) -> Fraction:
         """Separable to ordinary multiplications: `channel_multiplier * (1/out_features + 1/prod(kernel_size))`."""
-        if not self.separable:
-            return Fraction(1)
-        return self.channel_multiplier * (Fraction(1, self.out_features) + Fraction(1, math.prod(self.kernel_size)))
+        return multiplications(self).ratio
 
-    def _positions(self, batch: int) -> int:
-        return batch * math.prod(self.output_size[:-1])
+    def _convolve(self, inputs: jax.Array, kernel: jax.Array, **options: int) -> jax.Array:
+        rank = len(self.kernel_size)
+        return _convolution(
+            inputs,
+            kernel,
+            window_strides=_for_each_axis(self.strides, rank),
+            padding=self.padding,
+            rhs_dilation=_for_each_axis(self.kernel_dilation, rank),
+            **options,
+        )
 
 
 class Multiplications(NamedTuple):
@@ -183,6 +190,29 @@ def multiplications(layers: Layer | Sequence[Layer], *, batch: int = 1) -> Multi
         sum(step.multiplications for layer in layers for step in layer.ordinary_steps(batch)),
         sum(step.multiplications for layer in layers for step in layer.separable_steps(batch)),
     )
+
+
+def _step(
+    name: Literal["ordinary", "depthwise", "pointwise"], convolve, inputs: tuple[int, ...], kernel: tuple[int, ...]
+) -> Step:
+    """Counts a convolution of these shapes."""
+    counted = analyze(convolve, _shape(inputs), _shape(kernel)).total.multiplications
+    parameters, filters = math.prod(kernel[:-1]), kernel[-1]
+    return Step(name, parameters, counted // (parameters * filters), filters)
+
+
+def _convolution(
+    inputs: jax.Array, kernel: jax.Array, *, padding: Any, window_strides: tuple[int, ...] = (), **options: Any
+) -> jax.Array:
+    """With channels last."""
+    spatial = "DHW"[-(kernel.ndim - 2) :]
+    numbers = (f"N{spatial}C", f"{spatial}IO", f"N{spatial}C")
+    strides = window_strides or (1,) * len(spatial)
+    return lax.conv_general_dilated(inputs, kernel, strides, padding, dimension_numbers=numbers, **options)
+
+
+def _shape(sizes: tuple[int, ...]) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(sizes, jnp.float32)
 
 
 def _for_each_axis(value: int | tuple[int, ...], rank: int) -> tuple[int, ...]:

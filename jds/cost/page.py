@@ -7,7 +7,7 @@ from string import Template
 
 from jds.cost.analysis import Analysis, By, Row
 from jds.cost.roofline import Bound, Estimate, Peak
-from jds.cost.text import notes, number
+from jds.cost.text import bound_notes, micros, notes, number, share
 
 _COLUMNS = ("params", "bytes in", "bytes out", "traffic", "FLOP/B")
 # Of the roofline's picture, in pixels.
@@ -21,7 +21,7 @@ def page(title: str, analysis: Analysis, by: By = "layer", estimate: Estimate | 
       title: of the page.
       analysis: of a program.
       by: what a row is.
-      estimate: by the same, to add the least times and to draw the roofline of its device.
+      estimate: by the same, to add the least and measured times and to draw the roofline of its device.
 
     Returns:
       The text of the page, in UTF-8.
@@ -35,7 +35,10 @@ def page(title: str, analysis: Analysis, by: By = "layer", estimate: Estimate | 
     rows = analysis.by(by)
     has_backward = any(analysis.total.backward)
     counts = ["mult-adds", *(["backward"] if has_backward else []), "FLOPs"]
-    headings = [by, "kind", *counts, *_COLUMNS, *(["least µs", "held by"] if estimate else [])]
+    times = ["least µs", "held by"] if estimate else []
+    if estimate and estimate.total.measured is not None:
+        times += ["measured µs", "share"]
+    headings = [by, "kind", *counts, *_COLUMNS, *times]
     largest = max((row.macs for row in rows), default=0)
     seconds = {bound.name: bound for bound in (*estimate.rows, estimate.total)} if estimate else {}
     template = Template(resources.files("jds.cost").joinpath("page.html").read_text(encoding="utf-8"))
@@ -44,8 +47,10 @@ def page(title: str, analysis: Analysis, by: By = "layer", estimate: Estimate | 
         headings="".join(f'<th scope="col"><button>{escape(heading)}</button></th>' for heading in headings),
         rows="\n".join(f"<tr>{_cells(row, largest, seconds, has_backward)}</tr>" for row in rows),
         total=_cells(analysis.total, 0, seconds, has_backward),
-        figure=_roofline(rows, estimate.peak) if estimate else "",
-        notes="".join(f"<p>{escape(note)}</p>" for note in notes(analysis)),
+        figure=_roofline(rows, estimate.peak, seconds) if estimate else "",
+        notes="".join(
+            f"<p>{escape(note)}</p>" for note in (*notes(analysis), *(bound_notes(estimate) if estimate else []))
+        ),
     )
 
 
@@ -60,7 +65,11 @@ def _cells(row: Row, largest: int, seconds: dict[str, Bound], has_backward: bool
     cells.append(_cell(row.intensity, f"{row.intensity:.1f}"))
     if seconds:
         bound = seconds[row.name]
-        cells.append(_cell(bound.seconds, f"{bound.seconds * 1e6:.4g}") + f"<td>{bound.limit}</td>")
+        cells.append(_cell(bound.seconds, micros(bound.seconds)) + f"<td>{bound.limit}</td>")
+        if seconds["total"].measured is not None:
+            measured = bound.measured
+            cells.append(_cell(measured or 0, "" if measured is None else micros(measured)))
+            cells.append(_cell(bound.share or 0, escape(share(bound))))
     return "".join(cells)
 
 
@@ -68,15 +77,20 @@ def _cell(value: int | float, shown: str) -> str:
     return f'<td data-value="{value}">{shown}</td>'
 
 
-def _roofline(rows: tuple[Row, ...], peak: Peak) -> str:
-    """Operations a second that each row may reach, by its operations a byte, both on logarithmic axes."""
+def _roofline(rows: tuple[Row, ...], peak: Peak, bounds: dict[str, Bound]) -> str:
+    """Operations a second that each row may reach or reaches, by its operations a byte, both on logarithmic axes."""
+    is_measured = any(bounds[row.name].measured for row in rows)
     drawn = [row for row in rows if row.flops and row.traffic]
+    if is_measured:
+        # Above the roof a row is no picture of the device, but of its caches and of what XLA has fused.
+        drawn = [row for row in drawn if 0 < (bounds[row.name].share or 0) <= 1]
     if not drawn:
         return ""
+    rates = {row.name: _rate(row, peak, bounds[row.name].measured) for row in drawn}
     ridge = peak.flops / peak.bytes
     ends = [*(row.intensity for row in drawn), ridge]
     low, high = min(ends) / 2, max(ends) * 2
-    top, bottom = peak.flops * 2, low * peak.bytes / 2
+    top, bottom = max(peak.flops, *rates.values()) * 2, min(low * peak.bytes, *rates.values()) / 2
 
     def place(intensity: float, rate: float) -> tuple[float, float]:
         x = math.log(intensity / low) / math.log(high / low)
@@ -87,10 +101,10 @@ def _roofline(rows: tuple[Row, ...], peak: Peak) -> str:
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
     dots = []
     for row in drawn:
-        x, y = place(row.intensity, min(row.intensity * peak.bytes, peak.flops))
+        x, y = place(row.intensity, rates[row.name])
         dots.append(
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="#d55e00" fill-opacity="0.7"><title>{escape(row.name)}: '
-            f"{row.intensity:.1f} FLOP/B, {number(row.flops)} FLOPs</title></circle>"
+            f"{row.intensity:.1f} FLOP/B, {rates[row.name] / 1e9:.4g} GFLOP/s</title></circle>"
         )
     powers = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
     below = f'y="{_HEIGHT - _MARGIN + 20}" text-anchor="middle"'
@@ -101,7 +115,12 @@ def _roofline(rows: tuple[Row, ...], peak: Peak) -> str:
         f"{''.join(dots)}{ticks}"
         f'<text x="{_WIDTH / 2}" y="{_HEIGHT - 10}" text-anchor="middle">FLOPs a byte of the least traffic</text>'
         f'<text x="{_WIDTH - _MARGIN}" y="{place(high, peak.flops)[1] - 8:.1f}" text-anchor="end">'
-        f"{peak.flops / 1e9:.4g} GFLOP/s</text></svg><figcaption>The most that each row can reach on "
-        f"{escape(peak.name)} ({peak.bytes / 1e9:.4g} GB/s; {escape(peak.source)}): on the slope memory holds it, on "
-        "the flat roof arithmetic.</figcaption></figure>"
+        f"{peak.flops / 1e9:.4g} GFLOP/s</text></svg><figcaption>"
+        f"{'What each row reaches' if is_measured else 'The most that each row can reach'} on {escape(peak.name)} "
+        f"({peak.bytes / 1e9:.4g} GB/s): under the slope memory holds it, under the flat roof arithmetic."
+        "</figcaption></figure>"
     )
+
+
+def _rate(row: Row, peak: Peak, measured: float | None) -> float:
+    return row.flops / measured if measured else min(row.intensity * peak.bytes, peak.flops)

@@ -17,6 +17,8 @@ import jax.numpy as jnp
 
 from jds.cost.analysis import Analysis, By, Row
 from jds.cost.machine import machine_facts
+from jds.cost.profile import Measurement
+from jds.cost.timing import Spread
 
 
 class Peak(NamedTuple):
@@ -38,6 +40,14 @@ class Peak(NamedTuple):
 _H100 = "https://glennklockwood.com/garden/processors/h100"
 _A100 = "https://glennklockwood.com/garden/processors/A100"
 _TPU = "https://cloud.google.com/tpu/docs/v5e"
+_A15 = "https://askgeek.io/en/cpus/Apple/A15-Bionic"
+_A15_NPU = "https://www.cpu-monkey.com/es/cpu-apple_a15_bionic_4_gpu"
+_GEN_3 = "https://runlocalai.co/hardware/snapdragon-8-gen-3"
+_SNAPDRAGON_855 = "https://en.wikichip.org/wiki/qualcomm/snapdragon_800/855"
+_RASPBERRY = "https://circuitdigest.com/news/the-new-raspberry-pi-5-is-here-faster-than-ever"
+# Two pipes of 128 bits, each with a multiply-add of float32 a cycle: http://techarx.com/cortex-a76-in-depth/ and
+# https://www.systemonchips.com/arm-cortex-a76-floating-point-performance-analysis-and-optimization.
+_CORTEX_A76 = 2 * 4 * 2
 
 DEVICES: dict[str, Peak] = {
     "h100": Peak("NVIDIA H100 SXM, float32", 66.9e12, 3.35e12, _H100),
@@ -45,6 +55,18 @@ DEVICES: dict[str, Peak] = {
     "a100": Peak("NVIDIA A100 SXM 80 GB, float32", 19.5e12, 2.039e12, _A100),
     "a100_bfloat16": Peak("NVIDIA A100 SXM 80 GB, bfloat16", 312e12, 2.039e12, _A100),
     "tpu_v5e": Peak("Google TPU v5e, bfloat16", 197e12, 0.819e12, _TPU),
+    "apple_a15_gpu": Peak("Apple A15 (iPhone 13 Pro), GPU, float32", 1.713e12, 34.1e9, _A15),
+    "apple_a15_npu": Peak("Apple A15 (iPhone 13), Neural Engine", 15.8e12, 34.1e9, _A15_NPU),
+    "snapdragon_8_gen_3_npu": Peak("Qualcomm Snapdragon 8 Gen 3, NPU, int8", 45e12, 76.8e9, _GEN_3),
+    "snapdragon_855_cpu": Peak(
+        # LPDDR4X-4266, four channels of 16 bits.
+        "Qualcomm Snapdragon 855, its four large CPU cores, float32",
+        _CORTEX_A76 * (2.84e9 + 3 * 2.42e9),
+        4266e6 * 8,
+        _SNAPDRAGON_855,
+    ),
+    # LPDDR4X-4267, 32 bits.
+    "raspberry_pi_5": Peak("Raspberry Pi 5, CPU, float32", _CORTEX_A76 * 4 * 2.4e9, 4267e6 * 4, _RASPBERRY),
 }
 
 Limit = Literal["arithmetic", "memory"]
@@ -57,11 +79,18 @@ class Bound(NamedTuple):
       name: as in `jds.cost.Row`.
       seconds: no less than this, if nothing that lies between its equations goes to memory.
       limit: which of the two peaks it is that holds it.
+      measured: the median time, in seconds; None where none was measured.
     """
 
     name: str
     seconds: float
     limit: Limit
+    measured: float | None = None
+
+    @property
+    def share(self) -> float | None:
+        """Of the time, that which is bound to be; above 1 where arrays stay in a cache, or others do a part."""
+        return self.seconds / self.measured if self.measured else None
 
 
 class Estimate(NamedTuple):
@@ -97,33 +126,41 @@ def find_device(name: str) -> Peak:
     return DEVICES[name]
 
 
-def estimate(analysis: Analysis, peak: Peak, by: By = "layer") -> Estimate:
+def estimate(analysis: Analysis, device: Peak | str, by: By = "layer", measured: Measurement | None = None) -> Estimate:
     """Bounds the time of a program from below, as a whole and row by row.
 
     Exponentials and the like cost nothing here, nor do operations on integers; all else runs at its peak.
 
     Args:
       analysis: what the program costs.
-      peak: of the device.
+      device: its peak rates, or its name, as for `find_device`.
       by: what a row is.
+      measured: the time that the same program takes on this device, to be set beside the bounds; rows have one by
+        `"layer"` only.
 
     Returns:
       The bounds.
+
+    Raises:
+      ValueError: there is no such device.
 
     Example:
       >>> import jax.numpy as jnp
       >>> from jds import cost
       >>> found = cost.analyze(jnp.dot, jnp.ones((8, 16)), jnp.ones((16, 4)))
       >>> cost.estimate(found, cost.Peak("made up", flops=1024, bytes=1024, source="")).total
-      Bound(name='total', seconds=1.0, limit='arithmetic')
+      Bound(name='total', seconds=1.0, limit='arithmetic', measured=None)
     """
-    rows = tuple(_bound(row, peak) for row in analysis.by(by))
-    return Estimate(peak, _bound(analysis.total, peak), rows)
+    peak = find_device(device) if isinstance(device, str) else device
+    layers = measured.layers if measured and by == "layer" else {}
+    rows = tuple(_bound(row, peak, layers.get(row.name)) for row in analysis.by(by))
+    return Estimate(peak, _bound(analysis.total, peak, measured.total if measured else None), rows)
 
 
-def _bound(row: Row, peak: Peak) -> Bound:
+def _bound(row: Row, peak: Peak, measured: Spread | None) -> Bound:
     arithmetic, memory = row.flops / peak.flops, row.traffic / peak.bytes
-    return Bound(row.name, max(arithmetic, memory), "arithmetic" if arithmetic >= memory else "memory")
+    limit: Limit = "arithmetic" if arithmetic >= memory else "memory"
+    return Bound(row.name, max(arithmetic, memory), limit, measured.median if measured else None)
 
 
 def measure_peak(*, again: bool = False) -> Peak:

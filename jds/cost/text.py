@@ -5,8 +5,7 @@ from rich.table import Table
 
 from jds.cost.analysis import Analysis, By, Row
 from jds.cost.reconcile import Reconciliation
-from jds.cost.roofline import Estimate
-from jds.cost.timing import Spread
+from jds.cost.roofline import Bound, Estimate
 
 
 def table(analysis: Analysis, by: By = "layer") -> Table:
@@ -91,28 +90,78 @@ def notes(analysis: Analysis) -> list[str]:
     return found
 
 
-def bounds(found: Estimate, measured: Spread | None = None) -> Table:
-    """Shows the least time of a program and of its rows on a device.
+def bounds(found: Estimate) -> Table:
+    """Shows the least time of a program and of its rows on a device, and what was measured beside it.
 
     Args:
       found: the bounds.
-      measured: the time of the whole program on this device, in seconds.
 
     Returns:
       The table, for Rich to print in 80 columns or more.
+
+    Example:
+      >>> import jax.numpy as jnp, rich
+      >>> from jds import cost
+      >>> counted = cost.analyze(jnp.dot, jnp.ones((8, 16)), jnp.ones((16, 4)))
+      >>> peak = cost.Peak("made up", flops=1e6, bytes=1e6, source="")
+      >>> rich.print(cost.bounds(cost.estimate(counted, peak, "operation")))  # doctest: +NORMALIZE_WHITESPACE
+      At least, on made up
+                                             µs at least held by
+      ──────────────────────────────────────────────────────────
+      dot_general                                  1024 arithmetic
+      <BLANKLINE>
+      total, with all in between on the chip       1024 arithmetic
     """
+    is_measured = found.total.measured is not None
     lines = Table(box=box.SIMPLE_HEAD, header_style="", show_edge=False, padding=(0, 1, 0, 0))
     lines.title, lines.title_justify, lines.title_style = f"At least, on {found.peak.name}", "left", "bold"
-    for heading in ("", "µs at least", "held by"):
-        lines.add_column(heading, justify="right" if "µs" in heading else "left", overflow="fold")
+    for heading in ("", "µs at least", "held by", *(["µs measured", "share"] if is_measured else [])):
+        is_number = heading not in ("", "held by")
+        lines.add_column(heading, justify="right" if is_number else "left", overflow="fold")
     for row in found.rows:
-        lines.add_row(row.name or "(no layer)", f"{row.seconds * 1e6:.4g}", row.limit)
+        lines.add_row(*_bound_cells(row, row.name or "(no layer)", is_measured))
     lines.add_section()
-    lines.add_row("total, with all in between on the chip", f"{found.total.seconds * 1e6:.4g}", found.total.limit)
-    if measured is not None:
-        share = found.total.seconds / measured.median
-        lines.add_row("measured (median)", f"{measured.median * 1e6:.4g}", f"the bound is {share:.2f} of it")
+    lines.add_row(*_bound_cells(found.total, "total, with all in between on the chip", is_measured))
     return lines
+
+
+def _bound_cells(row: Bound, name: str, is_measured: bool) -> list[str]:
+    cells = [name, micros(row.seconds), row.limit]
+    if is_measured and row.measured is not None:
+        cells += [micros(row.measured), share(row)]
+    return cells
+
+
+def micros(seconds: float) -> str:
+    """Writes a time in microseconds, to four digits or in full."""
+    return f"{seconds * 1e6:.4g}" if seconds < 1e-2 else f"{seconds * 1e6:,.0f}"
+
+
+def share(row: Bound) -> str:
+    """The share of the bound in the measured time, as tables show it; empty where nothing was measured."""
+    if row.share is None:
+        return ""
+    return f"{row.share:.2f}" if row.share <= 1 else "> 1"
+
+
+def bound_notes(found: Estimate) -> list[str]:
+    """Says what the bounds rest on.
+
+    Args:
+      found: the bounds.
+
+    Returns:
+      One paragraph each.
+    """
+    peak = found.peak
+    notes = [f"{peak.flops / 1e9:.4g} GFLOP/s, {peak.bytes / 1e9:.4g} GB/s: {peak.source}."]
+    if found.total.measured is not None:
+        notes.append(
+            "Measured: medians; of layers, the time in their instructions, threads added. Share: of that time what the "
+            "bound says. It is above 1 where arrays stay in a cache or XLA has fused a layer's work into another's "
+            "instruction, and a layer without a time has no instruction of its own."
+        )
+    return notes
 
 
 def reconciliation(found: Reconciliation) -> Table:

@@ -7,10 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
-
-from jds.cost.arguments import Arguments
-from jds.cost.xla_view import jit
 
 _MIN_ROUNDS = 3
 
@@ -74,39 +70,6 @@ def measure(
     return {name: tuple(values[1:]) for name, values in samples.items()}
 
 
-def measure_program(fun: Callable[..., Any], *args: Any, seconds: float = 1.0, **kwargs: Any) -> Spread:
-    """Times a program by itself, with zeros for all its arrays.
-
-    Args:
-      fun: a function, jitted or not, or an NNX module.
-      *args: its arguments, as for `analyze`: their shapes and dtypes count, not their values.
-      seconds: about how long to measure, compilation not included.
-      **kwargs: its keyword arguments, as `args`.
-
-    Returns:
-      Seconds a call.
-
-    Raises:
-      ValueError, TypeError: the function cannot be traced with these arguments.
-
-    Example:
-      >>> import jax, jax.numpy as jnp
-      >>> from jds import cost
-      >>> cost.measure_program(jnp.sin, jax.ShapeDtypeStruct((9,), jnp.float32), seconds=0.0).median > 0
-      True
-    """
-    program = Arguments(fun, args, kwargs)
-    zeros = tuple(map(_zeros, program.arrays))
-    return spread(measure({"program": (jax.jit(program.call), zeros)}, seconds=seconds)["program"])
-
-
-def _zeros(leaf: Any) -> jax.Array:
-    aval = jax.typeof(leaf) if not isinstance(leaf, jax.ShapeDtypeStruct) else leaf
-    if jnp.issubdtype(aval.dtype, jax.dtypes.prng_key):
-        return jnp.broadcast_to(jax.random.key(0), aval.shape)
-    return jnp.zeros(aval.shape, aval.dtype)
-
-
 def spread(samples: Sequence[float]) -> Spread:
     """Summarises samples by their median and quartiles.
 
@@ -142,6 +105,11 @@ def ratios(samples: Sequence[float], reference: Sequence[float]) -> tuple[float,
       (0.5, 0.75)
     """
     return tuple(sample / other for sample, other in zip(samples, reference, strict=True))
+
+
+def jit(fun: Callable[..., Any]) -> Callable[..., Any]:
+    """Jits a function unless it is jitted or compiled, so that one who jits it once has it compiled once."""
+    return fun if isinstance(fun, jax.stages.Wrapped | jax.stages.Compiled) else jax.jit(fun)
 
 
 def _seconds_a_call(fun: Callable[..., Any], args: tuple[Any, ...], repeats: int) -> float:

@@ -10,18 +10,6 @@ from jds.cost.arguments import Arguments
 from jds.cost.op_name import Origin, origin
 
 
-class XlaFlops(NamedTuple):
-    """XLA's counts for one call; None where XLA does not know.
-
-    Attributes:
-      lowered: of the program as JAX hands it to XLA.
-      compiled: of the program as XLA runs it.
-    """
-
-    lowered: float | None
-    compiled: float | None
-
-
 class XlaCounts(NamedTuple):
     """What XLA says of one call of a program; None where it does not say.
 
@@ -72,7 +60,7 @@ class XlaView(NamedTuple):
       peak_bytes: of arguments, results and temporary buffers together; None where XLA does not say.
       lowered_instructions: of the program before compilation, which has no layers.
       instructions: of the optimised program, in the order of its computations.
-      foreign_calls: targets of calls of foreign code before compilation, whose FLOPs XLA does not count.
+      foreign_calls: targets of the calls of foreign code, whose FLOPs XLA does not count.
     """
 
     lowered: XlaCounts
@@ -107,51 +95,25 @@ def xla(fun: Callable[..., Any], *args: Any, **kwargs: Any) -> XlaView:
     program = Arguments(fun, args, kwargs)
     lowered = program.traced(lambda call: jax.jit(call).lower)
     compiled = lowered.compile()
-    before, instructions = (
-        tuple(_of_computation(module := hlo.parse(text or ""), module.entry, 1))
-        for text in (lowered.as_text(dialect="hlo"), compiled.as_text())
-    )
+    optimised = instructions(compiled)
     return XlaView(
         _counts(lowered.cost_analysis()),
         _counts(compiled.cost_analysis()),
         _peak(compiled),
-        before,
-        instructions,
-        tuple(dict.fromkeys(i.operation.partition(":")[2] for i in instructions if i.flops is None)),
+        _parsed(lowered.as_text(dialect="hlo")),
+        optimised,
+        tuple(dict.fromkeys(i.operation.partition(":")[2] for i in optimised if i.flops is None)),
     )
 
 
-def xla_flops(fun: Callable[..., Any], *args: Any) -> XlaFlops:
-    """Asks XLA for the floating-point operations of a function, before and after compilation.
-
-    It is `jax.jit(fun).lower(*args).cost_analysis()["flops"]`, and the same of `.compile()`, where XLA can tell. XLA
-    counts a multiplication and an addition as two, leaves out those with padding, and counts the body of a loop once.
-    To a custom call, such as a vendor's kernel, it gives no count: a program that has one is unknown.
-
-    Args:
-      fun: a function of arrays; jitted or not.
-      *args: its arguments, arrays or `jax.ShapeDtypeStruct`.
-
-    Returns:
-      The two counts, in FLOPs.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from jds import cost
-      >>> cost.xla_flops(jnp.dot, jnp.ones((8, 16)), jnp.ones((16, 4))).lowered  # 2 * 8 * 16 * 4
-      1024.0
-    """
-    lowered = jit(fun).lower(*args)
-    compiled = lowered.compile()
-    return XlaFlops(
-        None if "custom_call" in lowered.as_text() else _counts(lowered.cost_analysis()).flops,
-        None if "custom-call" in (compiled.as_text() or "") else _counts(compiled.cost_analysis()).flops,
-    )
+def instructions(compiled: jax.stages.Compiled) -> tuple[XlaInstruction, ...]:
+    """The instructions of an optimised program, in the order of its computations."""
+    return _parsed(compiled.as_text())
 
 
-def jit(fun: Callable[..., Any]) -> jax.stages.Wrapped:
-    """Jits a function unless it is jitted, so that one who jits it once has it compiled once."""
-    return fun if isinstance(fun, jax.stages.Wrapped) else jax.jit(fun)
+def _parsed(text: str | None) -> tuple[XlaInstruction, ...]:
+    module = hlo.parse(text or "")
+    return tuple(_of_computation(module, module.entry, 1))
 
 
 def _counts(properties: Any) -> XlaCounts:

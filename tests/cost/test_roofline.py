@@ -28,19 +28,19 @@ def test_each_row_is_held_by_the_slower_of_the_two():
     found = cost.estimate(cost.analyze(fun, shape(64, 64), shape(64, 64)), PEAK)
     flops, array = 2 * 64**3, 4 * 64 * 64
     assert found.rows == (
-        ("product", max(flops / 1000, 3 * array / 100), "arithmetic"),
-        ("sum", 2 * array / 100, "memory"),
+        ("product", max(flops / 1000, 3 * array / 100), "arithmetic", None),
+        ("sum", 2 * array / 100, "memory", None),
     )
     # What lies between the two need not go to memory.
-    assert found.total == ("total", max((flops + 64 * 64) / 1000, 3 * array / 100), "arithmetic")
+    assert found.total == ("total", max((flops + 64 * 64) / 1000, 3 * array / 100), "arithmetic", None)
 
 
 def test_published_devices_have_a_source():
     for name, peak in cost.DEVICES.items():
         assert peak.source.startswith("https://")
         assert cost.find_device(name) is peak
-        # All are far from memory-bound only at dozens of operations a byte.
-        assert 5 < peak.flops / peak.bytes < 1000
+        # They need so many operations a byte.
+        assert 4 < peak.flops / peak.bytes < 1000
 
 
 def test_this_machine_is_measured_once(tmp_path, monkeypatch):
@@ -71,9 +71,36 @@ def test_rates_of_this_machine_are_of_its_order():
     assert 1e8 < 2 * 256**3 / seconds < 1e16
 
 
-def test_a_program_is_timed_with_zeros():
-    model = nnx.eval_shape(lambda: nnx.Dropout(0.5, rngs=nnx.Rngs(0)))
-    assert cost.measure_program(model, shape(8), seconds=0.0).median > 0
+class TwoLayers(nnx.Module):
+    def __init__(self, rngs):
+        self.large = nnx.Linear(400, 400, rngs=rngs)
+        self.small = nnx.Linear(400, 4, rngs=rngs)
+        self.dropout = nnx.Dropout(0.5, rngs=rngs)
+
+    def __call__(self, x):
+        return self.small(jnp.tanh(self.large(self.dropout(x))))
+
+
+def test_a_program_and_its_layers_are_timed_with_zeros():
+    model = nnx.eval_shape(lambda: TwoLayers(nnx.Rngs(0)))
+    found = cost.measure_program(model, shape(400, 400), seconds=0.05)
+    assert found.total.low <= found.total.median <= found.total.high
+    assert {"large", "small"} <= set(found.layers)
+    # A hundred times the work, on a noisy clock; and a layer's instructions are a part of the whole, on several threads.
+    assert found.layers["large"].median > 3 * found.layers["small"].median
+    assert found.layers["large"].low < 2 * found.total.high
+
+    bounds = cost.estimate(cost.analyze(model, shape(400, 400)), PEAK, measured=found)
+    assert bounds.total.share == bounds.total.seconds / found.total.median
+    shares = {row.name: row.share for row in bounds.rows}
+    assert shares["large"] == pytest.approx(2 * 400**3 / 1000 / found.layers["large"].median, rel=0.01)
+
+
+def test_a_layer_without_instructions_of_its_own_has_no_time():
+    measured = cost.Measurement(cost.Spread(1.0, 2.0, 3.0), {})
+    found = cost.estimate(cost.analyze(jnp.sin, shape(9)), "a100", measured=measured)
+    assert found.total.measured == 2.0
+    assert [(row.measured, row.share) for row in found.rows] == [(None, None)]
 
 
 def test_the_command(capsys, monkeypatch):
@@ -83,10 +110,10 @@ def test_the_command(capsys, monkeypatch):
     cli.main([*dot, "--device", "a100"])
     out = " ".join(capsys.readouterr().out.split())
     assert "At least, on made up" in out
-    assert "dot_general 5.243e+08 arithmetic" in out
+    assert "dot_general 524,288,000 arithmetic" in out
     assert "1e-06 GFLOP/s, 1e-07 GB/s: nowhere" in out
     cli.main([*dot, "--device", "this", "--measure"])
-    assert "measured (median)" in " ".join(capsys.readouterr().out.split())
+    assert "µs measured share" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize(
