@@ -8,7 +8,9 @@ import jax.numpy as jnp
 from jax.interpreters import partial_eval
 
 from jds.cost import rules_elements as rules_elements
+from jds.cost import rules_linear_algebra as rules_linear_algebra
 from jds.cost import rules_products as rules_products
+from jds.cost import rules_random as rules_random
 from jds.cost import rules_reductions as rules_reductions
 from jds.cost.analysis import Analysis, summarise
 from jds.cost.arguments import Arguments

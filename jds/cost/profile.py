@@ -75,21 +75,23 @@ def _profiled(compiled: Callable[..., Any], args: Sequence[jax.Array], runs: int
 
 
 def _by_layer(profile: Any, layer_of: Mapping[str, str]) -> dict[str, Spread]:
-    runs = sorted(event.start_ns for event in _events(profile) if event.name == _RUN)
+    runs = sorted(event.start_ns for event, _ in _events(profile) if event.name == _RUN)
     seconds: dict[str, list[float]] = collections.defaultdict(lambda: [0.0] * len(runs))
-    for event in _events(profile):
-        # On GPUs an event is a kernel, and says whose.
-        name = event.name if event.name in layer_of else dict(event.stats).get("hlo_op")
+    for event, on_host in _events(profile):
+        # On the CPU an event has the instruction's name; on GPUs it is a kernel, and says whose.
+        name = event.name if on_host else dict(event.stats).get("hlo_op", event.name)
         layer, run = layer_of.get(str(name)), bisect.bisect(runs, event.start_ns) - 1
         if layer is not None and run >= 0:
             seconds[layer][run] += event.duration_ns / 1e9
     return {layer: spread(values) for layer, values in seconds.items()}
 
 
-def _events(profile: Any) -> Iterator[Any]:
+def _events(profile: Any) -> Iterator[tuple[Any, bool]]:
+    """All events, and whether they are the CPU's."""
     for plane in profile.planes:
         for line in plane.lines:
-            yield from line.events
+            for event in line.events:
+                yield event, plane.name.startswith("/host")
 
 
 def _zeros(leaf: Any) -> jax.Array:

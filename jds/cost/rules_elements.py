@@ -9,28 +9,31 @@ from jds.cost.rules import Cost, Equation, operations, register, size
 _ARITHMETIC = """
     add sub mul div rem neg abs sign max min floor ceil round nextafter clamp square add_any is_finite conj
     eq ne lt le gt ge eq_to le_to lt_to select_n and or xor not shift_left shift_right_arithmetic shift_right_logical
-    population_count clz convert_element_type reduce_precision
+    population_count clz convert_element_type reduce_precision mulhi
 """
 
 _TRANSCENDENTAL = """
-    exp exp2 log log1p expm1 sin cos tan tanh asin acos atan sinh cosh asinh acosh atanh pow sqrt rsqrt cbrt logistic
-    erf erfc erf_inv lgamma digamma polygamma igamma igammac igamma_grad_a random_gamma_grad bessel_i0e bessel_i1e
-    atan2 regularized_incomplete_beta zeta
+    exp exp2 log log1p log2 expm1 sin cos tan tanh asin acos atan sinh cosh asinh acosh atanh pow sqrt rsqrt cbrt
+    logistic erf erfc erf_inv lgamma digamma polygamma igamma igammac igamma_grad_a bessel_i0e
+    bessel_i1e atan2 regularized_incomplete_beta zeta
 """
 
 # Elements are read and written elsewhere, or in another order.
 _MOVEMENT = """
-    broadcast_in_dim reshape transpose squeeze expand_dims slice dynamic_slice dynamic_update_slice concatenate pad rev
-    gather copy copy_p iota device_put bitcast_convert_type split unstack scatter real imag complex tile empty get swap
+    broadcast_in_dim reshape transpose squeeze slice dynamic_slice dynamic_update_slice concatenate pad rev
+    gather copy iota device_put bitcast_convert_type split unstack stack scatter real imag complex tile empty
+    empty2 get swap broadcast_to iota_2x32_shape lu_pivots_to_permutation with_memory_space_constraint relayout
 """
 
 # What costs nothing when the program runs: names, types, placements, orders.
 _NOTHING = """
-    name sharding_constraint optimization_barrier pvary pcast mesh_cast reshard layout_constraint create_token
-    random_wrap random_unwrap axis_index platform_index debug_callback debug_print stop_gradient broadcast
+    name sharding_constraint optimization_barrier pvary reshard layout_constraint create_token
+    random_wrap random_unwrap random_clone from_edtype to_edtype axis_index platform_index dimension_size dim_as_value
+    debug_callback debug_print stop_gradient after_all tie pin unpin dce_sink inspect_sharding shape_assertion
+    reduced_vary_cast reduced_vary_cast_p vary_unreduced_cast vary_unreduced_cast_p preduced
 """
 
-_SCATTER = "scatter-add scatter-sub scatter-mul scatter-min scatter-max scatter_mul scatter_min scatter_max scatter_sub"
+_SCATTER = "scatter-add scatter-sub scatter-mul scatter-min scatter-max"
 
 
 @register(*_ARITHMETIC.split())

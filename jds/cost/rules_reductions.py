@@ -1,9 +1,9 @@
-"""Rules of reductions, windows, sorts and random numbers."""
+"""Rules of reductions, windows, sorts and what passes between devices."""
 
 import math
 
 from jds.cost.counts import Counts
-from jds.cost.rules import Cost, Equation, operations, register, size
+from jds.cost.rules import Cost, Equation, find_rule, operations, register, size
 from jds.cost.windows import WindowAxis, products
 
 
@@ -33,6 +33,25 @@ def _log_scan(equation: Equation) -> Cost:
     return Cost("reduction", operations(equation.inputs[0], 3 * steps) + Counts(transcendentals=2 * steps))
 
 
+def _of_body(equation: Equation) -> Counts | None:
+    """What the function of scalars costs that a general reduction applies to two elements."""
+    total = Counts()
+    for eqn in equation.params["jaxpr"].eqns:
+        scalars = Equation(eqn.primitive.name, [a.aval for a in eqn.invars], [a.aval for a in eqn.outvars], eqn.params)
+        rule = find_rule(scalars.primitive)
+        cost = rule(scalars) if rule else None
+        if cost is None:
+            return None
+        total += cost.counts
+    return total
+
+
+@register("reduce")
+def _general_reduce(equation: Equation) -> Cost | None:
+    array, out, body = equation.inputs[0], equation.outputs[0], _of_body(equation)
+    return None if body is None else Cost("reduction", body * max(0, size(array) - size(out)))
+
+
 def _window_sums(equation: Equation, array, out) -> int:
     """Pairs of an output and an element of its window, as `padding` says."""
     params = equation.params
@@ -59,6 +78,12 @@ def _reduce_window(equation: Equation) -> Cost:
     return Cost("reduction", operations(array, max(0, _window_sums(equation, array, out) - size(out))))
 
 
+@register("reduce_window")
+def _general_reduce_window(equation: Equation) -> Cost | None:
+    array, out, body = equation.inputs[0], equation.outputs[0], _of_body(equation)
+    return None if body is None else Cost("reduction", body * max(0, _window_sums(equation, array, out) - size(out)))
+
+
 @register("select_and_scatter_add")
 def _select_and_scatter(equation: Equation) -> Cost:
     # The gradient of max pooling: each window finds its largest element again, and adds to it.
@@ -81,72 +106,7 @@ def _top_k(equation: Equation) -> Cost:
     return Cost("sorting", operations(array, size(array) * (1 + math.ceil(math.log2(max(1, k))))))
 
 
-# Threefry-2x32, https://www.thesalmons.org/john/random123/papers/random123sc11.pdf: of two words 20 rounds, each of an
-# addition, a rotation (two shifts and an or) and an exclusive or, and 5 insertions of two key words and a counter, with
-# two additions before the first round.
-_THREEFRY = 20 * 5 + 5 * 3 + 2
-
-
-def _threefry(words: int) -> Cost:
-    return Cost("random", Counts(integer_operations=math.ceil(words / 2) * _THREEFRY))
-
-
-@register("threefry2x32")
-def _threefry_block(equation: Equation) -> Cost:
-    return _threefry(2 * size(equation.outputs[0]))
-
-
-def _is_threefry(aval) -> bool:
-    return "fry" in str(aval.dtype)
-
-
-@register("random_bits")
-def _random_bits(equation: Equation) -> Cost | None:
-    keys, out = equation.inputs[0], equation.outputs[0]
-    return _threefry(math.ceil(size(out) * out.dtype.itemsize / 4)) if _is_threefry(keys) else None
-
-
-@register("random_split", "random_fold_in")
-def _random_keys(equation: Equation) -> Cost | None:
-    # A key is two words; a fold makes its second operand one by another block.
-    out = equation.outputs[0]
-    blocks = 2 if equation.primitive == "random_fold_in" else 1
-    return _threefry(2 * blocks * size(out)) if _is_threefry(out) else None
-
-
-@register("random_seed")
-def _random_seed(equation: Equation) -> Cost:
-    # Shifts and masks the seed into two words.
-    return Cost("random", Counts(integer_operations=2 * size(equation.outputs[0])))
-
-
-@register("cholesky")
-def _cholesky(equation: Equation) -> Cost:
-    # n³/3 + n²/2 + n/6, http://www.netlib.org/lapack/lawnspdf/lawn41.pdf
-    return _factorisation(equation, lambda m, n: (2 * n**3 + 3 * n**2 + n) // 6)
-
-
-@register("lu")
-def _lu(equation: Equation) -> Cost:
-    return _factorisation(equation, lambda m, n: sum((m - k) + 2 * (m - k) * (n - k) for k in range(1, min(m, n) + 1)))
-
-
-@register("triangular_solve")
-def _triangular_solve(equation: Equation) -> Cost:
-    # For each column of the other operand: n divisions, and n (n - 1) / 2 products and differences.
-    matrix, right = equation.inputs
-    n = matrix.shape[-1]
-    return Cost("transform", operations(right, size(right) * (n - 1) // 2, multiply=size(right) * (n + 1) // 2))
-
-
-def _factorisation(equation: Equation, flops) -> Cost:
-    matrix = equation.inputs[0]
-    *batch, m, n = matrix.shape
-    scale = 4 if matrix.dtype.kind == "c" else 1
-    return Cost("transform", Counts(flops=scale * math.prod(batch) * flops(m, n)))
-
-
-@register("psum", "psum2", "psum_invariant", "pmax", "pmin", "reduce_scatter", "psum_scatter")
+@register("psum", "psum_invariant", "pmax", "pmin", "reduce_scatter")
 def _all_reduce(equation: Equation) -> Cost:
     # On each device, one operation for each of its elements.
     total = Counts()

@@ -1,0 +1,434 @@
+"""Evaluates one equation number by number, and tallies every operation that it makes."""
+
+import dataclasses
+import functools
+import heapq
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+@dataclasses.dataclass
+class Tally:
+    """What was done, in the words of `jds.cost.Counts`."""
+
+    macs: int = 0
+    flops: int = 0
+    transcendentals: int = 0
+    integer_operations: int = 0
+
+
+TALLY = Tally()
+
+
+def did(value, count=1):
+    """Tallies operations on numbers of this value's type."""
+    if isinstance(value, bool | int | np.bool_ | np.integer):
+        TALLY.integer_operations += count
+    else:
+        TALLY.flops += count * (2 if isinstance(value, complex | np.complexfloating) else 1)
+
+
+def add(a, b):
+    did(a)
+    return a + b
+
+
+def multiply(a, b):
+    did(a, 3 if isinstance(a, complex | np.complexfloating) else 1)
+    return a * b
+
+
+def less(a, b):
+    did(a)
+    return a < b
+
+
+def of_each(fun, *, transcendental=False):
+    """An element-wise operation; comparisons are in the type of what they compare."""
+
+    def scalar(*values):
+        if transcendental:
+            TALLY.transcendentals += 1
+        else:
+            did(values[-1])
+        return fun(*values)
+
+    def run(params, *arrays):
+        del params
+        return np.frompyfunc(scalar, len(arrays), 1)(*arrays)
+
+    return run
+
+
+def dot_general(params, lhs, rhs):
+    (lhs_contract, rhs_contract), (lhs_batch, rhs_batch) = params["dimension_numbers"]
+
+    def matrices(array, contract, batch, last):
+        free = [axis for axis in range(array.ndim) if axis not in (*contract, *batch)]
+        order = (*batch, *free, *contract) if last else (*batch, *contract, *free)
+        shapes = [[array.shape[axis] for axis in axes] for axes in (batch, free, contract)]
+        sizes = [math.prod(shape) for shape in shapes]
+        flat = array.transpose(order).reshape(sizes if last else (sizes[0], sizes[2], sizes[1]))
+        return flat, shapes[0], shapes[1]
+
+    left, batch, rows = matrices(lhs, lhs_contract, lhs_batch, True)
+    right, _, columns = matrices(rhs, rhs_contract, rhs_batch, False)
+    out = np.empty((left.shape[0], left.shape[1], right.shape[2]), object)
+    for b, i, j in np.ndindex(*out.shape):
+        out[b, i, j] = multiply_add(zip(left[b, i], right[b, :, j], strict=True))
+    return out.reshape(*batch, *rows, *columns)
+
+
+def multiply_add(pairs):
+    total = None
+    for a, b in pairs:
+        TALLY.macs += 1
+        total = add(type(a)(0) if total is None else total, multiply(a, b))
+    return 0 if total is None else total
+
+
+def convolution(params, lhs, rhs, *, padding):
+    """Every output, every tap: those on padding with a zero, or left out."""
+    numbers = params["dimension_numbers"]
+    lhs, rhs = lhs.transpose(numbers.lhs_spec), rhs.transpose(numbers.rhs_spec)
+    groups, batch_groups = params["feature_group_count"], params["batch_group_count"]
+    lows, highs = zip(*params["padding"], strict=True)
+    spatial = [
+        (low + (size - 1) * dilation + 1 + high - (kernel - 1) * step - 1) // stride + 1
+        for size, kernel, stride, low, high, dilation, step in zip(
+            lhs.shape[2:],
+            rhs.shape[2:],
+            params["window_strides"],
+            lows,
+            highs,
+            params["lhs_dilation"],
+            params["rhs_dilation"],
+            strict=True,
+        )
+    ]
+    batch = lhs.shape[0] // batch_groups
+    out = np.empty((batch, rhs.shape[0], *spatial), object)
+    per_group = rhs.shape[0] // (groups * batch_groups)
+    for place in np.ndindex(*out.shape):
+        image, filter_, *positions = place
+        group = filter_ // per_group
+        pairs = []
+        for feature, *taps in np.ndindex(*rhs.shape[1:]):
+            at = [
+                position * stride + tap * step - low
+                for position, stride, tap, step, low in zip(
+                    positions, params["window_strides"], taps, params["rhs_dilation"], lows, strict=True
+                )
+            ]
+            if any(a % dilation for a, dilation in zip(at, params["lhs_dilation"], strict=True)):
+                continue  # a hole between dilated inputs
+            at = [a // dilation for a, dilation in zip(at, params["lhs_dilation"], strict=True)]
+            inside = all(0 <= a < size for a, size in zip(at, lhs.shape[2:], strict=True))
+            row = image + batch * group if batch_groups > 1 else image
+            channel = feature if batch_groups > 1 else group * rhs.shape[1] + feature
+            if inside or padding == "counted":
+                value = lhs[(row, channel, *at)] if inside else type(rhs.flat[0])(0)
+                pairs.append((value, rhs[(filter_, feature, *taps)]))
+        out[place] = multiply_add(pairs)
+    return out.transpose(np.argsort(numbers.out_spec))
+
+
+def fold(fun, values):
+    values = list(values)
+    return functools.reduce(fun, values[1:], values[0])
+
+
+def reduction(fun):
+    def run(params, array):
+        axes = params["axes"]
+        kept = [axis for axis in range(array.ndim) if axis not in axes]
+        flat = array.transpose(*kept, *axes).reshape(*(array.shape[axis] for axis in kept), -1)
+        out = np.empty(flat.shape[:-1], object)
+        for place in np.ndindex(*out.shape):
+            out[place] = fold(fun, flat[place])
+        return out
+
+    return run
+
+
+def larger(a, b):
+    return b if less(a, b) else a
+
+
+def smaller(a, b):
+    return a if less(a, b) else b
+
+
+def logical(fun):
+    def run(a, b):
+        did(a)
+        return fun(a, b)
+
+    return run
+
+
+def arg_reduction(fun):
+    def run(params, array):
+        def better(i_a, i_b):
+            return i_b if fun(i_a[1], i_b[1]) is not i_a[1] else i_a
+
+        (axis,) = params["axes"]
+        moved = np.moveaxis(array, axis, -1)
+        out = np.empty(moved.shape[:-1], object)
+        for place in np.ndindex(*out.shape):
+            out[place] = fold(better, enumerate(moved[place]))[0]
+        return out
+
+    return run
+
+
+def running(fun):
+    def run(params, array):
+        moved = np.moveaxis(array, params["axis"], -1)
+        moved = moved[..., ::-1] if params["reverse"] else moved
+        out = np.empty(moved.shape, object)
+        for place in np.ndindex(*moved.shape[:-1]):
+            out[place] = list(itertools.accumulate(moved[place], fun))
+        out = out[..., ::-1] if params["reverse"] else out
+        return np.moveaxis(out, -1, params["axis"])
+
+    return run
+
+
+def log_add(a, b):
+    low, high = (a, b) if less(a, b) else (b, a)
+    TALLY.transcendentals += 2
+    return add(high, math.log1p(math.exp(add(low, -high))))
+
+
+def window_places(params, shape, out):
+    """For each output the places of its window in an undilated array, None for padding."""
+    ones = (1,) * len(shape)
+    base, dilation = params.get("base_dilation", ones), params.get("window_dilation", ones)
+    lows = [low for low, _ in params["padding"]]
+    for place in np.ndindex(*out):
+        taps = []
+        for tap in np.ndindex(*params["window_dimensions"]):
+            at = [
+                p * stride + t * step - low
+                for p, stride, t, step, low in zip(place, params["window_strides"], tap, dilation, lows, strict=True)
+            ]
+            if any(a % b for a, b in zip(at, base, strict=True)):
+                continue
+            at = tuple(a // b for a, b in zip(at, base, strict=True))
+            taps.append(at if all(0 <= a < size for a, size in zip(at, shape, strict=True)) else None)
+        yield place, taps
+
+
+def window_reduction(fun, start):
+    def run(params, array, *, padding, out):
+        result = np.empty(out, object)
+        for place, taps in window_places(params, array.shape, out):
+            values = [start if tap is None else array[tap] for tap in taps if tap is not None or padding == "counted"]
+            result[place] = fold(fun, values) if values else start
+        return result
+
+    return run
+
+
+def select_and_scatter_add(params, source, array, *, padding):
+    assert padding == "counted"
+    out = np.full(array.shape, 0.0, object)
+    for place, taps in window_places(params, array.shape, source.shape):
+        best = fold(lambda a, b: a if b is None or (a is not None and not less(array[a], array[b])) else b, taps)
+        out[best] = add(out[best], source[place])
+    return out
+
+
+def sort(params, *arrays):
+    keys = params["num_keys"]
+    moved = [np.moveaxis(array, params["dimension"], -1) for array in arrays]
+    outs = [np.empty(array.shape, object) for array in moved]
+
+    def at_most(a, b):
+        for x, y in zip(a[:keys], b[:keys], strict=True):
+            if less(x, y):
+                return True
+            if y < x:
+                return False
+        return True
+
+    def merge_sort(rows):
+        if len(rows) < 2:
+            return rows
+        left, right = merge_sort(rows[: len(rows) // 2]), merge_sort(rows[len(rows) // 2 :])
+        merged = []
+        while left and right:
+            merged.append(left.pop(0) if at_most(left[0], right[0]) else right.pop(0))
+        return merged + left + right
+
+    for place in np.ndindex(*moved[0].shape[:-1]):
+        rows = merge_sort(list(zip(*(array[place] for array in moved), strict=True)))
+        for out, column in zip(outs, zip(*rows, strict=True), strict=True):
+            out[place] = list(column)
+    return [np.moveaxis(out, -1, params["dimension"]) for out in outs]
+
+
+class Compared:
+    """A number whose comparisons are tallied."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __lt__(self, other):
+        return less(self.value, other.value)
+
+
+def top_k(params, array):
+    out = np.empty((*array.shape[:-1], params["k"]), object)
+    for place in np.ndindex(*array.shape[:-1]):
+        heap = []
+        for value in map(Compared, array[place]):
+            if len(heap) < params["k"]:
+                heapq.heappush(heap, value)
+            else:
+                heapq.heappushpop(heap, value)
+        out[place] = sorted((c.value for c in heap), reverse=True)
+    return out
+
+
+def fft(params, array):
+    (length,) = params["fft_lengths"]
+    assert length & (length - 1) == 0
+
+    def transform(values):
+        if len(values) == 1:
+            return values
+        even, odd = transform(values[::2]), transform(values[1::2])
+        turned = [multiply(value, np.exp(-2j * np.pi * k / len(values))) for k, value in enumerate(odd)]
+        return [add(e, t) for e, t in zip(even, turned, strict=True)] + [
+            add(e, -t) for e, t in zip(even, turned, strict=True)
+        ]
+
+    out = np.empty(array.shape, object)
+    for place in np.ndindex(*array.shape[:-1]):
+        out[place] = transform(list(array[place]))
+    return out
+
+
+def scatter(fun):
+    def run(params, array, indices, updates):
+        del params
+        out = array.copy()
+        for index, update in zip(indices[:, 0], updates, strict=True):
+            out[index] = fun(out[index], update)
+        return out
+
+    return run
+
+
+def ragged_dot(params, lhs, rhs, sizes):
+    del params
+    group_of_row = np.repeat(np.arange(len(sizes)), sizes.astype(int))
+    out = np.empty((lhs.shape[0], rhs.shape[2]), object)
+    for i, j in np.ndindex(*out.shape):
+        out[i, j] = multiply_add(zip(lhs[i], rhs[group_of_row[i], :, j], strict=True))
+    return out
+
+
+def threefry2x32(params, k1, k2, x1, x2):
+    """As in https://www.thesalmons.org/john/random123/papers/random123sc11.pdf, with every operation on words tallied."""
+    del params
+
+    def word(fun):
+        def run(a, b):
+            did(a)
+            return fun(int(a), int(b)) & 0xFFFFFFFF
+
+        return run
+
+    plus, xor, or_ = word(int.__add__), word(int.__xor__), word(int.__or__)
+    left, right = word(int.__lshift__), word(int.__rshift__)
+    k1, k2 = int(k1[()]), int(k2[()])
+    keys = (k1, k2, xor(xor(k1, k2), 0x1BD11BDA))
+    rotations = (13, 15, 26, 6), (17, 29, 16, 24)
+    first, second = np.empty(x1.shape, object), np.empty(x1.shape, object)
+    for place in np.ndindex(*x1.shape):
+        a, b = plus(x1[place], keys[0]), plus(x2[place], keys[1])
+        for step in range(5):
+            for rotation in rotations[step % 2]:
+                a = plus(a, b)
+                b = xor(or_(left(b, rotation), right(b, 32 - rotation)), a)
+            a = plus(a, keys[(step + 1) % 3])
+            b = plus(plus(b, keys[(step + 2) % 3]), step + 1)
+        first[place], second[place] = a, b
+    return [first, second]
+
+
+def cholesky(params, matrix):
+    del params
+    n = len(matrix)
+    out = np.full((n, n), 0.0, object)
+    for j in range(n):
+        diagonal = matrix[j, j]
+        for k in range(j):
+            diagonal = add(diagonal, -multiply(out[j, k], out[j, k]))
+        did(diagonal)  # the root
+        out[j, j] = math.sqrt(diagonal)
+        for i in range(j + 1, n):
+            below = matrix[i, j]
+            for k in range(j):
+                below = add(below, -multiply(out[i, k], out[j, k]))
+            out[i, j] = multiply(below, 1 / out[j, j])  # a division
+    return out
+
+
+def lu(params, matrix):
+    del params
+    out, (m, n) = matrix.copy(), matrix.shape
+    rows = list(range(m))
+    for k in range(min(m, n)):
+        pivot = max(range(k, m), key=lambda i: abs(out[i, k]))
+        out[[k, pivot]], rows[k], rows[pivot] = out[[pivot, k]], rows[pivot], rows[k]
+        for i in range(k + 1, m):
+            out[i, k] = multiply(out[i, k], 1 / out[k, k])  # a division
+            for j in range(k + 1, n):
+                out[i, j] = add(out[i, j], -multiply(out[i, k], out[k, j]))
+    return out
+
+
+def triangular_solve(params, matrix, right):
+    assert (params["left_side"], params["lower"], bool(params["transpose_a"])) == (True, True, False)
+    out = right.copy()
+    for column in range(right.shape[1]):
+        for i in range(len(matrix)):
+            for k in range(i):
+                out[i, column] = add(out[i, column], -multiply(matrix[i, k], out[k, column]))
+            out[i, column] = multiply(out[i, column], 1 / matrix[i, i])  # a division
+    return out
+
+
+def integer_pow(params, array):
+    power = params["y"]
+
+    def raised(value):
+        result, square, rest = None, value, abs(power)
+        while rest:
+            if rest & 1:
+                result = square if result is None else multiply(result, square)
+            rest >>= 1
+            square = multiply(square, square) if rest else square
+        if power < 0:
+            did(value)
+            result = 1 / result
+        return result
+
+    return np.frompyfunc(raised, 1, 1)(array)
+
+
+def scalars(fun):
+    """A function of one scalar as JAX computes it."""
+    return lambda *values: np.asarray(fun(*map(jnp.asarray, values))).item()
+
+
+def named(name):
+    return scalars(functools.partial(getattr(jax.lax, name)))
