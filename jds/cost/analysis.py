@@ -26,6 +26,7 @@ class Row(NamedTuple):
       traffic: the least that must be moved if nothing in between goes to memory: `bytes_in`, `bytes_out`, and each
         parameter that is read, in bytes.
       backward: those of `counts` that belong to the backward pass.
+      per_device: of `counts`, what one device does: its part of what `shard_map` divides, and all else.
       unknown: primitives without a rule, and how often each runs.
     """
 
@@ -39,6 +40,7 @@ class Row(NamedTuple):
     bytes_out: int
     traffic: int
     backward: Counts
+    per_device: Counts
     unknown: dict[str, int]
 
     @property
@@ -157,6 +159,7 @@ def _row(name: str, numbers: Sequence[int], program: Program) -> Row:
     members = [operations[number] for number in numbers]
     counts = sum((operation.counts for operation in members), Counts())
     backward = sum((operation.counts for operation in members if operation.phase == "backward"), Counts())
+    per_device = sum((o.cost.counts * o.times for o in members if o.cost), Counts())
     unknown: collections.Counter[str] = collections.Counter()
     for operation in members:
         if operation.cost is None:
@@ -180,6 +183,7 @@ def _row(name: str, numbers: Sequence[int], program: Program) -> Row:
         bytes_out,
         bytes_in + bytes_out + sum(values[i].bytes * values[i].times for i in weights),
         backward,
+        per_device,
         dict(unknown),
     )
 

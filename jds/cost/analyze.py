@@ -1,10 +1,11 @@
 """What any JAX program costs, counted from its jaxpr."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import Jaxpr
 from jax.interpreters import partial_eval
 
 from jds.cost import rules_elements as rules_elements
@@ -66,11 +67,27 @@ def analyze(
     wanted = (parameters,) if isinstance(parameters, int) else parameters
     if wanted is not None and any(not 0 <= number < len(args) for number in wanted):
         raise ValueError(f"analyze: `parameters` must number the {len(args)} arguments from 0, got {parameters}")
+    return count(*trace(fun, args, kwargs, wanted), settings)
+
+
+def trace(
+    fun: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], parameters: tuple[int, ...] | None = None
+) -> tuple[Jaxpr, list[int]]:
+    """Returns a function's jaxpr, without what no result depends on, and the numbers of its values that are parameters.
+
+    Raises:
+      ValueError, TypeError: the function cannot be traced with these arguments.
+    """
     program = Arguments(fun, args, kwargs)
     closed = program.traced(jax.make_jaxpr)
     # As XLA does: what no result depends on is left out.
     jaxpr, _ = partial_eval.dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars), instantiate=True)
     constants = [i for i, value in enumerate(closed.consts) if jnp.issubdtype(jnp.result_type(value), jnp.floating)]
-    named = program.parameters(wanted)
-    inputs = [len(closed.consts) + i for i in named] if wanted is not None or named else []
-    return summarise(flatten(jaxpr, [*(constants if wanted is None else ()), *inputs], settings))
+    named = program.parameters(parameters)
+    inputs = [len(closed.consts) + i for i in named] if parameters is not None or named else []
+    return jaxpr, [*(constants if parameters is None else ()), *inputs]
+
+
+def count(jaxpr: Jaxpr, parameters: Sequence[int], settings: Settings) -> Analysis:
+    """Counts what `trace` returned."""
+    return summarise(flatten(jaxpr, parameters, settings))

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import flax.errors
 import jax
 import numpy as np
 from flax import nnx
@@ -45,6 +46,11 @@ class Arguments:
         with module_scopes(), _tracing(object()):
             try:
                 return how(self.call)(*self.arrays)
+            except flax.errors.TraceContextError as error:
+                raise ValueError(
+                    f"{self._name} changes the state of a module that it closes over, as one in training mode does: "
+                    f"the module must be an argument, got only ({self._shapes})"
+                ) from error
             except (TypeError, ValueError) as error:
                 kind = TypeError if isinstance(error, TypeError) else ValueError
                 raise kind(f"{self._name} cannot be traced with arguments ({self._shapes}): {error}") from error

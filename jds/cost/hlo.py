@@ -77,10 +77,17 @@ class Instruction(NamedTuple):
 
 
 class Module(NamedTuple):
-    """The computations of a program, by name, and that of the one where it begins."""
+    """A program.
+
+    Attributes:
+      computations: by their names.
+      entry: the name of the one where it begins.
+      partitions: on how many devices it runs, each on a part.
+    """
 
     computations: Mapping[str, Sequence[Instruction]]
     entry: str
+    partitions: int
 
 
 def parse(text: str) -> Module:
@@ -101,7 +108,8 @@ def parse(text: str) -> Module:
             current.append(_instruction(found[1], found[2]))
     if not entry:
         raise ValueError("hlo: the text has no ENTRY computation")
-    return Module(computations, entry)
+    partitions = re.search(r"^HloModule .*\bnum_partitions=(\d+)", text)
+    return Module(computations, entry, int(partitions[1]) if partitions else 1)
 
 
 def _instruction(name: str, text: str) -> Instruction:
@@ -130,7 +138,7 @@ def _closing(text: str, start: int) -> int:
 _ELEMENTWISE_NAMES = """
     abs add and clamp compare complex convert divide floor ceil imag maximum minimum multiply negate not or real
     remainder round-nearest-afz round-nearest-even select shift-left shift-right-arithmetic shift-right-logical sign
-    subtract xor is-finite popcnt count-leading-zeros reduce-precision
+    subtract xor is-finite popcnt count-leading-zeros reduce-precision all-reduce reduce-scatter
 """
 _ELEMENTWISE = frozenset(_ELEMENTWISE_NAMES.split())
 

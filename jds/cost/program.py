@@ -1,11 +1,13 @@
 """A jaxpr as a flat list of operations: their layer, how often each runs, what it reads and what it writes."""
 
+import copy
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
+import numpy as np
 from jax.extend.core import Jaxpr
 from jax.extend.core import Literal as JaxprLiteral
 
@@ -30,6 +32,7 @@ class Value:
       made_by: where it was made, None for the program's own arguments and for what passes a loop's boundary.
       used_by: where it is used; None stands for the program's results and a loop's boundary.
       parameter: the number of the parameter that it is or is made of, alone; None for any other.
+      is_one: whether all its elements are the constant one.
     """
 
     bytes: int
@@ -38,6 +41,7 @@ class Value:
     made_by: int | None = None
     used_by: list[int | None] = dataclasses.field(default_factory=list)
     parameter: int | None = None
+    is_one: bool = False
 
 
 class Operation(NamedTuple):
@@ -52,6 +56,7 @@ class Operation(NamedTuple):
       times: how often it runs.
       devices: on how many devices, each on a part of its own.
       inputs, outputs: numbers of values.
+      is_by_one: whether it multiplies by the constant one, as the gradient of a sum does.
     """
 
     equation: Equation
@@ -63,6 +68,7 @@ class Operation(NamedTuple):
     devices: int
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    is_by_one: bool = False
 
     @property
     def counts(self) -> Counts:
@@ -114,6 +120,16 @@ class Program:
     results: list[int] = dataclasses.field(default_factory=list)
     # Paths of `while` loops that are counted as if they ran once.
     unknown_trips: list[Path] = dataclasses.field(default_factory=list)
+
+    def copy(self) -> "Program":
+        """One to which other operations can be added."""
+        new = {field.name: copy.copy(getattr(self, field.name)) for field in dataclasses.fields(self)}
+        new["values"] = [dataclasses.replace(value, used_by=list(value.used_by)) for value in self.values]
+        return Program(**new)
+
+    def become(self, other: "Program") -> None:
+        """Takes over what another one holds."""
+        vars(self).update(vars(other))
 
 
 def flatten(jaxpr: Jaxpr, parameters: Iterable[int], settings: Settings) -> Program:
@@ -246,10 +262,23 @@ def _add_operation(program: Program, eqn: Any, inputs: list[int | None], place: 
     if len(parameters) == 1 and None not in parameters:
         for i in written:
             values[i].parameter = values[read[0]].parameter
+    ones = [_is_one(program, atom, i) for atom, i in zip(eqn.invars, inputs, strict=True)]
+    if name in _KEEP_ONE and all(ones):
+        values[written[0]].is_one = True
+    is_by_one = name == "mul" and any(ones)
     program.operations.append(
-        Operation(equation, name, cost, place.path, place.phase, place.times, place.devices, read, written)
+        Operation(equation, name, cost, place.path, place.phase, place.times, place.devices, read, written, is_by_one)
     )
     return list(written)
+
+
+_KEEP_ONE = ("broadcast_in_dim", "convert_element_type", "reshape")
+
+
+def _is_one(program: Program, atom: Any, number: int | None) -> bool:
+    if number is not None:
+        return program.values[number].is_one
+    return isinstance(atom, JaxprLiteral) and np.ndim(atom.val) == 0 and bool(atom.val == 1)
 
 
 def _cost_of(equation: Equation) -> tuple[str, Cost | None]:
@@ -320,14 +349,16 @@ def _follow_cond(program: Program, eqn: Any, inputs: list[int | None], place: _P
     if platforms is not None:
         here = [i for i, names in enumerate(platforms) if names is None or program.settings.platform in names]
         return _follow_closed(program, branches[here[0]], inputs[1:], place) if here else []
-    totals = []
+    trials, totals, results = [], [], []
     for branch in branches:
-        trial = Program(program.settings, [dataclasses.replace(value, used_by=[]) for value in program.values])
-        _follow_closed(trial, branch, inputs[1:], place)
-        totals.append(sum((operation.counts for operation in trial.operations), Counts()))
+        trials.append(program.copy())
+        results.append(_follow_closed(trials[-1], branch, inputs[1:], place))
+        new = trials[-1].operations[len(program.operations) :]
+        totals.append(sum((operation.counts for operation in new), Counts()))
     counted = max(range(len(totals)), key=lambda i: (sum(totals[i][2:]), totals[i]))
+    program.become(trials[counted])
     program.choices.append(Choice(place.path, tuple(totals), counted))
-    return _follow_closed(program, branches[counted], inputs[1:], place)
+    return results[counted]
 
 
 def _follow_shard_map(program: Program, eqn: Any, inputs: list[int | None], place: _Place) -> list[int | None]:

@@ -1,12 +1,15 @@
 """Why XLA counts another number of FLOPs than paper does."""
 
 import collections
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+import jax
+
 from jds.cost.analysis import Analysis
-from jds.cost.analyze import analyze
+from jds.cost.analyze import count, trace
 from jds.cost.counts import Counts
+from jds.cost.program import Operation, Settings
 from jds.cost.xla_view import XlaInstruction, XlaView, xla
 
 # So many times the products that paper has in a layer are no rounding, but another algorithm.
@@ -17,8 +20,9 @@ class Difference(NamedTuple):
     """One cause of a difference.
 
     Attributes:
-      cause: `"padding"`, `"loops counted once"`, `"integers"`, `"loop counters"`, `"dense convolution"`,
-        `"sorts"`, `"foreign code"`, `"element-wise work"` or `"products"`.
+      cause: on the way to the lowered program `"padding"`, `"loops counted once"`, `"devices"`, `"foreign code"`,
+        `"integers"`, `"sorts"`, `"loop counters"` or `"multiplications by one"`; on the way to the compiled one
+        `"devices"`, `"dense convolution"`, `"products"`, `"simplified work"` or `"added work"`.
       flops: how much it adds, or takes away.
       words: the same for people.
     """
@@ -37,6 +41,9 @@ class Reconciliation(NamedTuple):
       to_lowered, to_compiled: the causes, from paper to lowered and from there to compiled.
       unexplained_lowered, unexplained_compiled: what remains of the differences, in FLOPs; None where XLA does not say.
       foreign_calls: targets of foreign code that runs and that XLA counts as nothing.
+      devices: on how many the compiled program runs; its counts are of one.
+      least_bytes: that arguments and results have on paper, each once.
+      lowered_bytes, compiled_bytes: XLA's counts: of all that every instruction reads and writes.
     """
 
     paper: int
@@ -47,6 +54,10 @@ class Reconciliation(NamedTuple):
     unexplained_lowered: float | None
     unexplained_compiled: float | None
     foreign_calls: tuple[str, ...]
+    devices: int
+    least_bytes: int
+    lowered_bytes: float | None
+    compiled_bytes: float | None
 
 
 def reconcile(
@@ -73,41 +84,56 @@ def reconcile(
       >>> steps.paper, steps.lowered, [(step.cause, step.flops) for step in steps.to_lowered]
       (3072, 1026.0, [('loops counted once', -2048), ('loop counters', 2)])
     """
-    counted = analyze(fun, *args, padding="counted", trip_counts=trip_counts, **kwargs)
-    skipped = analyze(fun, *args, padding="skipped", trip_counts=trip_counts, **kwargs)
+    jaxpr, parameters = trace(fun, args, kwargs)
+    platform = jax.default_backend()
+    counted, skipped = (
+        count(jaxpr, parameters, Settings(padding, platform, trip_counts)) for padding in ("counted", "skipped")
+    )
     view = xla(fun, *args, **kwargs)
-    to_lowered = tuple(_to_lowered(counted, skipped, view))
+    to_lowered = list(_to_lowered(counted, skipped, view))
     to_compiled = tuple(_to_compiled(skipped, view))
     paper, lowered, compiled = counted.total.flops, view.lowered.flops, view.compiled.flops
+    by_one = -sum(o.cost.counts.flops for o in skipped.operations if o.is_by_one and o.cost)
+    # A cause only where it is the whole of what remains.
+    if by_one and lowered is not None and lowered - paper - sum(step.flops for step in to_lowered) == by_one:
+        to_lowered.append(Difference("multiplications by one", by_one, "XLA drops them before it counts"))
     explained = paper + sum(step.flops for step in to_lowered)
     both = None if lowered is None else lowered + sum(step.flops for step in to_compiled)
     return Reconciliation(
         paper,
         lowered,
         compiled,
-        to_lowered,
+        tuple(to_lowered),
         to_compiled,
         None if lowered is None else lowered - explained,
         None if compiled is None or both is None else compiled - both,
         view.foreign_calls,
+        view.devices,
+        counted.total.traffic,
+        view.lowered.bytes,
+        view.compiled.bytes,
     )
 
 
-def _to_lowered(counted: Analysis, skipped: Analysis, view: XlaView) -> Iterable[Difference]:
-    once = _once(skipped)
+def _to_lowered(counted: Analysis, skipped: Analysis, view: XlaView) -> Iterator[Difference]:
     padding = skipped.total.flops - counted.total.flops
     if padding:
         yield Difference("padding", padding, "XLA leaves out products with padding")
-    loops = once.flops - skipped.total.flops
+    once = _sum(skipped.operations, lambda operation: 1)
+    on_all_devices = _sum(skipped.operations, lambda operation: operation.devices)
+    loops = on_all_devices.flops - skipped.total.flops
     if loops:
         yield Difference("loops counted once", loops, "XLA counts the body of a loop once, however often it runs")
-    integers = once.integer_operations
+    devices = once.flops - on_all_devices.flops
+    if devices:
+        yield Difference("devices", devices, "XLA counts what one device does of work that is split by hand")
     if view.foreign_calls:
         products = sum(2 * o.cost.counts.macs for o in skipped.operations if o.cost)
         missing = sum(i.product_flops for i in view.lowered_instructions) - products
         yield Difference("foreign code", missing, f"XLA counts nothing for {', '.join(view.foreign_calls)}")
-    if integers:
-        yield Difference("integers", integers, "XLA counts operations on integers and booleans, too")
+    if once.integer_operations:
+        words = "XLA counts operations on integers and booleans, too"
+        yield Difference("integers", once.integer_operations, words)
     sorts = sum(i.flops or 0 for i in view.lowered_instructions if i.operation == "sort")
     sorts -= sum(
         o.cost.counts.flops + o.cost.counts.integer_operations
@@ -121,19 +147,67 @@ def _to_lowered(counted: Analysis, skipped: Analysis, view: XlaView) -> Iterable
         yield Difference("loop counters", counters, "XLA counts how far a loop has come, and where it reads and writes")
 
 
-def _once(analysis: Analysis) -> Counts:
-    """Every equation as if it ran once."""
-    costs = [operation.cost for operation in analysis.operations if operation.cost]
-    return sum((cost.counts for cost in costs), Counts())
+def _sum(operations: Iterable[Operation], times: Callable[[Operation], int]) -> Counts:
+    """Every equation as if it ran so many times."""
+    return sum((o.cost.counts * times(o) for o in operations if o.cost), Counts())
 
 
 def _is_counter(instruction: XlaInstruction) -> bool:
     return instruction.in_loop and instruction.shape in ("s32[]", "pred[]", "u32[]", "s64[]")
 
 
-def _to_compiled(paper: Analysis, view: XlaView) -> Iterable[Difference]:
-    before = sum(i.product_flops for i in view.lowered_instructions)
-    after = sum(i.product_flops for i in view.instructions)
+def _to_compiled(paper: Analysis, view: XlaView) -> Iterator[Difference]:
+    before, after = _by_opcode(view.lowered_instructions), _by_opcode(view.instructions)
+    split = _split(paper, view, before)
+    if any(split.values()):
+        words = f"each of {view.devices} devices does its part of work that XLA splits"
+        yield Difference("devices", sum(split.values()), words)
+    before = before + split
+    explained = 0
+    for difference in _dense(paper, view):
+        explained += difference.flops
+        yield difference
+    products = sum(after[opcode] - before[opcode] for opcode in _PRODUCTS) - explained
+    if products:
+        yield Difference("products", products, "XLA computes other products, or the same ones more or less often")
+    changes = {name: after[name] - before[name] for name in sorted({*before, *after} - {*_PRODUCTS})}
+    less, more = _listed(changes, -1), _listed(changes, 1)
+    if less:
+        yield Difference("simplified work", less[0], f"XLA has less of {less[1]}")
+    if more:
+        yield Difference(
+            "added work", more[0], f"XLA has more of {more[1]}: in place of other work, or again in each fusion"
+        )
+
+
+_PRODUCTS = ("dot", "convolution")
+
+
+class _Totals(collections.Counter[str]):
+    """FLOPs by opcode, which may be negative."""
+
+    def __add__(self, other: "_Totals") -> "_Totals":  # type: ignore[override]
+        return _Totals({name: self[name] + other[name] for name in {*self, *other}})
+
+
+def _by_opcode(instructions: Iterable[XlaInstruction]) -> _Totals:
+    found = _Totals()
+    for instruction in instructions:
+        found.update(instruction.parts)
+    return found
+
+
+def _split(paper: Analysis, view: XlaView, before: _Totals) -> _Totals:
+    """What one device does less, of work that XLA splits: all but that which the program has split by hand."""
+    if view.devices == 1:
+        return _Totals()
+    by_hand = sum(o.cost.counts.flops for o in paper.operations if o.cost and o.devices > 1)
+    whole = sum(o.cost.counts.flops for o in paper.operations if o.cost)
+    share = 1 - by_hand / whole if whole else 0
+    return _Totals({name: -round(share * flops * (1 - 1 / view.devices)) for name, flops in before.items()})
+
+
+def _dense(paper: Analysis, view: XlaView) -> Iterator[Difference]:
     of_layer: collections.Counter[str] = collections.Counter()
     for instruction in view.instructions:
         of_layer[instruction.layer] += instruction.product_flops
@@ -144,24 +218,18 @@ def _to_compiled(paper: Analysis, view: XlaView) -> Iterable[Difference]:
             layer = "/".join(operation.path)
             on_paper[layer] += operation.cost.counts.flops
             kinds.setdefault(layer, operation.cost.kind)
-    explained = 0
     for layer, flops in of_layer.items():
         if on_paper[layer] and flops > _DENSE * on_paper[layer] and kinds[layer] in ("depthwise", "grouped"):
-            explained += flops - on_paper[layer]
             yield Difference(
                 "dense convolution",
                 flops - on_paper[layer],
                 f"in {layer or 'no layer'}, XLA runs a {kinds[layer]} convolution or its gradient as a dense one: "
                 f"{flops:,} FLOPs instead of {on_paper[layer]:,}, {flops / on_paper[layer]:.1f} times as many",
             )
-    if after - before - explained:
-        words = "XLA computes other products, or the same ones more or less often"
-        yield Difference("products", after - before - explained, words)
-    element_wise = _element_wise(view.instructions) - _element_wise(view.lowered_instructions)
-    if element_wise:
-        words = "XLA simplifies element-wise work, and does some of it again in each fusion that needs it"
-        yield Difference("element-wise work", element_wise, words)
 
 
-def _element_wise(instructions: Iterable[XlaInstruction]) -> int:
-    return sum((i.flops or 0) - i.product_flops for i in instructions)
+def _listed(changes: Mapping[str, int], sign: int) -> tuple[int, str] | None:
+    """The sum of the changes with this sign, and the largest ones by name."""
+    found = {name: change for name, change in changes.items() if change * sign > 0}
+    largest = sorted(found, key=lambda name: -abs(found[name]))[:3]
+    return (sum(found.values()), ", ".join(largest)) if found else None

@@ -21,7 +21,7 @@ def record(analysis: Analysis, estimate: Estimate | None = None) -> dict[str, An
 
     Returns:
       Under `"schema"` its name and version, `"settings"` the conventions, `"total"` and, by `"layer"`, `"kind"` and
-      `"operation"`, rows: each with the fields of `jds.cost.Row`, `counts` and `backward` with those of
+      `"operation"`, rows: each with the fields of `jds.cost.Row`, `counts`, `backward` and `per_device` with those of
       `jds.cost.Counts`. Under `"is_lower_bound"` whether more runs than is counted, and in `"choices"`,
       `"unknown_trips"` and `"unused_parameters"` what `jds.cost.Analysis` says. Under `"estimate"`, None without one,
       are the device's peak rates and the bounds, in seconds: `"total"` and `"rows"`, each with the fields of
@@ -93,11 +93,13 @@ def _bound(bound: Bound) -> dict[str, Any]:
 
 
 def _row(row: Row) -> dict[str, Any]:
-    return row._asdict() | {"counts": row.counts._asdict(), "backward": row.backward._asdict()}
+    return row._asdict() | {name: getattr(row, name)._asdict() for name in ("counts", "backward", "per_device")}
 
 
 def _flat(row: Row) -> dict[str, Any]:
     fields = _row(row)
-    counts, backward = fields.pop("counts"), fields.pop("backward")
     unknown = " ".join(fields.pop("unknown"))
-    return fields | counts | {f"backward_{name}": value for name, value in backward.items()} | {"unknown": unknown}
+    flat = fields.pop("counts")
+    for part in ("backward", "per_device"):
+        flat |= {f"{part}_{name}": value for name, value in fields.pop(part).items()}
+    return fields | flat | {"unknown": unknown}

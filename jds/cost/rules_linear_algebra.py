@@ -53,7 +53,7 @@ def _geqrf(equation: Equation) -> Cost:
 @register("householder_product")
 def _householder_product(equation: Equation) -> Cost:
     matrix, reflections = equation.inputs
-    return _qr_cost(matrix, _form_q(*matrix.shape[-2:], reflections.shape[-1]))
+    return _qr_cost(matrix, _form_q(matrix.shape[-2], matrix.shape[-1], reflections.shape[-1]))
 
 
 @register("qr")

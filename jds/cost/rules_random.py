@@ -36,7 +36,7 @@ def _random_bits(equation: Equation) -> Cost | None:
     if not _is_threefry(keys):
         return None
     bits = 8 * out.dtype.itemsize
-    if jax.config.jax_threefry_partitionable:
+    if jax.config.jax_threefry_partitionable:  # pyright: ignore[reportAttributeAccessIssue]
         # A block for each number; an exclusive or joins its two words, or for 64 bits a shift and an or.
         return _threefry(size(out), size(keys), size(out) * (2 if bits == 64 else 1))
     words = math.ceil(math.prod(equation.params["shape"]) * bits / 32)

@@ -74,6 +74,9 @@ def notes(analysis: Analysis) -> list[str]:
             f"Not in the FLOPs: {number(counts.transcendentals)} exponentials, roots and the like, and "
             f"{number(counts.integer_operations)} operations on integers."
         )
+    one = analysis.total.per_device
+    if one != counts:
+        found.append(f"One device does {number(one.macs)} of the mult-adds and {number(one.flops)} of the FLOPs.")
     for choice in analysis.choices:
         costs = ", ".join(number(branch.flops) for branch in choice.branches)
         found.append(
@@ -185,6 +188,13 @@ def reconciliation(found: Reconciliation) -> Table:
             lines.add_row(f"  {step.cause}: {step.words}", f"{step.flops:+,}")
         if rest:
             lines.add_row("  unexplained", f"{rest:+,.0f}")
+        lines.add_row(name, "unknown" if count is None else f"{count:,.0f}")
+    lines.add_section()
+    for name, count in (
+        ("bytes of arguments and results, each once", found.least_bytes),
+        ("bytes that the instructions of the lowered program read and write", found.lowered_bytes),
+        ("bytes that those of the compiled program read and write", found.compiled_bytes),
+    ):
         lines.add_row(name, "unknown" if count is None else f"{count:,.0f}")
     return lines
 

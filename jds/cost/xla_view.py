@@ -1,5 +1,6 @@
 """XLA's view of a program: its own counts, and the instructions of what it made of it."""
 
+import collections
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -32,7 +33,7 @@ class XlaInstruction(NamedTuple):
       name, operation: as XLA prints them; a foreign call's operation has its target.
       shape: of its result, as `f32[8,16]`.
       flops: of one run, with all that is fused into it; None for foreign code.
-      product_flops: those of them that are of matrix products and convolutions.
+      parts: the same by HLO opcode, without foreign code.
       bytes: of its operands and its result.
       times: how often it runs; None in a loop of which XLA does not know how often it runs.
       layer: the path of the equation that it comes from.
@@ -44,12 +45,17 @@ class XlaInstruction(NamedTuple):
     operation: str
     shape: str
     flops: int | None
-    product_flops: int
+    parts: dict[str, int]
     bytes: int
     times: int | None
     layer: str
     primitive: str
     in_loop: bool
+
+    @property
+    def product_flops(self) -> int:
+        """Those of matrix products and convolutions."""
+        return sum(self.parts.get(opcode, 0) for opcode in ("dot", "convolution"))
 
 
 class XlaView(NamedTuple):
@@ -61,6 +67,7 @@ class XlaView(NamedTuple):
       lowered_instructions: of the program before compilation, which has no layers.
       instructions: of the optimised program, in the order of its computations.
       foreign_calls: targets of the calls of foreign code, whose FLOPs XLA does not count.
+      devices: on how many the optimised program runs, each on a part: its counts and instructions are those of one.
     """
 
     lowered: XlaCounts
@@ -69,6 +76,7 @@ class XlaView(NamedTuple):
     lowered_instructions: tuple[XlaInstruction, ...]
     instructions: tuple[XlaInstruction, ...]
     foreign_calls: tuple[str, ...]
+    devices: int
 
 
 def xla(fun: Callable[..., Any], *args: Any, **kwargs: Any) -> XlaView:
@@ -95,32 +103,44 @@ def xla(fun: Callable[..., Any], *args: Any, **kwargs: Any) -> XlaView:
     program = Arguments(fun, args, kwargs)
     lowered = program.traced(lambda call: jax.jit(call).lower)
     compiled = lowered.compile()
-    optimised = instructions(compiled)
+    modules = hlo.parse(lowered.as_text(dialect="hlo") or ""), hlo.parse(compiled.as_text() or "")
+    before, optimised = map(_instructions, modules)
     return XlaView(
-        _counts(lowered.cost_analysis()),
-        _counts(compiled.cost_analysis()),
+        _counts(lowered.cost_analysis(), before),
+        _counts(compiled.cost_analysis(), optimised),
         _peak(compiled),
-        _parsed(lowered.as_text(dialect="hlo")),
+        tuple(instruction for instruction in before if not _is_marker(instruction)),
         optimised,
         tuple(dict.fromkeys(i.operation.partition(":")[2] for i in optimised if i.flops is None)),
+        modules[1].partitions,
     )
 
 
 def instructions(compiled: jax.stages.Compiled) -> tuple[XlaInstruction, ...]:
     """The instructions of an optimised program, in the order of its computations."""
-    return _parsed(compiled.as_text())
+    return _instructions(hlo.parse(compiled.as_text() or ""))
 
 
-def _parsed(text: str | None) -> tuple[XlaInstruction, ...]:
-    module = hlo.parse(text or "")
+def _instructions(module: hlo.Module) -> tuple[XlaInstruction, ...]:
     return tuple(_of_computation(module, module.entry, 1))
 
 
-def _counts(properties: Any) -> XlaCounts:
+def _counts(properties: Any, found: Sequence[XlaInstruction]) -> XlaCounts:
     """Reads the counts from what XLA returns: a dictionary, or None; a missing key is unknown, and so is -1."""
-    keys = ("flops", "transcendentals", "bytes accessed")
-    found = [(properties or {}).get(key, -1) for key in keys]
-    return XlaCounts(*(None if count < 0 else float(count) for count in found))
+    # XLA adds -1 for each call whose cost it does not know.
+    calls = sum(instruction.operation.startswith("custom-call") for instruction in found)
+
+    def read(key: str, correction: int = 0) -> float | None:
+        count = (properties or {}).get(key)
+        return None if count is None or count + correction < 0 else float(count + correction)
+
+    return XlaCounts(read("flops", calls), read("transcendentals"), read("bytes accessed", calls))
+
+
+def _is_marker(instruction: XlaInstruction) -> bool:
+    """Whether it calls nothing, but says how arrays are laid out over devices."""
+    target = instruction.operation.partition(":")[2]
+    return target.startswith("xla.sdy.") or target in ("Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape")
 
 
 def _peak(compiled: jax.stages.Compiled) -> int | None:
@@ -177,17 +197,19 @@ def _origins(computation: Sequence[hlo.Instruction]) -> dict[str, Origin]:
     return {name: origin(op_name) for name, op_name in names.items()}
 
 
-def _flops(module: hlo.Module, instruction: hlo.Instruction, shapes: Mapping[str, Any]) -> tuple[int | None, int]:
-    """Those of an instruction and of all that is fused into it, and those of products among them."""
+def _flops(
+    module: hlo.Module, instruction: hlo.Instruction, shapes: Mapping[str, Any]
+) -> tuple[int | None, dict[str, int]]:
+    """Those of an instruction and of all that is fused into it, together and by opcode."""
     if instruction.opcode != "fusion":
         count = hlo.flops(instruction, shapes)
-        return count, count or 0 if instruction.opcode in ("dot", "convolution") else 0
-    total, products = 0, 0
+        return count, {instruction.opcode: count} if count else {}
+    total, parts = 0, collections.Counter[str]()
     for called in instruction.called:
         computation = module.computations[called]
         inner = {each.name: each.shapes for each in computation}
         for each in computation:
-            count, of_products = _flops(module, each, inner)
+            count, of_each = _flops(module, each, inner)
             total = None if total is None or count is None else total + count
-            products += of_products
-    return total, products
+            parts.update(of_each)
+    return total, dict(parts)

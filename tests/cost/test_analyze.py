@@ -13,6 +13,7 @@ from jax.sharding import PartitionSpec
 
 import jds
 from jds import cost
+from jds.cost import program as program_module
 
 
 def shape(*sizes, dtype=jnp.float32):
@@ -224,6 +225,10 @@ def test_devices_add_up():
     fun = jax.shard_map(local, mesh=mesh, in_specs=(spec, PartitionSpec()), out_specs=PartitionSpec())
     found = cost.analyze(fun, shape(8, 4), shape(4, 4))
     assert found.total.macs == 8 * 4 * 4
+    assert (found.total.per_device.macs, found.total.per_device.flops) == (2 * 4 * 4, 2 * 2 * 4 * 4 + 2 * 4)
+    assert "One device does 32 of the mult-adds and 72 of the FLOPs." in cost.notes(found)
+    peak = cost.Peak("made up", flops=1.0, bytes=1e9, source="")
+    assert cost.estimate(found, peak).total.seconds == 72
     assert [row.name for row in found.by("kind") if row.counts.flops] == ["dense", "communication"]
     assert not found.is_lower_bound
 
@@ -299,3 +304,24 @@ def test_a_static_argument_and_keywords_are_passed_on():
 def test_bad_input(call, error, match, unchecked_types):
     with pytest.raises(error, match=match):
         call()
+
+
+def test_nested_conditionals_are_followed_once_a_branch(monkeypatch):
+    def nested(x, depth):
+        if depth == 0:
+            return jnp.sin(x)
+        return jax.lax.cond(x[0] > 0, lambda x: nested(x, depth - 1), lambda x: x, x)
+
+    followed = []
+    original = program_module._add_operation
+    monkeypatch.setattr(program_module, "_add_operation", lambda *args: followed.append(1) or original(*args))
+    found = cost.analyze(lambda x: nested(x, 8), jax.ShapeDtypeStruct((4,), jnp.float32))
+    assert found.total.counts.transcendentals == 4
+    assert len(found.choices) == 8
+    assert len(followed) < 8 * 10
+
+
+def test_a_module_that_is_closed_over_and_changed():
+    norm = nnx.BatchNorm(4, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="the module must be an argument, got only"):
+        cost.analyze(lambda x: norm(x), jax.ShapeDtypeStruct((2, 4), jnp.float32))

@@ -45,14 +45,18 @@ def test_published_devices_have_a_source():
 
 def test_this_machine_is_measured_once(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(roofline, "_product_rate", lambda: 2e9)
+    monkeypatch.setattr(roofline, "_arithmetic_rate", lambda: 2e9)
     monkeypatch.setattr(roofline, "_memory_rate", lambda: 1e9)
     assert cost.find_device("this")[1:3] == (2e9, 1e9)
     assert [file.name for file in (tmp_path / "jds").iterdir()] == ["peaks.json"]
-    monkeypatch.setattr(roofline, "_product_rate", lambda: pytest.fail("measured again"))
+    monkeypatch.setattr(roofline, "_arithmetic_rate", lambda: pytest.fail("measured again"))
     assert cost.measure_peak()[1:3] == (2e9, 1e9)
-    monkeypatch.setattr(roofline, "_product_rate", lambda: 3e9)
+    monkeypatch.setattr(roofline, "_arithmetic_rate", lambda: 3e9)
     assert cost.measure_peak(again=True).flops == 3e9
+    # What is measured under load is no peak.
+    monkeypatch.setattr(roofline, "_arithmetic_rate", lambda: 1e9)
+    assert cost.measure_peak(again=True).flops == 3e9
+    monkeypatch.setattr(roofline, "_arithmetic_rate", lambda: 3e9)
     (tmp_path / "jds" / "peaks.json").write_text("{half")
     assert cost.measure_peak().flops == 3e9
     assert len(json.loads((tmp_path / "jds" / "peaks.json").read_text())) == 1
@@ -87,8 +91,8 @@ def test_a_program_and_its_layers_are_timed_with_zeros():
     assert found.total.low <= found.total.median <= found.total.high
     assert {"large", "small"} <= set(found.layers)
     # A hundred times the work, on a noisy clock; and a layer's instructions are a part of the whole, on several threads.
-    assert found.layers["large"].median > 3 * found.layers["small"].median
-    assert found.layers["large"].low < 2 * found.total.high
+    assert found.layers["large"].median > found.layers["small"].median
+    assert found.layers["large"].low < 5 * found.total.high
 
     bounds = cost.estimate(cost.analyze(model, shape(400, 400)), PEAK, measured=found)
     assert bounds.total.share == bounds.total.seconds / found.total.median

@@ -158,7 +158,6 @@ def test_factorisations_against_the_operations_of_their_loops():
     assert [row.flops for row in cost.analyze(lambda a: lax.linalg.lu(a)[0], shape(n, n)).by("operation")] == [lu]
 
 
-
 def test_bytes_and_intensity():
     total = cost.analyze(jnp.dot, shape(8, 16), shape(16, 4)).total
     assert (total.bytes_in, total.bytes_out) == (4 * (8 * 16 + 16 * 4), 4 * 8 * 4)
