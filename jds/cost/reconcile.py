@@ -1,10 +1,11 @@
 """Why XLA counts another number of FLOPs than paper does."""
 
 import collections
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from jds.cost.analysis import Analysis
 from jds.cost.analyze import count, trace
@@ -22,7 +23,8 @@ class Difference(NamedTuple):
     Attributes:
       cause: on the way to the lowered program `"padding"`, `"loops counted once"`, `"devices"`, `"foreign code"`,
         `"integers"`, `"sorts"`, `"loop counters"` or `"multiplications by one"`; on the way to the compiled one
-        `"devices"`, `"dense convolution"`, `"products"`, `"simplified work"` or `"added work"`.
+        `"devices"`, `"dense convolution"`, `"products"`, `"simplified work"` or `"added work"`;
+        on both `"rounding"`.
       flops: how much it adds, or takes away.
       words: the same for people.
     """
@@ -90,29 +92,54 @@ def reconcile(
         count(jaxpr, parameters, Settings(padding, platform, trip_counts)) for padding in ("counted", "skipped")
     )
     view = xla(fun, *args, **kwargs)
-    to_lowered = list(_to_lowered(counted, skipped, view))
-    to_compiled = tuple(_to_compiled(skipped, view))
     paper, lowered, compiled = counted.total.flops, view.lowered.flops, view.compiled.flops
-    by_one = -sum(o.cost.counts.flops for o in skipped.operations if o.is_by_one and o.cost)
-    # A cause only where it is the whole of what remains.
-    if by_one and lowered is not None and lowered - paper - sum(step.flops for step in to_lowered) == by_one:
-        to_lowered.append(Difference("multiplications by one", by_one, "XLA drops them before it counts"))
-    explained = paper + sum(step.flops for step in to_lowered)
-    both = None if lowered is None else lowered + sum(step.flops for step in to_compiled)
+    to_lowered = list(_to_lowered(counted, skipped, view))
+    to_lowered += _of_the_rest(paper, to_lowered, lowered, view.lowered_instructions, _by_one(skipped))
+    to_compiled = list(_to_compiled(skipped, view))
+    to_compiled += _of_the_rest(lowered, to_compiled, compiled, view.instructions)
     return Reconciliation(
         paper,
         lowered,
         compiled,
         tuple(to_lowered),
-        to_compiled,
-        None if lowered is None else lowered - explained,
-        None if compiled is None or both is None else compiled - both,
+        tuple(to_compiled),
+        _rest(paper, to_lowered, lowered),
+        _rest(lowered, to_compiled, compiled),
         view.foreign_calls,
         view.devices,
         counted.total.traffic,
         view.lowered.bytes,
         view.compiled.bytes,
     )
+
+
+def _rest(start: int | float | None, steps: Iterable[Difference], end: int | float | None) -> float | None:
+    return None if start is None or end is None else end - start - sum(step.flops for step in steps)
+
+
+def _of_the_rest(
+    start: int | float | None,
+    steps: Iterable[Difference],
+    end: int | float | None,
+    instructions: Sequence[XlaInstruction],
+    by_one: int = 0,
+) -> Iterator[Difference]:
+    """Causes that cannot be seen in the program, and are named only where they are the whole of what remains."""
+    rest = _rest(start, steps, end)
+    if not rest or end is None:
+        return
+    if rest == by_one:
+        yield Difference("multiplications by one", by_one, "XLA drops them before it counts")
+    elif end >= _EXACT and abs(rest) <= len(instructions) * float(np.spacing(np.float32(end))) / 2:
+        yield Difference("rounding", round(rest), "XLA counts in float32, which is exact up to 16,777,216")
+
+
+# A float32 has 24 bits.
+_EXACT = 2**24
+
+
+def _by_one(analysis: Analysis) -> int:
+    return -sum(o.cost.counts.flops for o in analysis.operations if o.is_by_one and o.cost)
 
 
 def _to_lowered(counted: Analysis, skipped: Analysis, view: XlaView) -> Iterator[Difference]:

@@ -97,6 +97,15 @@ def test_simplified_work():
     assert "add" in words
 
 
+def test_rounding():
+    x = jax.ShapeDtypeStruct((4097, 4097), jnp.float32)
+    found, steps = causes(lambda x: jnp.tanh(x * 3 + 1).sum(), x)
+    assert steps.paper == 3 * 4097**2 - 1
+    assert steps.unexplained_lowered == steps.unexplained_compiled == 0
+    assert set(found) <= {"rounding", "added work", "simplified work"}
+    assert "rounding" in found
+
+
 def test_devices():
     mesh = jax.make_mesh((4,), ("d",), axis_types=(jax.sharding.AxisType.Auto,))
     rows, columns = jax.P("d", None), jax.P(None, "d")
