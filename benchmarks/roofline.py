@@ -4,11 +4,15 @@ Roofline: Williams et al., https://doi.org/10.1145/1498765.1498785. A layer's da
 itself would be no limit; so each is set against a copy of as many bytes as it reads and writes, over and over the same.
 """
 
+import functools
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 from rich.table import Table
 
+import jds
 from benchmarks.contenders import Contender
 from benchmarks.contest import Case, Result
 from benchmarks.peers.in_numpy import copies
@@ -48,7 +52,7 @@ class Point(NamedTuple):
 def cases(workloads: Sequence[Workload], batches: Sequence[int], able: Sequence[Contender]) -> list[Case]:
     """The copies and the matrix product; the latter by PyTorch too, if it takes part."""
     threads = cost.machine_facts()["cores"]
-    sizes = dict.fromkeys(workload.bytes(batch) for batch in batches for workload in workloads)
+    sizes = dict.fromkeys(needs(workload, batch).traffic for batch in batches for workload in workloads)
     product = (PRODUCT, *(contender for contender in able if contender.name == "torch"))
     copied = [{"pass": "copy", "bytes": size, "threads": threads} for size in (*sizes, LARGE)]
     multiplied = {"pass": "product", "size": SIZE, "threads": threads}
@@ -70,6 +74,15 @@ def product_speed(references: Iterable[Result]) -> float:
     return 2 * result.case.spec["size"] ** 3 / min(measured.seconds.median for measured in result.measured.values())
 
 
+@functools.cache
+def needs(workload: Workload, batch: int) -> cost.Row:
+    """What the depthwise step costs on paper, in float32."""
+    inputs = jax.ShapeDtypeStruct((batch, workload.size, workload.size, workload.features), jnp.float32)
+    kernel = jax.ShapeDtypeStruct((workload.kernel, workload.kernel, 1, workload.features), jnp.float32)
+    depthwise = functools.partial(jds.depthwise_conv, strides=workload.stride, padding="SAME")
+    return cost.analyze(depthwise, inputs, kernel).total
+
+
 def points(results: Sequence[Result], references: Sequence[Result]) -> list[Point]:
     speeds, product = copy_speeds(references), product_speed(references)
     out = []
@@ -78,10 +91,9 @@ def points(results: Sequence[Result], references: Sequence[Result]) -> list[Poin
         for name in SHOWN if spec["pass"] == "forward" else ():
             if name in result.measured:
                 workload = Workload(**spec["workload"])
-                flops, size = (count(spec["batch"]) for count in (workload.flops, workload.bytes))
-                seconds = result.measured[name].seconds.median
-                label = result.label(name)
-                out.append(Point(workload.name, spec["batch"], label, flops, size, seconds, speeds[size], product))
+                row, label = needs(workload, spec["batch"]), result.label(name)
+                seconds, speed = result.measured[name].seconds.median, speeds[row.traffic]
+                out.append(Point(workload.name, spec["batch"], label, row.flops, row.traffic, seconds, speed, product))
     return out
 
 

@@ -19,14 +19,6 @@ class Workload(NamedTuple):
     def out_size(self) -> int:
         return -(-self.size // self.stride)
 
-    def flops(self, batch: int) -> int:
-        """Of the depthwise step: a multiplication and an addition for each product, those with padding included."""
-        return 2 * batch * self.out_size**2 * self.kernel**2 * self.features
-
-    def bytes(self, batch: int) -> int:
-        """That the depthwise step cannot do without, in float32: inputs, kernel and outputs once each."""
-        return 4 * self.features * (batch * (self.size**2 + self.out_size**2) + self.kernel**2)
-
     def arrays(self, batch: int) -> tuple[np.ndarray, ...]:
         """Inputs, depthwise and pointwise kernel, and a cotangent of the depthwise step's outputs, channels last."""
         return (

@@ -28,7 +28,7 @@ def layers():
 
 
 def references():
-    sizes = [*(workload.bytes(1) for workload in MOBILENET_V1[:2]), roofline.LARGE]
+    sizes = [*(roofline.needs(workload, 1).traffic for workload in MOBILENET_V1[:2]), roofline.LARGE]
     copies = [result((roofline.COPY,), {"pass": "copy", "bytes": size}, {"numpy": 10.0}) for size in sizes]
     table = (roofline.PRODUCT, *ops.CONTENDERS)
     return [*copies, result(table, {"pass": "product", "size": 1000}, {"jax": 20.0, "torch": 10.0})]
@@ -115,8 +115,8 @@ def test_roofs_are_the_copy_of_the_layer_s_size_and_the_fastest_product():
     first, *_ = points = roofline.points(layers(), references())
     assert len(points) == 4  # two forward passes, two contenders
     workload = MOBILENET_V1[0]
-    assert first.bytes == workload.bytes(1) == 4 * (2 * 112 * 112 * 32 + 9 * 32)
-    assert first.flops == workload.flops(1) == 2 * 9 * 112 * 112 * 32
+    assert first.bytes == roofline.needs(workload, 1).traffic == 4 * (2 * 112 * 112 * 32 + 9 * 32)
+    assert first.flops == roofline.needs(workload, 1).flops == 2 * 9 * 112 * 112 * 32
     assert first.product == pytest.approx(2 * 1000**3 / 10e-3)
     # 2**28 bytes in all in 10 ms, in whole copies.
     assert first.copy == pytest.approx(2**28 // first.bytes * first.bytes / 10e-3)
@@ -124,8 +124,8 @@ def test_roofs_are_the_copy_of_the_layer_s_size_and_the_fastest_product():
     assert first.intensity == pytest.approx(2.25, rel=1e-3)
     assert first.share == pytest.approx(first.bytes / 1e-3 / first.copy)
     strided = MOBILENET_V1[1]
-    assert strided.bytes(2) == 4 * 64 * (2 * (112**2 + 56**2) + 9)
-    assert strided.flops(2) == 2 * 2 * 9 * 56 * 56 * 64
+    assert roofline.needs(strided, 2).traffic == 4 * 64 * (2 * (112**2 + 56**2) + 9)
+    assert roofline.needs(strided, 2).flops == 2 * 2 * 9 * 56 * 56 * 64
     assert "of roof" in text(roofline.table(points, references()))
     entry = record.significant(roofline.entry(points, references()))
     assert entry["points"][0]["layer"] == "112x112x32"
@@ -134,4 +134,4 @@ def test_roofs_are_the_copy_of_the_layer_s_size_and_the_fastest_product():
 def test_roofs_have_cases_whoever_takes_part():
     cases = roofline.cases(MOBILENET_V1, (1,), ops.CONTENDERS[:1])
     assert [case.contenders[0].name for case in cases[-2:]] == ["numpy", "jax"]
-    assert len(cases) == len({workload.bytes(1) for workload in MOBILENET_V1}) + 2
+    assert len(cases) == len({roofline.needs(workload, 1).traffic for workload in MOBILENET_V1}) + 2
