@@ -109,11 +109,11 @@ def bounds(found: Estimate) -> Table:
       >>> peak = cost.Peak("made up", flops=1e6, bytes=1e6, source="")
       >>> rich.print(cost.bounds(cost.estimate(counted, peak, "operation")))  # doctest: +NORMALIZE_WHITESPACE
       At least, on made up
-                                             µs at least held by
-      ──────────────────────────────────────────────────────────
-      dot_general                                  1024 arithmetic
+                                             µs at least  held by
+      ────────────────────────────────────────────────────────────────
+      dot_general                                   1024  arithmetic
       <BLANKLINE>
-      total, with all in between on the chip       1024 arithmetic
+      total, with all in between on the chip        1024  arithmetic
     """
     is_measured = found.total.measured is not None
     lines = Table(box=box.SIMPLE_HEAD, header_style="", show_edge=False, padding=(0, 1, 0, 0))

@@ -1,3 +1,36 @@
 """Networks made of depthwise separable convolutions, one file a paper."""
 
+from jds.models import convnext as convnext
+from jds.models import efficientnet as efficientnet
+from jds.models import mixnet as mixnet
+from jds.models import mnasnet as mnasnet
+from jds.models import mobilenet_v1 as mobilenet_v1
+from jds.models import mobilenet_v2 as mobilenet_v2
+from jds.models import mobilenet_v3 as mobilenet_v3
+from jds.models import mobilenet_v4 as mobilenet_v4
+from jds.models import mobileone as mobileone
+from jds.models import xception as xception
+from jds.models.convnext import ConvNeXt as ConvNeXt
+from jds.models.convnext import ConvNeXtConfig as ConvNeXtConfig
+from jds.models.efficientnet import EfficientNet as EfficientNet
+from jds.models.efficientnet import EfficientNetConfig as EfficientNetConfig
+from jds.models.mixnet import MixNet as MixNet
+from jds.models.mixnet import MixNetConfig as MixNetConfig
+from jds.models.mnasnet import MnasNet as MnasNet
+from jds.models.mnasnet import MnasNetConfig as MnasNetConfig
 from jds.models.mobilenet_v1 import MobileNetV1 as MobileNetV1
+from jds.models.mobilenet_v1 import MobileNetV1Config as MobileNetV1Config
+from jds.models.mobilenet_v2 import MobileNetV2 as MobileNetV2
+from jds.models.mobilenet_v2 import MobileNetV2Config as MobileNetV2Config
+from jds.models.mobilenet_v3 import MobileNetV3 as MobileNetV3
+from jds.models.mobilenet_v3 import MobileNetV3Config as MobileNetV3Config
+from jds.models.mobilenet_v4 import MobileNetV4 as MobileNetV4
+from jds.models.mobilenet_v4 import MobileNetV4Config as MobileNetV4Config
+from jds.models.mobileone import MobileOne as MobileOne
+from jds.models.mobileone import MobileOneConfig as MobileOneConfig
+from jds.models.network import Feature as Feature
+from jds.models.network import Network as Network
+from jds.models.network import NetworkConfig as NetworkConfig
+from jds.models.network import count_parameters as count_parameters
+from jds.models.xception import Xception as Xception
+from jds.models.xception import XceptionConfig as XceptionConfig

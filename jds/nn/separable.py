@@ -18,18 +18,14 @@ from jds.nn.conv import (
     check_features,
     default_bias_init,
     default_kernel_init,
-    operands,
 )
+from jds.nn.halves import are_one_call, at_once
 from jds.ops.block import Activation
 from jds.ops.dispatch import Implementation
 from jds.ops.geometry import Padding
-from jds.ops.separable import separable_conv
 
 Norm = Callable[..., Callable[[jax.Array], jax.Array]]
 """Makes a normalisation: called as `norm(features, rngs=rngs)`, as `nnx.BatchNorm` is."""
-
-# What the halves must have in common to be one call of `jds.separable_conv`.
-_SHARED = ("dtype", "promote_dtype", "precision", "preferred_element_type", "implementation")
 
 
 class SeparableConv(nnx.Module):
@@ -129,8 +125,10 @@ class SeparableConv(nnx.Module):
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Applies the block: `(*batch, *spatial, in_features)` to `(*batch, *out_spatial, out_features)`."""
-        if self._is_one_call():
-            return self._at_once(inputs)
+        has_norm = self.depthwise_norm is not None or self.pointwise_norm is not None
+        if not has_norm and are_one_call(self.depthwise, self.pointwise):
+            activations = self.depthwise_activation, self.pointwise_activation
+            return at_once(self.depthwise, self.pointwise, inputs, *activations)
         between = self.depthwise(inputs)
         for step in (self.depthwise_norm, self.depthwise_activation):
             between = between if step is None else step(between)
@@ -138,36 +136,3 @@ class SeparableConv(nnx.Module):
         for step in (self.pointwise_norm, self.pointwise_activation):
             out = out if step is None else step(out)
         return out
-
-    def _is_one_call(self) -> bool:
-        """Whether there is no norm, and each half is what this class made it."""
-        first, second = self.depthwise, self.pointwise
-        return (
-            self.depthwise_norm is None
-            and self.pointwise_norm is None
-            and type(first) is DepthwiseConv
-            and type(second) is PointwiseConv
-            and len({p.dtype for p in (first.kernel, first.bias, second.kernel, second.bias) if p is not None}) == 1
-            and first.preferred_element_type is None  # else the pointwise half might compute in another dtype
-            and all(getattr(first, name) == getattr(second, name) for name in _SHARED)
-            and max(first.input_dilation + second.strides) == 1
-        )
-
-    def _at_once(self, inputs: jax.Array) -> jax.Array:
-        first, second = self.depthwise, self.pointwise
-        inputs, depthwise_kernel, depthwise_bias = operands(first, inputs)
-        _, pointwise_kernel, pointwise_bias = operands(second, inputs)
-        return separable_conv(
-            inputs,
-            depthwise_kernel,
-            pointwise_kernel,
-            strides=first.strides,
-            padding=first.padding,
-            kernel_dilation=first.kernel_dilation,
-            precision=first.precision,
-            depthwise_bias=depthwise_bias,
-            depthwise_activation=self.depthwise_activation,
-            pointwise_bias=pointwise_bias,
-            pointwise_activation=self.pointwise_activation,
-            implementation=first.implementation,
-        )

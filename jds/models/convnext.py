@@ -1,0 +1,164 @@
+"""ConvNeXt: Liu et al., A ConvNet for the 2020s, https://arxiv.org/abs/2201.03545."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+from flax import nnx
+
+from jds.models.network import Feature, Network, NetworkConfig, Parts
+from jds.nn import ConvNeXtBlock, Style
+
+
+class Row(NamedTuple):
+    """A stage: its channels, and how many blocks it has."""
+
+    features: int
+    repeats: int
+
+
+def rows(features: int, repeats: tuple[int, int, int, int]) -> tuple[Row, ...]:
+    """Four stages, each twice as wide as the one before."""
+    return tuple(Row(features * 2**number, count) for number, count in enumerate(repeats))
+
+
+# Section 3 of the paper, tiny to large; and smaller ones of https://github.com/huggingface/pytorch-image-models.
+ATTO, FEMTO, PICO = (rows(features, (2, 2, 6, 2)) for features in (40, 48, 64))
+NANO = rows(80, (2, 2, 8, 2))
+TINY = rows(96, (3, 3, 9, 3))
+SMALL, BASE, LARGE = (rows(features, (3, 3, 27, 3)) for features in (96, 128, 192))
+
+STEM_STRIDE = 4
+_EPSILON = 1e-6
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConvNeXtConfig(NetworkConfig):
+    """Of ConvNeXt, which has no batch normalisation: `epsilon` and `momentum` are not used.
+
+    Attributes:
+      rows: its stages.
+      layer_scale: what the factors of each block's result are at first.
+    """
+
+    rows: tuple[Row, ...] = TINY
+    layer_scale: float | None = 1e-6
+    drop_path: float = 0.1
+
+
+class ConvNeXt(Network):
+    """ConvNeXt, tiny by default.
+
+    From https://arxiv.org/abs/2201.03545.
+
+    Args:
+      config: its rows and all else.
+      rngs: gives the keys `params` and `dropout`.
+
+    Example:
+      >>> import jax.numpy as jnp, jds
+      >>> from flax import nnx
+      >>> config = jds.models.ConvNeXtConfig(rows=jds.models.convnext.rows(8, (1, 1, 2, 1)))
+      >>> model = jds.models.ConvNeXt(config, rngs=nnx.Rngs(0))
+      >>> model.eval()
+      >>> nnx.jit(type(model).__call__)(model, jnp.ones((1, 64, 64, 3))).shape
+      (1, 1000)
+    """
+
+    @staticmethod
+    def _parts(config: ConvNeXtConfig, style: Style, rngs: nnx.Rngs) -> Parts:
+        features, stride, dilation = config.rows[0].features, STEM_STRIDE, 1
+        stem = Stem(config.in_features, features, style=style, rngs=rngs)
+        count, number = sum(row.repeats for row in config.rows), 0
+        stages, info = nnx.List(), []
+        for place, row in enumerate(config.rows):
+            blocks, strides = nnx.List(), 2 if place else 1
+            if stride * strides > config.output_stride:
+                strides, dilation = 1, dilation * strides
+            stride *= strides
+            if place:
+                # As the filters of the blocks, these are dilated from the second stage without a stride on.
+                window = {"strides": strides, "kernel_dilation": 1 if dilation in (1, 2) else 2}
+                same = dilation > 1
+                blocks.append(Downsample(features, row.features, **window, same=same, style=style, rngs=rngs))
+            features = row.features
+            for _ in range(row.repeats):
+                blocks.append(
+                    ConvNeXtBlock(
+                        features,
+                        kernel_dilation=dilation,
+                        layer_scale=config.layer_scale,
+                        epsilon=_EPSILON,
+                        drop_path=config.drop_path * number / max(1, count - 1),
+                        style=style,
+                        rngs=rngs,
+                    )
+                )
+                number += 1
+            stages.append(blocks)
+            info.append(Feature(stride, features))
+        neck = _norm(features, style, rngs)
+        return Parts(stem, stages, tuple(info), tuple(range(len(info))), neck=neck, out_features=features)
+
+
+class Stem(nnx.Module):
+    """Patches of 4×4 pixels, and a normalisation."""
+
+    def __init__(self, in_features: int, out_features: int, *, style: Style, rngs: nnx.Rngs):
+        self.conv = _conv(in_features, out_features, STEM_STRIDE, STEM_STRIDE, 1, "VALID", style, rngs)
+        self.norm = _norm(out_features, style, rngs)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Applies both to `(batch, height, width, in_features)`."""
+        return self.norm(self.conv(images))
+
+
+class Downsample(nnx.Module):
+    """A normalisation, and a convolution of size 2."""
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        strides: int,
+        kernel_dilation: int,
+        same: bool,
+        style: Style,
+        rngs: nnx.Rngs,
+    ):
+        self.norm = _norm(in_features, style, rngs)
+        pads = "SAME" if same else "VALID"
+        self.conv = _conv(in_features, out_features, 2, strides, kernel_dilation, pads, style, rngs)
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """Applies both to `(batch, height, width, in_features)`."""
+        return self.conv(self.norm(inputs))
+
+
+def _norm(features: int, style: Style, rngs: nnx.Rngs) -> nnx.LayerNorm:
+    return nnx.LayerNorm(features, epsilon=_EPSILON, dtype=style.dtype, param_dtype=style.param_dtype, rngs=rngs)
+
+
+def _conv(
+    in_features: int,
+    out_features: int,
+    kernel: int,
+    strides: int,
+    kernel_dilation: int,
+    padding: str,
+    style: Style,
+    rngs: nnx.Rngs,
+) -> nnx.Conv:
+    return nnx.Conv(
+        in_features,
+        out_features,
+        (kernel, kernel),
+        strides,
+        padding=padding,
+        kernel_dilation=kernel_dilation,
+        dtype=style.dtype,
+        param_dtype=style.param_dtype,
+        kernel_init=style.kernel_init,
+        rngs=rngs,
+    )

@@ -1,0 +1,114 @@
+"""MixNet: Tan and Le, MixConv: Mixed Depthwise Convolutional Kernels, https://arxiv.org/abs/1907.09595."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+from flax import nnx
+
+from jds.models.inverted import Block, inverted_parts
+from jds.models.network import Network, NetworkConfig, Parts
+from jds.models.rounding import round_features
+from jds.nn import Style
+from jds.ops.block import Activation
+
+_relu, _swish = jax.nn.relu, jax.nn.silu
+
+
+class Row(NamedTuple):
+    """Blocks of figure 6: the first has the strides, all have the rest.
+
+    Attributes:
+      kernels: sizes of the depthwise step's filters.
+      expansion, features, repeats, strides: as in MnasNet.
+      squeeze: features of the squeeze and excitation to channels of the block's input; 0 for none.
+      activation: throughout the blocks.
+      expand_parts, project_parts: into how many parts the pointwise steps are cut.
+    """
+
+    kernels: tuple[int, ...]
+    expansion: int
+    features: int
+    repeats: int
+    strides: int
+    squeeze: float = 0.0
+    activation: Activation = _swish
+    expand_parts: int = 1
+    project_parts: int = 1
+
+
+# Figure 6, a stage at a time: kernels, expansion, features, repeats, strides, squeeze, activation, parts
+S = (
+    (Row((3,), 1, 16, 1, 1, 0, _relu),),
+    (Row((3,), 6, 24, 1, 2, 0, _relu, 2, 2), Row((3,), 3, 24, 1, 1, 0, _relu, 2, 2)),
+    (Row((3, 5, 7), 6, 40, 1, 2, 0.5), Row((3, 5), 6, 40, 3, 1, 0.5, _swish, 2, 2)),
+    (Row((3, 5, 7), 6, 80, 1, 2, 0.25, _swish, 1, 2), Row((3, 5), 6, 80, 2, 1, 0.25, _swish, 1, 2)),
+    (Row((3, 5, 7), 6, 120, 1, 1, 0.5, _swish, 2, 2), Row((3, 5, 7, 9), 3, 120, 2, 1, 0.5, _swish, 2, 2)),
+    (Row((3, 5, 7, 9, 11), 6, 200, 1, 2, 0.5), Row((3, 5, 7, 9), 6, 200, 2, 1, 0.5, _swish, 1, 2)),
+)
+M = (
+    (Row((3,), 1, 24, 1, 1, 0, _relu),),
+    (Row((3, 5, 7), 6, 32, 1, 2, 0, _relu, 2, 2), Row((3,), 3, 32, 1, 1, 0, _relu, 2, 2)),
+    (Row((3, 5, 7, 9), 6, 40, 1, 2, 0.5), Row((3, 5), 6, 40, 3, 1, 0.5, _swish, 2, 2)),
+    (Row((3, 5, 7), 6, 80, 1, 2, 0.25), Row((3, 5, 7, 9), 6, 80, 3, 1, 0.25, _swish, 2, 2)),
+    (Row((3,), 6, 120, 1, 1, 0.5), Row((3, 5, 7, 9), 3, 120, 3, 1, 0.5, _swish, 2, 2)),
+    (Row((3, 5, 7, 9), 6, 200, 1, 2, 0.5), Row((3, 5, 7, 9), 6, 200, 3, 1, 0.5, _swish, 1, 2)),
+)
+HEAD = 1536
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MixNetConfig(NetworkConfig):
+    """Of MixNet.
+
+    Attributes:
+      rows: of figure 6, at width 1, a stage at a time.
+      stem: channels of the first convolution, at width 1.
+      width: each number of features but the head's is multiplied by it and rounded to a multiple of 8.
+    """
+
+    rows: tuple[tuple[Row, ...], ...] = S
+    stem: int = 16
+    width: float = 1.0
+    dropout: float = 0.2
+
+
+class MixNet(Network):
+    """MixNet, S by default; L is M at width 1.3.
+
+    From https://arxiv.org/abs/1907.09595.
+
+    Args:
+      config: its rows and all else.
+      rngs: gives the keys `params` and `dropout`.
+
+    Example:
+      >>> import jax.numpy as jnp, jds
+      >>> from flax import nnx
+      >>> model = jds.models.MixNet(jds.models.MixNetConfig(width=0.5), rngs=nnx.Rngs(0))
+      >>> model.eval()
+      >>> nnx.jit(type(model).__call__)(model, jnp.ones((1, 32, 32, 3))).shape
+      (1, 1000)
+    """
+
+    @staticmethod
+    def _parts(config: MixNetConfig, style: Style, rngs: nnx.Rngs) -> Parts:
+        stages = []
+        for rows in config.rows:
+            blocks = []
+            for row in rows:
+                block = Block(
+                    round_features(row.features * config.width),
+                    row.strides,
+                    row.kernels,
+                    row.expansion,
+                    squeezed=(lambda features, _, ratio=row.squeeze: round(features * ratio)) if row.squeeze else None,
+                    activation=row.activation,
+                    squeeze_activation=row.activation,
+                    expand_kernels=(1,) * row.expand_parts,
+                    project_kernels=(1,) * row.project_parts,
+                )
+                blocks += [block, *[block._replace(strides=1)] * (row.repeats - 1)]
+            stages.append(blocks)
+        stem = round_features(config.stem * config.width)
+        return inverted_parts(config, stem, stages, HEAD, _relu, style, rngs)

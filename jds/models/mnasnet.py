@@ -1,0 +1,110 @@
+"""MnasNet: Tan et al., https://arxiv.org/abs/1807.11626."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+from flax import nnx
+
+from jds.models.inverted import Block, inverted_parts, repeated
+from jds.models.network import Network, NetworkConfig, Parts
+from jds.models.rounding import round_features
+from jds.nn import Style
+
+
+class Row(NamedTuple):
+    """Blocks of figure 7: `repeats` of them, of which the first has the strides."""
+
+    kernel: int
+    expansion: int
+    features: int
+    repeats: int
+    strides: int
+    has_squeeze: bool = False
+    has_skip: bool = True
+
+
+# MnasNet-A1, figure 7: kernel, expansion, features, repeats, strides, squeeze and excitation
+A1 = (
+    Row(3, 1, 16, 1, 1, has_skip=False),
+    Row(3, 6, 24, 2, 2),
+    Row(5, 3, 40, 3, 2, has_squeeze=True),
+    Row(3, 6, 80, 4, 2),
+    Row(3, 6, 112, 2, 1, has_squeeze=True),
+    Row(5, 6, 160, 3, 2, has_squeeze=True),
+    Row(3, 6, 320, 1, 1),
+)
+# MnasNet-B1, of the authors' code
+B1 = (
+    Row(3, 1, 16, 1, 1, has_skip=False),
+    Row(3, 3, 24, 3, 2),
+    Row(5, 3, 40, 3, 2),
+    Row(5, 6, 80, 3, 2),
+    Row(3, 6, 96, 2, 1),
+    Row(5, 6, 192, 4, 2),
+    Row(3, 6, 320, 1, 1, has_skip=False),
+)
+SMALL = (
+    Row(3, 1, 8, 1, 1),
+    Row(3, 3, 16, 1, 2),
+    Row(3, 6, 16, 2, 2),
+    Row(5, 6, 32, 4, 2, has_squeeze=True),
+    Row(3, 6, 32, 3, 1, has_squeeze=True),
+    Row(5, 6, 88, 3, 2, has_squeeze=True),
+    Row(3, 6, 144, 1, 1),
+)
+HEAD = 1280
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MnasNetConfig(NetworkConfig):
+    """Of MnasNet.
+
+    Attributes:
+      rows: of figure 7, at width 1.
+      stem: channels of the first convolution, at width 1.
+      width: each number of features but the head's is multiplied by it and rounded to a multiple of 8.
+    """
+
+    rows: tuple[Row, ...] = A1
+    stem: int = 32
+    width: float = 1.0
+    dropout: float = 0.2
+
+
+class MnasNet(Network):
+    """MnasNet, A1 by default.
+
+    From https://arxiv.org/abs/1807.11626.
+
+    Args:
+      config: its rows and all else.
+      rngs: gives the keys `params` and `dropout`.
+
+    Example:
+      >>> import jax.numpy as jnp, jds
+      >>> from flax import nnx
+      >>> model = jds.models.MnasNet(jds.models.MnasNetConfig(width=0.35), rngs=nnx.Rngs(0))
+      >>> model.eval()
+      >>> nnx.jit(type(model).__call__)(model, jnp.ones((1, 32, 32, 3))).shape
+      (1, 1000)
+    """
+
+    @staticmethod
+    def _parts(config: MnasNetConfig, style: Style, rngs: nnx.Rngs) -> Parts:
+        stages = [
+            repeated(
+                Block(
+                    round_features(row.features * config.width),
+                    row.strides,
+                    (row.kernel,),
+                    row.expansion,
+                    squeezed=(lambda features, _: round(features / 4)) if row.has_squeeze else None,
+                    has_skip=row.has_skip,
+                ),
+                row.repeats,
+            )
+            for row in config.rows
+        ]
+        stem = round_features(config.stem * config.width)
+        return inverted_parts(config, stem, stages, HEAD, jax.nn.relu, style, rngs)

@@ -1,0 +1,86 @@
+"""MobileNet V2: Sandler et al., https://arxiv.org/abs/1801.04381."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+from flax import nnx
+
+from jds.models.inverted import Block, inverted_parts, repeated, scaled
+from jds.models.network import Network, NetworkConfig, Parts
+from jds.models.rounding import round_features
+from jds.nn import Style
+
+
+class Row(NamedTuple):
+    """Blocks of table 2: `repeats` of them, of which the first has the strides."""
+
+    expansion: int
+    features: int
+    repeats: int
+    strides: int
+
+
+# Table 2: expansion, features, repeats, strides
+ROWS = (
+    Row(1, 16, 1, 1),
+    Row(6, 24, 2, 2),
+    Row(6, 32, 3, 2),
+    Row(6, 64, 4, 2),
+    Row(6, 96, 3, 1),
+    Row(6, 160, 3, 2),
+    Row(6, 320, 1, 1),
+)
+STEM, HEAD = 32, 1280
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MobileNetV2Config(NetworkConfig):
+    """Of MobileNet V2.
+
+    Attributes:
+      rows: of table 2, at width 1.
+      width: each number of features is multiplied by it and rounded to a multiple of 8; the head's only where that is
+        more.
+      depth: the repeats of all rows but the first and the last are multiplied by it.
+      fixed_ends: whether the width leaves stem and head as they are.
+    """
+
+    rows: tuple[Row, ...] = ROWS
+    width: float = 1.0
+    depth: float = 1.0
+    fixed_ends: bool = False
+    dropout: float = 0.2
+
+
+class MobileNetV2(Network):
+    """MobileNet V2: inverted residuals with linear bottlenecks.
+
+    From https://arxiv.org/abs/1801.04381.
+
+    Args:
+      config: its rows and all else.
+      rngs: gives the keys `params` and `dropout`.
+
+    Example:
+      >>> import jax.numpy as jnp, jds
+      >>> from flax import nnx
+      >>> config = jds.models.MobileNetV2Config(width=0.35, num_classes=10)
+      >>> model = jds.models.MobileNetV2(config, rngs=nnx.Rngs(0))
+      >>> model.eval()
+      >>> nnx.jit(type(model).__call__)(model, jnp.ones((1, 32, 32, 3))).shape
+      (1, 10)
+    """
+
+    @staticmethod
+    def _parts(config: MobileNetV2Config, style: Style, rngs: nnx.Rngs) -> Parts:
+        def wide(features: int, fixed: bool = False) -> int:
+            return features if fixed else round_features(features * config.width)
+
+        stages = []
+        for place, row in enumerate(config.rows):
+            scales = 0 < place < len(config.rows) - 1 or not config.fixed_ends
+            block = Block(wide(row.features), row.strides, expansion=row.expansion, activation=jax.nn.relu6)
+            stages.append(repeated(block, scaled(row.repeats, config.depth if scales else 1)))
+        stem, head = wide(STEM, config.fixed_ends), HEAD if config.fixed_ends else max(HEAD, wide(HEAD))
+        return inverted_parts(config, stem, stages, head, jax.nn.relu6, style, rngs)

@@ -1,0 +1,129 @@
+"""MobileNet V3: Howard et al., Searching for MobileNetV3, https://arxiv.org/abs/1905.02244."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+from flax import nnx
+
+from jds.models.inverted import Block, inverted_stages
+from jds.models.network import Network, NetworkConfig, Parts
+from jds.models.rounding import round_features
+from jds.nn import ConvNorm, Style
+from jds.ops.block import Activation
+
+_relu, _swish = jax.nn.relu, jax.nn.hard_swish
+
+
+class Row(NamedTuple):
+    """A block of tables 1 and 2; without an expansion of its own where it is 1.
+
+    The expansion is relative to the block's input, so that a width scales it, too.
+    """
+
+    kernel: int
+    expansion: float
+    features: int
+    has_squeeze: bool
+    activation: Activation
+    strides: int
+
+
+# Table 1: kernel, expansion, features, squeeze and excitation, activation, strides
+LARGE = (
+    (Row(3, 1, 16, False, _relu, 1),),
+    (Row(3, 4, 24, False, _relu, 2), Row(3, 3, 24, False, _relu, 1)),
+    (Row(5, 3, 40, True, _relu, 2), *[Row(5, 3, 40, True, _relu, 1)] * 2),
+    (
+        Row(3, 6, 80, False, _swish, 2),
+        Row(3, 2.5, 80, False, _swish, 1),
+        *[Row(3, 2.3, 80, False, _swish, 1)] * 2,
+    ),
+    (*[Row(3, 6, 112, True, _swish, 1)] * 2,),
+    (Row(5, 6, 160, True, _swish, 2), *[Row(5, 6, 160, True, _swish, 1)] * 2),
+)
+# Table 2
+SMALL = (
+    (Row(3, 1, 16, True, _relu, 2),),
+    (Row(3, 4.5, 24, False, _relu, 2), Row(3, 3.67, 24, False, _relu, 1)),
+    (Row(5, 4, 40, True, _swish, 2), *[Row(5, 6, 40, True, _swish, 1)] * 2),
+    (*[Row(5, 3, 48, True, _swish, 1)] * 2,),
+    (Row(5, 6, 96, True, _swish, 2), *[Row(5, 6, 96, True, _swish, 1)] * 2),
+)
+STEM = 16
+
+
+def minimalistic(rows: tuple[tuple[Row, ...], ...]) -> tuple[tuple[Row, ...], ...]:
+    """The authors' form for simple hardware: ReLU, filters of 3×3, no squeeze and excitation."""
+    return tuple(tuple(row._replace(kernel=3, has_squeeze=False, activation=_relu) for row in stage) for stage in rows)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MobileNetV3Config(NetworkConfig):
+    """Of MobileNet V3.
+
+    Attributes:
+      rows: of table 1 or 2, at width 1, a stage at a time.
+      last: channels of the last convolution before the mean, at width 1.
+      hidden: features of the layer before the classifier; the width leaves them.
+      activation: of the stem, the last convolution and the hidden layer.
+      width: each number of features is multiplied by it and rounded to a multiple of 8.
+      fixed_stem: whether the width leaves the stem as it is.
+    """
+
+    rows: tuple[tuple[Row, ...], ...] = LARGE
+    last: int = 960
+    hidden: int = 1280
+    activation: Activation = _swish
+    width: float = 1.0
+    fixed_stem: bool = False
+    dropout: float = 0.2
+
+
+class MobileNetV3(Network):
+    """MobileNet V3, large by default.
+
+    From https://arxiv.org/abs/1905.02244.
+
+    Args:
+      config: its rows and all else.
+      rngs: gives the keys `params` and `dropout`.
+
+    Example:
+      >>> import jax.numpy as jnp, jds
+      >>> from flax import nnx
+      >>> small = jds.models.MobileNetV3Config(rows=jds.models.mobilenet_v3.SMALL, last=576, hidden=1024, width=0.35)
+      >>> model = jds.models.MobileNetV3(small, rngs=nnx.Rngs(0))
+      >>> model.eval()
+      >>> nnx.jit(type(model).__call__)(model, jnp.ones((1, 32, 32, 3))).shape
+      (1, 1000)
+    """
+
+    @staticmethod
+    def _parts(config: MobileNetV3Config, style: Style, rngs: nnx.Rngs) -> Parts:
+        def wide(features: int) -> int:
+            return round_features(features * config.width)
+
+        stages = [
+            [
+                Block(
+                    wide(row.features),
+                    row.strides,
+                    (row.kernel,),
+                    row.expansion,
+                    squeezed=(lambda _, expanded: round_features(expanded / 4)) if row.has_squeeze else None,
+                    activation=row.activation,
+                    gate=jax.nn.hard_sigmoid,
+                )
+                for row in stage
+            ]
+            for stage in config.rows
+        ]
+        stem, last = STEM if config.fixed_stem else wide(STEM), wide(config.last)
+        shared = {"activation": config.activation, "style": style, "rngs": rngs}
+        first = ConvNorm(config.in_features, stem, 3, strides=2, **shared)
+        blocks, info, ends = inverted_stages(config, stem, stages, style, rngs)
+        blocks.append(nnx.List([ConvNorm(stages[-1][-1].features, last, **shared)]))
+        info = (*info[:-1], info[-1]._replace(features=last))
+        neck = ConvNorm(last, config.hidden, has_norm=False, **shared)
+        return Parts(first, blocks, info, (*ends[:-1], len(blocks) - 1), neck=neck, out_features=config.hidden)

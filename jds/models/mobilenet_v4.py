@@ -1,0 +1,253 @@
+"""MobileNet V4: Qin et al., MobileNetV4: Universal Models for the Mobile Ecosystem, https://arxiv.org/abs/2404.10518."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+from flax import nnx
+
+from jds.models.network import Network, NetworkConfig, Parts, Placement, build_stages
+from jds.models.rounding import round_features
+from jds.nn import ConvNorm, FusedResidual, MultiQueryAttention, Style, UniversalInvertedResidual
+from jds.ops.block import Activation
+
+
+class Conv(NamedTuple):
+    """An ordinary convolution."""
+
+    kernel: int
+    features: int
+    strides: int
+
+
+class Fused(NamedTuple):
+    """A fused inverted bottleneck."""
+
+    kernel: int
+    expansion: float
+    features: int
+    strides: int
+
+
+class Universal(NamedTuple):
+    """A universal inverted bottleneck, with the sizes of its two depthwise steps; 0 for none."""
+
+    start: int
+    middle: int
+    expansion: float
+    features: int
+    strides: int = 1
+
+
+class Attention(NamedTuple):
+    """Mobile multi-query attention; `key_strides` lie before keys and values."""
+
+    heads: int
+    head_features: int
+    key_strides: int
+    features: int
+    strides: int = 1
+
+
+Row = Conv | Fused | Universal | Attention
+Rows = tuple[tuple[Row, ...], ...]
+_U, _A = Universal, Attention
+
+# Tables 10 to 14. Universal: first and second depthwise size, expansion, features, strides.
+# Attention: heads, features of each, strides of keys, features.
+CONV_SMALL: Rows = (
+    (Conv(3, 32, 2), Conv(1, 32, 1)),
+    (Conv(3, 96, 2), Conv(1, 64, 1)),
+    (_U(5, 5, 3, 96, 2), *[_U(0, 3, 2, 96)] * 4, _U(3, 0, 4, 96)),
+    (_U(3, 3, 6, 128, 2), _U(5, 5, 4, 128), _U(0, 5, 4, 128), _U(0, 5, 3, 128), *[_U(0, 3, 4, 128)] * 2),
+)
+CONV_MEDIUM: Rows = (
+    (Fused(3, 4, 48, 2),),
+    (_U(3, 5, 4, 80, 2), _U(3, 3, 2, 80)),
+    (
+        _U(3, 5, 6, 160, 2),
+        *[_U(3, 3, 4, 160)] * 2,
+        _U(3, 5, 4, 160),
+        _U(3, 3, 4, 160),
+        _U(3, 0, 4, 160),
+        _U(0, 0, 2, 160),
+        _U(3, 0, 4, 160),
+    ),
+    (
+        _U(5, 5, 6, 256, 2),
+        _U(5, 5, 4, 256),
+        *[_U(3, 5, 4, 256)] * 2,
+        _U(0, 0, 4, 256),
+        _U(3, 0, 4, 256),
+        _U(3, 5, 2, 256),
+        _U(5, 5, 4, 256),
+        *[_U(0, 0, 4, 256)] * 2,
+        _U(5, 0, 2, 256),
+    ),
+)
+CONV_LARGE: Rows = (
+    (Fused(3, 4, 48, 2),),
+    (_U(3, 5, 4, 96, 2), _U(3, 3, 4, 96)),
+    (
+        _U(3, 5, 4, 192, 2),
+        *[_U(3, 3, 4, 192)] * 3,
+        _U(3, 5, 4, 192),
+        *[_U(5, 3, 4, 192)] * 5,
+        _U(3, 0, 4, 192),
+    ),
+    (
+        _U(5, 5, 4, 512, 2),
+        *[_U(5, 5, 4, 512)] * 3,
+        _U(5, 0, 4, 512),
+        _U(5, 3, 4, 512),
+        *[_U(5, 0, 4, 512)] * 2,
+        _U(5, 3, 4, 512),
+        _U(5, 5, 4, 512),
+        *[_U(5, 0, 4, 512)] * 3,
+    ),
+)
+HYBRID_MEDIUM: Rows = (
+    (Fused(3, 4, 48, 2),),
+    (_U(3, 5, 4, 80, 2), _U(3, 3, 2, 80)),
+    (
+        _U(3, 5, 6, 160, 2),
+        _U(0, 0, 2, 160),
+        _U(3, 3, 4, 160),
+        _U(3, 5, 4, 160),
+        _A(4, 64, 2, 160),
+        _U(3, 3, 4, 160),
+        _A(4, 64, 2, 160),
+        _U(3, 0, 4, 160),
+        _A(4, 64, 2, 160),
+        _U(3, 3, 4, 160),
+        _A(4, 64, 2, 160),
+        _U(3, 0, 4, 160),
+    ),
+    (
+        _U(5, 5, 6, 256, 2),
+        _U(5, 5, 4, 256),
+        *[_U(3, 5, 4, 256)] * 2,
+        _U(0, 0, 2, 256),
+        _U(3, 5, 2, 256),
+        _U(0, 0, 2, 256),
+        _U(0, 0, 4, 256),
+        _A(4, 64, 1, 256),
+        _U(3, 0, 4, 256),
+        _A(4, 64, 1, 256),
+        _U(5, 5, 4, 256),
+        _A(4, 64, 1, 256),
+        _U(5, 0, 4, 256),
+        _A(4, 64, 1, 256),
+        _U(5, 0, 4, 256),
+    ),
+)
+HYBRID_LARGE: Rows = (
+    (Fused(3, 4, 48, 2),),
+    (_U(3, 5, 4, 96, 2), _U(3, 3, 4, 96)),
+    (
+        _U(3, 5, 4, 192, 2),
+        *[_U(3, 3, 4, 192)] * 3,
+        _U(3, 5, 4, 192),
+        *[_U(5, 3, 4, 192)] * 2,
+        *(_A(8, 48, 2, 192), _U(5, 3, 4, 192)) * 3,
+        _A(8, 48, 2, 192),
+        _U(3, 0, 4, 192),
+    ),
+    (
+        _U(5, 5, 4, 512, 2),
+        *[_U(5, 5, 4, 512)] * 3,
+        _U(5, 0, 4, 512),
+        _U(5, 3, 4, 512),
+        *[_U(5, 0, 4, 512)] * 2,
+        _U(5, 3, 4, 512),
+        _U(5, 5, 4, 512),
+        *(_A(8, 64, 1, 512), _U(5, 0, 4, 512)) * 4,
+    ),
+)
+LAST, HIDDEN = 960, 1280
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MobileNetV4Config(NetworkConfig):
+    """Of MobileNet V4.
+
+    Attributes:
+      rows: of the paper's tables, at width 1, a stage at a time.
+      stem: channels of the first convolution; a width below 1 leaves them.
+      activation: throughout.
+      layer_scale: what the factors of each block's result are at first; None for no such factors.
+      width: each other number of features is multiplied by it and rounded to a multiple of 8.
+    """
+
+    rows: Rows = CONV_SMALL
+    stem: int = 32
+    activation: Activation = jax.nn.relu
+    layer_scale: float | None = None
+    width: float = 1.0
+    dropout: float = 0.2
+
+
+class MobileNetV4(Network):
+    """MobileNet V4, convolutional or hybrid with attention.
+
+    From https://arxiv.org/abs/2404.10518.
+
+    Args:
+      config: its rows and all else.
+      rngs: gives the keys `params` and `dropout`.
+
+    Example:
+      >>> import jax.numpy as jnp, jds
+      >>> from flax import nnx
+      >>> model = jds.models.MobileNetV4(jds.models.MobileNetV4Config(width=0.35), rngs=nnx.Rngs(0))
+      >>> model.eval()
+      >>> nnx.jit(type(model).__call__)(model, jnp.ones((1, 32, 32, 3))).shape
+      (1, 1000)
+    """
+
+    @staticmethod
+    def _parts(config: MobileNetV4Config, style: Style, rngs: nnx.Rngs) -> Parts:
+        def wide(features: int) -> int:
+            return round_features(features * config.width)
+
+        shared = {"activation": config.activation, "style": style, "rngs": rngs}
+
+        def make(features: int, row: Row, place: Placement) -> nnx.Module:
+            strides, dilation, drop_path = place
+            if isinstance(row, Conv):
+                window = {"strides": strides, "kernel_dilation": dilation}
+                return ConvNorm(features, row.features, row.kernel, **window, **shared)
+            if isinstance(row, Attention):
+                return MultiQueryAttention(
+                    features,
+                    row.heads,
+                    row.head_features,
+                    key_strides=row.key_strides,
+                    kernel_dilation=dilation,
+                    layer_scale=config.layer_scale,
+                    drop_path=drop_path,
+                    style=style,
+                    rngs=rngs,
+                )
+            expanded = round_features(features * row.expansion)
+            if isinstance(row, Fused):
+                return FusedResidual(features, row.features, row.kernel, **place._asdict(), expanded=expanded, **shared)
+            return UniversalInvertedResidual(
+                features,
+                row.features,
+                row.start,
+                row.middle,
+                **place._asdict(),
+                expanded=expanded,
+                layer_scale=config.layer_scale,
+                **shared,
+            )
+
+        rows = [[row._replace(features=wide(row.features)) for row in stage] for stage in config.rows]
+        stem, last = config.stem if config.width < 1 else wide(config.stem), wide(LAST)
+        first = ConvNorm(config.in_features, stem, 3, strides=2, **shared)
+        stages, info, ends = build_stages(config, stem, rows, make)
+        stages.append(nnx.List([ConvNorm(rows[-1][-1].features, last, **shared)]))
+        info = (*info[:-1], info[-1]._replace(features=last))
+        neck = ConvNorm(last, HIDDEN, **shared)
+        return Parts(first, stages, info, (*ends[:-1], len(stages) - 1), neck=neck, out_features=HIDDEN)

@@ -1,0 +1,117 @@
+"""MobileOne: Vasu et al., https://arxiv.org/abs/2206.04040."""
+
+import dataclasses
+from typing import NamedTuple
+
+from flax import nnx
+
+from jds.models.network import Network, NetworkConfig, Parts, Placement, build_stages
+from jds.models.rounding import round_features
+from jds.nn import MobileOneBlock, Style
+
+
+class Row(NamedTuple):
+    """A stage of table 2: blocks of a depthwise and a pointwise half.
+
+    Attributes:
+      features: channels, at width 1.
+      repeats: blocks, of which the first has stride 2.
+      width: the channels are multiplied by it.
+      squeezes: how many of the last blocks have squeeze and excitation after each half.
+    """
+
+    features: int
+    repeats: int
+    width: float
+    squeezes: int = 0
+
+
+class Half(NamedTuple):
+    """Half a block."""
+
+    features: int
+    strides: int
+    depthwise: bool
+    has_squeeze: bool
+
+
+def rows(*widths: float, squeezes: tuple[int, ...] = (0, 0, 0, 0)) -> tuple[Row, ...]:
+    """The stages of table 2 at these widths."""
+    table = zip((64, 128, 256, 512), (2, 8, 10, 1), widths, squeezes, strict=True)
+    return tuple(Row(*row) for row in table)
+
+
+# Table 3
+S0 = rows(0.75, 1.0, 1.0, 2.0)
+S1 = rows(1.5, 1.5, 2.0, 2.5)
+S2 = rows(1.5, 2.0, 2.5, 4.0)
+S3 = rows(2.0, 2.5, 3.0, 4.0)
+S4 = rows(3.0, 3.5, 3.5, 4.0, squeezes=(0, 0, 5, 1))
+# Squeeze and excitation has a sixteenth of the channels.
+_SQUEEZE = 16
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MobileOneConfig(NetworkConfig):
+    """Of MobileOne.
+
+    Attributes:
+      rows: of table 2 with the widths of table 3.
+      branches: convolutions of the same shape in each half, for training.
+    """
+
+    rows: tuple[Row, ...] = S1
+    branches: int = 1
+
+
+class MobileOne(Network):
+    """MobileOne, S1 by default, with the branches of training; `jds.reparametrize` makes them one.
+
+    From https://arxiv.org/abs/2206.04040.
+
+    Args:
+      config: its rows and all else.
+      rngs: gives the keys `params` and `dropout`.
+
+    Example:
+      >>> import jax.numpy as jnp, jds
+      >>> from flax import nnx
+      >>> config = jds.models.MobileOneConfig(rows=(jds.models.mobileone.Row(8, 2, 1.0),))
+      >>> model = jds.models.MobileOne(config, rngs=nnx.Rngs(0))
+      >>> model.eval()
+      >>> nnx.jit(type(model).__call__)(model, jnp.ones((1, 32, 32, 3))).shape
+      (1, 1000)
+    """
+
+    @staticmethod
+    def _parts(config: MobileOneConfig, style: Style, rngs: nnx.Rngs) -> Parts:
+        features = stem = min(64, int(config.rows[0].features * config.rows[0].width))
+        stages = []
+        for row in config.rows:
+            halves, wide = [], int(row.features * row.width)
+            for number in range(row.repeats):
+                has_squeeze = number >= row.repeats - row.squeezes
+                halves.append(Half(features, 1 if number else 2, True, has_squeeze))
+                halves.append(Half(wide, 1, False, has_squeeze))
+                features = wide
+            stages.append(halves)
+
+        def make(features: int, half: Half, place: Placement) -> MobileOneBlock:
+            strides, dilation, _ = place
+            return MobileOneBlock(
+                features,
+                half.features,
+                3 if half.depthwise else 1,
+                strides=strides,
+                kernel_dilation=dilation if half.depthwise else 1,
+                depthwise=half.depthwise,
+                branches=config.branches,
+                squeezed=round_features(half.features / _SQUEEZE, limit=0) if half.has_squeeze else 0,
+                style=style,
+                rngs=rngs,
+            )
+
+        # The first convolution has one branch beside that of size 1.
+        first = MobileOneBlock(config.in_features, stem, 3, strides=2, style=style, rngs=rngs)
+        blocks, info, ends = build_stages(config, stem, stages, make)
+        return Parts(first, blocks, info, ends, out_features=features)

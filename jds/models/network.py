@@ -1,0 +1,272 @@
+"""What the networks have in common: a stem, stages of blocks, a mean over all positions, and a classifier."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+
+from jds.models.initialise import draw_kernels
+from jds.nn import BatchNorm, Style
+from jds.nn.separable import Norm
+from jds.ops.dispatch import Implementation
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """What every network can be told; each has a config of its own with its rows and more.
+
+    Attributes:
+      num_classes: outputs of the classifier; 0 for none, the features then being the output.
+      in_features: channels of the images.
+      dropout: share of the features that training leaves out before the classifier.
+      drop_path: share of examples in which training leaves the last block out; the blocks before it in proportion to
+        their place. Stochastic depth, https://arxiv.org/abs/1603.09382.
+      output_stride: pixels between neighbours of the last map: 32, or 16 or 8 for dilated filters in place of strides.
+      padding: `"SAME"` as TensorFlow has it, or `"SYMMETRIC"` as PyTorch.
+      epsilon, momentum: of the batch normalisations.
+      norm: makes a normalisation in place of those, called as `norm(features, rngs=rngs)`.
+      dtype: of the computation; None for the common dtype of images and parameters.
+      param_dtype: of the parameters.
+      implementation: of the convolutions, as in `jds.depthwise_conv`.
+
+    Raises:
+      ValueError: a number breaks a rule.
+    """
+
+    num_classes: int = 1000
+    in_features: int = 3
+    dropout: float = 0.0
+    drop_path: float = 0.0
+    output_stride: int = 32
+    padding: Literal["SAME", "SYMMETRIC"] = "SAME"
+    epsilon: float = 1e-3
+    momentum: float = 0.99
+    norm: Norm | None = None
+    dtype: DTypeLike | None = None
+    param_dtype: DTypeLike = jnp.float32
+    implementation: Implementation | None = None
+
+    def __post_init__(self):
+        rules = {
+            "num_classes": ("an int of at least 0", self.num_classes >= 0),
+            "in_features": ("positive", self.in_features > 0),
+            "dropout": ("at least 0 and less than 1", 0 <= self.dropout < 1),
+            "drop_path": ("at least 0 and less than 1", 0 <= self.drop_path < 1),
+            "output_stride": ("8, 16 or 32", self.output_stride in (8, 16, 32)),
+            "padding": ('"SAME" or "SYMMETRIC"', self.padding in ("SAME", "SYMMETRIC")),
+        }
+        for name, (rule, holds) in rules.items():
+            if not holds:
+                raise ValueError(f"{type(self).__name__}: `{name}` must be {rule}, got {getattr(self, name)!r}")
+        width = getattr(self, "width", 1.0)
+        if not width > 0:
+            raise ValueError(f"{type(self).__name__}: `width` must be positive, got {width!r}")
+
+    @property
+    def style(self) -> Style:
+        """What all layers share; kernels are drawn afterwards, all at once."""
+        norm = functools.partial(BatchNorm, epsilon=self.epsilon, momentum=self.momentum, dtype=self.dtype)
+        return Style(
+            norm=self.norm or norm,
+            padding=self.padding,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            kernel_init=nnx.initializers.zeros,
+            implementation=self.implementation,
+        )
+
+
+class Feature(NamedTuple):
+    """A map that `Network.features` returns: pixels between neighbours, and channels."""
+
+    stride: int
+    features: int
+
+
+class Placement(NamedTuple):
+    """What a block's place in the network makes of it."""
+
+    strides: int
+    kernel_dilation: int
+    drop_path: float
+
+
+class Row(Protocol):
+    """A row of a paper's table: a block."""
+
+    @property
+    def features(self) -> int:
+        """Channels of its output."""
+        ...
+
+    @property
+    def strides(self) -> int:
+        """Of its depthwise step."""
+        ...
+
+
+R = TypeVar("R", bound=Row)
+
+
+@dataclasses.dataclass
+class Parts:
+    """The pieces of a network, and the maps that it has.
+
+    Attributes:
+      stem: what comes first.
+      stages: lists of blocks.
+      feature_info: of the maps.
+      ends: after which stages they are; -1 is the stem.
+      head: after the last stage; None for nothing.
+      neck: after the mean; None for nothing.
+      out_features: channels before the classifier.
+    """
+
+    stem: nnx.Module
+    stages: nnx.List
+    feature_info: tuple[Feature, ...]
+    ends: tuple[int, ...]
+    head: nnx.Module | None = None
+    neck: nnx.Module | None = None
+    out_features: int = 0
+
+
+class Network(nnx.Module):
+    """A network that classifies images, or gives the maps of features for other uses.
+
+    Args:
+      config: its rows and all else.
+      rngs: gives the keys `params` and, for dropout and stochastic depth, `dropout`.
+    """
+
+    def __init__(self, config: NetworkConfig, *, rngs: nnx.Rngs):
+        self.config = config
+        found: list[Parts] = []
+
+        @nnx.jit  # eagerly, each parameter would be a program of its own
+        def build(rngs: nnx.Rngs):
+            parts = self._parts(config, config.style, rngs)
+            found.append(parts)
+            modules: dict[str, Any] = {"stem": parts.stem, "stages": parts.stages}
+            modules |= {name: getattr(parts, name) for name in ("head", "neck") if getattr(parts, name) is not None}
+            if config.dropout:
+                modules["dropout"] = nnx.Dropout(config.dropout, rngs=rngs)
+            if config.num_classes:
+                modules["classifier"] = nnx.Linear(
+                    parts.out_features,
+                    config.num_classes,
+                    dtype=config.dtype,
+                    param_dtype=config.param_dtype,
+                    kernel_init=nnx.initializers.zeros,
+                    rngs=rngs,
+                )
+            draw_kernels(nnx.Dict(modules), rngs)
+            return modules
+
+        modules = build(rngs)
+        (parts,) = found
+        self.feature_info = parts.feature_info
+        self.ends = parts.ends
+        self.out_features = parts.out_features
+        self.stem, self.stages = modules["stem"], modules["stages"]
+        self.head, self.neck, self.dropout, self.classifier = (
+            nnx.data(modules.get(name)) for name in ("head", "neck", "dropout", "classifier")
+        )
+
+    @staticmethod
+    def _parts(config: Any, style: Style, rngs: nnx.Rngs) -> Parts:
+        """Makes the pieces."""
+        raise NotImplementedError
+
+    def features(self, images: jax.Array) -> tuple[jax.Array, ...]:
+        """Returns the last map of each stride, as `feature_info` lists them.
+
+        Args:
+          images: `(batch, height, width, in_features)`.
+
+        Returns:
+          For each entry of `feature_info` an array `(batch, ceil(height / stride), ceil(width / stride), features)`;
+          what becomes of odd sizes is the padding's affair.
+        """
+        x = self.stem(images)
+        maps = {-1: x}
+        for number, stage in enumerate(self.stages):
+            for block in stage:
+                x = block(x)
+            maps[number] = x
+        return tuple(maps[number] for number in self.ends)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Classifies `(batch, height, width, in_features)` to logits `(batch, num_classes)`."""
+        x = self.features(images)[-1]
+        x = x if self.head is None else self.head(x)
+        x = x.mean((1, 2), keepdims=True)
+        x = x if self.neck is None else self.neck(x)
+        x = x.reshape(x.shape[0], -1)
+        for step in (self.dropout, self.classifier):
+            x = x if step is None else step(x)
+        return x
+
+
+def build_stages(
+    config: NetworkConfig,
+    features: int,
+    rows: Sequence[Sequence[R]],
+    make: Callable[[int, R, Placement], nnx.Module],
+    *,
+    stride: int = 2,
+) -> tuple[nnx.List, tuple[Feature, ...], tuple[int, ...]]:
+    """Makes the blocks of a table.
+
+    Args:
+      config: of the network.
+      features: channels of the stem's output.
+      rows: for each stage its blocks.
+      make: makes a block of its channels, its row and its place.
+      stride: of the stem.
+
+    Returns:
+      The stages, the maps at the end of each stride, and after which stages those are.
+    """
+    count, number, dilation = sum(map(len, rows)), 0, 1
+    info, ends, stages = [], [], nnx.List()
+    if rows[0][0].strides > 1:
+        info.append(Feature(stride, features))
+        ends.append(-1)
+    for place, stage in enumerate(rows):
+        blocks = nnx.List()
+        for row in stage:
+            strides, next_dilation = row.strides, dilation
+            if stride * strides > config.output_stride:
+                strides, next_dilation = 1, dilation * strides
+            stride *= strides
+            blocks.append(make(features, row, Placement(strides, dilation, config.drop_path * number / count)))
+            dilation, features, number = next_dilation, row.features, number + 1
+        stages.append(blocks)
+        if place + 1 == len(rows) or rows[place + 1][0].strides > 1:
+            info.append(Feature(stride, features))
+            ends.append(place)
+    return stages, tuple(info), tuple(ends)
+
+
+def count_parameters(model: nnx.Module) -> int:
+    """Counts the numbers in all parameters of a model; running statistics are none.
+
+    Args:
+      model: with arrays, or without, as `nnx.eval_shape` makes it.
+
+    Returns:
+      Their number.
+
+    Example:
+      >>> import jds
+      >>> from flax import nnx
+      >>> jds.count_parameters(nnx.Linear(3, 5, rngs=nnx.Rngs(0)))
+      20
+    """
+    return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))

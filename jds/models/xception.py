@@ -1,0 +1,156 @@
+"""Xception: Chollet, https://arxiv.org/abs/1610.02357."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+from flax import nnx
+
+from jds.models.network import Feature, Network, NetworkConfig, Parts
+from jds.nn import ConvNorm, SeparableConv, Style
+
+
+class Row(NamedTuple):
+    """Separable convolutions of figure 5 with their way around: channels of each, and the stride of the pooling."""
+
+    features: tuple[int, ...]
+    strides: int
+
+
+# Figure 5: entry flow, eight times the middle flow, the exit flow's first block
+ROWS = (
+    Row((128, 128), 2),
+    Row((256, 256), 2),
+    Row((728, 728), 2),
+    *[Row((728, 728, 728), 1)] * 8,
+    Row((728, 1024), 2),
+)
+STEM = (32, 64)
+EXIT = (1536, 2048)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class XceptionConfig(NetworkConfig):
+    """Of Xception.
+
+    Attributes:
+      rows: of figure 5.
+    """
+
+    rows: tuple[Row, ...] = ROWS
+
+
+class Xception(Network):
+    """Xception: a deep stack of separable convolutions without a non-linearity between their halves.
+
+    From https://arxiv.org/abs/1610.02357.
+
+    Args:
+      config: its rows and all else; an output stride of 8 or 16 is not for this network.
+      rngs: gives the keys `params` and `dropout`.
+
+    Raises:
+      ValueError: the output stride is not 32.
+
+    Example:
+      >>> import jax.numpy as jnp, jds
+      >>> from flax import nnx
+      >>> config = jds.models.XceptionConfig(rows=(jds.models.xception.Row((8, 16), 2),))
+      >>> model = jds.models.Xception(config, rngs=nnx.Rngs(0))
+      >>> model.eval()
+      >>> nnx.jit(type(model).__call__)(model, jnp.ones((1, 32, 32, 3))).shape
+      (1, 1000)
+    """
+
+    @staticmethod
+    def _parts(config: XceptionConfig, style: Style, rngs: nnx.Rngs) -> Parts:
+        if config.output_stride != 32:
+            raise ValueError(f"Xception: `output_stride` must be 32, got {config.output_stride}")
+        stem = Stem(config.in_features, style=style, rngs=rngs)
+        stages, features, stride = nnx.List(), STEM[-1], 2
+        info, ends = [Feature(2, features)], [-1]
+        for number, row in enumerate(config.rows):
+            block = Block(features, row, starts_with_relu=number > 0, style=style, rngs=rngs)
+            stages.append(nnx.List([block]))
+            features, stride = row.features[-1], stride * row.strides
+            following = config.rows[number + 1 :]
+            if following and following[0].strides > 1:
+                info.append(Feature(stride, features))
+                ends.append(number)
+        stages.append(nnx.List([Exit(features, style=style, rngs=rngs)]))
+        info.append(Feature(stride, EXIT[-1]))
+        ends.append(len(stages) - 1)
+        return Parts(stem, stages, tuple(info), tuple(ends), out_features=EXIT[-1])
+
+
+class Stem(nnx.Module):
+    """Two ordinary convolutions without padding."""
+
+    def __init__(self, in_features: int, *, style: Style, rngs: nnx.Rngs):
+        bare = dataclasses.replace(style, padding="VALID")
+        shared = {"activation": jax.nn.relu, "style": bare, "rngs": rngs}
+        self.first = ConvNorm(in_features, STEM[0], 3, strides=2, **shared)
+        self.second = ConvNorm(STEM[0], STEM[1], 3, **shared)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Applies both to `(batch, height, width, in_features)`."""
+        return self.second(self.first(images))
+
+
+class Block(nnx.Module):
+    """Separable convolutions and a pooling, with a way around."""
+
+    def __init__(self, in_features: int, row: Row, *, starts_with_relu: bool, style: Style, rngs: nnx.Rngs):
+        self.starts_with_relu, self.strides, self.padding = starts_with_relu, row.strides, style.padding
+        self.convs = nnx.List()
+        features = in_features
+        for wide in row.features:
+            self.convs.append(separable(features, wide, style, rngs))
+            features = wide
+        is_same = row.strides == 1 and in_features == features
+        self.skip = nnx.data(
+            None if is_same else ConvNorm(in_features, features, strides=row.strides, style=style, rngs=rngs)
+        )
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """Applies the block to `(batch, height, width, in_features)`."""
+        x = inputs
+        for number, layer in enumerate(self.convs):
+            x = layer(jax.nn.relu(x) if number or self.starts_with_relu else x)
+        if self.strides > 1:
+            pads = "SAME" if self.padding == "SAME" else ((1, 1), (1, 1))
+            x = nnx.max_pool(x, (3, 3), strides=(self.strides,) * 2, padding=pads)
+        return x + (inputs if self.skip is None else self.skip(inputs))
+
+
+class Exit(nnx.Module):
+    """Two separable convolutions, each with ReLU after it."""
+
+    def __init__(self, in_features: int, *, style: Style, rngs: nnx.Rngs):
+        self.convs = nnx.List()
+        for features in EXIT:
+            self.convs.append(separable(in_features, features, style, rngs))
+            in_features = features
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """Applies both to `(batch, height, width, in_features)`."""
+        for layer in self.convs:
+            inputs = jax.nn.relu(layer(inputs))
+        return inputs
+
+
+def separable(in_features: int, out_features: int, style: Style, rngs: nnx.Rngs) -> SeparableConv:
+    """A separable convolution with one normalisation, at its end."""
+    return SeparableConv(
+        in_features,
+        out_features,
+        (3, 3),
+        padding=style.pads((3, 3), (1, 1), (1, 1)),
+        pointwise_norm=style.norm,
+        use_bias=False,
+        dtype=style.dtype,
+        param_dtype=style.param_dtype,
+        kernel_init=style.kernel_init,
+        implementation=style.implementation,
+        rngs=rngs,
+    )

@@ -1,0 +1,71 @@
+"""ConvNeXt's block."""
+
+import functools
+
+import jax
+from flax import nnx
+
+from jds.nn.conv import DepthwiseConv
+from jds.nn.skip import LayerScale, Skip
+from jds.nn.style import DEFAULT_STYLE, Style
+
+gelu = functools.partial(jax.nn.gelu, approximate=False)
+
+
+class ConvNeXtBlock(nnx.Module):
+    """A depthwise convolution, a normalisation of each position, and a network of two layers; with a way around.
+
+    From A ConvNet for the 2020s, https://arxiv.org/abs/2201.03545.
+
+    Args:
+      features: number of channels.
+      kernel_size, kernel_dilation: of the depthwise convolution.
+      expanded: features between the two layers; None for four times the channels.
+      layer_scale: what the factors of the result's channels are at first; None for no such factors.
+      epsilon: of the normalisation.
+      drop_path, style, rngs: as in `InvertedResidual`; the style's norm is not used.
+
+    Example:
+      >>> import jax.numpy as jnp, jds
+      >>> from flax import nnx
+      >>> jds.nn.ConvNeXtBlock(8, rngs=nnx.Rngs(0))(jnp.ones((1, 16, 16, 8))).shape
+      (1, 16, 16, 8)
+    """
+
+    def __init__(
+        self,
+        features: int,
+        kernel_size: int = 7,
+        *,
+        kernel_dilation: int = 1,
+        expanded: int | None = None,
+        layer_scale: float | None = 1e-6,
+        epsilon: float = 1e-6,
+        drop_path: float = 0.0,
+        style: Style = DEFAULT_STYLE,
+        rngs: nnx.Rngs,
+    ):
+        window = (kernel_size,) * 2, (1, 1), (kernel_dilation,) * 2
+        shared = {"dtype": style.dtype, "param_dtype": style.param_dtype, "rngs": rngs}
+        wide = expanded or 4 * features
+        self.depthwise = DepthwiseConv(
+            features,
+            window[0],
+            kernel_dilation=window[2],
+            padding=style.pads(*window),
+            kernel_init=style.kernel_init,
+            implementation=style.implementation,
+            **shared,
+        )
+        self.norm = nnx.LayerNorm(features, epsilon=epsilon, **shared)
+        self.widen = nnx.Linear(features, wide, kernel_init=style.kernel_init, **shared)
+        self.narrow = nnx.Linear(wide, features, kernel_init=style.kernel_init, **shared)
+        self.layer_scale = nnx.data(
+            None if layer_scale is None else LayerScale(features, layer_scale, param_dtype=style.param_dtype)
+        )
+        self.skip = Skip(drop_path, rngs=rngs)
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """Applies the block to `(batch, height, width, features)`."""
+        x = self.narrow(gelu(self.widen(self.norm(self.depthwise(inputs)))))
+        return self.skip(x if self.layer_scale is None else self.layer_scale(x), inputs)

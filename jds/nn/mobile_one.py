@@ -1,0 +1,78 @@
+"""MobileOne's block: several branches for training, one convolution for inference."""
+
+import jax
+from flax import nnx
+
+from jds.nn.conv_norm import ConvNorm
+from jds.nn.squeeze_excite import SqueezeExcite
+from jds.nn.style import DEFAULT_STYLE, Style
+from jds.ops.block import Activation
+
+
+class MobileOneBlock(nnx.Module):
+    """Adds up convolutions of the same shape, one of size 1, and the inputs, each normalised by itself.
+
+    From MobileOne, https://arxiv.org/abs/2206.04040. `jds.reparametrize` makes one convolution of them all.
+
+    Args:
+      in_features, out_features: numbers of channels.
+      kernel_size, strides, kernel_dilation: of the convolutions.
+      depthwise: whether each channel has filters of its own.
+      branches: how many convolutions of this size there are.
+      squeezed: features of a squeeze and excitation after the sum; 0 for none.
+      activation: after the sum.
+      style: normalisation, padding and dtypes.
+      rngs: gives the key `params`.
+
+    Raises:
+      ValueError: a number is not positive.
+
+    Example:
+      >>> import jax.numpy as jnp, jds
+      >>> from flax import nnx
+      >>> block = jds.nn.MobileOneBlock(8, 8, 3, depthwise=True, branches=4, rngs=nnx.Rngs(0))
+      >>> block(jnp.ones((1, 16, 16, 8))).shape
+      (1, 16, 16, 8)
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        kernel_size: int = 3,
+        *,
+        strides: int = 1,
+        kernel_dilation: int = 1,
+        depthwise: bool = False,
+        branches: int = 1,
+        squeezed: int = 0,
+        activation: Activation = jax.nn.relu,
+        style: Style = DEFAULT_STYLE,
+        rngs: nnx.Rngs,
+    ):
+        def convolution(size: int) -> ConvNorm:
+            return ConvNorm(
+                in_features,
+                out_features,
+                size,
+                strides=strides,
+                kernel_dilation=kernel_dilation,
+                depthwise=depthwise,
+                style=style,
+                rngs=rngs,
+            )
+
+        self.branches = nnx.List(convolution(kernel_size) for _ in range(branches))
+        self.scale = nnx.data(convolution(1) if kernel_size > 1 else None)
+        has_identity = strides == 1 and in_features == out_features
+        self.identity = nnx.data(style.norm(out_features, rngs=rngs) if has_identity else None)
+        self.squeeze_excite = nnx.data(
+            SqueezeExcite(out_features, squeezed, style=style, rngs=rngs) if squeezed else None
+        )
+        self.activation = activation
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """Applies the block: `(batch, height, width, in_features)` to `(batch, *out_size, out_features)`."""
+        steps = [*self.branches, self.scale, self.identity]
+        out = sum(step(inputs) for step in steps if step is not None)
+        return self.activation(out if self.squeeze_excite is None else self.squeeze_excite(out))

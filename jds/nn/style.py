@@ -1,0 +1,54 @@
+"""What the layers of a network have in common."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Literal
+
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+
+from jds.nn.conv import default_kernel_init
+from jds.nn.norm import BatchNorm
+from jds.nn.separable import Norm
+from jds.ops.dispatch import Implementation
+
+_batch_norm = functools.partial(BatchNorm, momentum=0.9)
+
+Pads = Literal["SAME", "SYMMETRIC", "VALID"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Style:
+    """What the blocks of a network share, beside their sizes.
+
+    Attributes:
+      norm: makes a normalisation, called as `norm(features, rngs=rngs)`.
+      padding: `"SAME"` as TensorFlow has it, which may pad more at an image's end than at its start, `"SYMMETRIC"`, as
+        much on both sides, as networks in PyTorch do, or `"VALID"` for none.
+      dtype: of the computation; None for the common dtype of inputs and parameters.
+      param_dtype: of the parameters.
+      kernel_init: initialiser of the kernels.
+      implementation: of the convolutions, as in `jds.depthwise_conv`.
+    """
+
+    norm: Norm = _batch_norm
+    padding: Pads = "SAME"
+    dtype: DTypeLike | None = None
+    param_dtype: DTypeLike = jnp.float32
+    kernel_init: nnx.Initializer = default_kernel_init
+    implementation: Implementation | None = None
+
+    def pads(
+        self, kernel_size: Sequence[int], strides: Sequence[int], kernel_dilation: Sequence[int]
+    ) -> str | tuple[tuple[int, int], ...]:
+        """The padding of a convolution of these sizes, as `jds.conv` takes it."""
+        if self.padding != "SYMMETRIC":
+            return self.padding
+        sizes = zip(kernel_size, strides, kernel_dilation, strict=True)
+        sides = (((k - 1) * dilation + stride - 1) // 2 for k, stride, dilation in sizes)
+        return tuple((side, side) for side in sides)
+
+
+DEFAULT_STYLE = Style()
