@@ -7,8 +7,8 @@ import jax
 import numpy as np
 from flax import nnx
 
-import jds
 from benchmarks import network
+from jds.models import MobileNetV1, MobileNetV1Config
 
 
 def save(path: Path, width: float) -> None:
@@ -17,7 +17,7 @@ def save(path: Path, width: float) -> None:
     The scales make up for what ReLU takes away, so that the images are still seen in the logits.
     """
     rng = np.random.default_rng(0)
-    weights: dict[str, Any] = flatten(nnx.state(jds.models.MobileNetV1(width=width, rngs=nnx.Rngs(0))))
+    weights: dict[str, Any] = flatten(nnx.state(MobileNetV1(MobileNetV1Config(width=width), rngs=nnx.Rngs(0))))
     for name, array in weights.items():
         match name.rpartition(".")[2]:
             case "scale":
@@ -30,9 +30,10 @@ def save(path: Path, width: float) -> None:
     np.savez(path, **arrays)
 
 
-def load(spec: dict[str, Any]) -> jds.models.MobileNetV1:
+def load(spec: dict[str, Any]) -> MobileNetV1:
     """The model that a case asks for, with the weights in its file."""
-    made = jds.models.MobileNetV1(width=spec["width"], implementation=spec["implementation"], rngs=nnx.Rngs(0))
+    config = MobileNetV1Config(width=spec["width"], implementation=spec["implementation"])
+    made = MobileNetV1(config, rngs=nnx.Rngs(0))
     weights = network.load(spec)
     state = nnx.state(made)
     leaves, structure = jax.tree.flatten(state)
@@ -43,6 +44,10 @@ def load(spec: dict[str, Any]) -> jds.models.MobileNetV1:
 
 
 def flatten(state: Any) -> dict[str, np.ndarray]:
-    """Names the arrays of a state: `"blocks.0.depthwise.kernel"`, …."""
+    """Names the arrays of a state: `"blocks.0.depthwise.kernel"`, …, with the blocks of all stages in one row."""
     named, _ = jax.tree.flatten_with_path(state)
-    return {".".join(str(part.key) for part in path if hasattr(part, "key")): np.asarray(leaf) for path, leaf in named}
+    paths = [tuple(part.key for part in path if hasattr(part, "key")) for path, _ in named]
+    places = dict.fromkeys(path[1:3] for path in paths if path[0] == "stages")
+    number = {place: i for i, place in enumerate(sorted(places))}
+    names = [("blocks", number[path[1:3]], *path[3:]) if path[0] == "stages" else path for path in paths]
+    return {".".join(map(str, name)): np.asarray(leaf) for name, (_, leaf) in zip(names, named, strict=True)}

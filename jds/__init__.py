@@ -3,6 +3,7 @@
 from jds import cost as cost
 from jds import models as models
 from jds import nn as nn
+from jds.models import count_parameters as count_parameters
 from jds.nn import fold_batch_norm as fold_batch_norm
 from jds.ops import Choice as Choice
 from jds.ops import Selection as Selection
@@ -17,5 +18,9 @@ from jds.ops import separable_conv as separable_conv
 from jds.ops import uninstall as uninstall
 from jds.report import AccelerationReport as AccelerationReport
 from jds.report import acceleration_report as acceleration_report
+from jds.weights import WeightsError as WeightsError
+from jds.weights.files import save as save
+from jds.zoo import create_model as create_model
+from jds.zoo import list_models as list_models
 
 __version__ = "0.1.0"

@@ -1,7 +1,6 @@
 """`jds cost`: what a program costs, in the terminal."""
 
 import dataclasses
-import difflib
 import importlib
 import json
 import re
@@ -16,11 +15,8 @@ import tyro
 from flax import nnx
 from rich.console import Console
 
-from jds import cost
+from jds import cost, zoo
 from jds.cli_options import UsageError, check_absent, check_output, check_positive, option, write
-from jds.models import MobileNetV1
-
-_MODELS: dict[str, Callable[..., nnx.Module]] = {"mobilenet_v1": MobileNetV1}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,12 +27,13 @@ class Cost:
     """
 
     target: Annotated[
-        tyro.conf.Positional[str], option("MODEL|module:function", f"a network ({', '.join(_MODELS)}) or a function")
+        tyro.conf.Positional[str],
+        option("MODEL|module:function", "a network that `jds models` lists, or a function"),
     ]
     arguments: Annotated[
         tuple[str, ...], option("DTYPE[SIZES]", "a function's arguments, as float32[8,224,224,3] int32[8]")
     ] = ()
-    image_size: Annotated[int | None, option("INT", "height and width of a network's images (default: 224)")] = None
+    image_size: Annotated[int | None, option("INT", "height and width of a network's images (default: its own)")] = None
     width: Annotated[float | None, option("FLOAT", "a network's width multiplier (default: 1)")] = None
     batch: Annotated[int | None, option("INT", "a network's examples in a call (default: 1)")] = None
     grad: Annotated[bool, option("", "count the gradient of the sum of the results, too")] = False
@@ -103,23 +100,29 @@ def _peak(options: Cost) -> cost.Peak | None:
 
 def _network(options: Cost) -> tuple[str, Callable[..., Any], tuple[Any, ...]]:
     name = options.target
-    if name not in _MODELS:
-        near = difflib.get_close_matches(name, _MODELS, n=1, cutoff=0)[0]
-        raise UsageError(f"must be one of {', '.join(_MODELS)}, or module:function, got {name!r}; did you mean {near}?")
+    try:
+        variant = zoo.find(name)
+    except ValueError as error:
+        raise UsageError(f"{str(error).removeprefix('create_model: ')} A function is named module:function") from None
     if options.arguments:
         raise UsageError(f"`--arguments` goes with a function, not with the network {name}")
     check_positive(options, "image_size", "width", "batch", "trip_counts")
-    size, width, batch = options.image_size or 224, options.width or 1.0, options.batch or 1
-    model = nnx.eval_shape(lambda: _MODELS[name](width=width, rngs=nnx.Rngs(0)))
+    size, batch = options.image_size or variant.preprocessing.image_size, options.batch or 1
+    overrides: dict[str, Any] = {} if options.width is None else {"width": options.width}
+    try:
+        model = nnx.eval_shape(lambda: zoo.create_model(name, **overrides))
+    except TypeError as error:
+        raise UsageError(f"`--width` does not go with {name}: {error}") from None
     if not options.grad:
         model.eval()
-    images = jax.ShapeDtypeStruct((batch, size, size, 3), jnp.float32)
+    images = jax.ShapeDtypeStruct((batch, size, size, model.config.in_features), jnp.float32)
     mode = "with its gradient" if options.grad else "forward, in evaluation mode"
-    return f"{name}, {size}×{size}, width {width:g}, batch {batch}, {mode}", lambda m, x: m(x), (model, images)
+    width = f", width {options.width:g}" if options.width else ""
+    return f"{name}, {size}×{size}{width}, batch {batch}, {mode}", lambda m, x: m(x), (model, images)
 
 
 def _function(options: Cost) -> tuple[str, Callable[..., Any], tuple[Any, ...]]:
-    check_absent(options, ("image_size", "width", "batch"), "goes with a network, such as `jds cost mobilenet_v1`")
+    check_absent(options, ("image_size", "width", "batch"), "goes with a network, such as `jds cost mobilenetv1_100`")
     check_positive(options, "trip_counts")
     module_name, _, path = options.target.partition(":")
     if "" not in sys.path:

@@ -19,10 +19,10 @@ def test_a_network_layer_by_layer_with_its_files(capsys, tmp_path):
     names = ("record.json", "rows.csv", "page.html", "figure.svg")
     record, rows, page, figure = (tmp_path / name for name in names)
     files = ["--json", str(record), "--csv", str(rows), "--html", str(page), "--plot", str(figure)]
-    cli.main(["cost", "mobilenet_v1", "--device", "a100", *files])
+    cli.main(["cost", "mobilenetv1_100", "--device", "a100", *files])
     out = words(capsys)
-    assert "mobilenet_v1, 224×224, width 1, batch 1, forward" in out
-    assert "blocks/12/pointwise 51.38M 102.8M 1.05M" in out
+    assert "mobilenetv1_100, 224×224, batch 1, forward" in out
+    assert "stages/4/1/pointwise 51.38M 102.8M 1.05M" in out
     assert "total 568.7M" in out
     data = json.loads(record.read_text())
     assert data["schema"] == {"name": "jds.cost", "version": 1}
@@ -63,7 +63,7 @@ def assert_is_page(text, rows):
 
 
 def test_the_gradient_and_rows_by_kind(capsys):
-    cli.main(["cost", "mobilenet_v1", "--image-size", "32", "--width", "0.25", "--grad", "--by", "kind"])
+    cli.main(["cost", "mobilenetv1_100", "--image-size", "32", "--width", "0.25", "--grad", "--by", "kind"])
     out = words(capsys)
     assert all(f" {kind} " in out for kind in ("ordinary", "depthwise", "pointwise", "dense", "normalisation"))
     assert "The backward pass has" in out
@@ -96,9 +96,10 @@ def test_loops_and_branches_are_explained():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["mobilnet"], "must be one of mobilenet_v1, or module:function, got 'mobilnet'; did you mean mobilenet_v1?"),
-        (["mobilenet_v1", "--arguments", "float32[3]"], "`--arguments` goes with a function"),
-        (["mobilenet_v1", "--image-size", "0"], "`--image-size` must be positive, got 0"),
+        (["mobilnetv2_100"], "there is no 'mobilnetv2_100'; did you mean mobilenetv2_100, "),
+        (["mobileone_s0", "--width", "2"], "`--width` does not go with mobileone_s0"),
+        (["mobilenetv1_100", "--arguments", "float32[3]"], "`--arguments` goes with a function"),
+        (["mobilenetv1_100", "--image-size", "0"], "`--image-size` must be positive, got 0"),
         (["no_such_module:f"], "'no_such_module:f' cannot be imported: No module named"),
         (["jax.numpy:no_such_function"], "cannot be imported"),
         (["jax.numpy:pi"], "must be a function, got float"),
@@ -106,8 +107,8 @@ def test_loops_and_branches_are_explained():
         (["jax.numpy:dot", "--arguments", "float31[8]"], "must begin with a dtype"),
         (["jax.numpy:dot", "--arguments", "float32[8]", "float32[9]"], "dot cannot be traced with arguments"),
         (["jax.numpy:dot", "--batch", "2"], "`--batch` goes with a network"),
-        (["mobilenet_v1", "--plot", "x.gif"], "`--plot` must end in .png, .svg, .pdf, got 'x.gif'"),
-        (["mobilenet_v1", "--json", "/no/such/folder/x.json"], "`--json` must be a file that can be written"),
+        (["mobilenetv1_100", "--plot", "x.gif"], "`--plot` must end in .png, .svg, .pdf, got 'x.gif'"),
+        (["mobilenetv1_100", "--json", "/no/such/folder/x.json"], "`--json` must be a file that can be written"),
     ],
 )
 def test_wrong_arguments_say_what_to_do(arguments, message, capsys):

@@ -8,6 +8,7 @@ from flax import nnx
 
 from jds.models.network import Feature, Network, NetworkConfig, Parts
 from jds.nn import ConvNeXtBlock, Style
+from jds.nn.conv_norm import convolve
 
 
 class Row(NamedTuple):
@@ -39,10 +40,12 @@ class ConvNeXtConfig(NetworkConfig):
     Attributes:
       rows: its stages.
       layer_scale: what the factors of each block's result are at first.
+      checkpoint_rank: of the kernels of a block's two layers in timm's checkpoints: 4 in the small networks.
     """
 
     rows: tuple[Row, ...] = TINY
     layer_scale: float | None = 1e-6
+    checkpoint_rank: int = 2
     drop_path: float = 0.1
 
 
@@ -107,10 +110,11 @@ class Stem(nnx.Module):
     def __init__(self, in_features: int, out_features: int, *, style: Style, rngs: nnx.Rngs):
         self.conv = _conv(in_features, out_features, STEM_STRIDE, STEM_STRIDE, 1, "VALID", style, rngs)
         self.norm = _norm(out_features, style, rngs)
+        self.implementation = style.implementation
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """Applies both to `(batch, height, width, in_features)`."""
-        return self.norm(self.conv(images))
+        return self.norm(convolve(self.conv, images, implementation=self.implementation))
 
 
 class Downsample(nnx.Module):
@@ -130,10 +134,11 @@ class Downsample(nnx.Module):
         self.norm = _norm(in_features, style, rngs)
         pads = "SAME" if same else "VALID"
         self.conv = _conv(in_features, out_features, 2, strides, kernel_dilation, pads, style, rngs)
+        self.implementation = style.implementation
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Applies both to `(batch, height, width, in_features)`."""
-        return self.conv(self.norm(inputs))
+        return convolve(self.conv, self.norm(inputs), implementation=self.implementation)
 
 
 def _norm(features: int, style: Style, rngs: nnx.Rngs) -> nnx.LayerNorm:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from flax import nnx
@@ -46,7 +46,7 @@ def repeated(block: Block, times: int) -> list[Block]:
     return [block, *[block._replace(strides=1)] * (times - 1)]
 
 
-def scaled(repeats: int, depth: float) -> int:
+def scaled(repeats: int, depth: int | float) -> int:
     """Repeats times depth, rounded up."""
     return math.ceil(repeats * depth)
 
@@ -78,7 +78,7 @@ def inverted_parts(
 
 def inverted_stages(
     config: NetworkConfig, features: int, stages: Iterable[Sequence[Block]], style: Style, rngs: nnx.Rngs
-) -> tuple[nnx.List, tuple[Feature, ...], tuple[int, ...]]:
+) -> tuple[Any, tuple[Feature, ...], tuple[int, ...]]:
     """Makes the blocks; as `build_stages`."""
 
     def make(features: int, block: Block, place: Placement) -> InvertedResidual:

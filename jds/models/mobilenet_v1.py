@@ -1,7 +1,7 @@
 """MobileNet V1: Howard et al., MobileNets, https://arxiv.org/abs/1704.04861."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from flax import nnx
@@ -78,14 +78,15 @@ class MobileNetV1(Network):
     @staticmethod
     def _parts(config: MobileNetV1Config, style: Style, rngs: nnx.Rngs) -> Parts:
         ordinary = dataclasses.replace(style, implementation="xla" if style.implementation == "xla" else None)
-        shared = {"activation": config.activation, "rngs": rngs}
+        shared: dict[str, Any] = {"activation": config.activation, "rngs": rngs}
 
         def make(features: int, row: Row, place: Placement) -> nnx.Module:
             strides, dilation, _ = place
             if not config.separable:
-                window = {"strides": strides, "kernel_dilation": dilation}
-                return ConvNorm(features, row.features, 3, **window, style=ordinary, **shared)
-            window = {"strides": (strides, strides), "kernel_dilation": (dilation, dilation)}
+                return ConvNorm(
+                    features, row.features, 3, strides=strides, kernel_dilation=dilation, style=ordinary, **shared
+                )
+            window: dict[str, Any] = {"strides": (strides, strides), "kernel_dilation": (dilation, dilation)}
             return SeparableConv(
                 features,
                 row.features,

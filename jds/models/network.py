@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from jds.models.initialise import draw_kernels
+from jds.models.preprocessing import Preprocessing
 from jds.nn import BatchNorm, Style
 from jds.nn.separable import Norm
 from jds.ops.dispatch import Implementation
@@ -96,6 +97,7 @@ class Placement(NamedTuple):
     drop_path: float
 
 
+@runtime_checkable
 class Row(Protocol):
     """A row of a paper's table: a block."""
 
@@ -128,12 +130,30 @@ class Parts:
     """
 
     stem: nnx.Module
-    stages: nnx.List
+    stages: Any
     feature_info: tuple[Feature, ...]
     ends: tuple[int, ...]
     head: nnx.Module | None = None
     neck: nnx.Module | None = None
     out_features: int = 0
+
+
+class _Still(nnx.RngStream):
+    """Gives the same key whenever it is asked: to constants, which need none.
+
+    What a stream does otherwise, count, takes under a trace the more time the longer the trace is.
+    """
+
+    def __call__(self) -> jax.Array:
+        return self.key[...]
+
+
+def _still(rngs: nnx.Rngs) -> nnx.Rngs:
+    """Random numbers for modules whose parameters are constants until all kernels are drawn at once."""
+    still: Any = nnx.Rngs(0)
+    still.params = _Still(jax.random.key(0), tag="params")
+    still.dropout = rngs.dropout
+    return still
 
 
 class Network(nnx.Module):
@@ -145,17 +165,20 @@ class Network(nnx.Module):
     """
 
     def __init__(self, config: NetworkConfig, *, rngs: nnx.Rngs):
-        self.config = config
+        self.config: Any = config
+        self.preprocessing: Preprocessing | None = None
+        self.source: Any = None
         found: list[Parts] = []
 
         @nnx.jit  # eagerly, each parameter would be a program of its own
         def build(rngs: nnx.Rngs):
-            parts = self._parts(config, config.style, rngs)
+            still = _still(rngs)
+            parts = self._parts(config, config.style, still)
             found.append(parts)
             modules: dict[str, Any] = {"stem": parts.stem, "stages": parts.stages}
             modules |= {name: getattr(parts, name) for name in ("head", "neck") if getattr(parts, name) is not None}
             if config.dropout:
-                modules["dropout"] = nnx.Dropout(config.dropout, rngs=rngs)
+                modules["dropout"] = nnx.Dropout(config.dropout, rngs=still)
             if config.num_classes:
                 modules["classifier"] = nnx.Linear(
                     parts.out_features,
@@ -163,7 +186,7 @@ class Network(nnx.Module):
                     dtype=config.dtype,
                     param_dtype=config.param_dtype,
                     kernel_init=nnx.initializers.zeros,
-                    rngs=rngs,
+                    rngs=still,
                 )
             draw_kernels(nnx.Dict(modules), rngs)
             return modules
@@ -173,15 +196,34 @@ class Network(nnx.Module):
         self.feature_info = parts.feature_info
         self.ends = parts.ends
         self.out_features = parts.out_features
-        self.stem, self.stages = modules["stem"], modules["stages"]
-        self.head, self.neck, self.dropout, self.classifier = (
-            nnx.data(modules.get(name)) for name in ("head", "neck", "dropout", "classifier")
-        )
+        self.stem: Any = modules["stem"]
+        self.stages: Any = modules["stages"]
+        self.head: Any = nnx.data(modules.get("head"))
+        self.neck: Any = nnx.data(modules.get("neck"))
+        self.dropout: Any = nnx.data(modules.get("dropout"))
+        self.classifier: Any = nnx.data(modules.get("classifier"))
 
     @staticmethod
     def _parts(config: Any, style: Style, rngs: nnx.Rngs) -> Parts:
         """Makes the pieces."""
         raise NotImplementedError
+
+    def preprocess(self, image: Any) -> jax.Array:
+        """Makes an image ready as the network's public weights expect it.
+
+        Args:
+          image: a `PIL.Image.Image`, or an array `(height, width, 3)` or `(height, width)` of uint8.
+
+        Returns:
+          `(1, image_size, image_size, 3)`, float32.
+
+        Raises:
+          ValueError: the network is not from `jds.create_model`; or the image has another shape.
+          TypeError: it is no image.
+        """
+        if self.preprocessing is None:
+            raise ValueError("preprocess: the network must be made by `jds.create_model`, or have a `preprocessing`")
+        return self.preprocessing(image)
 
     def features(self, images: jax.Array) -> tuple[jax.Array, ...]:
         """Returns the last map of each stride, as `feature_info` lists them.
@@ -220,7 +262,7 @@ def build_stages(
     make: Callable[[int, R, Placement], nnx.Module],
     *,
     stride: int = 2,
-) -> tuple[nnx.List, tuple[Feature, ...], tuple[int, ...]]:
+) -> tuple[Any, tuple[Feature, ...], tuple[int, ...]]:
     """Makes the blocks of a table.
 
     Args:

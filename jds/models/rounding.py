@@ -1,7 +1,7 @@
 """How networks are made wider and deeper."""
 
 
-def round_features(features: float, divisor: int = 8, limit: float = 0.9) -> int:
+def round_features(features: int | float, divisor: int = 8, limit: int | float = 0.9) -> int:
     """Rounds to a multiple of 8, but at least 8 and never to less than 0.9 of it, as the authors' code does.
 
     Args:

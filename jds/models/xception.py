@@ -1,7 +1,7 @@
 """Xception: Chollet, https://arxiv.org/abs/1610.02357."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from flax import nnx
@@ -118,7 +118,7 @@ class Block(nnx.Module):
         for number, layer in enumerate(self.convs):
             x = layer(jax.nn.relu(x) if number or self.starts_with_relu else x)
         if self.strides > 1:
-            pads = "SAME" if self.padding == "SAME" else ((1, 1), (1, 1))
+            pads: Any = "SAME" if self.padding == "SAME" else ((1, 1), (1, 1))
             x = nnx.max_pool(x, (3, 3), strides=(self.strides,) * 2, padding=pads)
         return x + (inputs if self.skip is None else self.skip(inputs))
 

@@ -61,7 +61,7 @@ class ConvNorm(nnx.Module):
             return _make_conv(part_in, part_out, size, strides, kernel_dilation, depthwise, not has_norm, style, rngs)
 
         sizes = (kernel_size,) if isinstance(kernel_size, int) else tuple(kernel_size)
-        self.conv = (
+        self.conv: Any = (
             make(in_features, out_features, sizes[0])
             if len(sizes) == 1
             else MixedConv(in_features, out_features, sizes, make)
@@ -74,9 +74,12 @@ class ConvNorm(nnx.Module):
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Applies the layer to `(batch, height, width, in_features)`."""
-        if self.norm is None and not isinstance(self.conv, MixedConv):
+        if isinstance(self.conv, MixedConv):
+            out = self.conv(inputs)
+        elif self.norm is None:
             return convolve(self.conv, inputs, self.activation, self.implementation)
-        out = self.conv(inputs)
+        else:
+            out = convolve(self.conv, inputs, implementation=self.implementation)
         for step in (self.norm, self.activation):
             out = out if step is None else step(out)
         return out
@@ -126,14 +129,13 @@ def convolve(
 ) -> jax.Array:
     """Applies a convolution, its bias and an activation as one equation, by jds's functions."""
     if isinstance(layer, nnx.Conv):
+        options: dict[str, Any] = {name: getattr(layer, name) for name in ("strides", "padding", "kernel_dilation")}
         bias = None if layer.bias is None else layer.bias[...]
         inputs, kernel, bias = layer.promote_dtype((inputs, layer.kernel[...], bias), dtype=layer.dtype)
         return conv(
             inputs,
             kernel,
-            strides=layer.strides,
-            padding=layer.padding,
-            kernel_dilation=layer.kernel_dilation,
+            **options,
             bias=bias,
             activation=activation,
             implementation="xla" if implementation == "xla" else None,

@@ -73,6 +73,6 @@ class MobileOneBlock(nnx.Module):
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Applies the block: `(batch, height, width, in_features)` to `(batch, *out_size, out_features)`."""
-        steps = [*self.branches, self.scale, self.identity]
-        out = sum(step(inputs) for step in steps if step is not None)
+        first, *others = (step for step in (*self.branches, self.scale, self.identity) if step is not None)
+        out = sum((step(inputs) for step in others), first(inputs))
         return self.activation(out if self.squeeze_excite is None else self.squeeze_excite(out))

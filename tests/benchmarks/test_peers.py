@@ -76,7 +76,7 @@ def test_one_set_of_weights_reaches_the_model(spec):
     arrays = network.load(spec)
     model = weights.load(spec)
     assert weights.flatten(in_jax.nnx.state(model)).keys() == arrays.keys()
-    np.testing.assert_array_equal(model.blocks[3].pointwise.kernel[...], arrays["blocks.3.pointwise.kernel"])
+    np.testing.assert_array_equal(model.stages[2][0].pointwise.kernel[...], arrays["blocks.3.pointwise.kernel"])
     np.testing.assert_array_equal(model.stem.norm.var[...], arrays["stem.norm.var"])
     assert {array.dtype for array in arrays.values()} == {np.dtype(np.float32)}
     assert model.stem.norm.epsilon == network.EPSILON
@@ -89,13 +89,13 @@ def test_convolutions_are_the_network_s_in_order(spec):
     rows = network.convolutions(arrays)
     model = weights.load(spec)
     assert len(rows) == 27
-    for block, row in zip(model.blocks, rows[1::2], strict=True):
+    for block, row in zip((block for stage in model.stages for block in stage), rows[1::2], strict=True):
         assert block.depthwise.strides == (row.stride, row.stride)
         assert row.groups == block.depthwise.in_features
     kernel, bias = network.folded(arrays, rows[1])
     model.eval()
     inputs = np.ones((1, 3, 3, 8), np.float32)
-    block = model.blocks[0]
+    block = model.stages[0][0]
     expected = block.depthwise_norm(block.depthwise(jax.numpy.asarray(inputs)))
     got = in_jax.jds.depthwise_conv(inputs, kernel) + bias[None, None, None]
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)

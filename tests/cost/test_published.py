@@ -9,13 +9,13 @@ import pytest
 from flax import nnx
 
 from jds import cost
-from jds.models import MobileNetV1, mobilenet_v1
+from jds.models import MobileNetV1, MobileNetV1Config, mobilenet_v1
 
 PUBLISHED = json.loads((Path(__file__).parents[1] / "data/published_costs.json").read_text())["mobilenet_v1"]
 
 
 def model(**options):
-    network = nnx.eval_shape(lambda: MobileNetV1(**options, rngs=nnx.Rngs(0)))
+    network = nnx.eval_shape(lambda: MobileNetV1(MobileNetV1Config(**options), rngs=nnx.Rngs(0)))
     network.eval()
     return network
 

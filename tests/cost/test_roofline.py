@@ -129,6 +129,6 @@ def test_the_command(capsys, monkeypatch):
 )
 def test_wrong_devices(options, message, capsys):
     with pytest.raises(SystemExit) as exit:
-        cli.main(["cost", "mobilenet_v1", *options])
+        cli.main(["cost", "mobilenetv1_100", *options])
     assert exit.value.code == 2
     assert message in " ".join(capsys.readouterr().err.split())

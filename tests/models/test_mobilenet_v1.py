@@ -8,13 +8,13 @@ import optax
 import pytest
 from flax import nnx
 
-import jds
-from jds.models.mobilenet_v1 import round_features
+from jds.models import MobileNetV1, MobileNetV1Config
+from jds.models.rounding import round_features
 from jds.ops import library
 
 
 def abstract(**options):
-    return nnx.eval_shape(lambda: jds.models.MobileNetV1(**options, rngs=nnx.Rngs(0)))
+    return nnx.eval_shape(lambda: MobileNetV1(MobileNetV1Config(**options), rngs=nnx.Rngs(0)))
 
 
 def parameters(model) -> int:
@@ -61,9 +61,9 @@ def test_rounding_is_the_authors():
 
 
 def test_initial_weights_have_the_variance_of_their_fan_in():
-    model = jds.models.MobileNetV1(num_classes=10, rngs=nnx.Rngs(0))
-    other = jds.models.MobileNetV1(num_classes=10, rngs=nnx.Rngs(1))
-    block = model.blocks[-1]
+    model = MobileNetV1(MobileNetV1Config(num_classes=10), rngs=nnx.Rngs(0))
+    other = MobileNetV1(MobileNetV1Config(num_classes=10), rngs=nnx.Rngs(1))
+    block = model.stages[-1][-1]
     for kernel, fan_in in (
         (block.depthwise.kernel, 9),
         (block.pointwise.kernel, 1024),
@@ -71,13 +71,13 @@ def test_initial_weights_have_the_variance_of_their_fan_in():
     ):
         np.testing.assert_allclose(kernel[...].std(), fan_in**-0.5, rtol=0.05)
         np.testing.assert_allclose(kernel[...].mean(), 0, atol=0.05 * fan_in**-0.5)
-    assert not np.array_equal(block.pointwise.kernel, other.blocks[-1].pointwise.kernel)
-    assert not np.array_equal(block.pointwise.kernel, model.blocks[-2].pointwise.kernel)
+    assert not np.array_equal(block.pointwise.kernel, other.stages[-1][-1].pointwise.kernel)
+    assert not np.array_equal(block.pointwise.kernel, model.stages[-1][-2].pointwise.kernel)
     assert np.all(block.pointwise_norm.scale[...] == 1)
 
 
 def test_training_learns_traces_once_and_leaves_evaluation_alone():
-    model = jds.models.MobileNetV1(width=0.25, num_classes=4, rngs=nnx.Rngs(0))
+    model = MobileNetV1(MobileNetV1Config(width=0.25, num_classes=4), rngs=nnx.Rngs(0))
     optimizer = nnx.Optimizer(model, optax.sgd(3e-4), wrt=nnx.Param)
     # Smaller images, or longer steps, and batch normalisation over 8 numbers makes what follows a matter of rounding.
     images = jnp.asarray(np.random.default_rng(0).standard_normal((8, 64, 64, 3)), jnp.float32)
@@ -115,12 +115,12 @@ def evaluation_does_not_touch_the_statistics(model, images):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"width": 0}, "MobileNetV1: `width` must be positive, got 0"),
-        ({"num_classes": -1}, "MobileNetV1: `num_classes` must be an int of at least 0, got -1"),
-        ({"in_features": 0}, "MobileNetV1: `in_features` must be a positive int, got 0"),
+        ({"width": 0}, "MobileNetV1Config: `width` must be positive, got 0"),
+        ({"num_classes": -1}, "MobileNetV1Config: `num_classes` must be an int of at least 0, got -1"),
+        ({"in_features": 0}, "MobileNetV1Config: `in_features` must be positive, got 0"),
         ({"implementation": "fast"}, "`implementation` must be None or one of"),
     ],
 )
 def test_wrong_arguments(options, text, unchecked_types):
     with pytest.raises(ValueError, match=text):
-        jds.models.MobileNetV1(**options, rngs=nnx.Rngs(0))
+        MobileNetV1(MobileNetV1Config(**options), rngs=nnx.Rngs(0))

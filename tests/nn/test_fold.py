@@ -11,6 +11,7 @@ from jax.extend.core import jaxprs_in_params
 from jax.sharding import AxisType
 
 import jds
+from jds.models import MobileNetV1, MobileNetV1Config
 
 IMAGES = jnp.asarray(np.random.default_rng(0).standard_normal((2, 9, 8, 4)), jnp.float32)
 
@@ -227,7 +228,7 @@ def test_training_mode_is_refused():
 
 @pytest.mark.parametrize("apart", [True, False], ids=["separable", "ordinary"])
 def test_mobilenet_is_fourteen_equations(apart):
-    model = evaluated(jds.models.MobileNetV1(width=0.25, num_classes=5, separable=apart, rngs=nnx.Rngs(0)))
+    model = evaluated(MobileNetV1(MobileNetV1Config(width=0.25, num_classes=5, separable=apart), rngs=nnx.Rngs(0)))
     images = jnp.asarray(np.random.default_rng(0).standard_normal((2, 33, 32, 3)), jnp.float32)
     folded = jds.fold_batch_norm(model)
     want = run(model, images)

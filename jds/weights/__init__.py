@@ -1,0 +1,4 @@
+"""Public weights: files in the naming of timm, torchvision and Keras."""
+
+from jds.weights.errors import WeightsError as WeightsError
+from jds.weights.load import Source as Source

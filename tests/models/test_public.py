@@ -1,0 +1,96 @@
+"""Public networks: the function that their own packages compute, from a file in their naming."""
+
+import json
+import zlib
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import jds
+from jds import cost, zoo
+from jds.weights import safetensors_file
+
+DATA = Path(__file__).parents[1] / "data"
+FILES = sorted((DATA / "weights").glob("*.json"))
+COUNTED = json.loads((DATA / "counted_costs.json").read_text())
+
+
+def public_name(source, name):
+    return name if source == "timm" else f"{source}/{name}"
+
+
+def entry(name, shape, gain):
+    """The value that both sides give an entry of a checkpoint, by its name."""
+    noise = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape).astype(np.float32)
+    last = name.rpartition(".")[2]
+    if last == "num_batches_tracked":
+        return np.zeros(shape, np.int64)
+    if last == "running_mean":
+        return np.float32(0.02) * noise
+    if last == "running_var":
+        return 1 + np.float32(0.2) * abs(noise)
+    if len(shape) >= 2:
+        return (noise * gain * np.sqrt(2 / np.prod(shape[1:]))).astype(np.float32)
+    return np.float32(0.02) * noise if last == "bias" else 1 + np.float32(0.1) * noise
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_logits_and_back(file, tmp_path, quick_compilation):
+    facts = json.loads(file.read_text())
+    entries = {name: entry(name, shape, facts["gain"]) for name, shape in facts["shapes"].items()}
+    path = tmp_path / "weights.safetensors"
+    safetensors_file.write(path, entries)
+    name = public_name(facts["source"], facts["name"])
+    model = jds.create_model(name, path)
+    assert jds.count_parameters(model) == facts["num_params"]
+    model.eval()
+    size = facts["image_size"]
+    images = np.random.default_rng(0).standard_normal((2, size, size, 3)).astype(np.float32)
+    logits = nnx.jit(lambda model, images: model(images))(model, jnp.asarray(images))
+    wanted = np.asarray(facts["logits"])
+    assert np.linalg.norm(logits - wanted) < 1e-4 * np.linalg.norm(wanted)
+
+    jds.save(model, tmp_path / "again.safetensors")
+    again = safetensors_file.read(tmp_path / "again.safetensors")
+    assert again.keys() == entries.keys()
+    for key, array in again.items():
+        np.testing.assert_array_equal(array, entries[key])
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_parameters_and_multiply_accumulates(name):
+    source, _, rest = name.partition("/")
+    model = nnx.eval_shape(lambda: jds.create_model(public_name(source, rest)))
+    model.eval()
+    size, counted = COUNTED[name]["image_size"], COUNTED[name]
+    images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    assert jds.count_parameters(model) == counted["params"]
+    assert cost.analyze(model, images).total.macs == counted["conv_and_matmul_macs"]
+
+
+RECORD = json.loads((Path(__file__).parents[2] / "benchmarks/results/variants.json").read_text())
+
+
+def test_the_record_of_all_variants_is_whole_and_equal():
+    ours = {name for name, variant in zoo.VARIANTS.items() if variant.source in ("timm", "torchvision")}
+    assert RECORD["variants"].keys() == ours
+    for result in RECORD["variants"].values():
+        assert result["parameters"] == result["public_parameters"]
+        assert result["difference"] < 1e-4
+
+
+LARGEST = """
+    mobilenetv1_125 mobilenetv2_120d tf_mobilenetv3_large_100 mobilenetv4_hybrid_large efficientnet_b7 efficientnet_lite4
+    semnasnet_140 mixnet_l legacy_xception convnext_large mobileone_s4
+"""
+
+
+@pytest.mark.parametrize("name", LARGEST.split())
+def test_the_largest_are_built_without_memory(name):
+    model = nnx.eval_shape(lambda: jds.create_model(name))
+    assert jds.count_parameters(model) == RECORD["variants"][name]["public_parameters"]
+    assert all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(nnx.state(model)))
