@@ -5,6 +5,7 @@ from jds import models as models
 from jds import nn as nn
 from jds.models import count_parameters as count_parameters
 from jds.nn import fold_batch_norm as fold_batch_norm
+from jds.nn import reparametrize as reparametrize
 from jds.ops import Choice as Choice
 from jds.ops import Selection as Selection
 from jds.ops import accelerate as accelerate

@@ -43,7 +43,8 @@ from jds.models import (
 from jds.models.preprocessing import HALF, Interpolation, Preprocessing
 from jds.nn.convnext import gelu
 from jds.weights import Source
-from jds.weights.files import load
+from jds.weights.files import read
+from jds.weights.load import fill
 
 
 class Variant(NamedTuple):
@@ -103,8 +104,10 @@ def create_model(
     if weights is None:
         model = variant.network(config, rngs=rngs)
     else:
+        # First, so that no network is built for a file that is of no use.
+        entries = read(weights)
         model = nnx.eval_shape(lambda: variant.network(config, rngs=nnx.Rngs(0)))
-        load(model, weights, variant.source, rngs)
+        fill(model, entries, variant.source, str(weights), rngs)
     model.preprocessing = variant.preprocessing
     model.source = variant.source
     return model

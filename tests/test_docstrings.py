@@ -12,7 +12,9 @@ MODULES = ["jds", *(module.name for module in pkgutil.walk_packages(jds.__path__
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_examples(module):
+def test_examples(module, request):
+    if module.startswith(("jds.models", "jds.nn", "jds.zoo", "jds.weights")):
+        request.getfixturevalue("quick_compilation")  # of whole networks, whose values do not depend on it
     failed, _ = doctest.testmod(importlib.import_module(module))
     assert not failed
 

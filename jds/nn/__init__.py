@@ -10,6 +10,7 @@ from jds.nn.inverted_residual import InvertedResidual as InvertedResidual
 from jds.nn.mixed import MixedConv as MixedConv
 from jds.nn.mobile_one import MobileOneBlock as MobileOneBlock
 from jds.nn.norm import BatchNorm as BatchNorm
+from jds.nn.reparametrize import reparametrize as reparametrize
 from jds.nn.separable import SeparableConv as SeparableConv
 from jds.nn.squeeze_excite import SqueezeExcite as SqueezeExcite
 from jds.nn.style import Style as Style

@@ -1,12 +1,15 @@
 """Batch normalisation, folded into the convolutions before it."""
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
+from jax.core import Tracer
 
 from jds.nn.conv import DepthwiseConv, PointwiseConv
+from jds.nn.mixed import MixedConv
 from jds.nn.norm import BatchNorm
 
 M = TypeVar("M", bound=nnx.Module)
@@ -86,15 +89,26 @@ def _identity(inputs: jax.Array) -> jax.Array:
 
 def _fits(conv: Any, norm: Any) -> bool:
     # A subclass might do anything between its convolution and its result.
-    if type(conv) not in _CONVOLUTIONS or type(norm) not in (nnx.BatchNorm, BatchNorm):
+    convs = conv.convs if type(conv) is MixedConv else [conv]
+    if any(type(part) not in _CONVOLUTIONS for part in convs) or type(norm) not in (nnx.BatchNorm, BatchNorm):
         return False
     return norm.axis == -1 and norm.mean.shape == (conv.out_features,)
 
 
 def _fold(conv: Any, norm: nnx.BatchNorm) -> Any:
     """Returns a new convolution: another module may have the old one, or one of its parameters, as well."""
+    if isinstance(conv, MixedConv):
+        folded = nnx.clone(conv)
+        parts: list[Any] = list(conv.convs)
+        ends = np.cumsum([part.out_features for part in parts])
+        folded.convs = nnx.List(
+            _fold(part, _part_of(norm, slice(end - part.out_features, end)))
+            for part, end in zip(parts, ends, strict=True)
+        )
+        return folded
     parameters = (conv.kernel, conv.bias, norm.mean, norm.var, norm.scale, norm.bias)
-    kernel, bias = _folded_arrays(*(None if p is None else p[...] for p in parameters), norm.epsilon)
+    arrays: Any = [None if parameter is None else parameter[...] for parameter in parameters]
+    kernel, bias = _folded_arrays(arrays, norm.epsilon)
     folded = nnx.clone(conv)
     if folded.bias is None:
         folded.bias = nnx.Param(bias) if norm.bias is None else nnx.clone(norm.bias)
@@ -105,17 +119,32 @@ def _fold(conv: Any, norm: nnx.BatchNorm) -> Any:
     return folded
 
 
-@jax.jit
-def _folded_arrays(kernel, bias, mean, variance, scale, offset, epsilon) -> tuple[jax.Array, jax.Array]:
-    """Folds in float32, or float64 for a kernel of that dtype, whatever the parameters are kept in."""
-    dtype = jnp.dtype(jnp.float64 if kernel.dtype == jnp.float64 else jnp.float32)
-    bias, scale, offset = (None if v is None else v.astype(dtype) for v in (bias, scale, offset))
-    mean, variance = mean.astype(dtype), variance.astype(dtype)
-    factor = jax.lax.rsqrt(variance + epsilon)
-    if scale is not None:
-        factor = factor * scale
-    shift = (-mean if bias is None else bias - mean) * factor
-    if offset is not None:
-        shift = shift + offset
-    folded = kernel.astype(dtype) * factor.reshape((1,) * (kernel.ndim - 1) + factor.shape)
-    return folded.astype(kernel.dtype), shift.astype(kernel.dtype)
+def _part_of(norm: nnx.BatchNorm, features: slice) -> nnx.BatchNorm:
+    """The normalisation of some of the features."""
+    part = nnx.clone(norm)
+    for name in ("mean", "var", "scale", "bias"):
+        variable = getattr(part, name)
+        if variable is not None:
+            setattr(part, name, variable.replace(variable[...][features]))
+    return part
+
+
+def _folded_arrays(arrays: Any, epsilon: float) -> Any:
+    """Folds in float64 by NumPy, for which no shape is compiled; in a trace, in float32 or the kernel's float64."""
+    kernel, _, mean, _, _, offset = arrays
+    is_traced = any(isinstance(array, Tracer) for array in arrays)
+    xp: Any = jnp if is_traced else np
+    wide = np.float32 if is_traced and kernel.dtype != np.float64 else np.float64
+    weights, *rest = (v if v is None else xp.asarray(v).astype(wide) for v in arrays)
+    old, centre, spread, gain, shift = cast(list[Any], rest)
+    factor = 1 / xp.sqrt(spread + epsilon)
+    factor = factor if gain is None else factor * gain
+    centre = -centre if old is None else old - centre
+    shift = centre * factor if shift is None else centre * factor + shift
+    folded = weights * factor.reshape((1,) * (kernel.ndim - 1) + factor.shape)
+    if is_traced:
+        return folded.astype(kernel.dtype), shift.astype(kernel.dtype)
+    like = mean if offset is None else offset
+    return tuple(
+        jax.device_put(array.astype(kernel.dtype), of.sharding) for array, of in ((folded, kernel), (shift, like))
+    )

@@ -69,10 +69,11 @@ class MobileOneBlock(nnx.Module):
         self.squeeze_excite = nnx.data(
             SqueezeExcite(out_features, squeezed, style=style, rngs=rngs) if squeezed else None
         )
-        self.activation = activation
+        self.activation: Activation | None = activation
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Applies the block: `(batch, height, width, in_features)` to `(batch, *out_size, out_features)`."""
         first, *others = (step for step in (*self.branches, self.scale, self.identity) if step is not None)
         out = sum((step(inputs) for step in others), first(inputs))
-        return self.activation(out if self.squeeze_excite is None else self.squeeze_excite(out))
+        out = out if self.squeeze_excite is None else self.squeeze_excite(out)
+        return out if self.activation is None else self.activation(out)

@@ -178,8 +178,9 @@ class MultiQueryAttention(nnx.Module):
         query = self.query(x).reshape(batch, height * width, self.heads, -1)
         key = self.key(x if self.reduce_key is None else self.reduce_key(x)).reshape(batch, -1, query.shape[-1])
         value = self.value(x if self.reduce_value is None else self.reduce_value(x)).reshape(batch, key.shape[1], -1)
-        scores = jnp.einsum("bqhd,bkd->bhqk", query, key) * query.shape[-1] ** -0.5
-        weights = jax.nn.softmax(scores.astype(jnp.promote_types(scores.dtype, jnp.float32)))
+        scores = jnp.einsum("bqhd,bkd->bhqk", query, key) * float(query.shape[-1] ** -0.5)
+        wide = scores.dtype if scores.dtype == jnp.float64 else jnp.float32
+        weights = jax.nn.softmax(scores.astype(wide))
         out = jnp.einsum("bhqk,bkd->bqhd", weights.astype(value.dtype), value)
         out = self.output(out.reshape(batch, height, width, -1))
         return self.skip(out if self.layer_scale is None else self.layer_scale(out), inputs)

@@ -3,27 +3,27 @@
 import re
 from pathlib import Path
 
-from flax import nnx
+import numpy as np
 
 from jds.models import Network
 from jds.weights import safetensors_file
 from jds.weights.errors import WeightsError
-from jds.weights.load import Source, emptied, fill
+from jds.weights.load import emptied
 
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def load(network: Network, weights: str | Path, source: Source, rngs: nnx.Rngs) -> None:
-    """Gives a network without arrays those of a file, or of a Hugging Face repository.
+def read(weights: str | Path) -> dict[str, np.ndarray]:
+    """Reads all entries of a file, or of a Hugging Face repository's.
 
     Args:
-      network: as `nnx.eval_shape` makes it; it is changed only if all is well.
       weights: a path, or a repository's id.
-      source: whose names the file has.
-      rngs: gives the keys `params` for a new classifier, and `dropout`.
+
+    Returns:
+      The entries by their names.
 
     Raises:
-      WeightsError: the file is damaged, or not of this network.
+      WeightsError: the file is damaged, or of another kind.
       OSError: it cannot be read or fetched.
     """
     path = Path(weights)
@@ -31,7 +31,7 @@ def load(network: Network, weights: str | Path, source: Source, rngs: nnx.Rngs) 
         path = _fetched(str(weights))
     if path.suffix != ".safetensors":
         raise WeightsError(f"weights must be a .safetensors file or a Hugging Face repository's id, got '{weights}'")
-    fill(network, safetensors_file.read(path), source, str(weights), rngs)
+    return safetensors_file.read(path)
 
 
 def _fetched(repository: str) -> Path:

@@ -36,7 +36,10 @@ def write(path: Path, entries: Mapping[str, np.ndarray]) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        safetensors.numpy.save_file(dict(entries), temporary)
+        try:
+            safetensors.numpy.save_file(dict(entries), temporary)
+        except safetensors.SafetensorError as error:
+            raise OSError(f"'{path}' cannot be written: {error}") from error
         os.replace(temporary, path)
     finally:
         with contextlib.suppress(FileNotFoundError):

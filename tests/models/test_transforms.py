@@ -1,0 +1,89 @@
+"""Folded and reparametrised networks compute what they computed before."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import jds
+
+# One network of each family, with the widths that make it small.
+SMALLEST = {
+    "mobilenetv1_100": {"width": 0.25},
+    "mobilenetv2_035": {},
+    "mobilenetv3_small_050": {},
+    "tf_mobilenetv3_small_minimal_100": {"width": 0.5},
+    "mobilenetv4_conv_small_035": {},
+    "mobilenetv4_hybrid_medium_075": {"width": 0.25},
+    "efficientnet_b0": {"width": 0.25, "depth": 0.5},
+    "efficientnet_lite0": {"width": 0.25, "depth": 0.5},
+    "semnasnet_050": {"width": 0.35},
+    "mixnet_s": {"width": 0.5},
+    "legacy_xception": {"rows": (jds.models.xception.Row((16, 16), 2), jds.models.xception.Row((24, 24), 1))},
+    "convnext_atto": {"rows": jds.models.convnext.rows(8, (1, 1, 2, 1))},
+    "mobileone_s0": {"rows": (jds.models.mobileone.Row(16, 2, 1.0), jds.models.mobileone.Row(24, 1, 1.0, 1))},
+}
+
+
+def trained(name, dtype=jnp.float32, **options):
+    """A network in evaluation mode whose statistics and scales are those of a trained one."""
+    model = jds.create_model(name, num_classes=7, param_dtype=dtype, **SMALLEST[name] | options)
+    rng = np.random.default_rng(0)
+    for path, variable in nnx.to_flat_state(nnx.state(model, (nnx.Param, nnx.BatchStat))):
+        shape, last = variable.get_value().shape, path[-1]
+        if len(shape) < 2:
+            low, high = {"var": (0.5, 1.5), "scale": (0.8, 1.2)}.get(last, (-0.1, 0.1))
+            variable.set_value(jnp.asarray(rng.uniform(low, high, shape), dtype))
+        else:
+            variable.set_value(variable.get_value() * 2**0.5)
+        nnx.update(model, nnx.from_flat_state([(path, variable)]))
+    model.eval()
+    return model
+
+
+def run(model, images):
+    return nnx.jit(lambda model, images: model(images))(model, images)
+
+
+def norms(model):
+    return sum(isinstance(module, nnx.BatchNorm) for _, module in nnx.iter_modules(model))
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_in_float32(name, quick_compilation):
+    transform = jds.reparametrize if name.startswith("mobileone") else jds.fold_batch_norm
+    model = trained(name)
+    images = jnp.asarray(np.random.default_rng(1).standard_normal((2, 47, 33, 3)), jnp.float32)
+    wanted = run(model, images)
+    changed = transform(model)
+    assert norms(changed) < norms(model) or name.startswith("convnext")
+    found = run(changed, images)
+    assert jnp.linalg.norm(found - wanted) < 1e-4 * jnp.linalg.norm(wanted)
+
+
+@pytest.mark.parametrize("name", ["mobileone_s0", "mobilenetv2_035"])
+def test_in_float64(name, quick_compilation):
+    with jax.enable_x64(True):
+        model = trained(name, jnp.float64)
+        images = jnp.asarray(np.random.default_rng(1).standard_normal((2, 47, 33, 3)), jnp.float64)
+        wanted, found = run(model, images), run(jds.reparametrize(model), images)
+        assert found.dtype == jnp.float64
+        assert jnp.linalg.norm(found - wanted) < 1e-5 * jnp.linalg.norm(wanted)
+
+
+def test_one_convolution_is_left_of_each_block():
+    model = trained("mobileone_s0")
+    one = jds.reparametrize(model)
+    blocks = [module for _, module in nnx.iter_modules(one) if isinstance(module, jds.nn.MobileOneBlock)]
+    assert all((len(block.branches), block.scale, block.identity) == (1, None, None) for block in blocks)
+    assert norms(one) == 0
+    assert jds.count_parameters(one) < jds.count_parameters(model) / 2
+    # The model itself is as it was.
+    assert len(model.stages[0][0].branches) == 4
+
+
+def test_branches_with_other_middles_are_refused():
+    model = trained("mobileone_s0", padding="SAME")
+    with pytest.raises(ValueError, match=r"reparametrize: the branches of .* have strides and padding 'SAME'"):
+        jds.reparametrize(model)
