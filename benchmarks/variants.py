@@ -1,8 +1,8 @@
 """Every public network against the package that it is from: parameters, and logits with weights made by a rule.
 
-python -m benchmarks.variants [--pattern NAME]
+KERAS_BACKEND=jax python -m benchmarks.variants [--pattern NAME]
 
-Needs timm and torchvision with PyTorch. The record is benchmarks/results/variants.json.
+Needs timm and torchvision with PyTorch, and Keras. The record is benchmarks/results/variants.json.
 """
 
 import dataclasses
@@ -62,25 +62,67 @@ def public(variant: zoo.Variant) -> Any:
     return getattr(importlib.import_module("torchvision").models, variant.name.partition("/")[2])()
 
 
+def keras_model(name: str, size: int, options: dict[str, Any]) -> Any:
+    """A network of Keras's with random weights, without its first layers' and its last layer's ways with values."""
+    applications = importlib.import_module("keras").applications
+    if name.startswith(("MobileNetV3", "ConvNeXt")):
+        options = options | {"include_preprocessing": False}
+    shape = (size, size, 3)
+    model = getattr(applications, name)(weights=None, input_shape=shape, classifier_activation=None, **options)
+    rng = np.random.default_rng(0)
+    for variable in model.weights:
+        if "/".join(variable.path.split("/")[-2:-1]) == "normalization":
+            continue
+        low, high = {"moving_variance": (0.5, 1.5), "gamma": (0.8, 1.2)}.get(variable.name, (-0.1, 0.1))
+        value = rng.uniform(low, high, variable.shape)
+        if len(variable.shape) > 1:
+            is_depthwise = "depthwise" in variable.path or "dwconv" in variable.path
+            fan_in = np.prod(variable.shape[:2] if is_depthwise else variable.shape[:-1])
+            value = rng.standard_normal(variable.shape) * (2 / fan_in) ** 0.5
+        variable.assign(value.astype(np.float32))
+    return model
+
+
+def of_keras(name: str, images: np.ndarray, file: Path) -> tuple[int, np.ndarray]:
+    """Writes the weights of a network of Keras's; returns its parameters and its logits."""
+    model = keras_model(name, images.shape[1], {})
+    model.save_weights(file)
+    # What its own first layer divides by.
+    scale = 255 if name.startswith("EfficientNet") else 1
+    count = sum(int(np.prod(variable.shape)) for variable in model.trainable_weights)
+    return count, np.asarray(jax.jit(lambda images: model(images, training=False))(scale * images))
+
+
+def of_torch(variant: zoo.Variant, images: np.ndarray, file: Path) -> tuple[int, np.ndarray]:
+    """Writes the weights of a network of timm's or torchvision's; returns its parameters and its logits."""
+    torch = importlib.import_module("torch")
+    model = public(variant).eval()
+    gain = GAIN_OF_BRANCHES if variant.name.startswith("mobileone") else GAIN
+    entries = {key: filled(key, tuple(value.shape), gain) for key, value in model.state_dict().items()}
+    model.load_state_dict({key: torch.from_numpy(np.asarray(value)) for key, value in entries.items()})
+    safetensors_file.write(file, entries)
+    with torch.no_grad():
+        logits = model(torch.from_numpy(images.transpose(0, 3, 1, 2).copy())).numpy()
+    return sum(parameter.numel() for parameter in model.parameters()), logits
+
+
 def compare(name: str) -> dict[str, Any]:
     """Parameters of both, and how far the logits are apart, relative to their size."""
-    torch = importlib.import_module("torch")
-    theirs = public(zoo.VARIANTS[name]).eval()
-    gain = GAIN_OF_BRANCHES if name.startswith("mobileone") else GAIN
-    entries = {key: filled(key, tuple(value.shape), gain) for key, value in theirs.state_dict().items()}
-    theirs.load_state_dict({key: torch.from_numpy(np.asarray(value)) for key, value in entries.items()})
+    variant = zoo.VARIANTS[name]
     images = np.random.default_rng(0).standard_normal((2, IMAGE_SIZE, IMAGE_SIZE, 3)).astype(np.float32)
-    with torch.no_grad():
-        wanted = theirs(torch.from_numpy(images.transpose(0, 3, 1, 2).copy())).numpy()
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "weights.safetensors"
-        safetensors_file.write(file, entries)
+        if variant.source == "keras":
+            file = Path(folder) / "model.weights.h5"
+            count, wanted = of_keras(name.partition("/")[2], images, file)
+        else:
+            file = Path(folder) / "model.safetensors"
+            count, wanted = of_torch(variant, images, file)
         ours = jds.create_model(name, file)
     ours.eval()
     found = np.asarray(nnx.jit(lambda model, images: model(images))(ours, images))
     return {
         "parameters": jds.count_parameters(ours),
-        "public_parameters": sum(parameter.numel() for parameter in theirs.parameters()),
+        "public_parameters": count,
         "difference": float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted)),
     }
 
@@ -88,10 +130,10 @@ def compare(name: str) -> dict[str, Any]:
 def main(settings: Settings) -> None:
     results = json.loads(RECORD.read_text())["variants"] if RECORD.exists() and settings.pattern != "*" else {}
     for name in track(jds.list_models(settings.pattern), description="comparing"):
-        if zoo.VARIANTS[name].source in ("timm", "torchvision"):
-            results[name] = compare(name)
-            print(name, results[name])
-    versions = {package: importlib.metadata.version(package) for package in ("torch", "timm", "torchvision", "jax")}
+        results[name] = compare(name)
+        print(name, results[name])
+    packages = ("torch", "timm", "torchvision", "keras", "jax")
+    versions = {package: importlib.metadata.version(package) for package in packages}
     record = {"versions": versions, "image_size": IMAGE_SIZE, "variants": dict(sorted(results.items()))}
     RECORD.write_text(json.dumps(record, indent=1) + "\n")
     wrong = [

@@ -5,11 +5,16 @@ from collections.abc import Sequence
 
 import tyro
 
-from jds import cli_compare, cli_cost
+from jds import cli_compare, cli_cost, cli_models
 from jds.cli_options import UsageError
 
 # For each subcommand its options, and what runs with them.
-_COMMANDS = {"compare": (cli_compare.Compare, cli_compare.run), "cost": (cli_cost.Cost, cli_cost.run)}
+_COMMANDS = {
+    "compare": (cli_compare.Compare, cli_compare.run),
+    "cost": (cli_cost.Cost, cli_cost.run),
+    "models": (cli_models.Models, cli_models.run_models),
+    "predict": (cli_models.Predict, cli_models.run_predict),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

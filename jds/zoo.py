@@ -308,4 +308,31 @@ def _torchvision() -> Iterator[Variant]:
         yield of(f"convnext_{name}", ConvNeXt, config, resized=resized)
 
 
-VARIANTS: dict[str, Variant] = {variant.name: variant for variant in (*_timm(), *_torchvision())}
+def _keras() -> Iterator[Variant]:
+    def of(name: str, network: type[Network], config: NetworkConfig, like: Preprocessing, size: int = 224) -> Variant:
+        return Variant(f"keras/{name}", network, config, dataclasses.replace(like, image_size=size), "keras")
+
+    # keras.applications resizes the whole image.
+    half = dataclasses.replace(_HALF, crop=1.0, interpolation="bilinear")
+    usual = Preprocessing(crop=1.0, interpolation="bilinear")
+    relu6 = jax.nn.relu6
+    slow: dict[str, Any] = {"momentum": 0.999}
+    yield of("MobileNet", MobileNetV1, MobileNetV1Config(activation=relu6, pads_end=True), half)
+    yield of("MobileNetV2", MobileNetV2, MobileNetV2Config(**slow), half)
+    yield of("MobileNetV3Large", MobileNetV3, MobileNetV3Config(**slow), half)
+    yield of("MobileNetV3Small", MobileNetV3, MobileNetV3Config(**_SMALL, **slow), half)
+    sizes = (224, 240, 260, 300, 380, 456, 528, 600)
+    for number, ((width, depth, dropout, *_), size) in enumerate(zip(_EFFICIENTNETS, sizes, strict=True)):
+        config = EfficientNetConfig(width=width, depth=depth, dropout=dropout)
+        yield of(f"EfficientNetB{number}", EfficientNet, config, usual, size)
+    yield of("Xception", Xception, XceptionConfig(), half, 299)
+    for name, rows, drop_path in (
+        ("Tiny", convnext.TINY, 0.1),
+        ("Small", convnext.SMALL, 0.4),
+        ("Base", convnext.BASE, 0.5),
+        ("Large", convnext.LARGE, 0.5),
+    ):
+        yield of(f"ConvNeXt{name}", ConvNeXt, ConvNeXtConfig(rows=rows, drop_path=drop_path), usual)
+
+
+VARIANTS: dict[str, Variant] = {variant.name: variant for variant in (*_timm(), *_torchvision(), *_keras())}

@@ -48,7 +48,7 @@ def test_layers_of_one_and_three_spatial_axes(capsys, size):
 
 
 def test_network_with_its_record_and_figure(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(mobilenet_v1, "BLOCKS", mobilenet_v1.BLOCKS[:2])
+    monkeypatch.setattr(mobilenet_v1, "ROWS", (mobilenet_v1.ROWS[0], mobilenet_v1.ROWS[1][:1]))
     record, figure = tmp_path / "record.json", tmp_path / "figure.svg"
     options = ["--image-size", "32", "--width", "0.25", "--json", str(record), "--plot", str(figure)]
     cli.main(["compare", "mobilenet_v1", *options, *SHORT])

@@ -32,6 +32,7 @@ from jds.cost.rules import register as register
 from jds.cost.text import bound_notes as bound_notes
 from jds.cost.text import bounds as bounds
 from jds.cost.text import notes as notes
+from jds.cost.text import number as number
 from jds.cost.text import reconciliation as reconciliation
 from jds.cost.text import table as table
 from jds.cost.timing import Spread as Spread

@@ -42,6 +42,8 @@ class MobileNetV1Config(NetworkConfig):
       separable: False for the twin of ordinary convolutions, the network of the paper's table 4.
       stem_stride: stride of the first convolution; 1 suits small images.
       activation: throughout.
+      pads_end: whether strided depthwise filters see a row and a column more at the end, and none at the start, as in
+        Keras's own; it matters where an image's size is odd.
     """
 
     rows: tuple[tuple[Row, ...], ...] = ROWS
@@ -49,6 +51,7 @@ class MobileNetV1Config(NetworkConfig):
     separable: bool = True
     stem_stride: int = STEM.strides
     activation: Activation = jax.nn.relu
+    pads_end: bool = False
 
     def __post_init__(self):
         super().__post_init__()
@@ -92,7 +95,7 @@ class MobileNetV1(Network):
                 row.features,
                 (3, 3),
                 **window,
-                padding=style.pads((3, 3), **window),
+                padding=((0, 1), (0, 1)) if config.pads_end and strides > 1 else style.pads((3, 3), **window),
                 depthwise_norm=style.norm,
                 depthwise_activation=config.activation,
                 pointwise_norm=style.norm,

@@ -17,12 +17,14 @@ class Entry(NamedTuple):
       path: of the variable, as `nnx.state` has it.
       name: in the checkpoint.
       rank: of the entry, where it is not the variable's: a linear layer may be a convolution on the other side.
+      swaps: whether the last two axes of the kernel are the other way round there.
       is_counted: whether it is of a batch normalisation, beside which PyTorch keeps `num_batches_tracked`.
     """
 
     path: Path
     name: str
     rank: int | None = None
+    swaps: bool = False
     is_counted: bool = False
 
 

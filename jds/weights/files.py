@@ -6,32 +6,36 @@ from pathlib import Path
 import numpy as np
 
 from jds.models import Network
-from jds.weights import safetensors_file
+from jds.weights import keras_file, safetensors_file
 from jds.weights.errors import WeightsError
 from jds.weights.load import emptied
 
+_READERS = {".safetensors": safetensors_file.read, ".h5": keras_file.read}
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def read(weights: str | Path) -> dict[str, np.ndarray]:
+def read(weights: str | Path) -> dict[str, np.ndarray] | keras_file.Layers:
     """Reads all entries of a file, or of a Hugging Face repository's.
 
     Args:
       weights: a path, or a repository's id.
 
     Returns:
-      The entries by their names.
+      The entries by their names; of a Keras file its layers.
 
     Raises:
       WeightsError: the file is damaged, or of another kind.
       OSError: it cannot be read or fetched.
     """
     path = Path(weights)
-    if not path.exists() and path.suffix != ".safetensors" and _REPOSITORY.fullmatch(str(weights)):
+    if not path.exists() and path.suffix not in _READERS and _REPOSITORY.fullmatch(str(weights)):
         path = _fetched(str(weights))
-    if path.suffix != ".safetensors":
-        raise WeightsError(f"weights must be a .safetensors file or a Hugging Face repository's id, got '{weights}'")
-    return safetensors_file.read(path)
+    if path.suffix not in _READERS:
+        raise WeightsError(
+            "weights must be a .safetensors, .h5 or .weights.h5 file or a Hugging Face repository's id, got "
+            f"'{weights}'"
+        )
+    return _READERS[path.suffix](path)
 
 
 def _fetched(repository: str) -> Path:

@@ -1,40 +1,47 @@
-"""Arrays between PyTorch's layout and Flax's."""
-
-import math
+"""Arrays between PyTorch's or Keras's layout and Flax's."""
 
 import numpy as np
 
+from jds.weights.entries import Entry
 
-def torch_shape(shape: tuple[int, ...], rank: int | None = None) -> tuple[int, ...]:
-    """The shape of a variable in a PyTorch checkpoint.
 
-    A kernel's last axes are its input and output features here, and its first axes there.
+def public_shape(shape: tuple[int, ...], entry: Entry, is_torch: bool) -> tuple[int, ...]:
+    """The shape of a variable in a checkpoint.
+
+    A kernel's last axes are its input and output features here and in Keras; PyTorch has those first, the other way
+    round.
 
     Args:
       shape: of the variable.
-      rank: of the entry; None for the variable's. Axes of size 1 are added, or left out, at the end.
+      entry: its entry.
+      is_torch: whether it is PyTorch's.
 
     Example:
-      >>> from jds.weights.layout import torch_shape
-      >>> torch_shape((3, 3, 8, 16)), torch_shape((8, 16), 4), torch_shape((1, 1, 8, 16), 2)
-      ((16, 8, 3, 3), (16, 8, 1, 1), (16, 8))
+      >>> from jds.weights.entries import Entry
+      >>> from jds.weights.layout import public_shape
+      >>> public_shape((3, 3, 8, 16), Entry((), ""), True), public_shape((8, 16), Entry((), "", rank=4), True)
+      ((16, 8, 3, 3), (16, 8, 1, 1))
+      >>> public_shape((3, 3, 1, 16), Entry((), "", swaps=True), False), public_shape((8, 16), Entry((), "", 4), False)
+      ((3, 3, 16, 1), (1, 1, 8, 16))
     """
-    turned = shape if len(shape) < 2 else (*shape[:-3:-1], *shape[:-2])
-    wanted = (*turned, *(1,) * ((rank or len(shape)) - len(shape)))[: rank or len(shape)]
-    assert math.prod(wanted) == math.prod(shape), (shape, rank)
-    return wanted
+    more = (entry.rank or len(shape)) - len(shape)
+    if is_torch:
+        turned = shape if len(shape) < 2 else (*shape[:-3:-1], *shape[:-2])
+        return (*turned, *(1,) * more)[: len(shape) + more]
+    turned = (*shape[:-2], shape[-1], shape[-2]) if entry.swaps else shape
+    return (*(1,) * more, *turned)[max(0, -more) :]
 
 
-def from_torch(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def from_public(array: np.ndarray, shape: tuple[int, ...], is_torch: bool) -> np.ndarray:
     """Lays an entry out as a variable of this shape."""
-    if len(shape) < 2:
+    if not is_torch or len(shape) < 2:
         return array.reshape(shape)
     turned = array.reshape(*shape[:-3:-1], *shape[:-2])
     return turned.transpose(*range(2, turned.ndim), 1, 0)
 
 
-def to_torch(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def to_public(array: np.ndarray, shape: tuple[int, ...], is_torch: bool) -> np.ndarray:
     """Lays a variable out as an entry of this shape."""
-    if array.ndim >= 2:
+    if is_torch and array.ndim >= 2:
         array = array.transpose(array.ndim - 1, array.ndim - 2, *range(array.ndim - 2))
     return np.ascontiguousarray(array.reshape(shape))

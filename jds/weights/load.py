@@ -4,7 +4,7 @@ import difflib
 import warnings
 from collections.abc import Iterator, Mapping
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import jax
 import jax.numpy as jnp
@@ -12,36 +12,43 @@ import numpy as np
 from flax import nnx
 
 from jds.models import Network
-from jds.weights import timm, torchvision
-from jds.weights.entries import Entry, Path, kernel
+from jds.weights import keras, keras_file, timm, torchvision
+from jds.weights.entries import Entry, Path
 from jds.weights.errors import WeightsError
-from jds.weights.layout import from_torch, to_torch, torch_shape
+from jds.weights.layout import from_public, public_shape, to_public
 
 Source = Literal["timm", "torchvision", "keras"]
-_SOURCES: dict[str, ModuleType] = {"timm": timm, "torchvision": torchvision}
+_SOURCES: dict[str, ModuleType] = {"timm": timm, "torchvision": torchvision, "keras": keras}
 _LISTED = 10
 
 
 def entries_of(network: Network, source: Source) -> tuple[Entry, ...]:
     """Names all variables of a network that a checkpoint of this source holds."""
-    names = _SOURCES[source]
-    return (*names.entries(network), *_classifier(network, names.classifier_name(network)))
+    return (*_SOURCES[source].entries(network), *_classifier(network, source))
 
 
-def _classifier(network: Network, name: str) -> Iterator[Entry]:
+def _classifier(network: Network, source: Source) -> Iterator[Entry]:
     if network.classifier is not None:
-        yield from kernel(network.classifier, ("classifier",), name)
+        weight, bias = _classifier_names(network, source)
+        rank = keras.classifier_rank(network) if source == "keras" else None
+        yield Entry(("classifier", "kernel"), weight, rank)
+        yield Entry(("classifier", "bias"), bias)
 
 
-def fill(network: Network, found: Mapping[str, np.ndarray], source: Source, where: str, rngs: nnx.Rngs) -> None:
-    """Gives a network without arrays those of a PyTorch checkpoint.
+def _classifier_names(network: Network, source: Source) -> tuple[str, str]:
+    name = _SOURCES[source].classifier_name(network)
+    return (f"{name}/kernel", f"{name}/bias") if source == "keras" else (f"{name}.weight", f"{name}.bias")
+
+
+def fill(network: Network, found: Mapping[str, Any], source: Source, where: str, rngs: nnx.Rngs) -> None:
+    """Gives a network without arrays those of a checkpoint.
 
     A classifier for another number of classes than the checkpoint's is drawn afresh, with a warning; what the
     checkpoint has for a network that is to have none is left out.
 
     Args:
       network: as `nnx.eval_shape` makes it; it is changed only if all is well.
-      found: the checkpoint's entries.
+      found: the checkpoint's entries, or the layers of a Keras file.
       source: whose names they have.
       where: they are from, for messages.
       rngs: gives the keys `params` for a classifier, and `dropout`.
@@ -50,12 +57,16 @@ def fill(network: Network, found: Mapping[str, np.ndarray], source: Source, wher
       WeightsError: entries are missing, are not of this network, or have another shape or type.
     """
     variables = dict(nnx.to_flat_state(nnx.state(network)))
-    name = _SOURCES[source].classifier_name(network)
-    head = {f"{name}.weight", f"{name}.bias"}
+    is_torch = source != "keras"
+    head = _classifier_names(network, source)
     wanted = {entry.name: entry for entry in entries_of(network, source)}
-    shapes = {entry.name: torch_shape(variables[entry.path].get_value().shape, entry.rank) for entry in wanted.values()}
-    is_fresh = network.classifier is not None and _other_classes(found, shapes, name)
-    ignored = head if is_fresh or network.classifier is None else set()
+    if any(isinstance(arrays, list) for arrays in found.values()):
+        found = keras_file.entries(cast(keras_file.Layers, found), dict.fromkeys((*wanted, *head)))
+    shapes = {
+        entry.name: public_shape(variables[entry.path].get_value().shape, entry, is_torch) for entry in wanted.values()
+    }
+    is_fresh = network.classifier is not None and _other_classes(found, shapes, *head, axis=0 if is_torch else -1)
+    ignored = set(head) if is_fresh or network.classifier is None else set()
     problems = _problems(
         {name: shape for name, shape in shapes.items() if name not in ignored},
         {name: array for name, array in found.items() if name not in ignored and not _is_counter(name, wanted)},
@@ -63,12 +74,12 @@ def fill(network: Network, found: Mapping[str, np.ndarray], source: Source, wher
     if problems:
         raise WeightsError(f"{where} is not of this network:\n" + "\n".join(problems))
     arrays = {
-        entry.path: from_torch(found[entry.name], variables[entry.path].get_value().shape)
+        entry.path: from_public(found[entry.name], variables[entry.path].get_value().shape, is_torch)
         for entry in wanted.values()
         if entry.name not in ignored
     }
     if is_fresh:
-        classes = found[f"{name}.weight"].shape[0]
+        classes = len(found[head[1]])
         warnings.warn(
             f"{where} classifies {classes} classes, not {network.config.num_classes}: the classifier is drawn afresh",
             stacklevel=3,
@@ -78,12 +89,13 @@ def fill(network: Network, found: Mapping[str, np.ndarray], source: Source, wher
 
 
 def emptied(network: Network, source: Source) -> dict[str, np.ndarray]:
-    """Returns all that a network holds as the entries of a PyTorch checkpoint."""
+    """Returns all that a network holds as the entries of a checkpoint."""
+    is_torch = source != "keras"
     variables = dict(nnx.to_flat_state(nnx.state(network)))
     found: dict[str, np.ndarray] = {}
     for entry in entries_of(network, source):
         array = np.asarray(variables[entry.path].get_value())
-        found[entry.name] = to_torch(array, torch_shape(array.shape, entry.rank))
+        found[entry.name] = to_public(array, public_shape(array.shape, entry, is_torch), is_torch)
         if entry.is_counted:
             found[_counter(entry.name)] = np.zeros((), np.int64)
     return found
@@ -98,14 +110,17 @@ def _is_counter(name: str, wanted: Mapping[str, Entry]) -> bool:
     return last == "num_batches_tracked" and f"{prefix}.running_var" in wanted
 
 
-def _other_classes(found: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]], classifier: str) -> bool:
-    """Whether the checkpoint's classifier differs in nothing but its number of classes."""
-    weight, bias = (found.get(f"{classifier}.{part}") for part in ("weight", "bias"))
-    if weight is None or bias is None or weight.ndim != 2 or bias.ndim != 1:
+def _other_classes(
+    found: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]], kernel: str, bias: str, *, axis: int
+) -> bool:
+    """Whether the checkpoint's classifier differs in nothing but its number of classes, which this axis has."""
+    if kernel not in found or bias not in found or found[bias].ndim != 1:
         return False
-    _, features = shapes[f"{classifier}.weight"]
-    is_whole = weight.shape[1] == features and weight.shape[0] == bias.shape[0]
-    return is_whole and weight.shape != shapes[f"{classifier}.weight"]
+    theirs, ours = list(found[kernel].shape), list(shapes[kernel])
+    if theirs == ours or len(theirs) != len(ours) or theirs[axis] != len(found[bias]):
+        return False
+    theirs[axis] = ours[axis]
+    return theirs == ours
 
 
 def _problems(shapes: Mapping[str, tuple[int, ...]], found: Mapping[str, np.ndarray]) -> list[str]:

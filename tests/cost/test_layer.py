@@ -46,7 +46,7 @@ def steps_of(fun, *shapes):
     return steps
 
 
-@hypothesis.settings(max_examples=60, deadline=None)
+@hypothesis.settings(max_examples=20, deadline=None)
 @hypothesis.given(sizes_of_a_layer(), st.integers(1, 3))
 def test_closed_forms_are_those_of_the_convolutions(sizes, batch):
     try:

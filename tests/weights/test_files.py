@@ -55,12 +55,12 @@ def test_the_classifier_of_other_classes_is_fresh_and_says_so(model, file):
     np.testing.assert_array_equal(none.neck.conv.kernel, model.neck.conv.kernel)
 
 
-def test_dropout_of_a_loaded_network_has_keys_of_its_own(file):
+def test_dropout_of_a_loaded_network_has_keys_of_its_own(file, quick_compilation):
     loaded = jds.create_model(NAME, file, num_classes=10, drop_path=0.5, rngs=nnx.Rngs(3))
     keys = [leaf for _, leaf in nnx.to_flat_state(nnx.state(loaded, nnx.RngKey))]
     assert len(keys) > 3
     assert len({str(key[...]) for key in keys}) == len(keys)
-    assert loaded(jnp.ones((2, 32, 32, 3))).shape == (2, 10)
+    assert nnx.jit(lambda model, images: model(images))(loaded, jnp.ones((2, 32, 32, 3))).shape == (2, 10)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float64])
@@ -163,7 +163,9 @@ def test_files_that_are_not_there_or_are_of_another_kind(tmp_path):
     with pytest.raises(FileNotFoundError):
         load(tmp_path / "none.safetensors")
     (tmp_path / "weights.bin").write_bytes(b"\x80\x04pickle")
-    with pytest.raises(jds.WeightsError, match=r"must be a .safetensors file or a Hugging Face repository's id"):
+    with pytest.raises(
+        jds.WeightsError, match=r"must be a .safetensors, .h5 or .weights.h5 file or a Hugging Face repository's id"
+    ):
         load(tmp_path / "weights.bin")
     with pytest.raises(ValueError, match=r"`path` must end in .safetensors, got"):
         jds.save(load_nothing(), tmp_path / "weights.pt")

@@ -1,0 +1,105 @@
+"""The maps at each stride: their channels known before running, at any image size."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import jds
+
+# timm's, or torchvision's, own lists of channels.
+FEATURES = {
+    "mobilenetv1_100": (64, 128, 256, 512, 1024),
+    "mobilenetv2_100": (16, 24, 32, 96, 320),
+    "mobilenetv3_large_100": (16, 24, 40, 112, 960),
+    "mobilenetv3_small_100": (16, 16, 24, 48, 576),
+    "mobilenetv4_conv_small": (32, 32, 64, 96, 960),
+    "mobilenetv4_hybrid_medium": (32, 48, 80, 160, 960),
+    "efficientnet_b0": (16, 24, 40, 112, 320),
+    "mnasnet_100": (16, 24, 40, 96, 320),
+    "mixnet_s": (16, 24, 40, 120, 200),
+    "legacy_xception": (64, 128, 256, 728, 2048),
+    "convnext_tiny": (96, 192, 384, 768),
+    "mobileone_s1": (64, 96, 192, 512, 1280),
+}
+
+
+def maps(model, size):
+    model.eval()
+    images = jax.ShapeDtypeStruct((2, *size, 3), jnp.float32)
+    return nnx.eval_shape(lambda model, images: model.features(images), model, images)
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_maps_are_those_that_were_told(name):
+    model = nnx.eval_shape(lambda: jds.create_model(name))
+    assert tuple(feature.features for feature in model.feature_info) == FEATURES[name]
+    assert [feature.stride for feature in model.feature_info] == [2, 4, 8, 16, 32][-len(model.feature_info) :]
+    for size in ((224, 192), (97, 75)):
+        for feature, array in zip(model.feature_info, maps(model, size), strict=True):
+            assert array.shape[-1] == feature.features
+            if size[0] % 32 == 0 and name != "legacy_xception":  # which does without padding at first
+                assert array.shape[1:3] == tuple(side // feature.stride for side in size)
+
+
+@pytest.mark.parametrize("name", [name for name in FEATURES if name != "legacy_xception"])
+@pytest.mark.parametrize("output_stride", [8, 16])
+def test_dilated_filters_keep_the_maps_large(name, output_stride):
+    model = nnx.eval_shape(lambda: jds.create_model(name, output_stride=output_stride))
+    assert max(feature.stride for feature in model.feature_info) == output_stride
+    assert tuple(feature.features for feature in model.feature_info) == FEATURES[name]
+    assert maps(model, (128, 160))[-1].shape[1:3] == (128 // output_stride, 160 // output_stride)
+
+
+def test_dilation_leaves_the_parameters_and_sees_the_same(quick_compilation):
+    """At every second position a dilated network's map is the strided network's."""
+    images = jnp.asarray(np.random.default_rng(0).standard_normal((1, 64, 64, 3)), jnp.float32)
+    strided = jds.create_model("mobilenetv2_035")
+    dilated = jds.create_model("mobilenetv2_035", output_stride=16)
+    nnx.update(dilated, nnx.state(strided, (nnx.Param, nnx.BatchStat)))
+    for model in (strided, dilated):
+        model.eval()
+    run = nnx.jit(lambda model, images: model.features(images))
+    coarse, fine = run(strided, images), run(dilated, images)
+    assert [array.shape[1] for array in fine] == [32, 16, 8, 4, 4]
+    np.testing.assert_allclose(fine[3], coarse[3], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(fine[4][:, ::2, ::2], coarse[4], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("mobilenetv2_100", {"output_stride": 4}, r"MobileNetV2Config: `output_stride` must be 8, 16 or 32, got 4"),
+        ("legacy_xception", {"output_stride": 16}, "Xception: `output_stride` must be 32, got 16"),
+        ("mobilenetv2_100", {"dropout": 1.0}, "`dropout` must be at least 0 and less than 1, got 1.0"),
+        ("mobilenetv2_101", {}, "there is no 'mobilenetv2_101'; did you mean mobilenetv2_1"),
+    ],
+)
+def test_wrong_values(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        jds.create_model(name, **options)
+
+
+def test_wrong_options():
+    with pytest.raises(TypeError, match=r"mobilenetv2_100 has no option 'numclasses'; did you mean num_classes\?"):
+        jds.create_model("mobilenetv2_100", numclasses=3)
+
+
+def test_images_are_made_ready_as_the_weights_expect():
+    model = nnx.eval_shape(lambda: jds.create_model("mobilenetv1_100"))
+    pixels = np.zeros((300, 400, 3), np.uint8)
+    pixels[:, 200:] = 255
+    ready = model.preprocess(pixels)
+    assert ready.shape == (1, 224, 224, 3)
+    # By a mean and a scale of a half, black is -1 and white 1; the middle of the image is kept.
+    np.testing.assert_allclose(ready[0, :, :100].mean(), -1, atol=1e-3)
+    np.testing.assert_allclose(ready[0, :, -100:].mean(), 1, atol=1e-3)
+    assert model.preprocess(np.zeros((20, 9), np.uint8)).shape == (1, 224, 224, 3)
+    with pytest.raises(TypeError, match="must be a PIL image or an array of uint8, got float32"):
+        model.preprocess(np.zeros((9, 9, 3), np.float32))
+    with pytest.raises(ValueError, match=r"must have shape \(height, width, 3\) or \(height, width\), got \(9, 9, 4\)"):
+        model.preprocess(np.zeros((9, 9, 4), np.uint8))
+    bare = jds.models.MobileNetV2(jds.models.MobileNetV2Config(width=0.35), rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match=r"the network must be made by `jds.create_model`"):
+        bare.preprocess(pixels)
