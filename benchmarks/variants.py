@@ -78,7 +78,7 @@ def keras_model(name: str, size: int, options: dict[str, Any]) -> Any:
         if len(variable.shape) > 1:
             is_depthwise = "depthwise" in variable.path or "dwconv" in variable.path
             fan_in = np.prod(variable.shape[:2] if is_depthwise else variable.shape[:-1])
-            value = rng.standard_normal(variable.shape) * (2 / fan_in) ** 0.5
+            value = GAIN * rng.standard_normal(variable.shape) * (2 / fan_in) ** 0.5
         variable.assign(value.astype(np.float32))
     return model
 

@@ -8,9 +8,10 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 
 
-def test_examples_run():
+def test_examples_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     names = {}
     for block in blocks:
         exec(block, names)
@@ -18,6 +19,9 @@ def test_examples_run():
     assert names["gradient"].shape == (3, 3, 1, 128)
     assert set(names["variables"]) >= {"params", "batch_stats"}
     assert names["logits"].shape == (1, 10)
+    assert [map.shape[1:] for map in names["maps"]] == [
+        (224 // feature.stride, 224 // feature.stride, feature.features) for feature in names["model"].feature_info
+    ]
 
 
 def test_figures_are_those_of_the_records():
