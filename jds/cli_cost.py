@@ -37,7 +37,7 @@ class Cost:
     width: Annotated[float | None, option("FLOAT", "a network's width multiplier (default: 1)")] = None
     batch: Annotated[int | None, option("INT", "a network's examples in a call (default: 1)")] = None
     grad: Annotated[bool, option("", "count the gradient of the sum of the results, too")] = False
-    by: Annotated[cost.By, option("layer|kind|operation", "what a row is (default: layer)")] = "layer"
+    by: Annotated[cost.By, option("layer|kind|operation|equation", "what a row is (default: layer)")] = "layer"
     padding: Annotated[cost.Padding, option("counted|skipped", "products with padding (default: counted)")] = "counted"
     trip_counts: Annotated[int | None, option("INT", "how often `while` loops run")] = None
     xla: Annotated[bool, option("", "compile it, and explain the difference between paper and XLA's counts")] = False

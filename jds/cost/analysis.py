@@ -3,12 +3,12 @@
 import collections
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from jds.cost.counts import Counts, Kind
 from jds.cost.program import Choice, Operation, Program, Settings
 
-By = Literal["layer", "kind", "operation"]
+By = Literal["layer", "kind", "operation", "equation"]
 
 
 class Row(NamedTuple):
@@ -89,16 +89,17 @@ class Analysis:
     _program: Program = dataclasses.field(repr=False)
 
     def by(self, what: By) -> tuple[Row, ...]:
-        """Rows by `"layer"`, `"kind"` or `"operation"` (the primitive), in the order of the program.
+        """Rows by `"layer"`, `"kind"`, `"operation"` (the primitive) or `"equation"`, in the order of the program.
 
         Raises:
-          ValueError: `what` is none of the three.
+          ValueError: `what` is none of the four.
         """
-        if what not in _KEYS:
-            raise ValueError(f'by: must be "layer", "kind" or "operation", got {what!r}')
+        if what not in get_args(By):
+            raise ValueError(f'by: must be "layer", "kind", "operation" or "equation", got {what!r}')
         groups: dict[str, list[int]] = collections.defaultdict(list)
         for number, operation in enumerate(self._program.operations):
-            groups[_KEYS[what](operation)].append(number)
+            name = f"{number} {'/'.join((*operation.path, operation.name))}"
+            groups[name if what == "equation" else _KEYS[what](operation)].append(number)
         return tuple(_row(name, numbers, self._program) for name, numbers in groups.items())
 
     @property

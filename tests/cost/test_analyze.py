@@ -297,7 +297,7 @@ def test_a_static_argument_and_keywords_are_passed_on():
         (lambda: cost.analyze(lambda x: float(x), shape()), TypeError, "cannot be traced"),
         (lambda: cost.analyze(jnp.sin, shape(2), padding="dropped"), ValueError, "`padding` must be .*'dropped'"),
         (lambda: cost.analyze(jnp.sin, shape(2), parameters=1), ValueError, "`parameters` must number the 1 arg"),
-        (lambda: cost.analyze(jnp.sin, shape(2)).by("colour"), ValueError, '"layer", "kind" or "operation"'),
+        (lambda: cost.analyze(jnp.sin, shape(2)).by("colour"), ValueError, '"layer", "kind", "operation" or "equation"'),
         (lambda: cost.analyze(jnp.sin), TypeError, "cannot be traced"),
     ],
 )
@@ -325,3 +325,14 @@ def test_a_module_that_is_closed_over_and_changed():
     norm = nnx.BatchNorm(4, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="the module must be an argument, got only"):
         cost.analyze(lambda x: norm(x), jax.ShapeDtypeStruct((2, 4), jnp.float32))
+
+
+def test_each_equation_has_a_row():
+    def fun(x, w):
+        with jax.named_scope("layer"):
+            return jnp.tanh(x @ w) + x @ w
+
+    rows = cost.analyze(fun, shape(4, 8), shape(8, 8)).by("equation")
+    assert [row.name for row in rows] == ["0 layer/dot_general", "1 layer/tanh", "2 layer/dot_general", "3 layer/add"]
+    assert [row.macs for row in rows] == [256, 0, 256, 0]
+    assert rows[1].traffic == 2 * 4 * 4 * 8
