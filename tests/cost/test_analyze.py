@@ -297,7 +297,11 @@ def test_a_static_argument_and_keywords_are_passed_on():
         (lambda: cost.analyze(lambda x: float(x), shape()), TypeError, "cannot be traced"),
         (lambda: cost.analyze(jnp.sin, shape(2), padding="dropped"), ValueError, "`padding` must be .*'dropped'"),
         (lambda: cost.analyze(jnp.sin, shape(2), parameters=1), ValueError, "`parameters` must number the 1 arg"),
-        (lambda: cost.analyze(jnp.sin, shape(2)).by("colour"), ValueError, '"layer", "kind", "operation" or "equation"'),
+        (
+            lambda: cost.analyze(jnp.sin, shape(2)).by("colour"),
+            ValueError,
+            '"layer", "kind", "operation" or "equation"',
+        ),
         (lambda: cost.analyze(jnp.sin), TypeError, "cannot be traced"),
     ],
 )
