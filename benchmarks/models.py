@@ -3,10 +3,11 @@
     pip install -e ".[peers]"
     python -m benchmarks.models
 
-MobileNet V1 at 224×224 in evaluation mode, batch normalisation folded by all contenders, and Keras's own MobileNetV2
-with and without `jds.accelerate`; float32, on this machine's CPU. Each is measured as it is and with another allocator
-preloaded for all contenders. Written beside each other: `benchmarks/results/models.json` with every sample, and a
-picture. Takes about a quarter of an hour on 2 cores; leave the machine alone meanwhile.
+MobileNet V1 at 224×224 in evaluation mode, batch normalisation folded by all contenders; a network of each other
+family beside timm's; and Keras's own MobileNetV2 with and without `jds.accelerate`; float32, on this machine's CPU.
+Each is measured as it is and with another allocator preloaded for all contenders. Written beside each other:
+`benchmarks/results/models.json` with every sample, and a picture. Takes most of an hour on 2 cores; leave the machine
+alone meanwhile. `--networks` selects some of them.
 """
 
 import dataclasses
@@ -15,13 +16,15 @@ from pathlib import Path
 
 from benchmarks import whole
 from benchmarks.command import command
-from benchmarks.contenders import Contender
+from benchmarks.contenders import BenchmarkError, Contender
 from benchmarks.contest import Case, Result
 from benchmarks.targets import Target, hardest, of_ratio
 
 IN_JAX = "benchmarks.peers.in_jax:inference"
 IN_TORCH = "benchmarks.peers.in_torch:inference"
 IN_ONNX = "benchmarks.peers.in_onnx"
+IN_TIMM = "benchmarks.peers.in_timm:inference"
+PUBLIC = "benchmarks.peers.in_jax:public"
 IN_KERAS = "benchmarks.peers.in_keras:inference"
 CPLUSPLUS = ("g++", "clang++", "c++")
 # OpenVINO's oneTBB ends a process in which another allocator is preloaded, but not if it is told this:
@@ -41,7 +44,29 @@ MOBILENET_V2 = (
     Contender("keras-jds", "Keras, accelerated", IN_KERAS, {"accelerate": True}, ("keras",), (), ON_JAX),
     Contender("keras", "Keras", IN_KERAS, {"accelerate": False}, ("keras",), (), ON_JAX),
 )
-NETWORKS = {"MobileNet V1": MOBILENET_V1, "Keras MobileNetV2": MOBILENET_V2}
+FAMILY = (
+    Contender("family-jds", "jds", PUBLIC, {"implementation": None}),
+    Contender("family-xla", "XLA's own", PUBLIC, {"implementation": "xla"}),
+    Contender("timm", "timm eager", IN_TIMM, {"compiled": False}, ("torch", "timm")),
+    Contender("timm-compiled", "timm compiled", IN_TIMM, {"compiled": True}, ("torch", "timm"), CPLUSPLUS),
+)
+# One network of each, and the gain with which its logits depend on the image, and not on roundings.
+FAMILIES = {
+    "mobilenetv2_100": 0.8,
+    "mobilenetv3_large_100": 0.9,
+    "mobilenetv4_conv_small": 0.8,
+    "mobilenetv4_hybrid_medium": 0.7,
+    "efficientnet_b0": 1.1,
+    "efficientnet_lite0": 0.8,
+    "mnasnet_100": 0.8,
+    "mixnet_s": 1.0,
+    "legacy_xception": 0.6,
+    "convnext_atto": 0.8,
+    "mobileone_s0": 0.35,
+}
+# Networks of a hundred layers with weights made by a rule make more of a rounding than trained ones.
+TOLERANCE = {"out": 1e-3}
+NETWORKS = {"MobileNet V1": MOBILENET_V1, "Keras MobileNetV2": MOBILENET_V2} | dict.fromkeys(FAMILIES, FAMILY)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,14 +77,25 @@ class Settings(whole.Settings):
     rounds: int = 15
     seconds: float = 0.5
     out: Path = Path("benchmarks/results/models.json")
+    networks: tuple[str, ...] = tuple(NETWORKS)
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in self.networks:
+            if name not in NETWORKS:
+                raise BenchmarkError(f"unknown network {name!r}; there are {', '.join(NETWORKS)}")
 
 
-def cases(settings: whole.Settings, able: tuple[Contender, ...], weights: str) -> list[Case]:
-    spec = {"weights": weights}
+def cases(settings: Settings, able: tuple[Contender, ...], weights: str) -> list[Case]:
     return [
-        Case(f"{network}, batch {batch}", settings.spec(batch, network=network, **spec), contenders)
-        for network, table in NETWORKS.items()
-        if (contenders := tuple(contender for contender in able if contender in table))
+        Case(
+            f"{network}, batch {batch}",
+            settings.spec(batch, network=network, weights=weights, gain=FAMILIES.get(network)),
+            contenders,
+            TOLERANCE,
+        )
+        for network in settings.networks
+        if (contenders := tuple(contender for contender in able if contender in NETWORKS[network]))
         for batch in settings.batches
     ]
 
@@ -78,6 +114,9 @@ def targets(results: Sequence[Result]) -> list[Target]:
             ):
                 ratio = hardest(result.ratio("jds", other) for other in others)
                 found.append(of_ratio(f"{result.case.name}: jds / {name}", limit, ratio))
+        elif network in FAMILIES:
+            ratio = hardest(result.ratio("family-jds", other) for other in ("timm", "timm-compiled"))
+            found.append(of_ratio(f"{result.case.name}: jds / the better of timm eager and compiled", 1.0, ratio))
         elif batch == 1:
             ratio = result.ratio("keras-jds", "keras")
             found.append(of_ratio(f"{result.case.name}: with / without jds.accelerate", 0.15, ratio))
@@ -85,7 +124,7 @@ def targets(results: Sequence[Result]) -> list[Target]:
 
 
 def main(settings: Settings) -> None:
-    whole.run("models", settings, [*MOBILENET_V1, *MOBILENET_V2], cases, targets)
+    whole.run("models", settings, [*MOBILENET_V1, *MOBILENET_V2, *FAMILY], cases, targets)
 
 
 if __name__ == "__main__":

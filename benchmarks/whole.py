@@ -54,7 +54,7 @@ def run(
     name: str,
     settings: Settings,
     table: Sequence[Contender],
-    cases: Callable[[Settings, tuple[Contender, ...], str], list[Case]],
+    cases: Callable[[Any, tuple[Contender, ...], str], list[Case]],
     targets: Callable[[Sequence[Result]], list[Target]],
 ) -> None:
     """Measures, prints and writes.

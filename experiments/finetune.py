@@ -149,7 +149,7 @@ class Augment(grain.transforms.RandomMap):
     size: int
     normalise: Callable[[np.ndarray], np.ndarray]
 
-    def random_map(self, element, rng: np.random.Generator):
+    def random_map(self, element: Any, rng: np.random.Generator) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         image = element["image"]
         share, ratio = rng.uniform(0.4, 1.0), np.exp(rng.uniform(-0.3, 0.3))
         side = (share * image.width * image.height) ** 0.5

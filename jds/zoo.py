@@ -88,9 +88,10 @@ def create_model(
 
     Example:
       >>> import jax.numpy as jnp, jds
+      >>> from flax import nnx
       >>> model = jds.create_model("mobilenetv3_small_050", num_classes=10)
       >>> model.eval()
-      >>> model(jnp.ones((1, 64, 64, 3))).shape
+      >>> nnx.jit(type(model).__call__)(model, jnp.ones((1, 64, 64, 3))).shape
       (1, 10)
     """
     variant = find(name)

@@ -1,5 +1,8 @@
 """Strict settings for every test: types are checked at run time, and nothing is promoted in silence."""
 
+import gc
+import os
+
 import jax
 import jaxtyping
 import pytest
@@ -7,6 +10,16 @@ from jaxtyping import install_import_hook
 
 # Before the first import of jds, whose annotations it checks.
 install_import_hook("jds", "beartype.beartype")
+
+# Most of the time goes into compiling, which takes half of it without XLA's newer emitters of loops; from JAX 0.11 on,
+# what is left of the older ones fails. Where XLA_FLAGS are set, as the continuous integration does, they are kept.
+QUICK = "--xla_cpu_parallel_codegen_split_count=1"
+if jax.__version_info__ < (0, 11):
+    QUICK += " --xla_cpu_use_fusion_emitters=false"
+os.environ.setdefault("XLA_FLAGS", QUICK)
+
+# Traced programs are many objects, which live for long: there is little to be found.
+gc.set_threshold(100_000, 20, 20)
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")

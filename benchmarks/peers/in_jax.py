@@ -1,7 +1,9 @@
 """jds and XLA's own, in JAX."""
 
 import functools
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,8 +14,10 @@ from flax import nnx
 
 import jds
 from benchmarks import network, weights
+from benchmarks.filled import filled
 from benchmarks.worker import Program
 from benchmarks.workloads import Workload, normal
+from jds.weights import safetensors_file
 
 
 def program(fun: Callable[..., Any], arguments: tuple[Any, ...]) -> Program:
@@ -66,6 +70,20 @@ def inference(spec: dict[str, Any]) -> Program:
     model.eval()
     # The weights belong to the program, as in the other contenders'.
     return program(jds.fold_batch_norm(model), (jnp.asarray(network.images(spec)),))
+
+
+def public(spec: dict[str, Any]) -> Program:
+    """A network of `jds.list_models` in evaluation mode, its branches and batch normalisations folded."""
+    name = spec["network"]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.safetensors"
+        jds.save(jds.create_model(name, rngs=nnx.Rngs(0)), file)
+        shapes = {entry: array.shape for entry, array in safetensors_file.read(file).items()}
+        safetensors_file.write(file, filled(shapes, spec["gain"]))
+        model = jds.create_model(name, file, implementation=spec["implementation"])
+    model.eval()
+    model = jds.fold_batch_norm(jds.reparametrize(model))
+    return program(model, (jnp.asarray(network.images(spec)),))
 
 
 def training(spec: dict[str, Any]) -> Program:

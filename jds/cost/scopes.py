@@ -61,21 +61,22 @@ class _Calling:
 
 
 def _scoped(call: Callable[..., Any], calling: _Calling) -> Callable[..., Any]:
-    @functools.wraps(call)
-    def wrapper(self: nnx.Module, *args: Any, **kwargs: Any) -> Any:
-        if threading.get_ident() != calling.thread:
-            return call(self, *args, **kwargs)
-        path, here = calling.path_of(self), calling.paths[-1] if calling.paths else ()
-        # Where a class calls its parent class's, this is its scope already.
-        relative = path[len(here) :] if path[: len(here)] == here else path
-        calling.paths.append(path)
-        try:
-            with jax.named_scope("/".join(relative)) if relative else contextlib.nullcontext():
-                return call(self, *args, **kwargs)
-        finally:
-            calling.paths.pop()
+    # A lambda, since there is one for each class: import hooks that check types take a millisecond for each `def`.
+    return functools.wraps(call)(lambda self, *args, **kwargs: _call(call, calling, self, *args, **kwargs))
 
-    return wrapper
+
+def _call(call: Callable[..., Any], calling: _Calling, module: nnx.Module, *args: Any, **kwargs: Any) -> Any:
+    if threading.get_ident() != calling.thread:
+        return call(module, *args, **kwargs)
+    path, here = calling.path_of(module), calling.paths[-1] if calling.paths else ()
+    # Where a class calls its parent class's, this is its scope already.
+    relative = path[len(here) :] if path[: len(here)] == here else path
+    calling.paths.append(path)
+    try:
+        with jax.named_scope("/".join(relative)) if relative else contextlib.nullcontext():
+            return call(module, *args, **kwargs)
+    finally:
+        calling.paths.pop()
 
 
 def _subclasses(cls: type) -> set[type]:

@@ -113,7 +113,8 @@ def _fold(conv: Any, norm: nnx.BatchNorm) -> Any:
     if folded.bias is None:
         folded.bias = nnx.Param(bias) if norm.bias is None else nnx.clone(norm.bias)
     # Set, not replaced, so that their metadata stay, such as their sharding.
-    folded.kernel[...], folded.bias[...] = kernel, bias
+    folded.kernel.set_value(kernel)
+    folded.bias.set_value(bias)
     if isinstance(folded, nnx.Conv):
         folded.use_bias = True
     return folded

@@ -46,7 +46,8 @@ class BatchNorm(nnx.BatchNorm):
             mean, var = self._statistics(x)
             for average, value in ((self.mean, mean), (self.var, var)):
                 moved = self.momentum * average[...] + (1 - self.momentum) * lax.stop_gradient(value)
-                average[...] = moved.astype(average[...].dtype)
+                # Set as a whole: on assignment to all of its indices, Flax prints the program that is traced.
+                average.set_value(moved.astype(average[...].dtype))
         factor = lax.rsqrt(var + self.epsilon)
         factor = factor if scale is None else factor * scale.astype(factor.dtype)
         offset = -mean * factor

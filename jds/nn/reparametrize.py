@@ -68,8 +68,8 @@ def _merge(block: MobileOneBlock, name: str) -> None:
         factor, shift = _affine(block.identity)
         kernel, bias = kernel + _in_the_middle(_unit(first, factor), size), bias + shift
     merged = nnx.clone(block.branches[0])
-    merged.conv.kernel[...] = jnp.asarray(kernel, merged.conv.kernel[...].dtype)
-    merged.conv.bias[...] = jnp.asarray(bias, merged.conv.bias[...].dtype)
+    merged.conv.kernel.set_value(jnp.asarray(kernel, merged.conv.kernel[...].dtype))
+    merged.conv.bias.set_value(jnp.asarray(bias, merged.conv.bias[...].dtype))
     if block.squeeze_excite is None:
         merged.activation, block.activation = block.activation, None
     block.branches, block.scale, block.identity = nnx.List([merged]), None, None

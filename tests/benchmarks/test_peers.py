@@ -101,6 +101,14 @@ def test_convolutions_are_the_network_s_in_order(spec):
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_public_networks_compute_the_same_from_weights_made_by_a_rule(quick_compilation):
+    spec = {"network": "mobilenetv3_small_050", "gain": 1.0, "batch": 2, "image_size": 64}
+    ours, xla = (out(in_jax.public, spec | {"implementation": name}) for name in (None, "xla"))
+    # The images tell, and nothing vanishes on the way.
+    assert np.linalg.norm(xla[0] - xla[1]) > 0.05 * np.linalg.norm(xla)
+    assert np.linalg.norm(ours - xla) < 1e-4 * np.linalg.norm(xla)
+
+
 @pytest.mark.parametrize("benchmark_module", [ops, models, train])
 def test_bad_settings_are_told(benchmark_module):
     settings = benchmark_module.Settings()
@@ -109,6 +117,8 @@ def test_bad_settings_are_told(benchmark_module):
             dataclasses.replace(settings, **wrong)
     with pytest.raises(BenchmarkError, match="unknown layer '5x5'; there are 112x112x32"):
         ops.Settings(layers=("5x5",))
+    with pytest.raises(BenchmarkError, match="unknown network 'vgg'; there are MobileNet V1, Keras MobileNetV2, mob"):
+        models.Settings(networks=("vgg",))
 
 
 def test_cases():
@@ -122,6 +132,8 @@ def test_cases():
         *("MobileNet V1, batch 1", "MobileNet V1, batch 16"),
         *("Keras MobileNetV2, batch 1", "Keras MobileNetV2, batch 16"),
     ]
+    cases = models.cases(models.Settings(networks=("mixnet_s",), batches=(1,)), models.FAMILY, "weights.npz")
+    assert [case.name for case in cases] == ["mixnet_s, batch 1"]
     (case,) = train.cases(train.Settings(), train.CONTENDERS, "weights.npz")
     assert (case.compiles, case.spec["batch"]) == (3, 16)
     assert train.Settings().are_full

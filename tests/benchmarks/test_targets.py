@@ -63,6 +63,15 @@ def test_targets_of_the_networks_take_the_better_peer_and_the_system_s_allocator
     assert (accelerated.value, accelerated.verdict) == (pytest.approx(0.1), "met")
 
 
+def test_the_target_of_a_family_is_the_better_of_timm_eager_and_compiled():
+    times = {"family-jds": 9.0, "family-xla": 99.0, "timm": 20.0, "timm-compiled": 10.0}
+    spec = {"network": "mixnet_s", "batch": 1}
+    (target,) = models.targets([result(models.FAMILY, spec, times)])
+    assert (target.value, target.verdict) == (pytest.approx(0.9), "met")
+    (target,) = models.targets([result(models.FAMILY, spec, {"family-jds": 9.0})])
+    assert target.verdict == "not measured"
+
+
 def test_targets_of_training_are_the_step_and_the_compilation():
     times = {
         "jds": measured(9, 9, 9, compiled=(2.0, 4.0, 6.0)),

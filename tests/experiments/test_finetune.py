@@ -21,7 +21,7 @@ import jds
 from jds.weights import safetensors_file
 
 SCRIPT = Path(__file__).parents[2] / "experiments" / "finetune.py"
-OPTIONS = "--model mobilenetv1_100 --image-size 32 --batch 16 --epochs 3 --save-every 5 --dtype float32 --seed 3"
+OPTIONS = "--model mobilenetv1_100 --image-size 32 --batch 16 --epochs 2 --save-every 4 --dtype float32 --seed 3"
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def digits(tmp_path_factory):
 
 def start(digits, out, cache, options=OPTIONS):
     environment = os.environ | {
-        "JAX_NUM_CPU_DEVICES": "4",
+        "JAX_NUM_CPU_DEVICES": "2",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -63,10 +63,10 @@ def lines(out):
 def test_a_run_that_is_killed_ends_at_the_same_numbers(digits, tmp_path):
     cache, whole, killed = (tmp_path / name for name in ("cache", "whole", "killed"))
     output = finished(start(digits, whole, cache))
-    assert "epoch 3: loss" in output
+    assert "epoch 2: loss" in output
     wanted = lines(whole)
     losses = [line["loss"] for line in map(json.loads, wanted) if "loss" in line]
-    assert np.mean(losses[-9:]) < np.mean(losses[:9])
+    assert np.mean(losses[9:]) < np.mean(losses[:9])
 
     rng = random.Random(0)
     for _ in range(2):

@@ -11,6 +11,7 @@ import pytest
 from flax import nnx
 
 import jds
+from benchmarks import variants
 from jds import cost, zoo
 from jds.weights import safetensors_file
 
@@ -77,9 +78,17 @@ RECORD = json.loads((Path(__file__).parents[2] / "benchmarks/results/variants.js
 
 def test_the_record_of_all_variants_is_whole_and_equal():
     assert RECORD["variants"].keys() == zoo.VARIANTS.keys()
-    for result in RECORD["variants"].values():
-        assert result["parameters"] == result["public_parameters"]
-        assert result["difference"] < 1e-4
+    assert all(map(variants.is_equal, RECORD["variants"].values()))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"parameters": 6}, {"difference": 2e-4}, {"difference": np.nan}, {"of_images": 1e-3}]
+)
+def test_what_differs_or_does_not_tell_is_not_equal(wrong):
+    equal = {"parameters": 5, "public_parameters": 5, "difference": 1e-6, "of_images": 0.1}
+    equal |= {"folded": 1e-6, "folded_float64": 1e-14}
+    assert variants.is_equal(equal)
+    assert not variants.is_equal(equal | wrong)
 
 
 LARGEST = """

@@ -97,6 +97,15 @@ def test_statistics_over_several_devices():
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
+def test_statistics_are_set_as_a_whole(monkeypatch):
+    # For an assignment to indices, Flax compares shardings, and in a trace that prints the program so far.
+    norm = made(jds.nn.BatchNorm)
+    before = norm.mean[...]
+    monkeypatch.setattr(nnx.Variable, "__setitem__", lambda *_: pytest.fail("assigned to its indices"))
+    nnx.jit(lambda norm, inputs: norm(inputs))(norm, INPUTS)
+    assert np.all(norm.mean[...] != before)
+
+
 def test_training_keeps_one_array_less_than_with_flaxs():
     inputs = jnp.ones((8, 32, 32, 8))
 

@@ -1,0 +1,55 @@
+"""timm's own networks in PyTorch, eager and compiled, in channels_last."""
+
+import importlib
+from typing import Any
+
+import numpy as np
+import torch  # pyright: ignore[reportMissingImports]
+from torch import nn  # pyright: ignore[reportMissingImports]
+
+from benchmarks import network
+from benchmarks.filled import filled
+from benchmarks.peers.in_torch import channels_last
+from benchmarks.worker import Program
+
+
+def inference(spec: dict[str, Any]) -> Program:
+    """A network in evaluation mode, its branches and batch normalisations taken into the convolutions."""
+    torch.set_num_threads(spec["threads"])
+    model = importlib.import_module("timm").create_model(spec["network"]).eval()
+    entries = filled({name: tuple(value.shape) for name, value in model.state_dict().items()}, spec["gain"])
+    model.load_state_dict({name: torch.from_numpy(np.asarray(value)) for name, value in entries.items()})
+    model = importlib.import_module("timm.utils.model").reparameterize_model(model)
+    model = channels_last(fold(model))
+    images = torch.from_numpy(network.images(spec)).permute(0, 3, 1, 2)
+
+    def compile():
+        run = model
+        if spec["compiled"]:
+            torch.compiler.reset()
+            # The weights are constants, as in the other contenders': what can be folded is, and layouts are chosen.
+            run = torch.compile(model, options={"freezing": True})
+
+        @torch.inference_mode(not spec["compiled"])
+        @torch.no_grad()
+        def call():
+            return run(images)
+
+        if spec["compiled"]:
+            call()  # the first call compiles
+        return call
+
+    return Program(compile, lambda out: {"out": out.numpy()})
+
+
+def fold(model: Any) -> Any:
+    """Takes each normalisation that stands right behind a convolution into it; keeps the activation that it holds."""
+    conv_name, conv = "", None
+    for name, child in list(model.named_children()):
+        if isinstance(child, nn.BatchNorm2d) and isinstance(conv, nn.Conv2d):
+            setattr(model, conv_name, nn.utils.fusion.fuse_conv_bn_eval(conv, child))
+            setattr(model, name, getattr(child, "act", nn.Identity()))
+        else:
+            fold(child)
+        conv_name, conv = name, child
+    return model

@@ -1,0 +1,83 @@
+"""Multiply-adds and parameters that the papers and their authors' tables print, in millions, against `jds.cost`.
+
+Each is met within its printed rounding, or the cause of the difference is computed here, or it is recorded as
+unexplained with its size:
+
+- MobileNetV2's parameters leave those of the normalisations out. 300.77 is printed as 300, cut off.
+- MobileNetV3's figures are cut off, not rounded: 56.51 is 56, and 5.483 is 5.4. The paper's 219 for the large network
+  stays unexplained: 2.41 too many. The table of its authors, at
+  https://github.com/tensorflow/models/tree/master/research/slim/nets/mobilenet, prints 217, which is 216.59 rounded.
+- EfficientNet's are half of the float operations that TensorFlow's profiler counts, as its authors' own
+  `num_params_flops` has it (https://github.com/google/automl/blob/master/efficientdet/utils.py): with half an operation
+  for each product and sum of the activations, the gates and the means. B2's 9.2 million parameters stay unexplained:
+  0.09 too many.
+"""
+
+import json
+import math
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+
+import jds
+from jds import cost
+
+PUBLISHED = json.loads((Path(__file__).parents[1] / "data/published_costs.json").read_text())
+MILLION = 1_000_000
+
+
+def evaluated(name, transform=lambda model: model):
+    def build():
+        model = jds.create_model(name)
+        model.eval()
+        return transform(model)
+
+    return nnx.eval_shape(build)
+
+
+def analyze(model, size=224):
+    return cost.analyze(model, jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32))
+
+
+def parameters(name, *, normalisations=True):
+    model = evaluated(name)
+    of_norms = nnx.state(
+        [module for _, module in nnx.iter_modules(model) if isinstance(module, nnx.BatchNorm)], nnx.Param
+    )
+    leaves = jax.tree.leaves(of_norms)
+    assert leaves
+    return jds.count_parameters(model) - (0 if normalisations else sum(leaf.size for leaf in leaves))
+
+
+@pytest.mark.parametrize("row", PUBLISHED["mobilenet_v2"]["rows"], ids=lambda row: str(row["width"]))
+def test_mobilenet_v2(row):
+    name = f"mobilenetv2_{100 * row['width']:03.0f}"
+    assert math.floor(analyze(evaluated(name)).total.macs / MILLION) == row["macs"]
+    assert round(parameters(name, normalisations=False) / MILLION, 2) == row["params"]
+
+
+@pytest.mark.parametrize("row", PUBLISHED["mobilenet_v3"]["rows"], ids=lambda row: row["model"])
+def test_mobilenet_v3(row):
+    name = f"tf_mobilenetv3_{row['model'].replace('minimalistic', 'minimal')}_100"
+    unexplained = 2.41 if row["model"] == "large" else 0
+    assert math.floor(round(analyze(evaluated(name)).total.macs / MILLION + unexplained, 2)) == row["macs"]
+    assert math.floor(10 * parameters(name) / MILLION) / 10 == row["params"]
+
+
+@pytest.mark.parametrize("row", PUBLISHED["efficientnet"]["rows"], ids=lambda row: row["model"])
+def test_efficientnet(row):
+    name = f"tf_efficientnet_{row['model']}"
+    report = analyze(evaluated(name, jds.fold_batch_norm), row["image_size"])
+    float_operations = {operation.name: operation.flops for operation in report.by("operation")}
+    halved = report.total.macs + (float_operations["mul"] + float_operations["reduce_sum"]) / 2
+    assert round(halved / MILLION, -1 if row["macs"] < 1000 else -2) == row["macs"]
+    unexplained = 0.09 if row["model"] == "b2" else 0
+    assert round(parameters(name) / MILLION + unexplained, 1) == row["params"]
+
+
+@pytest.mark.parametrize("name", ["legacy_xception", "keras/Xception"])
+def test_xception(name):
+    assert parameters(name) == PUBLISHED["xception"]["params"]
