@@ -28,8 +28,7 @@ from jds import zoo
 from jds.weights import safetensors_file
 
 RECORD = Path(__file__).parent / "results" / "variants.json"
-GAINS = [round(0.05 * step, 2) for step in range(6, 31)]
-APART = 0.05
+APART, FAR_APART = 0.05, 0.55
 # Odd, so that both ways to pad are seen.
 IMAGE_SIZE = 97
 
@@ -54,12 +53,19 @@ def distance(found: np.ndarray, wanted: np.ndarray) -> float:
 
 
 def with_right_gain(logits_of: Callable[[float], np.ndarray]) -> np.ndarray:
-    """Makes the kernels larger until the logits depend on the image: larger ones, and a rounding decides."""
-    for gain in GAINS:
+    """Makes the kernels larger until logits depend on the image; where they are far apart, it is on a rounding, too."""
+    gain, step, too_small = 0.3, 0.05, None
+    while gain < 1.5:
         logits = logits_of(gain)
-        if distance(logits[0], logits[1]) > APART:
+        found = distance(logits[0], logits[1])
+        if found <= APART:
+            too_small = gain
+        elif too_small is None or found < FAR_APART:
             return logits
-    raise RuntimeError(f"logits of two images are less than {APART} apart with all gains up to {GAINS[-1]}")
+        else:
+            gain, step = too_small, step / 2
+        gain += step
+    raise RuntimeError(f"with no gain up to {gain:.2f} are the logits of two images more than {APART} apart")
 
 
 def keras_model(name: str, size: int, options: dict[str, Any]) -> Any:

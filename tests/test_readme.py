@@ -32,6 +32,9 @@ def test_figures_are_those_of_the_records():
             is_detail = "slowest layer" in target["name"] or (name == "ops" and "XLA's own" in target["name"])
             if not is_detail or target["value"] > target["limit"]:  # what is missed is not left out
                 assert f"| {target['name']} | {target['value']:.2f} | {target['limit']:g} |" in text
+    for result in json.loads((results / "families.json").read_text())["targets"]:
+        assert result["value"] <= result["limit"] == 1
+        assert f"{result['name'].partition(',')[0]} {result['value']:.2f}" in text
     total = json.loads((results / "compare_mobilenet_v1.json").read_text())["total"]
     for ratio in (total["ratio_on_paper"], *(total["ratio_on_the_clock"][form] for form in ("jds", "xla_grouped"))):
         assert f"{ratio:.3f}" in text
