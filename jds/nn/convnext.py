@@ -1,15 +1,19 @@
 """ConvNeXt's block."""
 
-import functools
-
 import jax
+import jax.numpy as jnp
 from flax import nnx
+from jax import lax
 
 from jds.nn.conv import DepthwiseConv
 from jds.nn.skip import LayerScale, Skip
 from jds.nn.style import DEFAULT_STYLE, Style
 
-gelu = functools.partial(jax.nn.gelu, approximate=False)
+
+def gelu(x: jax.Array) -> jax.Array:
+    """The Gaussian error linear unit, by erf: `jax.nn.gelu` is made of erfc, for which a CPU takes thrice as long."""
+    wide = x.astype(jnp.float32) if x.dtype.itemsize < 4 else x
+    return (0.5 * wide * (1 + lax.erf(wide * 0.5**0.5))).astype(x.dtype)
 
 
 class ConvNeXtBlock(nnx.Module):
