@@ -8,44 +8,29 @@ trace, and no grouped convolution may be left in the program for the CPU.
 The record is benchmarks/results/training_steps.json.
 """
 
-import contextlib
-import dataclasses
-import importlib.metadata
-import json
 import math
 import re
-import time
-from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import tyro
 from flax import nnx
-from rich.progress import track
 
 import jds
+from benchmarks import every
 
-RECORD = Path(__file__).parent / "results" / "training_steps.json"
+RECORD = every.RESULTS / "training_steps.json"
+IMAGE_SIZE = 64
 FEWEST, MOST = 5, 20
-
-
-@dataclasses.dataclass
-class Settings:
-    """Which networks."""
-
-    pattern: str = "*"
-    again: bool = True
-    """Whether those that the record has are run again."""
 
 
 def train(name: str) -> dict[str, Any]:
     """Losses, traces, and the groups of the convolutions that are left."""
     model = jds.create_model(name, num_classes=4, drop_path=0.0)
     optimizer = nnx.Optimizer(model, optax.sgd(0.01), wrt=nnx.Param)
-    images = jnp.asarray(np.random.default_rng(0).standard_normal((4, 64, 64, 3)), jnp.float32)
+    images = jnp.asarray(np.random.default_rng(0).standard_normal((4, IMAGE_SIZE, IMAGE_SIZE, 3)), jnp.float32)
     labels = jnp.arange(4)
     traces = 0
 
@@ -74,24 +59,6 @@ def is_right(result: dict[str, Any]) -> bool:
     return falls and result["traces"] == 1 and not result["grouped"]
 
 
-def main(settings: Settings) -> None:
-    results = {}
-    with contextlib.suppress(FileNotFoundError):
-        results = json.loads(RECORD.read_text())["networks"]
-    names = [name for name in jds.list_models(settings.pattern) if settings.again or name not in results]
-    for name in track(names, description="training"):
-        start = time.perf_counter()
-        results[name] = train(name)
-        jax.clear_caches()
-        print(name, results[name], f"{time.perf_counter() - start:.0f} s", flush=True)
-        versions = {package: importlib.metadata.version(package) for package in ("jax", "flax", "optax")}
-        record = {"versions": versions, "image_size": 64, "networks": dict(sorted(results.items()))}
-        RECORD.write_text(json.dumps(record, indent=1) + "\n")
-    wrong = [name for name, result in results.items() if not is_right(result)]
-    raise SystemExit(f"do not learn: {', '.join(wrong)}" if wrong else 0)
-
-
 if __name__ == "__main__":
-    # The values are the same, and compiling takes less time.
-    jax.config.update("jax_disable_most_optimizations", True)
-    main(tyro.cli(Settings, description=__doc__))
+    settings = tyro.cli(every.Settings, description=__doc__)
+    every.run(RECORD, settings, train, is_right, packages=("jax", "flax", "optax"), image_size=IMAGE_SIZE)

@@ -5,10 +5,7 @@
 Needs timm and torchvision with PyTorch, and Keras. The record is benchmarks/results/variants.json.
 """
 
-import dataclasses
 import importlib
-import importlib.metadata
-import json
 import os
 import tempfile
 from collections.abc import Callable
@@ -20,24 +17,17 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 from flax import nnx
-from rich.progress import track
 
 import jds
+from benchmarks import every
 from benchmarks.filled import filled
 from jds import zoo
 from jds.weights import safetensors_file
 
-RECORD = Path(__file__).parent / "results" / "variants.json"
+RECORD = every.RESULTS / "variants.json"
 APART, FAR_APART = 0.05, 0.55
 # Odd, so that both ways to pad are seen.
 IMAGE_SIZE = 97
-
-
-@dataclasses.dataclass
-class Settings:
-    """Which networks."""
-
-    pattern: str = "*"
 
 
 def public(variant: zoo.Variant) -> Any:
@@ -178,23 +168,14 @@ def is_equal(result: dict[str, Any]) -> bool:
     return is_public and result["of_images"] > APART and result["folded"] < 1e-4 and result["folded_float64"] < 1e-5
 
 
-def main(settings: Settings) -> None:
-    results = json.loads(RECORD.read_text())["variants"] if RECORD.exists() and settings.pattern != "*" else {}
-    for name in track(jds.list_models(settings.pattern), description="comparing"):
-        results[name] = compare(name)
-        jax.clear_caches()
-        print(name, results[name], flush=True)
-    packages = ("torch", "timm", "torchvision", "keras", "jax")
-    versions = {package: importlib.metadata.version(package) for package in packages}
-    record = {"versions": versions, "image_size": IMAGE_SIZE, "variants": dict(sorted(results.items()))}
-    RECORD.write_text(json.dumps(record, indent=1) + "\n")
-    wrong = [name for name, result in results.items() if not is_equal(result)]
-    raise SystemExit(f"differ: {', '.join(wrong)}" if wrong else 0)
-
-
 if __name__ == "__main__":
     os.environ["KERAS_BACKEND"] = "jax"
     jax.config.update("jax_default_matmul_precision", "highest")
-    # The values are the same, and compiling takes less time.
-    jax.config.update("jax_disable_most_optimizations", True)
-    main(tyro.cli(Settings, description=__doc__))
+    every.run(
+        RECORD,
+        tyro.cli(every.Settings, description=__doc__),
+        compare,
+        is_equal,
+        packages=("torch", "timm", "torchvision", "keras", "jax"),
+        image_size=IMAGE_SIZE,
+    )

@@ -18,6 +18,7 @@ from benchmarks.filled import filled
 from benchmarks.worker import Program
 from benchmarks.workloads import Workload, normal
 from jds.weights import safetensors_file
+from jds.weights.load import emptied
 
 
 def program(fun: Callable[..., Any], arguments: tuple[Any, ...]) -> Program:
@@ -75,10 +76,10 @@ def inference(spec: dict[str, Any]) -> Program:
 def public(spec: dict[str, Any]) -> Program:
     """A network of `jds.list_models` in evaluation mode, its branches and batch normalisations folded."""
     name = spec["network"]
+    model = jds.create_model(name, rngs=nnx.Rngs(0))
+    shapes = {entry: array.shape for entry, array in emptied(model, model.source).items()}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.safetensors"
-        jds.save(jds.create_model(name, rngs=nnx.Rngs(0)), file)
-        shapes = {entry: array.shape for entry, array in safetensors_file.read(file).items()}
         safetensors_file.write(file, filled(shapes, spec["gain"]))
         model = jds.create_model(name, file, implementation=spec["implementation"])
     model.eval()

@@ -9,7 +9,7 @@ from torch import nn  # pyright: ignore[reportMissingImports]
 
 from benchmarks import network
 from benchmarks.filled import filled
-from benchmarks.peers.in_torch import channels_last
+from benchmarks.peers.in_torch import channels_last, program
 from benchmarks.worker import Program
 
 
@@ -23,23 +23,10 @@ def inference(spec: dict[str, Any]) -> Program:
     model = channels_last(fold(model))
     images = torch.from_numpy(network.images(spec)).permute(0, 3, 1, 2)
 
-    def compile():
-        run = model
-        if spec["compiled"]:
-            torch.compiler.reset()
-            # The weights are constants, as in the other contenders': what can be folded is, and layouts are chosen.
-            run = torch.compile(model, options={"freezing": True})
-
-        @torch.inference_mode(not spec["compiled"])
-        @torch.no_grad()
-        def call():
-            return run(images)
-
-        if spec["compiled"]:
-            call()  # the first call compiles
-        return call
-
-    return Program(compile, lambda out: {"out": out.numpy()})
+    if not spec["compiled"]:
+        return program(model, images, compiled=False)
+    # The weights are constants, as in the other contenders': what can be folded is, and layouts are chosen.
+    return program(model, images, compiled=True, options={"freezing": True}, mode=torch.no_grad)
 
 
 def fold(model: Any) -> Any:

@@ -117,19 +117,30 @@ def inference(spec: dict[str, Any]) -> Program:
     """MobileNet V1 in evaluation mode, batch normalisation folded into the convolutions."""
     torch.set_num_threads(spec["threads"])
     model = MobileNetV1(spec).fold()
-    images = nchw(network.images(spec))
+    return program(model, nchw(network.images(spec)), compiled=spec["compiled"])
+
+
+def program(
+    model: Any,
+    images: Any,
+    *,
+    compiled: bool,
+    options: dict[str, Any] | None = None,
+    mode: Callable[[], Any] = torch.inference_mode,
+) -> Program:
+    """A model called on images; it may be compiled, with the options of PyTorch's compiler, under one of its modes."""
 
     def compile():
         run = model
-        if spec["compiled"]:
+        if compiled:
             torch.compiler.reset()
-            run = torch.compile(model)
+            run = torch.compile(model, options=options)
 
-        @torch.inference_mode()
+        @mode()
         def call():
             return run(images)
 
-        if spec["compiled"]:
+        if compiled:
             call()  # the first call compiles
         return call
 

@@ -1,7 +1,6 @@
 """Public networks: the function that their own packages compute, from a file in their naming."""
 
 import json
-import zlib
 from pathlib import Path
 
 import jax
@@ -11,7 +10,8 @@ import pytest
 from flax import nnx
 
 import jds
-from benchmarks import variants
+from benchmarks import every, variants
+from benchmarks.filled import filled
 from jds import cost, zoo
 from jds.weights import safetensors_file
 
@@ -24,25 +24,10 @@ def public_name(source, name):
     return name if source == "timm" else f"{source}/{name}"
 
 
-def entry(name, shape, gain):
-    """The value that both sides give an entry of a checkpoint, by its name."""
-    noise = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape).astype(np.float32)
-    last = name.rpartition(".")[2]
-    if last == "num_batches_tracked":
-        return np.zeros(shape, np.int64)
-    if last == "running_mean":
-        return np.float32(0.02) * noise
-    if last == "running_var":
-        return 1 + np.float32(0.2) * abs(noise)
-    if len(shape) >= 2:
-        return (noise * gain * np.sqrt(2 / np.prod(shape[1:]))).astype(np.float32)
-    return np.float32(0.02) * noise if last == "bias" else 1 + np.float32(0.1) * noise
-
-
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_logits_and_back(file, tmp_path, quick_compilation):
     facts = json.loads(file.read_text())
-    entries = {name: entry(name, shape, facts["gain"]) for name, shape in facts["shapes"].items()}
+    entries = filled(facts["shapes"], facts["gain"])
     path = tmp_path / "weights.safetensors"
     safetensors_file.write(path, entries)
     name = public_name(facts["source"], facts["name"])
@@ -73,12 +58,12 @@ def test_parameters_and_multiply_accumulates(name):
     assert cost.analyze(model, images).total.macs == counted["conv_and_matmul_macs"]
 
 
-RECORD = json.loads((Path(__file__).parents[2] / "benchmarks/results/variants.json").read_text())
+RECORD = every.load(variants.RECORD)
 
 
 def test_the_record_of_all_variants_is_whole_and_equal():
-    assert RECORD["variants"].keys() == zoo.VARIANTS.keys()
-    assert all(map(variants.is_equal, RECORD["variants"].values()))
+    assert RECORD.keys() == zoo.VARIANTS.keys()
+    assert all(map(variants.is_equal, RECORD.values()))
 
 
 @pytest.mark.parametrize(
@@ -100,5 +85,5 @@ LARGEST = """
 @pytest.mark.parametrize("name", LARGEST.split())
 def test_the_largest_are_built_without_memory(name):
     model = nnx.eval_shape(lambda: jds.create_model(name))
-    assert jds.count_parameters(model) == RECORD["variants"][name]["public_parameters"]
+    assert jds.count_parameters(model) == RECORD[name]["public_parameters"]
     assert all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(nnx.state(model)))

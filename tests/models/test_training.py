@@ -1,6 +1,5 @@
 """The smallest network of each family learns, is traced once, and has no grouped convolution left."""
 
-import json
 import math
 
 import jax
@@ -9,7 +8,7 @@ import pytest
 from flax import nnx
 
 import jds
-from benchmarks import training_steps
+from benchmarks import every, training_steps
 from jds import zoo
 from jds.ops import library
 
@@ -33,7 +32,7 @@ def test_a_training_step(name, quick_compilation):
 
 
 def test_the_record_of_all_the_others_is_whole_and_right():
-    networks = json.loads(training_steps.RECORD.read_text())["networks"]
+    networks = every.load(training_steps.RECORD)
     assert networks.keys() == zoo.VARIANTS.keys()
     assert all(map(training_steps.is_right, networks.values()))
 

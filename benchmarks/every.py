@@ -1,0 +1,64 @@
+"""What is found out of every public network, kept in one record, which is whole after each of them."""
+
+import dataclasses
+import importlib.metadata
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from rich.progress import track
+
+import jds
+from benchmarks.record import replace
+from jds import zoo
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclasses.dataclass
+class Settings:
+    """Which networks."""
+
+    pattern: str = "*"
+    again: bool = True
+    """Whether those that the record has are run again."""
+
+
+def load(path: Path) -> dict[str, dict[str, Any]]:
+    """The results in a record, by the networks' names."""
+    return json.loads(path.read_text())["networks"]
+
+
+def run(
+    path: Path,
+    settings: Settings,
+    find: Callable[[str], dict[str, Any]],
+    is_right: Callable[[dict[str, Any]], bool],
+    *,
+    packages: Sequence[str],
+    image_size: int,
+) -> None:
+    """Finds out, prints and writes.
+
+    Raises:
+      SystemExit: with the names of those networks in the record whose results are not right, if there are any.
+    """
+    # The values are the same, and compiling takes less time.
+    jax.config.update("jax_disable_most_optimizations", True)
+    versions = {package: importlib.metadata.version(package) for package in packages}
+    known = load(path) if path.exists() else {}
+    results = {name: result for name, result in known.items() if name in zoo.VARIANTS}
+    names = [name for name in jds.list_models(settings.pattern) if settings.again or name not in results]
+    for name in track(names):
+        start = time.perf_counter()
+        results[name] = find(name)
+        jax.clear_caches()
+        print(name, results[name], f"{time.perf_counter() - start:.0f} s", flush=True)
+        record = {"versions": versions, "image_size": image_size, "networks": dict(sorted(results.items()))}
+        text = json.dumps(record, indent=1) + "\n"
+        replace(path, lambda beside, text=text: beside.write_text(text))
+    wrong = [name for name, result in results.items() if not is_right(result)]
+    raise SystemExit(f"not right: {', '.join(wrong)}" if wrong else 0)
