@@ -222,7 +222,7 @@ def check_mask(module: str, mask: jax.Array | None, shape: tuple[int, ...]) -> j
     return None if mask is None else jnp.asarray(mask)
 
 
-def operands(module: DepthwiseConv | PointwiseConv, inputs: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+def operands(module: Any, inputs: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array | None]:
     """Returns inputs, masked kernel and bias in the dtype of the computation."""
     kernel = module.kernel[...]
     if module.mask is not None:

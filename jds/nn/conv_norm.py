@@ -6,8 +6,9 @@ from typing import Any, ClassVar
 import jax
 from flax import nnx
 
+from jds.nn.affine import as_epilogue
 from jds.nn.conv import DepthwiseConv, PointwiseConv, check_features, operands
-from jds.nn.halves import are_one_call, at_once
+from jds.nn.halves import Half, at_once
 from jds.nn.mixed import MixedConv
 from jds.nn.style import DEFAULT_STYLE, Style
 from jds.ops.block import Activation
@@ -75,22 +76,22 @@ class ConvNorm(nnx.Module):
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Applies the layer to `(batch, height, width, in_features)`."""
         if isinstance(self.conv, MixedConv):
-            out = self.conv(inputs)
-        elif self.norm is None:
-            return convolve(self.conv, inputs, self.activation, self.implementation)
-        else:
-            out = convolve(self.conv, inputs, implementation=self.implementation)
-        for step in (self.norm, self.activation):
-            out = out if step is None else step(out)
-        return out
+            return in_turn(self.conv(inputs), self.norm, self.activation)
+        return convolve(self.conv, inputs, self.norm, self.activation, self.implementation)
 
 
 def in_sequence(depthwise: ConvNorm, pointwise: ConvNorm, inputs: jax.Array) -> jax.Array:
     """Applies two layers, as one equation where both are folded."""
-    has_norm = depthwise.norm is not None or pointwise.norm is not None
-    if not has_norm and are_one_call(depthwise.conv, pointwise.conv):
-        return at_once(depthwise.conv, pointwise.conv, inputs, depthwise.activation, pointwise.activation)
-    return pointwise(depthwise(inputs))
+    first, second = (Half(layer.conv, layer.norm, layer.activation) for layer in (depthwise, pointwise))
+    out = at_once(first, second, inputs)
+    return pointwise(depthwise(inputs)) if out is None else out
+
+
+def in_turn(inputs: jax.Array, *steps: Callable[[jax.Array], jax.Array] | None) -> jax.Array:
+    """Applies steps one after the other; None is none."""
+    for step in steps:
+        inputs = inputs if step is None else step(inputs)
+    return inputs
 
 
 def _make_conv(
@@ -125,23 +126,25 @@ def _make_conv(
 
 
 def convolve(
-    layer: Any, inputs: jax.Array, activation: Activation | None = None, implementation: Any = None
+    layer: Any,
+    inputs: jax.Array,
+    norm: Callable[[jax.Array], jax.Array] | None = None,
+    activation: Activation | None = None,
+    implementation: Any = None,
 ) -> jax.Array:
-    """Applies a convolution, its bias and an activation as one equation, by jds's functions."""
+    """Applies a convolution and what follows it, by jds's functions; as one equation once the norm is folded."""
+    inputs, kernel, bias = operands(layer, inputs)
+    ending = as_epilogue(norm, bias, kernel.dtype)
+    scale, bias = (None, bias) if ending is None else ending
+    shared = {"scale": scale, "bias": bias, "activation": None if ending is None else activation}
     if isinstance(layer, nnx.Conv):
         options: dict[str, Any] = {name: getattr(layer, name) for name in ("strides", "padding", "kernel_dilation")}
-        bias = None if layer.bias is None else layer.bias[...]
-        inputs, kernel, bias = layer.promote_dtype((inputs, layer.kernel[...], bias), dtype=layer.dtype)
-        return conv(
-            inputs,
-            kernel,
-            **options,
-            bias=bias,
-            activation=activation,
-            implementation="xla" if implementation == "xla" else None,
-        )
-    inputs, kernel, bias = operands(layer, inputs)
-    shared = {"strides": layer.strides, "bias": bias, "activation": activation, "implementation": layer.implementation}
-    if isinstance(layer, PointwiseConv):
-        return pointwise_conv(inputs, kernel, **shared)
-    return depthwise_conv(inputs, kernel, padding=layer.padding, kernel_dilation=layer.kernel_dilation, **shared)
+        out = conv(inputs, kernel, **options, **shared, implementation="xla" if implementation == "xla" else None)
+    else:
+        shared |= {"strides": layer.strides, "implementation": layer.implementation}
+        if isinstance(layer, PointwiseConv):
+            out = pointwise_conv(inputs, kernel, **shared)
+        else:
+            options = {"padding": layer.padding, "kernel_dilation": layer.kernel_dilation}
+            out = depthwise_conv(inputs, kernel, **options, **shared)
+    return in_turn(out, norm, activation) if ending is None else out

@@ -1,6 +1,6 @@
 """Batch normalisation, folded into the convolutions before it."""
 
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -8,9 +8,10 @@ import numpy as np
 from flax import nnx
 from jax.core import Tracer
 
+from jds.nn.affine import Affine
 from jds.nn.conv import DepthwiseConv, PointwiseConv
 from jds.nn.mixed import MixedConv
-from jds.nn.norm import BatchNorm
+from jds.nn.norm import BatchNorm, at_least_float32, factor_and_offset
 
 M = TypeVar("M", bound=nnx.Module)
 
@@ -28,8 +29,12 @@ def fold_batch_norm(model: M) -> M:
     Folded are `nnx.BatchNorm` and `jds.nn.BatchNorm` over the last axis, directly after an `nnx.Conv`, `DepthwiseConv`
     or `PointwiseConv`, in `SeparableConv`, in the networks of `jds.models`, in `nnx.Sequential`, and in any module that
     says which of its norms follows which of its convolutions, and does without a norm that is None:
-    `foldable_norms = {"norm": "conv"}`. All other norms stay as they are. A folded layer computes in its convolution's
-    dtype; the norm's goes with the norm.
+    `foldable_norms = {"norm": "conv"}`. All other norms stay as they are.
+
+    A kernel of 16 bits, or one that is computed in 16 bits, is left as it is, because a factor would round its weights
+    once more: in place of the norm there is then a factor and an offset of float32, which are in the convolution's
+    equation, and results keep the norm's dtype. Otherwise a folded layer computes in its convolution's dtype; the
+    norm's goes with the norm.
 
     Args:
       model: any module in evaluation mode, at whatever depth the layers to fold are. It is left as it is.
@@ -70,16 +75,17 @@ def fold_batch_norm(model: M) -> M:
             module.layers = nnx.List(_fold_sequence(list(module.layers)))
         for norm, conv in getattr(module, "foldable_norms", {}).items():
             if _fits(getattr(module, conv), getattr(module, norm)):
-                setattr(module, conv, _fold(getattr(module, conv), getattr(module, norm)))
-                setattr(module, norm, None)
+                folded_conv, rest = _fold(getattr(module, conv), getattr(module, norm))
+                setattr(module, conv, folded_conv)
+                setattr(module, norm, rest)
     return folded
 
 
 def _fold_sequence(layers: list) -> list:
     for place in range(len(layers) - 1):
         if _fits(layers[place], layers[place + 1]):
-            layers[place] = _fold(layers[place], layers[place + 1])
-            layers[place + 1] = _identity  # the layers after it keep their places, and their parameters' names
+            layers[place], rest = _fold(layers[place], layers[place + 1])
+            layers[place + 1] = rest or _identity  # the layers after it keep their places, and their parameters' names
     return layers
 
 
@@ -87,65 +93,98 @@ def _identity(inputs: jax.Array) -> jax.Array:
     return inputs
 
 
+def _parts(conv: Any) -> list[Any]:
+    return list(conv.convs) if type(conv) is MixedConv else [conv]
+
+
 def _fits(conv: Any, norm: Any) -> bool:
     # A subclass might do anything between its convolution and its result.
-    convs = conv.convs if type(conv) is MixedConv else [conv]
-    if any(type(part) not in _CONVOLUTIONS for part in convs) or type(norm) not in (nnx.BatchNorm, BatchNorm):
+    if any(type(part) not in _CONVOLUTIONS for part in _parts(conv)) or type(norm) not in (nnx.BatchNorm, BatchNorm):
         return False
     return norm.axis == -1 and norm.mean.shape == (conv.out_features,)
 
 
-def _fold(conv: Any, norm: nnx.BatchNorm) -> Any:
-    """Returns a new convolution: another module may have the old one, or one of its parameters, as well."""
-    if isinstance(conv, MixedConv):
-        folded = nnx.clone(conv)
-        parts: list[Any] = list(conv.convs)
-        ends = np.cumsum([part.out_features for part in parts])
-        folded.convs = nnx.List(
-            _fold(part, _part_of(norm, slice(end - part.out_features, end)))
-            for part, end in zip(parts, ends, strict=True)
+def _fold(conv: Any, norm: nnx.BatchNorm) -> tuple[Any, Affine | None]:
+    """Returns a new convolution, for another module may have the old one as well; and what is left of the norm."""
+    parts = _parts(conv)
+    ends = np.cumsum([part.out_features for part in parts])
+    channels = [slice(end - part.out_features, end) for part, end in zip(parts, ends, strict=True)]
+    factor, offset = _factor_and_offset(norm, parts)
+    if narrowest(*(dtype for part in parts for dtype in (part.kernel.dtype, part.dtype))).itemsize < 4:
+        folded = [_with_bias(part, None, norm) for part in parts]
+        rest = Affine(_like(norm.scale, factor, norm.mean), _like(norm.bias, offset, norm.mean), norm.dtype)
+    else:
+        folded, rest = [], None
+        for part, own in zip(parts, channels, strict=True):
+            new = _with_bias(part, offset[own], norm)
+            # Set, not replaced, so that its metadata stay, such as its sharding.
+            new.kernel.set_value(_placed(_times(part.kernel[...], factor[own]), part.kernel[...]))
+            folded.append(new)
+    if type(conv) is not MixedConv:
+        return folded[0], rest
+    mixed = nnx.clone(conv)
+    mixed.convs = nnx.List(folded)
+    return mixed, rest
+
+
+def narrowest(*dtypes: Any) -> np.dtype:
+    """The dtype of fewest bits; None is none."""
+    return min((jnp.dtype(dtype) for dtype in dtypes if dtype is not None), key=lambda dtype: dtype.itemsize)
+
+
+def _factor_and_offset(norm: Any, convs: list[Any]) -> tuple[Any, Any]:
+    """In float64 by NumPy, for which no shape is compiled; in a trace, in float32 or the parameters' float64.
+
+    The convolutions' own biases are part of the offset.
+    """
+    variables = (norm.mean, norm.var, norm.scale, norm.bias)
+    values = [None if variable is None else variable[...] for variable in variables]
+    kernels, biases = [conv.kernel[...] for conv in convs], [conv.bias for conv in convs]
+    arrays = [*values, *kernels, *(None if bias is None else bias[...] for bias in biases)]
+    xp, wide = np, np.float64
+    if any(isinstance(array, Tracer) for array in arrays):
+        xp, wide = jnp, np.float64 if kernels[0].dtype == np.float64 else np.float32
+    mean, var, scale, bias = (None if value is None else xp.asarray(value).astype(wide) for value in values)
+    factor, offset = factor_and_offset(mean, var, scale, bias, norm.epsilon, xp)
+    if any(bias is not None for bias in biases):
+        zeros = (
+            xp.zeros(conv.out_features, wide) if conv.bias is None else xp.asarray(conv.bias[...]).astype(wide)
+            for conv in convs
         )
-        return folded
-    parameters = (conv.kernel, conv.bias, norm.mean, norm.var, norm.scale, norm.bias)
-    arrays: Any = [None if parameter is None else parameter[...] for parameter in parameters]
-    kernel, bias = _folded_arrays(arrays, norm.epsilon)
+        offset = offset + factor * xp.concatenate(list(zeros))
+    return factor, offset
+
+
+def _times(kernel: jax.Array, factor: Any) -> Any:
+    wide = jnp.asarray(kernel) if isinstance(factor, jax.Array) else np.asarray(kernel)
+    return wide.astype(factor.dtype) * factor.reshape((1,) * (kernel.ndim - 1) + factor.shape)
+
+
+def _with_bias(conv: Any, bias: Any, norm: Any) -> Any:
+    """Returns a new convolution with this bias, or without one."""
     folded = nnx.clone(conv)
-    if folded.bias is None:
-        folded.bias = nnx.Param(bias) if norm.bias is None else nnx.clone(norm.bias)
-    # Set, not replaced, so that their metadata stay, such as their sharding.
-    folded.kernel.set_value(kernel)
-    folded.bias.set_value(bias)
+    if bias is None:
+        folded.bias = None
+    elif folded.bias is None:
+        folded.bias = _like(norm.bias, bias, norm.mean, folded.kernel.dtype)
+    else:
+        folded.bias.set_value(_placed(bias, norm.mean[...] if norm.bias is None else norm.bias[...], folded.bias.dtype))
     if isinstance(folded, nnx.Conv):
-        folded.use_bias = True
+        folded.use_bias = bias is not None
     return folded
 
 
-def _part_of(norm: nnx.BatchNorm, features: slice) -> nnx.BatchNorm:
-    """The normalisation of some of the features."""
-    part = nnx.clone(norm)
-    for name in ("mean", "var", "scale", "bias"):
-        variable = getattr(part, name)
-        if variable is not None:
-            setattr(part, name, variable.replace(variable[...][features]))
-    return part
+def _like(variable: Any, value: Any, of: Any, dtype: Any = None) -> nnx.Param:
+    """A parameter with the metadata of another, if there is one; in float32 at least, if no dtype is asked for."""
+    dtype = dtype or at_least_float32(of.dtype)
+    if variable is None:
+        return nnx.Param(_placed(value, of[...], dtype))
+    new = nnx.clone(variable)
+    new.set_value(_placed(value, variable[...], dtype))
+    return new
 
 
-def _folded_arrays(arrays: Any, epsilon: float) -> Any:
-    """Folds in float64 by NumPy, for which no shape is compiled; in a trace, in float32 or the kernel's float64."""
-    kernel, _, mean, _, _, offset = arrays
-    is_traced = any(isinstance(array, Tracer) for array in arrays)
-    xp: Any = jnp if is_traced else np
-    wide = np.float32 if is_traced and kernel.dtype != np.float64 else np.float64
-    weights, *rest = (v if v is None else xp.asarray(v).astype(wide) for v in arrays)
-    old, centre, spread, gain, shift = cast(list[Any], rest)
-    factor = 1 / xp.sqrt(spread + epsilon)
-    factor = factor if gain is None else factor * gain
-    centre = -centre if old is None else old - centre
-    shift = centre * factor if shift is None else centre * factor + shift
-    folded = weights * factor.reshape((1,) * (kernel.ndim - 1) + factor.shape)
-    if is_traced:
-        return folded.astype(kernel.dtype), shift.astype(kernel.dtype)
-    like = mean if offset is None else offset
-    return tuple(
-        jax.device_put(array.astype(kernel.dtype), of.sharding) for array, of in ((folded, kernel), (shift, like))
-    )
+def _placed(value: Any, of: jax.Array, dtype: Any = None) -> jax.Array:
+    """An array where another is, in that one's dtype or the given one."""
+    value = value.astype(dtype or of.dtype)
+    return value if isinstance(value, Tracer) else jax.device_put(value, of.sharding)

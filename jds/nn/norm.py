@@ -1,9 +1,12 @@
 """Batch normalisation that training pays little for."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
+from jax.typing import DTypeLike
 
 
 class BatchNorm(nnx.BatchNorm):
@@ -13,6 +16,8 @@ class BatchNorm(nnx.BatchNorm):
     scales them, and its gradient needs the centred ones, an array as large as the inputs that training writes, keeps
     and reads once more. Here scale and offset of each feature come first, and the gradient needs the inputs only, which
     the convolution before has made. Results differ by rounding: by about `2**-23 * abs(mean) / std` of a feature.
+    Inputs of 16 bits are normalised in float32, by statistics, scale and bias as they are stored, and rounded once;
+    `nnx.BatchNorm` rounds those four to 16 bits first.
 
     A `mask`, `use_fast_variance=False`, and an `axis` that is not the last one are `nnx.BatchNorm`'s affair.
 
@@ -38,26 +43,25 @@ class BatchNorm(nnx.BatchNorm):
         is_plain = mask is None and self.use_fast_variance and self.axis in (-1, x.ndim - 1)
         if use_running_average is None or not is_plain:
             return super().__call__(x, use_running_average, mask=mask)
-        parameters = (None if p is None else p[...] for p in (self.scale, self.bias))
-        x, mean, var, scale, bias = self.promote_dtype(
-            (x, self.mean[...], self.var[...], *parameters), dtype=self.dtype
-        )
+        variables = (self.mean, self.var, self.scale, self.bias)
+        mean, var, scale, bias = (None if variable is None else variable[...] for variable in variables)
+        # Only the inputs are taken from this: statistics and parameters are never rounded to 16 bits.
+        x, *_ = self.promote_dtype((x, mean, var, scale, bias), dtype=self.dtype)
         if not use_running_average:
             mean, var = self._statistics(x)
             for average, value in ((self.mean, mean), (self.var, var)):
                 moved = self.momentum * average[...] + (1 - self.momentum) * lax.stop_gradient(value)
                 # Set as a whole: on assignment to all of its indices, Flax prints the program that is traced.
                 average.set_value(moved.astype(average[...].dtype))
-        factor = lax.rsqrt(var + self.epsilon)
-        factor = factor if scale is None else factor * scale.astype(factor.dtype)
-        offset = -mean * factor
-        offset = offset if bias is None else offset + bias.astype(factor.dtype)
+        wide = at_least_float32(x.dtype)
+        mean, var, scale, bias = (None if value is None else value.astype(wide) for value in (mean, var, scale, bias))
+        factor, offset = factor_and_offset(mean, var, scale, bias, self.epsilon)
         factor, offset = (v.reshape((1,) * (x.ndim - 1) + v.shape) for v in (factor, offset))
-        return (x.astype(factor.dtype) * factor + offset).astype(x.dtype)
+        return (x.astype(wide) * factor + offset).astype(x.dtype)
 
     def _statistics(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Mean and variance of each feature, in float32 at least, over all devices of `axis_name` if there is one."""
-        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        x = x.astype(at_least_float32(x.dtype))
         axes = tuple(range(x.ndim - 1))
         mean, mean_of_squares = x.mean(axes), (x * x).mean(axes)
         if self.axis_name is not None:
@@ -65,3 +69,16 @@ class BatchNorm(nnx.BatchNorm):
                 (mean, mean_of_squares), self.axis_name, axis_index_groups=self.axis_index_groups
             )
         return mean, jnp.maximum(0, mean_of_squares - mean * mean)
+
+
+def factor_and_offset(mean: Any, var: Any, scale: Any, bias: Any, epsilon: float, xp: Any = jnp) -> tuple[Any, Any]:
+    """What a batch normalisation multiplies each channel by, and what it adds; for arrays of NumPy with `xp=np`."""
+    factor = lax.rsqrt(var + epsilon) if xp is jnp else 1 / xp.sqrt(var + epsilon)
+    factor = factor if scale is None else factor * scale
+    offset = -mean * factor
+    return factor, offset if bias is None else offset + bias
+
+
+def at_least_float32(dtype: DTypeLike) -> jnp.dtype:
+    """The dtype, or float32 where it is of 16 bits."""
+    return jnp.dtype(dtype) if jnp.dtype(dtype).itemsize >= 4 else jnp.dtype(jnp.float32)

@@ -6,10 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jds.nn.affine import Affine
 from jds.nn.conv import DepthwiseConv
 from jds.nn.conv_norm import ConvNorm
 from jds.nn.fold import fold_batch_norm
 from jds.nn.mobile_one import MobileOneBlock
+from jds.nn.norm import factor_and_offset
 
 M = TypeVar("M", bound=nnx.Module)
 
@@ -20,6 +22,9 @@ def reparametrize(model: M) -> M:
     Convolutions of the same inputs that are added up are one convolution with the sum of their kernels, once their
     normalisations are folded; one of size 1 is one with a single weight in its middle, and the inputs themselves are
     one with a weight of 1. From MobileOne, https://arxiv.org/abs/2206.04040.
+
+    Sums of kernels of 16 bits, or that are computed in 16 bits, are rounded once more than the kernels were: where the
+    inputs' mean is several times their deviation, results are up to about twice as far from the true ones.
 
     Args:
       model: any module in evaluation mode. It is left as it is.
@@ -65,32 +70,35 @@ def _merge(block: MobileOneBlock, name: str) -> None:
     kernel = sum(_in_the_middle(kernel, size) for kernel in kernels)
     bias = sum(biases)
     if block.identity is not None:
-        factor, shift = _affine(block.identity)
-        kernel, bias = kernel + _in_the_middle(_unit(first, factor), size), bias + shift
+        norm: Any = block.identity
+        mean, var, scale, offset = map(_wide, (norm.mean, norm.var, norm.scale, norm.bias))
+        factor, offset = factor_and_offset(mean, var, scale, offset, norm.epsilon, np)
+        kernel, bias = kernel + _in_the_middle(_unit(first, factor), size), bias + offset
     merged = nnx.clone(block.branches[0])
     merged.conv.kernel.set_value(jnp.asarray(kernel, merged.conv.kernel[...].dtype))
-    merged.conv.bias.set_value(jnp.asarray(bias, merged.conv.bias[...].dtype))
+    if isinstance(merged.norm, Affine):
+        merged.norm = Affine(None, nnx.Param(jnp.asarray(bias, merged.norm.bias[...].dtype)), merged.norm.dtype)
+    else:
+        merged.conv.bias.set_value(jnp.asarray(bias, merged.conv.bias[...].dtype))
     if block.squeeze_excite is None:
         merged.activation, block.activation = block.activation, None
     block.branches, block.scale, block.identity = nnx.List([merged]), None, None
 
 
 def _arrays(layer: ConvNorm) -> tuple[np.ndarray, np.ndarray]:
-    return np.asarray(layer.conv.kernel[...], np.float64), np.asarray(layer.conv.bias[...], np.float64)
+    kernel = _wide(layer.conv.kernel)
+    if isinstance(layer.norm, Affine):
+        return kernel * _wide(layer.norm.scale), _wide(layer.norm.bias)
+    return kernel, _wide(layer.conv.bias)
+
+
+def _wide(variable: Any) -> Any:
+    return None if variable is None else np.asarray(variable[...], np.float64)
 
 
 def _in_the_middle(kernel: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     pads = [((wanted - got) // 2,) * 2 for wanted, got in zip(size, kernel.shape, strict=False)]
     return np.pad(kernel, [*pads, (0, 0), (0, 0)])
-
-
-def _affine(norm: Any) -> tuple[np.ndarray, np.ndarray]:
-    """What a batch normalisation multiplies by, and what it adds."""
-    mean, var, scale, bias = (
-        np.asarray(variable[...], np.float64) for variable in (norm.mean, norm.var, norm.scale, norm.bias)
-    )
-    factor = scale / np.sqrt(var + norm.epsilon)
-    return factor, bias - mean * factor
 
 
 def _unit(conv: Any, factor: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from jds.nn.conv import (
     default_bias_init,
     default_kernel_init,
 )
-from jds.nn.halves import are_one_call, at_once
+from jds.nn.halves import Half, at_once
 from jds.ops.block import Activation
 from jds.ops.dispatch import Implementation
 from jds.ops.geometry import Padding
@@ -125,14 +125,14 @@ class SeparableConv(nnx.Module):
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Applies the block: `(*batch, *spatial, in_features)` to `(*batch, *out_spatial, out_features)`."""
-        has_norm = self.depthwise_norm is not None or self.pointwise_norm is not None
-        if not has_norm and are_one_call(self.depthwise, self.pointwise):
-            activations = self.depthwise_activation, self.pointwise_activation
-            return at_once(self.depthwise, self.pointwise, inputs, *activations)
-        between = self.depthwise(inputs)
-        for step in (self.depthwise_norm, self.depthwise_activation):
-            between = between if step is None else step(between)
-        out = self.pointwise(between)
-        for step in (self.pointwise_norm, self.pointwise_activation):
-            out = out if step is None else step(out)
-        return out
+        halves = (
+            Half(self.depthwise, self.depthwise_norm, self.depthwise_activation),
+            Half(self.pointwise, self.pointwise_norm, self.pointwise_activation),
+        )
+        out = at_once(*halves, inputs)
+        if out is not None:
+            return out
+        for half in halves:
+            for step in half:
+                inputs = inputs if step is None else step(inputs)
+        return inputs

@@ -62,7 +62,7 @@ class Block:
     """Steps that feed each other.
 
     Its operands are the images `(batch, *spatial, in_features)` and then, for each step, its kernel, its scale if it
-    has one, and its bias if it has one; all of the images' dtype.
+    has one, and its bias if it has one; all of the images' dtype, but scale and bias may be of float32 beside 16 bits.
 
     Attributes:
       steps: one, or a depthwise one and a pointwise one.

@@ -123,10 +123,11 @@ def _per_channel(function: str, name: str, values, kernel: jax.Array) -> jax.Arr
             f"{function}: `{name}` must have a value for each output channel, shape {kernel.shape[-1:]}, got "
             f"{values.shape}"
         )
-    if values.dtype != kernel.dtype:
+    wide = " or float32" if kernel.dtype.itemsize < 4 else ""
+    if values.dtype != kernel.dtype and not (wide and values.dtype == jnp.float32):
         raise TypeError(
-            f"{function}: `{name}` must have the kernel's dtype, {kernel.dtype.name}, got {values.dtype.name}; cast it "
-            "with `astype`"
+            f"{function}: `{name}` must have the kernel's dtype, {kernel.dtype.name}{wide}, got {values.dtype.name}; "
+            "cast it with `astype`"
         )
     return values
 

@@ -50,13 +50,14 @@ def conv(
       preferred_element_type: dtype of the result; None for the inputs'.
       scale, bias, activation: what follows the convolution, `activation(result * scale + bias)`, in one equation that
         may be computed as a whole; None for none. `scale` and `bias` have shape `(out_features,)` and the kernel's
-        dtype; `activation` is an elementwise function, such as `jax.nn.relu`. (One that jds does not know by name is
-        called as it is, after the convolution.)
+        dtype, or float32 beside a kernel of 16 bits; `activation` is an elementwise function, such as `jax.nn.relu`.
+        (One that jds does not know by name is called as it is, after the convolution.)
       implementation: `"xla"`, `"shifted"`, `"native"`, or None for the library's choice (see `select_implementation`).
 
     Returns:
       `(*batch, *out_spatial, out_features)`. Inputs of 16 bits are accumulated in float32. What follows the
-      convolution is meant in the dtype of the result; computed as a whole, it may be rounded only once, at its end.
+      convolution is meant in the dtype of the result, or in float32 if scale or bias are; computed as a whole, it may
+      be rounded only once, at its end.
 
     Raises:
       ValueError: shapes, strides, padding or dilation do not fit, or the implementation is unknown.

@@ -34,13 +34,20 @@ def compose(images: jax.Array, *operands: jax.Array, block: Block) -> jax.Array:
         kernel = next(rest)
         with mark(block.implementation):
             out = convolution(out, _cast(kernel, out.dtype), step=step)
-        if step.has_scale:
-            out = out * _per_channel(next(rest), out)
-        if step.has_bias:
-            out = out + _per_channel(next(rest), out)
-        if step.activation is not None:
-            activation = ACTIVATIONS[step.activation] if isinstance(step.activation, str) else step.activation
-            out = _cast(jnp.asarray(activation(out)), out.dtype)
+        dtype = out.dtype
+        scale = next(rest) if step.has_scale else None
+        bias = next(rest) if step.has_bias else None
+        if jnp.float32 in [values.dtype for values in (scale, bias) if values is not None] and dtype.itemsize < 4:
+            out = out.astype(jnp.float32)  # they are not rounded to 16 bits, nor is what is between them and the end
+        if scale is not None:
+            out = out * _per_channel(scale, out)
+        if bias is not None:
+            out = out + _per_channel(bias, out)
+        if isinstance(step.activation, str):
+            out = ACTIVATIONS[step.activation](out)
+        elif step.activation is not None:
+            out = jnp.asarray(step.activation(_cast(out, dtype)))
+        out = _cast(out, dtype)
     return out
 
 

@@ -134,20 +134,22 @@ def test_a_half_of_another_class_is_not_folded(half):
     assert norms(assert_folded(block)) == 1
 
 
+@pytest.mark.parametrize("norm_dtype", [None, jnp.bfloat16])
 @pytest.mark.parametrize(
     "options",
-    [
-        {"param_dtype": jnp.bfloat16, "dtype": jnp.float32},
-        {"dtype": jnp.bfloat16},
-    ],
-    ids=lambda options: " ".join(options),
+    [{"param_dtype": jnp.bfloat16}, {"param_dtype": jnp.bfloat16, "dtype": jnp.float32}, {"dtype": jnp.bfloat16}],
+    ids=str,
 )
-def test_low_precision(options):
+def test_kernels_of_16_bits_and_results_dtypes_are_kept(options, norm_dtype):
+    images = IMAGES.astype(options.get("dtype", jnp.bfloat16))
     with jax.numpy_dtype_promotion("standard"):
-        block = separable(**options)
-        folded = assert_folded(block, tolerance=2e-2)
-        assert folded.pointwise.kernel.dtype == folded.pointwise.bias.dtype == block.pointwise.kernel.dtype
-        assert folded(IMAGES).dtype == options["dtype"]
+        block = separable(functools.partial(norm, dtype=norm_dtype), **options)
+        folded = assert_folded(block, images, tolerance=2e-2)
+        assert norms(folded) == 0
+        np.testing.assert_array_equal(folded.pointwise.kernel, block.pointwise.kernel)
+        assert folded(images).dtype == block(images).dtype
+        # One equation, where the norm's results have the convolution's dtype.
+        assert equations(folded, images) == (images.dtype == (norm_dtype or jnp.float32))
 
 
 def test_masks_and_metadata_are_kept():

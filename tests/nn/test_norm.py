@@ -72,6 +72,24 @@ def test_values_statistics_and_gradients_are_flaxs(options):
         )
 
 
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("training", [False, True])
+def test_sixteen_bits_are_rounded_once(dtype, training):
+    """(x - mean) / std * scale + bias, whatever its four numbers would be in 16 bits."""
+    x = jnp.asarray([[99.5], [100.5], [101.5]], dtype)
+    norm = jds.nn.BatchNorm(1, dtype=dtype, epsilon=0.0, use_running_average=not training, rngs=nnx.Rngs(0))
+    values = {"mean": 100.3, "var": 1.3, "scale": 1.003, "bias": 0.1003}
+    for name, value in values.items():
+        getattr(norm, name).set_value(jnp.asarray([value], jnp.float32))
+    mean, var = (100.5, 2 / 3) if training else (100.3, 1.3)
+    wanted = np.array([[(v - mean) / var**0.5 * 1.003 + 0.1003] for v in (99.5, 100.5, 101.5)])
+    for found in (norm(x), nnx.jit(lambda norm, x: norm(x))(norm, x)):
+        assert found.dtype == dtype
+        # In training, the difference of two means of squares takes 2**-24 * mean**2 / var of float32, as Flax's.
+        tolerance = max(float(jnp.finfo(dtype).eps) / 1.9, 2e-3 if training else 0)
+        np.testing.assert_allclose(np.asarray(found, np.float64), wanted, rtol=tolerance, atol=2e-4)
+
+
 def test_features_on_another_axis_are_flaxs():
     inputs = jnp.moveaxis(INPUTS, -1, 1)
     (ours, _, _), (theirs, _, _) = (
