@@ -144,9 +144,9 @@ def find(name: str) -> Variant:
 
 
 # What timm's own networks have of PyTorch, its ports of TensorFlow's networks of that, and torchvision's of both.
-_TORCH: dict[str, Any] = {"padding": "SYMMETRIC", "epsilon": 1e-5, "momentum": 0.9}
-_PORT: dict[str, Any] = {"padding": "SAME", "epsilon": 1e-3, "momentum": 0.9}
-_SLOW: dict[str, Any] = {"padding": "SYMMETRIC", "epsilon": 1e-3, "momentum": 0.99}
+_TORCH: dict[str, Any] = {"padding": "SYMMETRIC", "epsilon": 1e-5, "momentum": 0.9, "unbiased_variance": True}
+_PORT: dict[str, Any] = {"padding": "SAME", "epsilon": 1e-3, "momentum": 0.9, "unbiased_variance": True}
+_SLOW: dict[str, Any] = {"padding": "SYMMETRIC", "epsilon": 1e-3, "momentum": 0.99, "unbiased_variance": True}
 
 _HALF = Preprocessing(mean=HALF, std=HALF)
 

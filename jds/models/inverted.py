@@ -1,7 +1,7 @@
 """The shape that MobileNet V2, V3, MnasNet, EfficientNet and MixNet share: stages of inverted residuals."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -77,16 +77,22 @@ def inverted_parts(
 
 
 def inverted_stages(
-    config: NetworkConfig, features: int, stages: Iterable[Sequence[Block]], style: Style, rngs: nnx.Rngs
+    config: NetworkConfig,
+    features: int,
+    stages: Sequence[Sequence[Block]],
+    style: Style,
+    rngs: nnx.Rngs,
+    *,
+    further: int = 0,
 ) -> tuple[Any, tuple[Feature, ...], tuple[int, ...]]:
-    """Makes the blocks; as `build_stages`."""
+    """Makes the blocks; as `build_stages`, with `further` blocks to come that share in the rates of `drop_path`."""
 
     def make(features: int, block: Block, place: Placement) -> InvertedResidual:
         expanded = None if block.expansion == 1 else round_features(features * block.expansion)
         return InvertedResidual(
             features,
             block.features,
-            block.kernel,
+            kernel_sizes=block.kernel,
             **place._asdict(),
             expanded=expanded,
             expand_kernels=block.expand_kernels,
@@ -100,4 +106,4 @@ def inverted_stages(
             rngs=rngs,
         )
 
-    return build_stages(config, features, tuple(stages), make)
+    return build_stages(config, features, stages, make, rates=sum(map(len, stages)) + further)

@@ -7,6 +7,7 @@ import jax
 from flax import nnx
 
 from jds.cost import Layer
+from jds.models.check import check_no_drop_path
 from jds.models.network import Network, NetworkConfig, Parts, Placement, build_stages
 from jds.models.rounding import round_features
 from jds.nn import ConvNorm, SeparableConv, Style
@@ -34,7 +35,7 @@ ROWS = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MobileNetV1Config(NetworkConfig):
-    """Of MobileNet V1.
+    """Of MobileNet V1; its `drop_path` is 0, for its blocks have no way around.
 
     Attributes:
       rows: of table 1, at width 1, a stage at a time.
@@ -55,8 +56,7 @@ class MobileNetV1Config(NetworkConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.stem_stride < 1:
-            raise ValueError(f"MobileNetV1Config: `stem_stride` must be positive, got {self.stem_stride!r}")
+        check_no_drop_path(self)
 
 
 class MobileNetV1(Network):

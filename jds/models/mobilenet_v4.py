@@ -220,8 +220,8 @@ class MobileNetV4(Network):
             if isinstance(row, Attention):
                 return MultiQueryAttention(
                     features,
-                    row.heads,
-                    row.head_features,
+                    heads=row.heads,
+                    head_features=row.head_features,
                     key_strides=row.key_strides,
                     kernel_dilation=dilation,
                     layer_scale=config.layer_scale,
@@ -235,8 +235,8 @@ class MobileNetV4(Network):
             return UniversalInvertedResidual(
                 features,
                 row.features,
-                row.start,
-                row.middle,
+                start_kernel=row.start,
+                middle_kernel=row.middle,
                 **place._asdict(),
                 expanded=expanded,
                 layer_scale=config.layer_scale,
@@ -246,7 +246,7 @@ class MobileNetV4(Network):
         rows = [[row._replace(features=wide(row.features)) for row in stage] for stage in config.rows]
         stem, last = config.stem if config.width < 1 else wide(config.stem), wide(LAST)
         first = ConvNorm(config.in_features, stem, 3, strides=2, **shared)
-        stages, info, ends = build_stages(config, stem, rows, make)
+        stages, info, ends = build_stages(config, stem, rows, make, rates=sum(map(len, rows)) + 1)
         stages.append(nnx.List([ConvNorm(rows[-1][-1].features, last, **shared)]))
         info = (*info[:-1], info[-1]._replace(features=last))
         neck = ConvNorm(last, HIDDEN, **shared)

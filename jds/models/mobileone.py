@@ -67,7 +67,11 @@ class MobileOneConfig(NetworkConfig):
 class MobileOne(Network):
     """MobileOne, S1 by default, with the branches of training; `jds.reparametrize` makes them one.
 
-    From https://arxiv.org/abs/2206.04040.
+    From https://arxiv.org/abs/2206.04040. With an output stride of 16 or 8, filters are dilated as in all other
+    networks; timm's are not.
+
+    The branches of a block add up. Before any training, while the running statistics do not know it, logits of
+    evaluation are therefore huge, as timm's are: 1e11 and more.
 
     Args:
       config: its rows and all else.
@@ -97,7 +101,7 @@ class MobileOne(Network):
             stages.append(halves)
 
         def make(features: int, half: Half, place: Placement) -> MobileOneBlock:
-            strides, dilation, _ = place
+            strides, dilation, drop_path = place
             return MobileOneBlock(
                 features,
                 half.features,
@@ -106,12 +110,16 @@ class MobileOne(Network):
                 kernel_dilation=dilation if half.depthwise else 1,
                 depthwise=half.depthwise,
                 branches=config.branches,
+                # Where the output stride has a stride made 1, there still is no such branch, as no weights have one.
+                has_identity=half.strides == 1,
                 squeezed=round_features(half.features / _SQUEEZE, limit=0) if half.has_squeeze else 0,
+                drop_path=drop_path,
                 style=style,
                 rngs=rngs,
             )
 
         # The first convolution has one branch beside that of size 1.
         first = MobileOneBlock(config.in_features, stem, 3, strides=2, style=style, rngs=rngs)
-        blocks, info, ends = build_stages(config, stem, stages, make)
+        # Unlike in the other networks, the last block has the whole rate.
+        blocks, info, ends = build_stages(config, stem, stages, make, rates=max(1, sum(map(len, stages)) - 1))
         return Parts(first, blocks, info, ends, out_features=features)

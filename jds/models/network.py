@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
+from jds.models.check import check_fields, check_images
 from jds.models.initialise import draw_kernels
 from jds.models.preprocessing import Preprocessing
 from jds.nn import BatchNorm, Style
@@ -30,13 +31,14 @@ class NetworkConfig:
       output_stride: pixels between neighbours of the last map: 32, or 16 or 8 for dilated filters in place of strides.
       padding: `"SAME"` as TensorFlow has it, or `"SYMMETRIC"` as PyTorch.
       epsilon, momentum: of the batch normalisations.
+      unbiased_variance: whether their running variances are unbiased, as PyTorch's; Keras's and Flax's are not.
       norm: makes a normalisation in place of those, called as `norm(features, rngs=rngs)`.
       dtype: of the computation; None for the common dtype of images and parameters.
       param_dtype: of the parameters.
       implementation: of the convolutions, as in `jds.depthwise_conv`.
 
     Raises:
-      ValueError: a number breaks a rule.
+      ValueError, TypeError: a value breaks a rule.
     """
 
     num_classes: int = 1000
@@ -47,31 +49,25 @@ class NetworkConfig:
     padding: Literal["SAME", "SYMMETRIC"] = "SAME"
     epsilon: float = 1e-3
     momentum: float = 0.99
+    unbiased_variance: bool = False
     norm: Norm | None = None
     dtype: DTypeLike | None = None
     param_dtype: DTypeLike = jnp.float32
     implementation: Implementation | None = None
 
     def __post_init__(self):
-        rules = {
-            "num_classes": ("an int of at least 0", self.num_classes >= 0),
-            "in_features": ("positive", self.in_features > 0),
-            "dropout": ("at least 0 and less than 1", 0 <= self.dropout < 1),
-            "drop_path": ("at least 0 and less than 1", 0 <= self.drop_path < 1),
-            "output_stride": ("8, 16 or 32", self.output_stride in (8, 16, 32)),
-            "padding": ('"SAME" or "SYMMETRIC"', self.padding in ("SAME", "SYMMETRIC")),
-        }
-        for name, (rule, holds) in rules.items():
-            if not holds:
-                raise ValueError(f"{type(self).__name__}: `{name}` must be {rule}, got {getattr(self, name)!r}")
-        width = getattr(self, "width", 1.0)
-        if not width > 0:
-            raise ValueError(f"{type(self).__name__}: `width` must be positive, got {width!r}")
+        check_fields(self)
 
     @property
     def style(self) -> Style:
         """What all layers share; kernels are drawn afterwards, all at once."""
-        norm = functools.partial(BatchNorm, epsilon=self.epsilon, momentum=self.momentum, dtype=self.dtype)
+        norm = functools.partial(
+            BatchNorm,
+            epsilon=self.epsilon,
+            momentum=self.momentum,
+            unbiased_variance=self.unbiased_variance,
+            dtype=self.dtype,
+        )
         return Style(
             norm=self.norm or norm,
             padding=self.padding,
@@ -234,7 +230,15 @@ class Network(nnx.Module):
         Returns:
           For each entry of `feature_info` an array `(batch, ceil(height / stride), ceil(width / stride), features)`;
           what becomes of odd sizes is the padding's affair.
+
+        Raises:
+          ValueError, TypeError: the images are not of this shape, or not of floating point.
         """
+        return self._maps(images)
+
+    def _maps(self, images: jax.Array) -> tuple[jax.Array, ...]:
+        """The maps that the rest of the network goes on from."""
+        check_images(type(self).__name__, images, self.config.in_features)
         x = self.stem(images)
         maps = {-1: x}
         for number, stage in enumerate(self.stages):
@@ -244,12 +248,16 @@ class Network(nnx.Module):
         return tuple(maps[number] for number in self.ends)
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        """Classifies `(batch, height, width, in_features)` to logits `(batch, num_classes)`."""
-        x = self.features(images)[-1]
+        """Classifies `(batch, height, width, in_features)` to logits `(batch, num_classes)`.
+
+        Raises:
+          ValueError, TypeError: the images are not of this shape, or not of floating point.
+        """
+        x = self._maps(images)[-1]
         x = x if self.head is None else self.head(x)
         x = x.mean((1, 2), keepdims=True)
         x = x if self.neck is None else self.neck(x)
-        x = x.reshape(x.shape[0], -1)
+        x = x.reshape(x.shape[0], x.shape[3])  # by number, so that an empty batch has it, too
         for step in (self.dropout, self.classifier):
             x = x if step is None else step(x)
         return x
@@ -262,6 +270,7 @@ def build_stages(
     make: Callable[[int, R, Placement], nnx.Module],
     *,
     stride: int = 2,
+    rates: int | None = None,
 ) -> tuple[Any, tuple[Feature, ...], tuple[int, ...]]:
     """Makes the blocks of a table.
 
@@ -271,11 +280,12 @@ def build_stages(
       rows: for each stage its blocks.
       make: makes a block of its channels, its row and its place.
       stride: of the stem.
+      rates: at which block `drop_path` would be whole; None for the one after the last.
 
     Returns:
       The stages, the maps at the end of each stride, and after which stages those are.
     """
-    count, number, dilation = sum(map(len, rows)), 0, 1
+    count, number, dilation = rates or sum(map(len, rows)), 0, 1
     info, ends, stages = [], [], nnx.List()
     if rows[0][0].strides > 1:
         info.append(Feature(stride, features))

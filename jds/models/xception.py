@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 from flax import nnx
 
+from jds.models.check import check_no_drop_path
 from jds.models.network import Feature, Network, NetworkConfig, Parts
 from jds.nn import ConvNorm, SeparableConv, Style
 
@@ -31,7 +32,7 @@ EXIT = (1536, 2048)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class XceptionConfig(NetworkConfig):
-    """Of Xception.
+    """Of Xception; its `output_stride` is 32, and its `drop_path` 0.
 
     Attributes:
       rows: of figure 5.
@@ -39,18 +40,22 @@ class XceptionConfig(NetworkConfig):
 
     rows: tuple[Row, ...] = ROWS
 
+    def __post_init__(self):
+        super().__post_init__()
+        if self.output_stride != 32:
+            raise ValueError(f"Xception: `output_stride` must be 32, got {self.output_stride}")
+        check_no_drop_path(self)
+
 
 class Xception(Network):
     """Xception: a deep stack of separable convolutions without a non-linearity between their halves.
 
-    From https://arxiv.org/abs/1610.02357.
+    From https://arxiv.org/abs/1610.02357. Its maps are those after the activation with which the next block starts, as
+    timm's are.
 
     Args:
-      config: its rows and all else; an output stride of 8 or 16 is not for this network.
+      config: its rows and all else.
       rngs: gives the keys `params` and `dropout`.
-
-    Raises:
-      ValueError: the output stride is not 32.
 
     Example:
       >>> import jax.numpy as jnp, jds
@@ -62,10 +67,12 @@ class Xception(Network):
       (1, 1000)
     """
 
+    def features(self, images: jax.Array) -> tuple[jax.Array, ...]:
+        """Returns the last map of each stride, after its activation; see `Network.features`."""
+        return tuple(jax.nn.relu(x) for x in super().features(images))
+
     @staticmethod
     def _parts(config: XceptionConfig, style: Style, rngs: nnx.Rngs) -> Parts:
-        if config.output_stride != 32:
-            raise ValueError(f"Xception: `output_stride` must be 32, got {config.output_stride}")
         stem = Stem(config.in_features, style=style, rngs=rngs)
         stages, features, stride = nnx.List(), STEM[-1], 2
         info, ends = [Feature(2, features)], [-1]

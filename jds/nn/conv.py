@@ -12,6 +12,7 @@ from flax.nnx.nn import dtypes
 from jax import lax
 from jax.typing import DTypeLike
 
+from jds.nn.check import check_features
 from jds.ops import dispatch
 from jds.ops.conv import depthwise_conv, pointwise_conv
 from jds.ops.dispatch import Implementation
@@ -27,7 +28,8 @@ class DepthwiseConv(nnx.Module):
     """Convolves each channel with a filter of its own.
 
     `nnx.Conv(in_features, in_features * channel_multiplier, kernel_size, feature_group_count=in_features)` with the
-    same parameters, by `jds.depthwise_conv`. From MobileNets, https://arxiv.org/abs/1704.04861.
+    same parameters, by `jds.depthwise_conv`; but `out_features` follow from `channel_multiplier`, and all after
+    `kernel_size` is given by name. From MobileNets, https://arxiv.org/abs/1704.04861.
 
     Args:
       in_features: number of input channels.
@@ -60,8 +62,8 @@ class DepthwiseConv(nnx.Module):
         self,
         in_features: int,
         kernel_size: int | Sequence[int],
-        strides: int | Sequence[int] = 1,
         *,
+        strides: int | Sequence[int] = 1,
         channel_multiplier: int = 1,
         padding: Padding = "SAME",
         input_dilation: int | Sequence[int] = 1,
@@ -122,8 +124,8 @@ class DepthwiseConv(nnx.Module):
 class PointwiseConv(nnx.Module):
     """Mixes the channels at each position.
 
-    `nnx.Conv(in_features, out_features, (1,) * spatial_axes)` with the same parameters, by `jds.pointwise_conv`. From
-    MobileNets, https://arxiv.org/abs/1704.04861.
+    `nnx.Conv(in_features, out_features, (1,) * spatial_axes)` with the same parameters, by `jds.pointwise_conv`; all
+    after `out_features` is given by name. From MobileNets, https://arxiv.org/abs/1704.04861.
 
     Args:
       in_features, out_features: numbers of channels.
@@ -146,8 +148,8 @@ class PointwiseConv(nnx.Module):
         self,
         in_features: int,
         out_features: int,
-        strides: int | Sequence[int] = 1,
         *,
+        strides: int | Sequence[int] = 1,
         spatial_axes: int = 2,
         use_bias: bool = True,
         mask: jax.Array | None = None,
@@ -193,13 +195,6 @@ class PointwiseConv(nnx.Module):
             implementation=self.implementation,
         )
         return add_bias(out, bias)
-
-
-def check_features(module: str, **numbers: int) -> None:
-    """Raises ValueError unless each number is a positive int."""
-    for name, number in numbers.items():
-        if not isinstance(number, int | np.integer) or number < 1:
-            raise ValueError(f"{module}: `{name}` must be a positive int, got {number!r}")
 
 
 def canonical_kernel_size(module: str, kernel_size: int | Sequence[int]) -> tuple[int, ...]:

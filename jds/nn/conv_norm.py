@@ -7,7 +7,8 @@ import jax
 from flax import nnx
 
 from jds.nn.affine import as_epilogue
-from jds.nn.conv import DepthwiseConv, PointwiseConv, check_features, operands
+from jds.nn.check import check_activation, check_features
+from jds.nn.conv import DepthwiseConv, PointwiseConv, operands
 from jds.nn.halves import Half, at_once
 from jds.nn.mixed import MixedConv
 from jds.nn.style import DEFAULT_STYLE, Style
@@ -20,17 +21,19 @@ class ConvNorm(nnx.Module):
 
     Args:
       in_features, out_features: numbers of channels.
-      kernel_size: height and width of the filters; several of them share the channels out, as in MixNet,
-        https://arxiv.org/abs/1907.09595.
+      kernel_size: height and width of the filters.
+      kernel_sizes: in its place, those of filters that share the channels out, as in MixNet,
+        https://arxiv.org/abs/1907.09595; None for none.
       strides, kernel_dilation: the same for both axes.
-      depthwise: whether each channel has a filter of its own; `out_features` then are `in_features`.
+      depthwise: whether each channel has a filter of its own; `out_features` must then be `in_features`.
       activation: after the normalisation; None for none.
       has_norm: False for a convolution with a bias instead.
       style: normalisation, padding and dtypes.
       rngs: gives the key `params`.
 
     Raises:
-      ValueError: a number is not positive.
+      ValueError: a number is not positive, or a depthwise layer's numbers of channels differ.
+      TypeError: the activation is no function.
 
     Example:
       >>> import jax, jax.numpy as jnp, jds
@@ -46,8 +49,9 @@ class ConvNorm(nnx.Module):
         self,
         in_features: int,
         out_features: int,
-        kernel_size: int | Sequence[int] = 1,
+        kernel_size: int = 1,
         *,
+        kernel_sizes: Sequence[int] | None = None,
         strides: int = 1,
         kernel_dilation: int = 1,
         depthwise: bool = False,
@@ -56,16 +60,25 @@ class ConvNorm(nnx.Module):
         style: Style = DEFAULT_STYLE,
         rngs: nnx.Rngs,
     ):
+        sizes = (kernel_size,) if kernel_sizes is None else tuple(kernel_sizes)
         check_features("ConvNorm", in_features=in_features, out_features=out_features, strides=strides)
+        check_features("ConvNorm", kernel_dilation=kernel_dilation)
+        for size in sizes:
+            check_features("ConvNorm", **{"kernel_size" if kernel_sizes is None else "kernel_sizes": size})
+        check_activation("ConvNorm", activation=activation)
+        if depthwise and in_features != out_features:
+            raise ValueError(
+                "ConvNorm: with depthwise=True `out_features` must be `in_features`, got "
+                f"in_features={in_features} and out_features={out_features}"
+            )
 
         def make(part_in: int, part_out: int, size: int) -> Any:
             return _make_conv(part_in, part_out, size, strides, kernel_dilation, depthwise, not has_norm, style, rngs)
 
-        sizes = (kernel_size,) if isinstance(kernel_size, int) else tuple(kernel_size)
         self.conv: Any = (
             make(in_features, out_features, sizes[0])
             if len(sizes) == 1
-            else MixedConv(in_features, out_features, sizes, make)
+            else MixedConv(in_features, out_features, sizes, make=make)
         )
         self.norm: Callable[[jax.Array], jax.Array] | None = nnx.data(
             style.norm(out_features, rngs=rngs) if has_norm else None
@@ -113,7 +126,7 @@ def _make_conv(
         "rngs": rngs,
     }
     if size == 1 and not depthwise:
-        return PointwiseConv(in_features, out_features, strides, implementation=style.implementation, **shared)
+        return PointwiseConv(in_features, out_features, strides=strides, implementation=style.implementation, **shared)
     window: dict[str, Any] = {
         "kernel_size": (size, size),
         "strides": (strides, strides),

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
+from jds.nn.check import check_features
 from jds.nn.conv import DepthwiseConv
 from jds.nn.skip import LayerScale, Skip
 from jds.nn.style import DEFAULT_STYLE, Style
@@ -29,6 +30,9 @@ class ConvNeXtBlock(nnx.Module):
       epsilon: of the normalisation.
       drop_path, style, rngs: as in `InvertedResidual`; the style's norm is not used.
 
+    Raises:
+      ValueError: a number is not positive.
+
     Example:
       >>> import jax.numpy as jnp, jds
       >>> from flax import nnx
@@ -39,8 +43,8 @@ class ConvNeXtBlock(nnx.Module):
     def __init__(
         self,
         features: int,
-        kernel_size: int = 7,
         *,
+        kernel_size: int = 7,
         kernel_dilation: int = 1,
         expanded: int | None = None,
         layer_scale: float | None = 1e-6,
@@ -49,9 +53,10 @@ class ConvNeXtBlock(nnx.Module):
         style: Style = DEFAULT_STYLE,
         rngs: nnx.Rngs,
     ):
+        wide = 4 * features if expanded is None else expanded
+        check_features("ConvNeXtBlock", features=features, kernel_size=kernel_size, expanded=wide)
         window = (kernel_size,) * 2, (1, 1), (kernel_dilation,) * 2
         shared = {"dtype": style.dtype, "param_dtype": style.param_dtype, "rngs": rngs}
-        wide = expanded or 4 * features
         self.depthwise = DepthwiseConv(
             features,
             window[0],

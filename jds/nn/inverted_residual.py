@@ -20,7 +20,8 @@ class InvertedResidual(nnx.Module):
 
     Args:
       in_features, out_features: numbers of channels.
-      kernel_size: of the depthwise step; several sizes share the channels out.
+      kernel_size: of the depthwise step.
+      kernel_sizes: in its place, sizes that share the channels out; None for none.
       strides, kernel_dilation: of the depthwise step.
       expanded: channels of the depthwise step; None for `in_features`, without the step that expands.
       expand_kernels, project_kernels: into how many parts the pointwise steps are cut, each of size 1.
@@ -47,8 +48,9 @@ class InvertedResidual(nnx.Module):
         self,
         in_features: int,
         out_features: int,
-        kernel_size: int | Sequence[int] = 3,
+        kernel_size: int = 3,
         *,
+        kernel_sizes: Sequence[int] | None = None,
         strides: int = 1,
         kernel_dilation: int = 1,
         expanded: int | None = None,
@@ -67,12 +69,15 @@ class InvertedResidual(nnx.Module):
         self.expand = nnx.data(
             None
             if expanded is None
-            else ConvNorm(in_features, between, expand_kernels, activation=activation, style=style, rngs=rngs)
+            else ConvNorm(
+                in_features, between, kernel_sizes=expand_kernels, activation=activation, style=style, rngs=rngs
+            )
         )
         self.depthwise = ConvNorm(
             between,
             between,
             kernel_size,
+            kernel_sizes=kernel_sizes,
             strides=strides,
             kernel_dilation=kernel_dilation,
             depthwise=True,
@@ -85,7 +90,7 @@ class InvertedResidual(nnx.Module):
             if squeezed
             else None
         )
-        self.project = ConvNorm(between, out_features, project_kernels, style=style, rngs=rngs)
+        self.project = ConvNorm(between, out_features, kernel_sizes=project_kernels, style=style, rngs=rngs)
         skips = has_skip and strides == 1 and in_features == out_features
         self.skip = nnx.data(Skip(drop_path, rngs=rngs) if skips else None)
 

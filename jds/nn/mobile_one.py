@@ -3,7 +3,9 @@
 import jax
 from flax import nnx
 
+from jds.nn.check import check_activation, check_features
 from jds.nn.conv_norm import ConvNorm
+from jds.nn.skip import Skip
 from jds.nn.squeeze_excite import SqueezeExcite
 from jds.nn.style import DEFAULT_STYLE, Style
 from jds.ops.block import Activation
@@ -19,10 +21,12 @@ class MobileOneBlock(nnx.Module):
       kernel_size, strides, kernel_dilation: of the convolutions.
       depthwise: whether each channel has filters of its own.
       branches: how many convolutions of this size there are.
+      has_identity: False for no branch of the inputs, though strides and numbers of channels allow it.
       squeezed: features of a squeeze and excitation after the sum; 0 for none.
       activation: after the sum.
+      drop_path: share of examples in which training leaves all branches out but that of the inputs, if there is one.
       style: normalisation, padding and dtypes.
-      rngs: gives the key `params`.
+      rngs: gives the keys `params` and, for `drop_path`, `dropout`.
 
     Raises:
       ValueError: a number is not positive.
@@ -45,11 +49,16 @@ class MobileOneBlock(nnx.Module):
         kernel_dilation: int = 1,
         depthwise: bool = False,
         branches: int = 1,
+        has_identity: bool = True,
         squeezed: int = 0,
         activation: Activation = jax.nn.relu,
+        drop_path: float = 0.0,
         style: Style = DEFAULT_STYLE,
         rngs: nnx.Rngs,
     ):
+        check_features("MobileOneBlock", kernel_size=kernel_size, branches=branches)
+        check_activation("MobileOneBlock", activation=activation)
+
         def convolution(size: int) -> ConvNorm:
             return ConvNorm(
                 in_features,
@@ -64,8 +73,9 @@ class MobileOneBlock(nnx.Module):
 
         self.branches = nnx.List(convolution(kernel_size) for _ in range(branches))
         self.scale = nnx.data(convolution(1) if kernel_size > 1 else None)
-        has_identity = strides == 1 and in_features == out_features
+        has_identity = has_identity and strides == 1 and in_features == out_features
         self.identity = nnx.data(style.norm(out_features, rngs=rngs) if has_identity else None)
+        self.skip = nnx.data(Skip(drop_path, rngs=rngs) if has_identity else None)
         self.squeeze_excite = nnx.data(
             SqueezeExcite(out_features, squeezed, style=style, rngs=rngs) if squeezed else None
         )
@@ -73,7 +83,8 @@ class MobileOneBlock(nnx.Module):
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Applies the block: `(batch, height, width, in_features)` to `(batch, *out_size, out_features)`."""
-        first, *others = (step for step in (*self.branches, self.scale, self.identity) if step is not None)
+        first, *others = (step for step in (*self.branches, self.scale) if step is not None)
         out = sum((step(inputs) for step in others), first(inputs))
+        out = out if self.identity is None or self.skip is None else self.skip(out, self.identity(inputs))
         out = out if self.squeeze_excite is None else self.squeeze_excite(out)
         return out if self.activation is None else self.activation(out)

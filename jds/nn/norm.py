@@ -19,12 +19,17 @@ class BatchNorm(nnx.BatchNorm):
     Inputs of 16 bits are normalised in float32, by statistics, scale and bias as they are stored, and rounded once;
     `nnx.BatchNorm` rounds those four to 16 bits first.
 
+    Running variances are those of the inputs themselves, as Flax's and Keras's are. PyTorch's are unbiased: for n
+    numbers, n / (n - 1) times as large; so are these with `unbiased_variance=True`.
+
     A `mask`, `use_fast_variance=False`, and an `axis` that is not the last one are `nnx.BatchNorm`'s affair.
 
     Batch normalisation is from https://arxiv.org/abs/1502.03167.
 
     Args:
-      As of `nnx.BatchNorm`.
+      num_features: number of channels.
+      unbiased_variance: whether running variances are unbiased, as PyTorch's.
+      **options: as of `nnx.BatchNorm`.
 
     Example:
       >>> import jax.numpy as jnp, jds
@@ -33,6 +38,10 @@ class BatchNorm(nnx.BatchNorm):
       >>> norm(jnp.ones((2, 8, 8, 4))).shape
       (2, 8, 8, 4)
     """
+
+    def __init__(self, num_features: int, *, unbiased_variance: bool = False, **options: Any):
+        super().__init__(num_features, **options)
+        self.unbiased_variance = unbiased_variance
 
     def __call__(
         self, x: jax.Array, use_running_average: bool | None = None, *, mask: jax.Array | None = None
@@ -49,7 +58,7 @@ class BatchNorm(nnx.BatchNorm):
         x, *_ = self.promote_dtype((x, mean, var, scale, bias), dtype=self.dtype)
         if not use_running_average:
             mean, var = self._statistics(x)
-            for average, value in ((self.mean, mean), (self.var, var)):
+            for average, value in ((self.mean, mean), (self.var, self._of_all(var, x.size // x.shape[-1]))):
                 moved = self.momentum * average[...] + (1 - self.momentum) * lax.stop_gradient(value)
                 # Set as a whole: on assignment to all of its indices, Flax prints the program that is traced.
                 average.set_value(moved.astype(average[...].dtype))
@@ -58,6 +67,14 @@ class BatchNorm(nnx.BatchNorm):
         factor, offset = factor_and_offset(mean, var, scale, bias, self.epsilon)
         factor, offset = (v.reshape((1,) * (x.ndim - 1) + v.shape) for v in (factor, offset))
         return (x.astype(wide) * factor + offset).astype(x.dtype)
+
+    def _of_all(self, var: jax.Array, count: int) -> jax.Array:
+        """The variance to remember, of that of `count` inputs on each device."""
+        if not self.unbiased_variance:
+            return var
+        if self.axis_name is not None:
+            count = count * lax.psum(1, self.axis_name, axis_index_groups=self.axis_index_groups)
+        return var * (count / max(count - 1, 1))
 
     def _statistics(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Mean and variance of each feature, in float32 at least, over all devices of `axis_name` if there is one."""

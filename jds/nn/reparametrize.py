@@ -82,7 +82,7 @@ def _merge(block: MobileOneBlock, name: str) -> None:
         merged.conv.bias.set_value(jnp.asarray(bias, merged.conv.bias[...].dtype))
     if block.squeeze_excite is None:
         merged.activation, block.activation = block.activation, None
-    block.branches, block.scale, block.identity = nnx.List([merged]), None, None
+    block.branches, block.scale, block.identity, block.skip = nnx.List([merged]), None, None, None
 
 
 def _arrays(layer: ConvNorm) -> tuple[np.ndarray, np.ndarray]:

@@ -11,11 +11,11 @@ from flax.nnx.nn import dtypes
 from jax import lax
 from jax.typing import DTypeLike
 
+from jds.nn.check import check_activation, check_features, check_norm
 from jds.nn.conv import (
     DepthwiseConv,
     PointwiseConv,
     canonical_kernel_size,
-    check_features,
     default_bias_init,
     default_kernel_init,
 )
@@ -92,6 +92,9 @@ class SeparableConv(nnx.Module):
             out_features=out_features,
             channel_multiplier=channel_multiplier,
         )
+        check_norm("SeparableConv", depthwise_norm=depthwise_norm, pointwise_norm=pointwise_norm)
+        activations = {"depthwise_activation": depthwise_activation, "pointwise_activation": pointwise_activation}
+        check_activation("SeparableConv", **activations)
         kernel_size = canonical_kernel_size("SeparableConv", kernel_size)
         shared: dict[str, Any] = {
             "use_bias": use_bias,
@@ -110,17 +113,17 @@ class SeparableConv(nnx.Module):
         self.depthwise = DepthwiseConv(
             in_features,
             kernel_size,
-            strides,
+            strides=strides,
             padding=padding,
             kernel_dilation=kernel_dilation,
             channel_multiplier=channel_multiplier,
             **shared,
         )
         between = self.depthwise.out_features
-        self.depthwise_norm = depthwise_norm and depthwise_norm(between, rngs=rngs)
+        self.depthwise_norm = None if depthwise_norm is None else depthwise_norm(between, rngs=rngs)
         self.depthwise_activation = depthwise_activation
         self.pointwise = PointwiseConv(between, out_features, spatial_axes=len(kernel_size), **shared)
-        self.pointwise_norm = pointwise_norm and pointwise_norm(out_features, rngs=rngs)
+        self.pointwise_norm = None if pointwise_norm is None else pointwise_norm(out_features, rngs=rngs)
         self.pointwise_activation = pointwise_activation
 
     def __call__(self, inputs: jax.Array) -> jax.Array:

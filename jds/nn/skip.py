@@ -5,6 +5,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
+from jds.nn.check import check_share
+
 
 class Skip(nnx.Module):
     """Adds a block's inputs to its result, and in training leaves the result out of some examples.
@@ -18,6 +20,7 @@ class Skip(nnx.Module):
     """
 
     def __init__(self, rate: float = 0.0, *, rngs: nnx.Rngs):
+        check_share("Skip", drop_path=rate)
         self.dropout = nnx.data(nnx.Dropout(rate, broadcast_dims=(1, 2, 3), rngs=rngs) if rate else None)
 
     def __call__(self, result: jax.Array, inputs: jax.Array) -> jax.Array:

@@ -3,7 +3,7 @@
 import jax
 from flax import nnx
 
-from jds.nn.conv import check_features
+from jds.nn.check import check_activation, check_features
 from jds.nn.style import DEFAULT_STYLE, Style
 from jds.ops.block import Activation
 
@@ -42,6 +42,7 @@ class SqueezeExcite(nnx.Module):
         rngs: nnx.Rngs,
     ):
         check_features("SqueezeExcite", features=features, squeezed=squeezed)
+        check_activation("SqueezeExcite", activation=activation, gate=gate)
         shared = {"dtype": style.dtype, "param_dtype": style.param_dtype, "kernel_init": style.kernel_init}
         self.squeeze = nnx.Linear(features, squeezed, rngs=rngs, **shared)
         self.excite = nnx.Linear(squeezed, features, rngs=rngs, **shared)

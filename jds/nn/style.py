@@ -3,12 +3,13 @@
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
+from jds.nn.check import check_norm
 from jds.nn.conv import default_kernel_init
 from jds.nn.norm import BatchNorm
 from jds.nn.separable import Norm
@@ -31,6 +32,15 @@ class Style:
       param_dtype: of the parameters.
       kernel_init: initialiser of the kernels.
       implementation: of the convolutions, as in `jds.depthwise_conv`.
+
+    Raises:
+      ValueError, TypeError: the padding is unknown, or `norm` makes no normalisation.
+
+    Example:
+      >>> import jax.numpy as jnp, jds
+      >>> from flax import nnx
+      >>> style = jds.nn.Style(norm=nnx.BatchNorm, dtype=jnp.bfloat16)
+      >>> block = jds.nn.InvertedResidual(8, 8, style=style, rngs=nnx.Rngs(0))
     """
 
     norm: Norm = _batch_norm
@@ -39,6 +49,11 @@ class Style:
     param_dtype: DTypeLike = jnp.float32
     kernel_init: nnx.Initializer = default_kernel_init
     implementation: Implementation | None = None
+
+    def __post_init__(self):
+        check_norm("Style", norm=self.norm)
+        if self.padding not in get_args(Pads):
+            raise ValueError(f"Style: `padding` must be one of {', '.join(get_args(Pads))}, got {self.padding!r}")
 
     def pads(
         self, kernel_size: Sequence[int], strides: Sequence[int], kernel_dilation: Sequence[int]

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jds.nn.check import check_features
 from jds.nn.conv_norm import ConvNorm, in_sequence
 from jds.nn.skip import LayerScale, Skip
 from jds.nn.style import DEFAULT_STYLE, Style
@@ -32,7 +33,8 @@ class UniversalInvertedResidual(nnx.Module):
     Example:
       >>> import jax.numpy as jnp, jds
       >>> from flax import nnx
-      >>> block = jds.nn.UniversalInvertedResidual(8, 8, 5, 3, expanded=32, rngs=nnx.Rngs(0))
+      >>> block = jds.nn.UniversalInvertedResidual(8, 8, start_kernel=5, middle_kernel=3, expanded=32,
+      ...                                          rngs=nnx.Rngs(0))
       >>> block(jnp.ones((1, 16, 16, 8))).shape
       (1, 16, 16, 8)
     """
@@ -41,9 +43,9 @@ class UniversalInvertedResidual(nnx.Module):
         self,
         in_features: int,
         out_features: int,
+        *,
         start_kernel: int,
         middle_kernel: int,
-        *,
         strides: int = 1,
         kernel_dilation: int = 1,
         expanded: int,
@@ -114,7 +116,7 @@ class MultiQueryAttention(nnx.Module):
     Example:
       >>> import jax.numpy as jnp, jds
       >>> from flax import nnx
-      >>> block = jds.nn.MultiQueryAttention(8, 4, 16, key_strides=2, rngs=nnx.Rngs(0))
+      >>> block = jds.nn.MultiQueryAttention(8, heads=4, head_features=16, key_strides=2, rngs=nnx.Rngs(0))
       >>> block(jnp.ones((1, 6, 6, 8))).shape
       (1, 6, 6, 8)
     """
@@ -122,9 +124,9 @@ class MultiQueryAttention(nnx.Module):
     def __init__(
         self,
         features: int,
+        *,
         heads: int,
         head_features: int,
-        *,
         key_strides: int = 1,
         kernel_size: int = 3,
         kernel_dilation: int = 1,
@@ -133,6 +135,9 @@ class MultiQueryAttention(nnx.Module):
         style: Style = DEFAULT_STYLE,
         rngs: nnx.Rngs,
     ):
+        numbers = {"heads": heads, "head_features": head_features, "key_strides": key_strides}
+        check_features("MultiQueryAttention", features=features, **numbers)
+
         def reduce() -> ConvNorm | None:
             return (
                 ConvNorm(
@@ -160,7 +165,7 @@ class MultiQueryAttention(nnx.Module):
                 rngs=rngs,
             )
 
-        self.heads = heads
+        self.heads, self.head_features = heads, head_features
         self.norm = style.norm(features, rngs=rngs)
         self.query = linear(features, heads * head_features)
         self.reduce_key, self.key = nnx.data(reduce()), linear(features, head_features)
@@ -175,12 +180,19 @@ class MultiQueryAttention(nnx.Module):
         """Applies the block to `(batch, height, width, features)`."""
         x = self.norm(inputs)
         batch, height, width, _ = x.shape
-        query = self.query(x).reshape(batch, height * width, self.heads, -1)
-        key = self.key(x if self.reduce_key is None else self.reduce_key(x)).reshape(batch, -1, query.shape[-1])
-        value = self.value(x if self.reduce_value is None else self.reduce_value(x)).reshape(batch, key.shape[1], -1)
+        # All sizes by number, so that an empty batch has them, too.
+        query = self.query(x).reshape(batch, height * width, self.heads, self.head_features)
+        key, value = (
+            _of_each_position(linear(x if reduce is None else reduce(x)))
+            for linear, reduce in ((self.key, self.reduce_key), (self.value, self.reduce_value))
+        )
         scores = jnp.einsum("bqhd,bkd->bhqk", query, key) * float(query.shape[-1] ** -0.5)
         wide = scores.dtype if scores.dtype == jnp.float64 else jnp.float32
         weights = jax.nn.softmax(scores.astype(wide))
         out = jnp.einsum("bhqk,bkd->bqhd", weights.astype(value.dtype), value)
-        out = self.output(out.reshape(batch, height, width, -1))
+        out = self.output(out.reshape(batch, height, width, self.heads * self.head_features))
         return self.skip(out if self.layer_scale is None else self.layer_scale(out), inputs)
+
+
+def _of_each_position(x: jax.Array) -> jax.Array:
+    return x.reshape(x.shape[0], x.shape[1] * x.shape[2], x.shape[3])

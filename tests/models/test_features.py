@@ -43,20 +43,29 @@ def test_maps_are_those_that_were_told(name):
                 assert array.shape[1:3] == tuple(side // feature.stride for side in size)
 
 
+def shapes(model):
+    return {path: v.get_value().shape for path, v in nnx.to_flat_state(nnx.state(model, (nnx.Param, nnx.BatchStat)))}
+
+
 @pytest.mark.parametrize("name", [name for name in FEATURES if name != "legacy_xception"])
 @pytest.mark.parametrize("output_stride", [8, 16])
 def test_dilated_filters_keep_the_maps_large(name, output_stride):
     model = nnx.eval_shape(lambda: jds.create_model(name, output_stride=output_stride))
+    # The same weights fit, in timm's naming as well: a stride that became 1 brings no branch of the inputs.
+    assert shapes(model) == shapes(nnx.eval_shape(lambda: jds.create_model(name)))
     assert max(feature.stride for feature in model.feature_info) == output_stride
     assert tuple(feature.features for feature in model.feature_info) == FEATURES[name]
     assert maps(model, (128, 160))[-1].shape[1:3] == (128 // output_stride, 160 // output_stride)
 
 
-def test_dilation_leaves_the_parameters_and_sees_the_same(quick_compilation):
+@pytest.mark.parametrize("name", ["mobilenetv2_035", "mobileone_s0"])
+def test_dilation_leaves_the_parameters_and_sees_the_same(name, quick_compilation):
     """At every second position a dilated network's map is the strided network's."""
     images = jnp.asarray(np.random.default_rng(0).standard_normal((1, 64, 64, 3)), jnp.float32)
-    strided = jds.create_model("mobilenetv2_035")
-    dilated = jds.create_model("mobilenetv2_035", output_stride=16)
+    row = jds.models.mobileone.Row
+    rows = {"rows": tuple(row(16, 1, width) for width in (1, 1.5, 2, 2))} if name == "mobileone_s0" else {}
+    strided = jds.create_model(name, **rows)
+    dilated = jds.create_model(name, output_stride=16, **rows)
     nnx.update(dilated, nnx.state(strided, (nnx.Param, nnx.BatchStat)))
     for model in (strided, dilated):
         model.eval()
@@ -79,6 +88,19 @@ def test_dilation_leaves_the_parameters_and_sees_the_same(quick_compilation):
 def test_wrong_values(name, options, message):
     with pytest.raises(ValueError, match=message):
         jds.create_model(name, **options)
+
+
+def test_xceptions_maps_are_after_their_activation(quick_compilation):
+    # As timm's hooks have them; the network itself goes on from what is before it, where blocks have a way around.
+    row = jds.models.xception.Row
+    rows = (row((8, 8), 2), row((16, 16), 2), row((16, 16), 1), row((16, 16), 2))
+    model = jds.create_model("legacy_xception", rows=rows, num_classes=0)
+    model.eval()
+    images = jnp.asarray(np.random.default_rng(0).standard_normal((1, 64, 64, 3)), jnp.float32)
+    maps, before = nnx.jit(lambda model, images: (model.features(images), model._maps(images)))(model, images)
+    assert any(float(array.min()) < 0 for array in before)
+    for found, wanted in zip(maps, before, strict=True):
+        np.testing.assert_array_equal(found, np.maximum(wanted, 0))
 
 
 def test_wrong_options():

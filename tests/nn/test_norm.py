@@ -90,6 +90,16 @@ def test_sixteen_bits_are_rounded_once(dtype, training):
         np.testing.assert_allclose(np.asarray(found, np.float64), wanted, rtol=tolerance, atol=2e-4)
 
 
+def test_unbiased_variances_are_remembered_as_pytorch_does():
+    # torch.nn.BatchNorm1d: normalized by the variance of n numbers, remembered is n / (n - 1) of it.
+    x = jnp.asarray([[1.0], [2.0], [6.0]])
+    norm = jds.nn.BatchNorm(1, momentum=0.9, unbiased_variance=True, rngs=nnx.Rngs(0))
+    np.testing.assert_allclose(norm(x), (x - 3) / np.sqrt(14 / 3 + 1e-5), rtol=1e-5)
+    np.testing.assert_allclose(norm.var[...], [0.9 + 0.1 * 7], rtol=1e-6)
+    norm(x[:1])  # a single number has no variance
+    np.testing.assert_allclose(norm.var[...], [0.9 * (0.9 + 0.1 * 7)], rtol=1e-6)
+
+
 def test_features_on_another_axis_are_flaxs():
     inputs = jnp.moveaxis(INPUTS, -1, 1)
     (ours, _, _), (theirs, _, _) = (
@@ -102,16 +112,18 @@ def run(norm, inputs):
     return norm(inputs), norm.mean[...], norm.var[...]
 
 
-def test_statistics_over_several_devices():
+@pytest.mark.parametrize("unbiased", [False, True])
+def test_statistics_over_several_devices(unbiased):
     mesh = jax.make_mesh((4,), ("batch",), axis_types=(AxisType.Auto,))
-    graph, state = nnx.split(made(jds.nn.BatchNorm, axis_name="batch"))
+    graph, state = nnx.split(made(jds.nn.BatchNorm, axis_name="batch", unbiased_variance=unbiased))
 
     @jax.jit
     @functools.partial(jax.shard_map, mesh=mesh, in_specs=(P(), P("batch")), out_specs=(P("batch"), P(), P()))
     def apply(state, inputs):
         return run(nnx.merge(graph, state, copy=True), inputs)
 
-    for ours, theirs in zip(apply(state, INPUTS), run(made(nnx.BatchNorm), INPUTS), strict=True):
+    alone = made(jds.nn.BatchNorm, unbiased_variance=True) if unbiased else made(nnx.BatchNorm)
+    for ours, theirs in zip(apply(state, INPUTS), run(alone, INPUTS), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 

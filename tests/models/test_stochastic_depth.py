@@ -1,0 +1,49 @@
+"""The share of examples in which each block is left out, as in timm 1.0.31 with `drop_path_rate=0.2`."""
+
+import pytest
+from flax import nnx
+
+import jds
+from jds.models.convnext import Downsample
+
+# A block's rate is 0.2 * its number, from 0, divided by this: the number of blocks, among which timm counts the last
+# convolution of V3 and V4; of ConvNeXt and MobileOne, of whose blocks it counts both halves, the number less 1.
+BLOCKS = {
+    "mobilenetv2_100": 17,
+    "mobilenetv3_large_100": 16,
+    "tf_mobilenetv3_small_100": 12,
+    "mobilenetv4_conv_small": 17,
+    "mobilenetv4_hybrid_large": 37,
+    "efficientnet_b2": 23,
+    "semnasnet_075": 16,
+    "mixnet_l": 19,
+    "convnext_atto": 11,
+    "mobileone_s0": 41,
+}
+# The largest rate that is of use, of those that timm's modules have: of the last block with a way around.
+LAST = {
+    "mobilenetv3_large_100": 0.175,
+    "tf_mobilenetv3_small_100": 0.16667,
+    "mobilenetv4_conv_small": 0.17647,
+    "mobilenetv4_hybrid_large": 0.18919,
+    "efficientnet_b2": 0.1913,
+    "semnasnet_075": 0.175,
+    "mixnet_l": 0.18947,
+    "convnext_atto": 0.2,
+    "mobileone_s0": 0.19024,
+    "mobilenetv2_100": 0.17647,
+}
+
+
+def has_rate(block):
+    return getattr(block, "skip", None) is not None and block.skip.dropout is not None
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_rates_are_timms(name):
+    model = nnx.eval_shape(lambda: jds.create_model(name, drop_path=0.2))
+    blocks = [block for stage in model.stages for block in stage if not isinstance(block, Downsample)]
+    rates = {number: block.skip.dropout.rate for number, block in enumerate(blocks) if has_rate(block)}
+    for number, rate in rates.items():
+        assert rate == pytest.approx(0.2 * number / BLOCKS[name])
+    assert max(rates.values()) == pytest.approx(LAST[name], abs=1e-5)

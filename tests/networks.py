@@ -1,0 +1,20 @@
+"""Networks of a few blocks, one or more of each family, for tests that run or build them."""
+
+import jds
+
+# One network of each family, with the first of its rows.
+HYBRID = tuple(stage[:6] for stage in jds.models.mobilenet_v4.HYBRID_MEDIUM[:3])
+SMALLEST = {
+    "mobilenetv1_100": {"rows": jds.models.mobilenet_v1.ROWS[:3], "width": 0.25},
+    "mobilenetv2_035": {"rows": jds.models.mobilenet_v2.ROWS[:3]},
+    "mobilenetv3_small_050": {"rows": jds.models.mobilenet_v3.SMALL[:3]},
+    "mobilenetv4_conv_small_035": {"rows": jds.models.mobilenet_v4.CONV_SMALL[:3]},
+    "mobilenetv4_hybrid_medium_075": {"rows": HYBRID, "width": 0.25},
+    "efficientnet_b0": {"rows": jds.models.efficientnet.ROWS[:3]},
+    "efficientnet_lite0": {"rows": jds.models.efficientnet.ROWS[:3]},
+    "semnasnet_050": {"rows": jds.models.mnasnet.A1[:3]},
+    "mixnet_s": {"rows": jds.models.mixnet.S[:3], "width": 0.5},
+    "legacy_xception": {"rows": (jds.models.xception.Row((16, 16), 2), jds.models.xception.Row((24, 24), 1))},
+    "convnext_atto": {"rows": jds.models.convnext.rows(8, (1, 1, 2, 1))},
+    "mobileone_s0": {"rows": (jds.models.mobileone.Row(16, 2, 1.0), jds.models.mobileone.Row(24, 1, 1.0, 1))},
+}
