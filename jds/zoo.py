@@ -1,7 +1,6 @@
 """Public networks by their public names."""
 
 import dataclasses
-import difflib
 import fnmatch
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +41,7 @@ from jds.models import (
 )
 from jds.models.preprocessing import HALF, Interpolation, Preprocessing
 from jds.nn.convnext import gelu
+from jds.suggest import for_option, near_names
 from jds.weights import Source
 from jds.weights.files import read
 from jds.weights.load import fill
@@ -98,8 +98,7 @@ def create_model(
     known = [field.name for field in dataclasses.fields(variant.config)]
     for field in overrides:
         if field not in known:
-            near = difflib.get_close_matches(field, known, n=1, cutoff=0)[0]
-            raise TypeError(f"create_model: {name} has no option {field!r}; did you mean {near}?")
+            raise TypeError(f"create_model: {name} has no option {field!r}; {for_option(name, field, known)}")
     config = dataclasses.replace(variant.config, **overrides)
     rngs = nnx.Rngs(0) if rngs is None else rngs
     if weights is None:
@@ -118,7 +117,7 @@ def list_models(pattern: str = "*") -> list[str]:
     """Lists the names of public networks.
 
     Args:
-      pattern: of names, with `*` and `?`.
+      pattern: of names, with `*` and `?`, or a part of them without; capital letters are as small ones.
 
     Returns:
       The names, sorted.
@@ -128,7 +127,8 @@ def list_models(pattern: str = "*") -> list[str]:
       >>> jds.list_models("mobilenetv4_hybrid_m*")
       ['mobilenetv4_hybrid_medium', 'mobilenetv4_hybrid_medium_075']
     """
-    return sorted(name for name in VARIANTS if fnmatch.fnmatchcase(name, pattern))
+    pattern = pattern.lower() if any(sign in pattern for sign in "*?[") else f"*{pattern.lower()}*"
+    return sorted(name for name in VARIANTS if fnmatch.fnmatchcase(name.lower(), pattern))
 
 
 def find(name: str) -> Variant:
@@ -138,7 +138,7 @@ def find(name: str) -> Variant:
       ValueError: there is none.
     """
     if name not in VARIANTS:
-        near = ", ".join(difflib.get_close_matches(name, VARIANTS, n=3, cutoff=0.3))
+        near = ", ".join(near_names(name, VARIANTS))
         raise ValueError(f"create_model: there is no {name!r}; did you mean {near or 'one of list_models()'}?")
     return VARIANTS[name]
 
