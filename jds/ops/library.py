@@ -17,6 +17,7 @@ _INTERFACE = 1
 _TARGETS = (
     "jds_depthwise",
     "jds_kernel_gradient",
+    "jds_grouped_gradient",
     "jds_matrix_product",
     "jds_matrix_gradient",
     "jds_separable",
