@@ -32,6 +32,9 @@ RECORD = HERE / "fuzz.json"
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-D_GLIBCXX_ASSERTIONS", "-g", "-O1"]
 OPTIONS = {"ASAN_OPTIONS": "detect_stack_use_after_return=1:detect_leaks=1", "UBSAN_OPTIONS": "print_stacktrace=1"}
 
+# What a line has that says what the sanitizers, or the C++ library, found.
+SIGNS = ("ERROR: ", "runtime error: ", "terminate called")
+
 # What goes wrong, the file, the line as it is, and as it is planted.
 DEFECTS = (
     ("the last vector reads past the channels", "channels.h", "return Simd::load(p + c, lanes);", "return Simd::load(p + c);"),
@@ -87,7 +90,7 @@ def fuzz(program: Path, cases: int, first: int) -> tuple[bool, str]:
     if done.returncode == 0:
         return True, done.stdout.strip()
     last_case, _, report = done.stderr.rpartition("\r")[2].partition("\n")
-    found = next((line for line in report.splitlines() if "ERROR: " in line or "runtime error: " in line), "")
+    found = next((line for line in report.splitlines() if any(sign in line for sign in SIGNS)), "")
     return False, " | ".join(part.strip() for part in (last_case, done.stdout.strip(), found) if part.strip())
 
 
