@@ -1,6 +1,6 @@
 """Fuzzes the CPU kernels under AddressSanitizer and UndefinedBehaviorSanitizer.
 
-    python tests/native/fuzz.py                        # 21,000 cases and the planted defects; about five minutes
+    python tests/native/fuzz.py                        # 21,000 cases and the planted defects; about ten minutes
     python tests/native/fuzz.py --cases 1000 --no-record
     python tests/native/fuzz.py --case 123             # one of them again, by the number that was printed
 
