@@ -9,6 +9,7 @@
 #include "convolve.h"
 #include "kernels.h"
 #include "large_pages.h"
+#include "memory.h"
 #include "solve.h"
 #include "work.h"
 
@@ -69,7 +70,7 @@ std::string grouped_gradient(const Array& moving, const Array& fixed, const Arra
   const int64_t parts = std::min(taps, divide_up(wanted, blocks)), units = blocks * parts;
   const int64_t tasks = std::min(wanted, units);
   const bool in_place = out.type == Type::kFloat32;
-  const std::unique_ptr<float[]> buffer(in_place ? nullptr : new float[out.size()]);
+  const std::unique_ptr<float[]> buffer = in_place ? nullptr : allocate<float>(out.size());
   float* sums = in_place ? static_cast<float*>(out.data) : buffer.get();
   use_large_pages(out.data, out.bytes());
   parallel_for(threads, {{tasks, [&](int64_t task) {
