@@ -6,10 +6,21 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 _KINDS = "an array of uint8, uint16 or floats from 0 to 1"
 _SHAPES = "(height, width), or (height, width, channels) or (n, height, width, channels) with 1, 3 or 4 channels"
+
+# By the orientation in the EXIF data.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def open_image(path: str | Path) -> Image.Image:
@@ -78,7 +89,12 @@ def upright(image: Image.Image) -> Image.Image:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # whatever Pillow's parsing of damaged data meets; the pixels are sound
         return image
-    return ImageOps.exif_transpose(image) if orientation in range(2, 9) else image
+    if orientation not in _TURNS:
+        return image
+    turned = image.transpose(_TURNS[orientation])
+    # The data still say that it is to be turned. Pillow's own `exif_transpose` writes them anew, and fails on odd ones.
+    turned.info = {key: value for key, value in image.info.items() if key == "transparency"}
+    return turned
 
 
 def scaled(values: np.ndarray) -> np.ndarray:

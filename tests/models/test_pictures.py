@@ -85,6 +85,8 @@ def test_photographs_are_upright(orientation, suffix, tmp_path):
     Image.fromarray(np.ascontiguousarray(STORED[orientation](QUADRANTS))).save(file, exif=exif, **options)
     np.testing.assert_allclose(grey(open_image(file)), QUADRANTS, atol=0 if suffix != "jpg" else 3)
     p = Preprocessing(40, 1.0)
+    # And not turned twice.
+    np.testing.assert_array_equal(p(open_image(file)), p(grey(open_image(file))))
     with open(file, "rb") as opened, Image.open(opened) as image:
         np.testing.assert_allclose(p(image), p(QUADRANTS), atol=1e-6 if suffix != "jpg" else 0.1)
 
@@ -139,6 +141,15 @@ def test_bombs_are_refused_and_large_images_pass_in_silence(tmp_path, monkeypatc
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", QUADRANTS.size // 3)
     with pytest.raises(OSError, match=r"2400 pixels.*could be decompression bomb"):
         open_image(tmp_path / "image.png")
+
+
+def test_odd_data_beside_the_orientation(tmp_path):
+    file = tmp_path / "image.png"
+    # Big-endian, 12 bytes each: a maker that is a float, with which `ImageOps.exif_transpose` fails; the orientation.
+    entries = b"\x01\x0f\0\x0b\0\0\0\x01\xff\xff\xff\xff" + b"\x01\x12\0\x03\0\0\0\x01\0\x06\0\0"
+    stored = Image.fromarray(np.ascontiguousarray(STORED[6](QUADRANTS)))
+    stored.save(file, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x02" + entries + bytes(4))
+    np.testing.assert_array_equal(grey(open_image(file)), QUADRANTS)
 
 
 def test_damaged_orientation_is_none(tmp_path):
