@@ -209,16 +209,19 @@ class Network(nnx.Module):
         raise NotImplementedError
 
     def preprocess(self, image: Any) -> jax.Array:
-        """Makes an image ready as the network's public weights expect it.
+        """Makes images ready as the network's weights expect them.
+
+        What is done is `self.preprocessing`, a `jds.models.preprocessing.Preprocessing`; another may be set.
 
         Args:
-          image: a `PIL.Image.Image`, or an array `(height, width, 3)` or `(height, width)` of uint8.
+          image: a `PIL.Image.Image`, an array `(height, width)`, `(height, width, channels)` or
+            `(n, height, width, channels)`, or a list of images; see `Preprocessing`.
 
         Returns:
-          `(1, image_size, image_size, 3)`, float32.
+          `(n, image_size, image_size, 3)`, float32; n is 1 for a single image.
 
         Raises:
-          ValueError: the network is not from `jds.create_model`; or the image has another shape.
+          ValueError: the network is not from `jds.create_model`; or the image has another shape, or other values.
           TypeError: it is no image.
         """
         if self.preprocessing is None:

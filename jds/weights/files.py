@@ -8,7 +8,11 @@ import numpy as np
 from jds.models import Network
 from jds.weights import keras_file, safetensors_file
 from jds.weights.errors import WeightsError
+from jds.weights.hub import fetch
 from jds.weights.load import emptied
+
+# The file of weights in a Hugging Face repository, and in a folder that looks like one.
+IN_REPOSITORY = "model.safetensors"
 
 _READERS = {".safetensors": safetensors_file.read, ".h5": keras_file.read}
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
@@ -18,7 +22,7 @@ def read(weights: str | Path) -> dict[str, np.ndarray] | keras_file.Layers:
     """Reads all entries of a file, or of a Hugging Face repository's.
 
     Args:
-      weights: a path, or a repository's id.
+      weights: a path of a file, or of a folder with a `model.safetensors`; or a repository's id.
 
     Returns:
       The entries by their names; of a Keras file its layers.
@@ -28,8 +32,10 @@ def read(weights: str | Path) -> dict[str, np.ndarray] | keras_file.Layers:
       OSError: it cannot be read or fetched.
     """
     path = Path(weights)
-    if not path.exists() and path.suffix not in _READERS and _REPOSITORY.fullmatch(str(weights)):
-        path = _fetched(str(weights))
+    if is_repository(weights):
+        path = fetch(str(weights), IN_REPOSITORY)
+    elif path.is_dir():
+        path = path / IN_REPOSITORY
     if path.suffix not in _READERS:
         raise WeightsError(
             "weights must be a .safetensors, .h5 or .weights.h5 file or a Hugging Face repository's id, got "
@@ -38,16 +44,10 @@ def read(weights: str | Path) -> dict[str, np.ndarray] | keras_file.Layers:
     return _READERS[path.suffix](path)
 
 
-def _fetched(repository: str) -> Path:
-    """The repository's weights on this machine; fetched if need be, with a progress bar."""
-    # It takes a third of a second to import.
-    import huggingface_hub
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(huggingface_hub.hf_hub_download(repository, "model.safetensors"))
-    except (HfHubHTTPError, LocalEntryNotFoundError) as error:
-        raise OSError(f"the weights of {repository} cannot be fetched: {error}") from error
+def is_repository(weights: str | Path) -> bool:
+    """Whether this is the id of a Hugging Face repository, not a path."""
+    path = Path(weights)
+    return not path.exists() and path.suffix not in _READERS and _REPOSITORY.fullmatch(str(weights)) is not None
 
 
 def save(model: Network, path: str | Path) -> None:

@@ -14,7 +14,7 @@ from flax import nnx
 from jds.models import Network
 from jds.weights import keras, keras_file, timm, torchvision
 from jds.weights.entries import Entry, Path
-from jds.weights.errors import WeightsError
+from jds.weights.errors import FreshClassifierWarning, WeightsError
 from jds.weights.layout import from_public, public_shape, to_public
 
 Source = Literal["timm", "torchvision", "keras"]
@@ -82,6 +82,7 @@ def fill(network: Network, found: Mapping[str, Any], source: Source, where: str,
         classes = len(found[head[1]])
         warnings.warn(
             f"{where} classifies {classes} classes, not {network.config.num_classes}: the classifier is drawn afresh",
+            FreshClassifierWarning,
             stacklevel=3,
         )
     _set(variables, arrays, rngs)

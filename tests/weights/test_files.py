@@ -10,6 +10,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from flax import nnx
+from huggingface_hub.errors import EntryNotFoundError
 
 import jds
 from jds.weights import safetensors_file
@@ -188,15 +189,20 @@ def test_a_file_that_cannot_be_written_leaves_nothing(model, file, tmp_path, mon
 
 def test_a_repository_is_fetched_from_the_hub(monkeypatch, file, model):
     asked = []
-    monkeypatch.setattr(
-        "huggingface_hub.hf_hub_download", lambda repository, name: asked.append((repository, name)) or str(file)
-    )
+
+    def download(repository, name):
+        asked.append((repository, name))
+        if name == "config.json":
+            raise EntryNotFoundError(name)
+        return str(file)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     assert equal(load("someone/some.network"), model)
-    assert asked == [("someone/some.network", "model.safetensors")]
+    assert asked == [("someone/some.network", "config.json"), ("someone/some.network", "model.safetensors")]
 
 
 def test_a_repository_that_cannot_be_reached(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(OSError, match=r"the weights of nobody/nothing cannot be fetched"):
+    with pytest.raises(OSError, match=r"config.json of nobody/nothing cannot be fetched"):
         load("nobody/nothing")
