@@ -4,10 +4,12 @@ Where an axis has negative padding before it and positive padding after it, XLA'
 the input (https://github.com/openxla/xla/issues/48713). Cropped first, the axis has padding that is not negative.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import primitives
 
@@ -29,7 +31,10 @@ def convolve_cropped(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array
         params["dimension_numbers"].lhs_spec[2:], params["padding"], params["lhs_dilation"], strict=True
     ):
         # Cropping within a gap of the dilated input leaves some of its zeros.
-        starts[dimension] = min(-(min(low, 0) // dilation), lhs.shape[dimension])
+        starts[dimension] = -(min(low, 0) // dilation)
         padding.append((low + starts[dimension] * dilation, high))
+    if any(start >= size for start, size in zip(starts, lhs.shape, strict=True)):  # padding is all that is left
+        like = jax.eval_shape(functools.partial(primitives.conv_general_dilated_p.bind, **params), lhs, rhs)
+        return jnp.zeros(like.shape, like.dtype)
     cropped = lax.slice(lhs, starts, lhs.shape)
     return primitives.conv_general_dilated_p.bind(cropped, rhs, **{**params, "padding": tuple(padding)})

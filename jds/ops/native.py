@@ -59,10 +59,7 @@ def native(lhs: jax.Array, rhs: jax.Array, *, form: Form, partitioned: bool = Fa
         return jnp.zeros(form.out_shape, form.out_dtype)
     left = Labelled(lhs.reshape(form.split_shape(form.labels.lhs, "input")), form.labels.lhs)
     right = Labelled(rhs.reshape(form.split_shape(form.labels.rhs, "kernel")), form.labels.rhs)
-    if _is_depthwise(form) or _is_grouped_gradient(form):
-        compute = _by_positions
-    else:
-        compute = _of_images if form.kind == "ordinary" else _pointwise
+    compute = _by_positions if _is_by_positions(form) else _of_images if form.kind == "ordinary" else _pointwise
     out = compute(left, right, form, partitioned).arrange(form.labels.out)
     return out.array.reshape(form.out_shape).astype(form.out_dtype)
 
@@ -73,7 +70,8 @@ def unsupported(form: Form) -> str | None:
         return f"`native` computes float32, bfloat16 and float16, not {form.dtype.name}"
     if not jnp.issubdtype(form.out_dtype, jnp.floating) or form.out_dtype == jnp.float64:
         return f"`native` computes results of at most 32 bits, not {form.out_dtype.name}"
-    if form.kind != "pointwise" and not 1 <= len(form.axes) <= _MAX_AXES:
+    is_product = form.kind != "ordinary" and not _is_by_positions(form)
+    if not is_product and not 1 <= len(form.axes) <= _MAX_AXES:
         return f"`native` computes convolutions of 1 to {_MAX_AXES} spatial axes, and this one has {len(form.axes)}"
     if any(abs(number) > MAX_NUMBER for axis in form.axes for number in axis):
         return f"`native` computes with sizes, strides, dilations and padding of at most {MAX_NUMBER}"
@@ -91,6 +89,10 @@ def unsupported(form: Form) -> str | None:
     if form.short != "output" and form.in_features > _MAX_CONTRACTED_FEATURES:
         return f"`native` contracts at most {_MAX_CONTRACTED_FEATURES} features, not {form.in_features}"
     return library.fault()
+
+
+def _is_by_positions(form: Form) -> bool:
+    return _is_depthwise(form) or _is_grouped_gradient(form)
 
 
 def _is_depthwise(form: Form) -> bool:

@@ -161,7 +161,11 @@ def recognise(lhs: Any, rhs: Any, out: Any, params: Mapping[str, Any]) -> Form:
     batch = lhs.shape[numbers.lhs_spec[0]] // batch_groups
     in_features = rhs.shape[numbers.rhs_spec[1]]
     out_features = rhs.shape[numbers.rhs_spec[0]] // groups
-    features = {"kernel": (in_features, out_features), "output": (batch, out_features), "input": (batch, in_features)}
+    features: dict[Index, tuple[int, int]] = {
+        "kernel": (in_features, out_features),
+        "output": (batch, out_features),
+        "input": (batch, in_features),
+    }
     short = _short(axes, groups, features, contracts_batch=batch_groups > 1)
     return Form(
         kind=_kind(groups, features[short], _positions(axes, short)),
@@ -193,16 +197,17 @@ def _short(
     """The index with the fewest positions; not much longer, one that makes the equation depthwise, if any does.
 
     With several groups, and no vector among the operands and the result, there is nothing to choose. It is a kernel
-    gradient where the groups are of the batch, or where the kernel is far longer than the result: the gradient of each
-    example. Otherwise it is a forward pass or an input gradient: that the batch is 1 makes nothing depthwise, unless
-    the groups are very small.
+    gradient where the groups are of the batch. It is the gradient of each example where the kernel is far longer than
+    the result, and the batch, which holds the features then, larger than what is summed. Otherwise it is a forward pass
+    or an input gradient: that the batch is 1 makes nothing depthwise, unless the groups are very small.
     """
     indices: tuple[Index, ...] = ("kernel", "output", "input")
     positions: dict[Index, int] = {index: _positions(axes, index) for index in indices}
     if groups > 1 and contracts_batch and min(features["output"]) > 1:
         return "output"
     if groups > 1 and not contracts_batch and min(features["kernel"]) > 1 and math.prod(features["kernel"]) > _SMALL:
-        return "output" if positions["kernel"] >= _MANY * positions["output"] else "kernel"
+        (in_features, _), (batch, _) = features["kernel"], features["output"]
+        return "output" if positions["kernel"] >= _MANY * positions["output"] and batch > in_features else "kernel"
     few: list[Index] = [i for i in indices if positions[i] < _MANY * max(1, min(positions.values()))]
 
     def rank(index: Index) -> tuple[bool, int]:

@@ -22,13 +22,6 @@ DEPTHWISE = [workload for workload in WORKLOADS if workload.function == "depthwi
 CHANNELS = (1, 3, 4, 7, 8, 15, 16, 17, 33)
 
 
-@pytest.fixture(params=library.instruction_sets())
-def instruction_set(request):
-    library.use_instruction_set(request.param)
-    yield request.param
-    library.use_instruction_set(library.instruction_sets()[0])
-
-
 def value_and_gradients(inputs, kernel, **options):
     def call(inputs, kernel):
         return jds.depthwise_conv(inputs, kernel, implementation="native", **options)
