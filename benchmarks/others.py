@@ -46,16 +46,13 @@ class Layer(NamedTuple):
     ensemble: str = "none"  # of eight: none, of the kernels, or of both
 
     def spec(self, batch: int) -> dict:
-        members = {name: () for name in ("inputs", "kernel")}
-        if self.ensemble != "none":
-            members["kernel"] = (8,)
-        if self.ensemble == "both":
-            members["inputs"] = (8,)
+        kernels = [] if self.ensemble == "none" else [8]
+        images = [8] if self.ensemble == "both" else []
         strides = (self.strides,) * len(self.size) if isinstance(self.strides, int) else self.strides
         return {
             "workload": {"name": self.name},
-            "inputs": [*members["inputs"], batch, *self.size, self.features[0]],
-            "kernel": [*members["kernel"], *self.window, self.features[0] // self.groups, self.features[1]],
+            "inputs": [*images, batch, *self.size, self.features[0]],
+            "kernel": [*kernels, *self.window, self.features[0] // self.groups, self.features[1]],
             "groups": self.groups,
             "strides": list(strides),
             "padding": self.padding,
@@ -117,7 +114,7 @@ class Settings:
                 raise BenchmarkError(f"no layer is named so: {word!r}; there are {', '.join(f.name for f in LAYERS)}")
 
 
-def cases(settings: Settings, able: Sequence[Contender]) -> list[Case]:
+def cases(settings: Settings, able: tuple[Contender, ...]) -> list[Case]:
     wanted = [layer for layer in LAYERS if not settings.layers or any(word in layer.name for word in settings.layers)]
     return [
         Case(f"{kind}, {layer.name}, batch {batch}", {"pass": kind, **layer.spec(batch)}, able, compiles=5)

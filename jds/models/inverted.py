@@ -77,7 +77,13 @@ def inverted_parts(
 
 
 def inverted_stages(
-    config: NetworkConfig, features: int, stages: Iterable[Sequence[Block]], style: Style, rngs: nnx.Rngs
+    config: NetworkConfig,
+    features: int,
+    stages: Iterable[Sequence[Block]],
+    style: Style,
+    rngs: nnx.Rngs,
+    *,
+    others: int = 0,
 ) -> tuple[Any, tuple[Feature, ...], tuple[int, ...]]:
     """Makes the blocks; as `build_stages`."""
 
@@ -100,4 +106,4 @@ def inverted_stages(
             rngs=rngs,
         )
 
-    return build_stages(config, features, tuple(stages), make)
+    return build_stages(config, features, tuple(stages), make, others=others)

@@ -122,7 +122,7 @@ class MobileNetV3(Network):
         stem, last = STEM if config.fixed_stem else wide(STEM), wide(config.last)
         shared = {"activation": config.activation, "style": style, "rngs": rngs}
         first = ConvNorm(config.in_features, stem, 3, strides=2, **shared)
-        blocks, info, ends = inverted_stages(config, stem, stages, style, rngs)
+        blocks, info, ends = inverted_stages(config, stem, stages, style, rngs, others=1)
         blocks.append(nnx.List([ConvNorm(stages[-1][-1].features, last, **shared)]))
         info = (*info[:-1], info[-1]._replace(features=last))
         neck = ConvNorm(last, config.hidden, has_norm=False, **shared)

@@ -246,7 +246,7 @@ class MobileNetV4(Network):
         rows = [[row._replace(features=wide(row.features)) for row in stage] for stage in config.rows]
         stem, last = config.stem if config.width < 1 else wide(config.stem), wide(LAST)
         first = ConvNorm(config.in_features, stem, 3, strides=2, **shared)
-        stages, info, ends = build_stages(config, stem, rows, make)
+        stages, info, ends = build_stages(config, stem, rows, make, others=1)
         stages.append(nnx.List([ConvNorm(rows[-1][-1].features, last, **shared)]))
         info = (*info[:-1], info[-1]._replace(features=last))
         neck = ConvNorm(last, HIDDEN, **shared)

@@ -96,8 +96,10 @@ class MobileOne(Network):
                 features = wide
             stages.append(halves)
 
+        count = sum(map(len, stages))  # the rates rise from 0 to that of the last half
+
         def make(features: int, half: Half, place: Placement) -> MobileOneBlock:
-            strides, dilation, _ = place
+            strides, dilation, drop_path = place
             return MobileOneBlock(
                 features,
                 half.features,
@@ -106,6 +108,9 @@ class MobileOne(Network):
                 kernel_dilation=dilation if half.depthwise else 1,
                 depthwise=half.depthwise,
                 branches=config.branches,
+                # A stride that has become a dilation leaves the block what it is: without its inputs.
+                has_identity=half.strides == 1,
+                drop_path=drop_path * count / max(1, count - 1),
                 squeezed=round_features(half.features / _SQUEEZE, limit=0) if half.has_squeeze else 0,
                 style=style,
                 rngs=rngs,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -64,9 +65,10 @@ class NetworkConfig:
         for name, (rule, holds) in rules.items():
             if not holds:
                 raise ValueError(f"{type(self).__name__}: `{name}` must be {rule}, got {getattr(self, name)!r}")
-        width = getattr(self, "width", 1.0)
-        if not width > 0:
-            raise ValueError(f"{type(self).__name__}: `width` must be positive, got {width!r}")
+        for name in ("width", "depth"):
+            value = getattr(self, name, 1.0)
+            if not 0 < value < math.inf:
+                raise ValueError(f"{type(self).__name__}: `{name}` must be positive and finite, got {value!r}")
 
     @property
     def style(self) -> Style:
@@ -234,11 +236,15 @@ class Network(nnx.Module):
         Args:
           images: `(batch, height, width, in_features)`.
 
+        Raises:
+          ValueError: the images have another shape.
+          TypeError: they are no floating-point numbers.
+
         Returns:
           For each entry of `feature_info` an array `(batch, ceil(height / stride), ceil(width / stride), features)`;
           what becomes of odd sizes is the padding's affair.
         """
-        x = self.stem(images)
+        x = self.stem(self._checked(images))
         maps = {-1: x}
         for number, stage in enumerate(self.stages):
             for block in stage:
@@ -246,13 +252,33 @@ class Network(nnx.Module):
             maps[number] = x
         return tuple(maps[number] for number in self.ends)
 
+    def _checked(self, images: Any) -> jax.Array:
+        name, features = type(self).__name__, self.config.in_features
+        images = jnp.asarray(images)
+        shape, dtype = images.shape, images.dtype
+        wanted = f"`images` must have shape (batch, height, width, {features}), channels last"
+        if len(shape) == 3:
+            raise ValueError(f"{name}: {wanted}, got {shape}; add the batch axis: `images[None]`")
+        if len(shape) != 4:
+            raise ValueError(f"{name}: {wanted}, got {shape}")
+        if shape[-1] != features:
+            first = shape[1] == features
+            remedy = "; these have the channels first: `images.transpose(0, 2, 3, 1)`" if first else ""
+            raise ValueError(f"{name}: {wanted}, got {shape}{remedy}")
+        if not jnp.issubdtype(dtype, jnp.floating):
+            raise TypeError(
+                f"{name}: `images` must be floating-point numbers as the weights expect them, got {dtype.name}; "
+                "`model.preprocess` makes them of images"
+            )
+        return images
+
     def __call__(self, images: jax.Array) -> jax.Array:
-        """Classifies `(batch, height, width, in_features)` to logits `(batch, num_classes)`."""
+        """Classifies `(batch, height, width, in_features)` to logits `(batch, num_classes)`; raises as `features`."""
         x = self.features(images)[-1]
         x = x if self.head is None else self.head(x)
         x = x.mean((1, 2), keepdims=True)
         x = x if self.neck is None else self.neck(x)
-        x = x.reshape(x.shape[0], -1)
+        x = x.reshape(x.shape[0], x.shape[-1])
         for step in (self.dropout, self.classifier):
             x = x if step is None else step(x)
         return x
@@ -265,6 +291,7 @@ def build_stages(
     make: Callable[[int, R, Placement], nnx.Module],
     *,
     stride: int = 2,
+    others: int = 0,
 ) -> tuple[Any, tuple[Feature, ...], tuple[int, ...]]:
     """Makes the blocks of a table.
 
@@ -274,11 +301,12 @@ def build_stages(
       rows: for each stage its blocks.
       make: makes a block of its channels, its row and its place.
       stride: of the stem.
+      others: how many blocks follow the table's, which count for the rates of `drop_path`.
 
     Returns:
       The stages, the maps at the end of each stride, and after which stages those are.
     """
-    count, number, dilation = sum(map(len, rows)), 0, 1
+    count, number, dilation = sum(map(len, rows)) + others, 0, 1
     info, ends, stages = [], [], nnx.List()
     if rows[0][0].strides > 1:
         info.append(Feature(stride, features))

@@ -64,8 +64,9 @@ class Xception(Network):
 
     @staticmethod
     def _parts(config: XceptionConfig, style: Style, rngs: nnx.Rngs) -> Parts:
-        if config.output_stride != 32:
-            raise ValueError(f"Xception: `output_stride` must be 32, got {config.output_stride}")
+        for name, wanted in (("output_stride", 32), ("drop_path", 0)):
+            if getattr(config, name) != wanted:
+                raise ValueError(f"Xception: `{name}` must be {wanted}, got {getattr(config, name)}")
         stem = Stem(config.in_features, style=style, rngs=rngs)
         stages, features, stride = nnx.List(), STEM[-1], 2
         info, ends = [Feature(2, features)], [-1]
@@ -81,6 +82,11 @@ class Xception(Network):
         info.append(Feature(stride, EXIT[-1]))
         ends.append(len(stages) - 1)
         return Parts(stem, stages, tuple(info), tuple(ends), out_features=EXIT[-1])
+
+    def features(self, images: jax.Array) -> tuple[jax.Array, ...]:
+        """Returns the last map of each stride after its ReLU, with which the next block begins; as `Network` has it."""
+        first, *between, last = super().features(images)
+        return (first, *map(jax.nn.relu, between), last)
 
 
 class Stem(nnx.Module):

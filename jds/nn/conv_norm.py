@@ -112,7 +112,7 @@ def _make_conv(
         "rngs": rngs,
     }
     if size == 1 and not depthwise:
-        return PointwiseConv(in_features, out_features, strides, implementation=style.implementation, **shared)
+        return PointwiseConv(in_features, out_features, strides=strides, implementation=style.implementation, **shared)
     window: dict[str, Any] = {
         "kernel_size": (size, size),
         "strides": (strides, strides),

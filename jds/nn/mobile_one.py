@@ -4,6 +4,7 @@ import jax
 from flax import nnx
 
 from jds.nn.conv_norm import ConvNorm
+from jds.nn.skip import Skip
 from jds.nn.squeeze_excite import SqueezeExcite
 from jds.nn.style import DEFAULT_STYLE, Style
 from jds.ops.block import Activation
@@ -19,10 +20,12 @@ class MobileOneBlock(nnx.Module):
       kernel_size, strides, kernel_dilation: of the convolutions.
       depthwise: whether each channel has filters of its own.
       branches: how many convolutions of this size there are.
+      has_identity: whether the inputs are added where the shapes allow it.
+      drop_path: share of examples in which training leaves the convolutions out, where the inputs are added.
       squeezed: features of a squeeze and excitation after the sum; 0 for none.
       activation: after the sum.
       style: normalisation, padding and dtypes.
-      rngs: gives the key `params`.
+      rngs: gives the key `params` and, for `drop_path`, `dropout`.
 
     Raises:
       ValueError: a number is not positive.
@@ -45,6 +48,8 @@ class MobileOneBlock(nnx.Module):
         kernel_dilation: int = 1,
         depthwise: bool = False,
         branches: int = 1,
+        has_identity: bool = True,
+        drop_path: float = 0.0,
         squeezed: int = 0,
         activation: Activation = jax.nn.relu,
         style: Style = DEFAULT_STYLE,
@@ -64,8 +69,9 @@ class MobileOneBlock(nnx.Module):
 
         self.branches = nnx.List(convolution(kernel_size) for _ in range(branches))
         self.scale = nnx.data(convolution(1) if kernel_size > 1 else None)
-        has_identity = strides == 1 and in_features == out_features
+        has_identity = has_identity and strides == 1 and in_features == out_features
         self.identity = nnx.data(style.norm(out_features, rngs=rngs) if has_identity else None)
+        self.skip = Skip(drop_path if has_identity else 0.0, rngs=rngs)
         self.squeeze_excite = nnx.data(
             SqueezeExcite(out_features, squeezed, style=style, rngs=rngs) if squeezed else None
         )
@@ -73,7 +79,8 @@ class MobileOneBlock(nnx.Module):
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Applies the block: `(batch, height, width, in_features)` to `(batch, *out_size, out_features)`."""
-        first, *others = (step for step in (*self.branches, self.scale, self.identity) if step is not None)
+        first, *others = (step for step in (*self.branches, self.scale) if step is not None)
         out = sum((step(inputs) for step in others), first(inputs))
+        out = out if self.identity is None else self.skip(out, self.identity(inputs))
         out = out if self.squeeze_excite is None else self.squeeze_excite(out)
         return out if self.activation is None else self.activation(out)

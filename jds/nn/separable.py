@@ -110,7 +110,7 @@ class SeparableConv(nnx.Module):
         self.depthwise = DepthwiseConv(
             in_features,
             kernel_size,
-            strides,
+            strides=strides,
             padding=padding,
             kernel_dilation=kernel_dilation,
             channel_multiplier=channel_multiplier,

@@ -175,12 +175,19 @@ class MultiQueryAttention(nnx.Module):
         """Applies the block to `(batch, height, width, features)`."""
         x = self.norm(inputs)
         batch, height, width, _ = x.shape
-        query = self.query(x).reshape(batch, height * width, self.heads, -1)
-        key = self.key(x if self.reduce_key is None else self.reduce_key(x)).reshape(batch, -1, query.shape[-1])
-        value = self.value(x if self.reduce_value is None else self.reduce_value(x)).reshape(batch, key.shape[1], -1)
+        query = self.query(x)
+        query = query.reshape(batch, height * width, self.heads, query.shape[-1] // self.heads)
+        key = _flat(self.key(x if self.reduce_key is None else self.reduce_key(x)))
+        value = _flat(self.value(x if self.reduce_value is None else self.reduce_value(x)))
         scores = jnp.einsum("bqhd,bkd->bhqk", query, key) * float(query.shape[-1] ** -0.5)
         wide = scores.dtype if scores.dtype == jnp.float64 else jnp.float32
         weights = jax.nn.softmax(scores.astype(wide))
         out = jnp.einsum("bhqk,bkd->bqhd", weights.astype(value.dtype), value)
-        out = self.output(out.reshape(batch, height, width, -1))
+        out = self.output(out.reshape(batch, height, width, self.heads * value.shape[-1]))
         return self.skip(out if self.layer_scale is None else self.layer_scale(out), inputs)
+
+
+def _flat(maps: jax.Array) -> jax.Array:
+    """All positions on one axis."""
+    batch, height, width, features = maps.shape
+    return maps.reshape(batch, height * width, features)

@@ -32,7 +32,7 @@ def test_depthwise_is_nnx_conv(padding, strides, kernel_size):
         "bias_init": nnx.initializers.normal(),
         "rngs": nnx.Rngs(0),
     }
-    ours = jds.nn.DepthwiseConv(4, kernel_size, strides, channel_multiplier=2, **options)
+    ours = jds.nn.DepthwiseConv(4, kernel_size, strides=strides, channel_multiplier=2, **options)
     theirs = nnx.Conv(4, 8, kernel_size, strides, feature_group_count=4, **options)
     assert ours.kernel.shape == theirs.kernel.shape
     same_parameters(ours, theirs)
@@ -169,7 +169,11 @@ def test_implementation_is_passed_on():
         ),
         (lambda m, r: m.DepthwiseConv(4, (3,) * 4, rngs=r), ValueError, "`kernel_size` must have 1, 2 or 3 entries"),
         (lambda m, r: m.DepthwiseConv(4, (3, 0), rngs=r), ValueError, "`kernel_size` must be at least 1 on every axis"),
-        (lambda m, r: m.DepthwiseConv(4, (3, 3), 0, rngs=r), ValueError, "DepthwiseConv: `strides` must be at least 1"),
+        (
+            lambda m, r: m.DepthwiseConv(4, (3, 3), strides=0, rngs=r),
+            ValueError,
+            "DepthwiseConv: `strides` must be at least 1",
+        ),
         (
             lambda m, r: m.DepthwiseConv(4, (3, 3), padding="X", rngs=r),
             ValueError,

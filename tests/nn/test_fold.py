@@ -268,7 +268,7 @@ def test_training_without_norms_is_unchanged():
 def test_halves_that_were_changed_are_called_one_by_one(change):
     block = separable(depthwise_norm=None, pointwise_norm=None)
     if change == "strides":
-        block.pointwise = jds.nn.PointwiseConv(4, 6, 2, rngs=nnx.Rngs(1))
+        block.pointwise = jds.nn.PointwiseConv(4, 6, strides=2, rngs=nnx.Rngs(1))
     elif change == "class":
         block.pointwise = nnx.Conv(4, 6, (3, 3), rngs=nnx.Rngs(1))
     elif change == "dtype":
