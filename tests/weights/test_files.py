@@ -163,11 +163,12 @@ def test_damaged_and_hostile_files_are_refused(kind, model, file, tmp_path):
 def test_files_that_are_not_there_or_are_of_another_kind(tmp_path):
     with pytest.raises(FileNotFoundError):
         load(tmp_path / "none.safetensors")
-    (tmp_path / "weights.bin").write_bytes(b"\x80\x04pickle")
+    (tmp_path / "weights.npz").write_bytes(b"\x80\x04pickle")
     with pytest.raises(
-        jds.WeightsError, match=r"must be a .safetensors, .h5 or .weights.h5 file or a Hugging Face repository's id"
+        jds.WeightsError,
+        match=r"must be a .safetensors, .pth, .pt, .bin, .h5 or .weights.h5 file or a Hugging Face repository's id",
     ):
-        load(tmp_path / "weights.bin")
+        load(tmp_path / "weights.npz")
     with pytest.raises(ValueError, match=r"`path` must end in .safetensors, got"):
         jds.save(load_nothing(), tmp_path / "weights.pt")
 
