@@ -13,6 +13,7 @@ from rich.progress import Progress
 
 from jds import compare, compare_text
 from jds.cli_options import UsageError, check_absent, check_output, check_positive, option, write
+from jds.cli_output import show
 from jds.cost import Layer
 from jds.models import mobilenet_v1
 
@@ -52,15 +53,12 @@ def run(options: Compare) -> None:
     title, layers = _network(options) if options.model is not None else _one_layer(options)
     for name, path in (("json", options.json), ("plot", options.plot)):
         check_output(name, path)
-    console = Console(highlight=False)
     heading = title if options.model else compare_text.arithmetic(layers[0], batch=options.batch)
-    console.print(heading, "", sep="\n")
+    show(heading, "")
     rows = _measure(layers, options)
     comparison = compare.Comparison(title, rows)
-    for table in (compare_text.paper_table(comparison), compare_text.clock_table(comparison)):
-        console.print(table, "", sep="\n")
-    for note in (*compare_text.notes(comparison), f"{comparison.finding}."):
-        console.print(note)
+    show(compare_text.paper_table(comparison), "", compare_text.clock_table(comparison), "")
+    show(*compare_text.notes(comparison), f"{comparison.finding}.")
     if options.json is not None:
         text = json.dumps(comparison.record(), indent=1) + "\n"
         write("json", options.json, lambda path: path.write_text(text, encoding="utf-8"))

@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import tyro
 from flax import nnx
-from rich.console import Console
 
 from jds import cost, zoo
 from jds.cli_options import UsageError, check_absent, check_output, check_positive, option, write
+from jds.cli_output import show
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,16 +62,13 @@ def run(options: Cost) -> None:
         found = cost.analyze(counted, *args, padding=options.padding, trip_counts=options.trip_counts)
     except (TypeError, ValueError) as error:
         raise UsageError(str(error)) from None
-    console = Console(highlight=False)
-    console.print(title, "", cost.table(found, options.by), "", *cost.notes(found), sep="\n")
+    show(title, "", cost.table(found, options.by), "", *cost.notes(found))
     if options.xla:
-        console.print(
-            "", cost.reconciliation(cost.reconcile(counted, *args, trip_counts=options.trip_counts)), sep="\n"
-        )
+        show("", cost.reconciliation(cost.reconcile(counted, *args, trip_counts=options.trip_counts)))
     measured = cost.measure_program(counted, *args) if options.measure else None
     bounds = None if peak is None else cost.estimate(found, peak, options.by, measured)
     if bounds is not None:
-        console.print("", cost.bounds(bounds), *cost.bound_notes(bounds), sep="\n")
+        show("", cost.bounds(bounds), *cost.bound_notes(bounds))
     if options.json is not None:
         text = json.dumps(cost.record(found, bounds), indent=1) + "\n"
         write("json", options.json, lambda path: path.write_text(text, encoding="utf-8"))
