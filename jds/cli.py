@@ -53,7 +53,7 @@ def _run(words: Sequence[str]) -> None:
     app = tyro.extras.SubcommandApp()
     for name, (options, _) in _COMMANDS.items():
         app.command(name=name)(options)
-    with cli_output.writing():
+    with cli_output.writing(), cli_output.wide_help():
         chosen = app.cli(prog="jds", description=_DESCRIPTION, args=words)
     name, run = next((name, run) for name, (options, run) in _COMMANDS.items() if isinstance(chosen, options))
     try:

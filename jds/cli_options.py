@@ -11,6 +11,9 @@ import tyro
 # What is being written, and must go if the process ends before it is renamed.
 _unfinished: set[Path] = set()
 
+# A paper's network under the paper's name, for the public one.
+PUBLIC_NAMES = {"mobilenet_v1": "mobilenetv1_100"}
+
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
 

@@ -4,6 +4,7 @@ import codecs
 import contextlib
 import io
 import os
+import shutil
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -17,6 +18,13 @@ _PLAIN = {
     "×": "x", "·": "*", "±": "+-", "µ": "u", "²": "^2", "³": "^3", "→": "->", "≥": ">=", "≤": "<=", "…": "...",
     "─": "-", "━": "-", "│": "|", "╭": "+", "╮": "+", "╰": "+", "╯": "+",
 }  # fmt: skip
+
+
+class _Console(Console):
+    @property
+    def encoding(self) -> str:
+        # Rich would draw other tables without Unicode. Here `use_plain_signs` replaces all signs alike.
+        return "utf-8"
 
 
 class OutputError(Exception):
@@ -57,11 +65,24 @@ def show(*parts: RenderableType) -> None:
     Raises:
       OutputError: standard output cannot be written.
     """
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = _Console(highlight=False, markup=False, emoji=False)
     with writing():  # Rich flushes, too
         text = "".join(_printed(console, part) for part in parts)
         if sys.stdout is not None:
             sys.stdout.write(text)
+
+
+@contextlib.contextmanager
+def wide_help() -> Iterator[None]:
+    """Has Tyro print as for 80 columns at least: it breaks words where there are fewer."""
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = str(max(80, shutil.get_terminal_size().columns))
+    try:
+        yield
+    finally:
+        del os.environ["COLUMNS"]
+        if before is not None:
+            os.environ["COLUMNS"] = before
 
 
 def use_plain_signs() -> None:
@@ -94,7 +115,7 @@ def _printed(console: Console, part: RenderableType) -> str:
         part = Text(_wrapped(part.plain, console.width or 80), style=part.style)
     unlimited = console.options.update(max_width=100_000)
     needed = Measurement.get(console, unlimited, part).maximum
-    wide = Console(highlight=False, markup=False, emoji=False, width=max(needed, console.width))
+    wide = _Console(highlight=False, markup=False, emoji=False, width=max(needed, console.width))
     with wide.capture() as captured:
         wide.print(part)
     return "".join(line.rstrip() + "\n" for line in captured.get().splitlines())
@@ -102,6 +123,4 @@ def _printed(console: Console, part: RenderableType) -> str:
 
 def _wrapped(text: str, width: int) -> str:
     lines = text.splitlines() or [""]
-    return "\n".join(
-        textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False) for line in lines
-    )
+    return "\n".join(textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False) for line in lines)

@@ -84,7 +84,8 @@ def notes(analysis: Analysis) -> list[str]:
         )
     if analysis.unknown_trips:
         places = ", ".join(map(_place, dict.fromkeys(analysis.unknown_trips)))
-        found.append(f"Lower bound: `while` in {places} is counted as one run; `trip_counts` gives their number.")
+        how = "`trip_counts` (`--trip-counts`) gives their number"
+        found.append(f"Lower bound: `while` in {places} is counted as one run; {how}.")
     if analysis.total.unknown:
         names = ", ".join(f"{name} ({times}×)" for name, times in analysis.total.unknown.items())
         found.append(f"Lower bound: no rule for {names}; `jds.cost.register` takes one.")
