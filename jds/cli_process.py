@@ -46,11 +46,15 @@ def warn_in_paragraphs() -> None:
 
 
 def _end_when_interrupted(heard: socket.socket) -> None:
-    while number := heard.recv(1):
-        if number[0] == signal.SIGINT:
-            remove_unfinished()
-            # A progress bar hides the cursor. Written past Python's buffers, which the main thread may hold.
-            is_terminal = sys.stderr is not None and sys.stderr.isatty()
-            with contextlib.suppress(OSError):
-                os.write(2, f"{_SHOW_CURSOR}\n".encode() * is_terminal + b"jds: interrupted\n")
-            os._exit(130)
+    with heard:
+        while number := heard.recv(1):
+            if number[0] == signal.SIGINT:
+                break
+        else:
+            return
+    remove_unfinished()
+    # A progress bar hides the cursor. Written past Python's buffers, which the main thread may hold.
+    is_terminal = sys.stderr is not None and sys.stderr.isatty()
+    with contextlib.suppress(OSError):
+        os.write(2, f"{_SHOW_CURSOR}\n".encode() * is_terminal + b"jds: interrupted\n")
+    os._exit(130)
