@@ -4,6 +4,7 @@ import codecs
 import contextlib
 import io
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -18,6 +19,10 @@ _PLAIN = {
     "×": "x", "·": "*", "±": "+-", "µ": "u", "²": "^2", "³": "^3", "→": "->", "≥": ">=", "≤": "<=", "…": "...",
     "─": "-", "━": "-", "│": "|", "╭": "+", "╮": "+", "╰": "+", "╯": "+",
 }  # fmt: skip
+
+
+# At a line's end, before or after the codes that end a style: in a narrow terminal it would be empty lines.
+_PADDING = re.compile(r" +((?:\x1b\[[0-9;]*m)*) *$")
 
 
 class _Console(Console):
@@ -118,7 +123,7 @@ def _printed(console: Console, part: RenderableType) -> str:
     wide = _Console(highlight=False, markup=False, emoji=False, width=max(needed, console.width))
     with wide.capture() as captured:
         wide.print(part)
-    return "".join(line.rstrip() + "\n" for line in captured.get().splitlines())
+    return "".join(_PADDING.sub(r"\1", line) + "\n" for line in captured.get().splitlines())
 
 
 def _wrapped(text: str, width: int) -> str:

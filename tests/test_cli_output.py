@@ -76,6 +76,13 @@ def test_paragraphs_are_wrapped_and_tables_are_not(capsys, monkeypatch):
     assert max(map(len, printed(40, capsys, monkeypatch, note).splitlines())) <= 40
 
 
+def test_lines_have_no_padding_in_color_either(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    lines = printed(80, capsys, monkeypatch, compare_text.paper_table(compared()[1])).splitlines()
+    assert lines[0] == "\x1b[1mOn paper, and FLOPs as XLA counts them (millions)\x1b[0m"
+    assert not [line for line in lines if line.endswith(" ")]
+
+
 def test_brackets_and_colons_are_not_markup(capsys):
     cli_output.show("fun(float32[red], :smile:)", cost.table(cost.analyze(jnp.dot, 1.0, 2.0), "operation"))
     assert capsys.readouterr().out.startswith("fun(float32[red], :smile:)\n")
