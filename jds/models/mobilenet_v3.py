@@ -69,6 +69,11 @@ class MobileNetV3Config(NetworkConfig):
       activation: of the stem, the last convolution and the hidden layer.
       width: each number of features is multiplied by it and rounded to a multiple of 8.
       fixed_stem: whether the width leaves the stem as it is.
+
+    Example:
+      >>> import jds
+      >>> jds.models.MobileNetV3Config(width=0.75, num_classes=10).dropout
+      0.2
     """
 
     rows: tuple[tuple[Row, ...], ...] = LARGE

@@ -177,6 +177,11 @@ class MobileNetV4Config(NetworkConfig):
       activation: throughout.
       layer_scale: what the factors of each block's result are at first; None for no such factors.
       width: each other number of features is multiplied by it and rounded to a multiple of 8.
+
+    Example:
+      >>> import jds
+      >>> jds.models.MobileNetV4Config(width=0.5, num_classes=10).dropout
+      0.2
     """
 
     rows: Rows = CONV_SMALL

@@ -58,6 +58,11 @@ class MobileOneConfig(NetworkConfig):
     Attributes:
       rows: of table 2 with the widths of table 3.
       branches: convolutions of the same shape in each half, for training.
+
+    Example:
+      >>> import jds
+      >>> jds.models.MobileOneConfig(rows=jds.models.mobileone.S0, branches=4).branches
+      4
     """
 
     rows: tuple[Row, ...] = S1

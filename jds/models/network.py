@@ -38,6 +38,12 @@ class NetworkConfig:
 
     Raises:
       ValueError: a number breaks a rule.
+
+    Example:
+      >>> import dataclasses, jds
+      >>> config = jds.models.MobileNetV2Config(num_classes=10)
+      >>> dataclasses.replace(config, output_stride=16).num_classes
+      10
     """
 
     num_classes: int = 1000
@@ -85,7 +91,14 @@ class NetworkConfig:
 
 
 class Feature(NamedTuple):
-    """A map that `Network.features` returns: pixels between neighbours, and channels."""
+    """A map that `Network.features` returns: pixels between neighbours, and channels.
+
+    Example:
+      >>> import jds
+      >>> from flax import nnx
+      >>> nnx.eval_shape(lambda: jds.create_model("mobilenetv1_100")).feature_info[0]
+      Feature(stride=2, features=64)
+    """
 
     stride: int
     features: int
@@ -164,6 +177,11 @@ class Network(nnx.Module):
     Args:
       config: its rows and all else.
       rngs: gives the keys `params` and, for dropout and stochastic depth, `dropout`.
+
+    Example:
+      >>> import jds
+      >>> issubclass(jds.models.MobileNetV2, jds.models.Network)
+      True
     """
 
     def __init__(self, config: NetworkConfig, *, rngs: nnx.Rngs):

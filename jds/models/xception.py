@@ -35,6 +35,11 @@ class XceptionConfig(NetworkConfig):
 
     Attributes:
       rows: of figure 5.
+
+    Example:
+      >>> import jds
+      >>> jds.models.XceptionConfig(dropout=0.5, num_classes=10).dropout
+      0.5
     """
 
     rows: tuple[Row, ...] = ROWS

@@ -18,6 +18,14 @@ class MixedConv(nnx.Module):
       in_features, out_features: numbers of channels.
       kernel_sizes: one for each part.
       make: makes a part, called as `make(in_features, out_features, kernel_size)`.
+
+    Example:
+      >>> import jax.numpy as jnp, jds
+      >>> from flax import nnx
+      >>> rngs = nnx.Rngs(0)
+      >>> layer = jds.nn.MixedConv(8, 8, (3, 5), lambda n, _, size: jds.nn.DepthwiseConv(n, (size, size), rngs=rngs))
+      >>> layer(jnp.ones((1, 4, 4, 8))).shape
+      (1, 4, 4, 8)
     """
 
     def __init__(

@@ -31,6 +31,11 @@ class Style:
       param_dtype: of the parameters.
       kernel_init: initialiser of the kernels.
       implementation: of the convolutions, as in `jds.depthwise_conv`.
+
+    Example:
+      >>> import jds
+      >>> jds.nn.Style(padding="SYMMETRIC").padding
+      'SYMMETRIC'
     """
 
     norm: Norm = _batch_norm

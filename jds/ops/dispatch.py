@@ -40,7 +40,14 @@ _SLOW_PLATFORMS = ("cpu",)
 
 
 class Choice(NamedTuple):
-    """An implementation, and why it was chosen."""
+    """An implementation, and why it was chosen.
+
+    Example:
+      >>> import jax, jds
+      >>> shapes = jax.ShapeDtypeStruct((1, 56, 56, 8), "float32"), jax.ShapeDtypeStruct((3, 3, 8, 8), "float32")
+      >>> jds.select_implementation(*shapes, platform="tpu").forward.implementation
+      'xla'
+    """
 
     implementation: Implementation
     reason: str
