@@ -11,6 +11,8 @@ from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
+from jds.models.pictures import as_picture
+
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 # What systems and archives leave beside the data, besides all names that begin with a dot.
 LEFTOVERS = {"__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN", "lost+found", "Thumbs.db", "desktop.ini"}
@@ -65,8 +67,8 @@ def reason(error: Exception) -> str:
 
 
 def in_color(image: Image.Image) -> Image.Image:
-    """Red, green and blue, as networks take it."""
-    return image.convert("RGB")
+    """Red, green and blue, upright and in 8 bits, as `jds predict` sees it."""
+    return as_picture(image, "RGB")
 
 
 class Folder(Source):

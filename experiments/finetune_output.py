@@ -11,6 +11,7 @@ from finetune_data import Mistake
 
 import jds
 from jds.models import Network
+from jds.weights.pretrained_config import to_timm
 
 # The numbers do not depend on these, which may be others when a run goes on.
 IRRELEVANT = ("out", "save_every")
@@ -77,15 +78,7 @@ def write_weights(model: Network, name: str, classes: Sequence[str], out: Path) 
         "architecture": name,
         "num_classes": len(classes),
         "label_names": list(classes),
-        "pretrained_cfg": {
-            "input_size": [3, prepare.image_size, prepare.image_size],
-            "crop_pct": prepare.crop,
-            "crop_mode": "center",
-            "interpolation": prepare.interpolation,
-            "mean": list(prepare.mean),
-            "std": list(prepare.std),
-            "num_classes": len(classes),
-        },
+        "pretrained_cfg": {**to_timm(prepare), "num_classes": len(classes)},
     }
     write_whole(out / "config.json", json.dumps(config, indent=1) + "\n")
     jds.save(model, out / "model.safetensors")

@@ -20,6 +20,7 @@ from rich.table import Table
 
 from jds import cost, zoo
 from jds.cli_options import UsageError, check_positive, option, shown
+from jds.cli_output import show
 from jds.imagenet import LABELS
 from jds.models import Network, count_parameters
 from jds.models.pictures import open_image
@@ -64,7 +65,7 @@ def run_models(options: Models) -> None:
     table.add_column("network", overflow="fold")
     for heading in ("parameters", "mult-adds", "image size"):
         table.add_column(heading, justify="right", no_wrap=True)
-    console, errors = Console(highlight=False), Console(stderr=True)
+    errors = Console(stderr=True)
     shown = track(names, "counting", console=errors, transient=True, disable=not errors.is_terminal)
     for name in shown:
         size = zoo.VARIANTS[name].preprocessing.image_size
@@ -72,7 +73,7 @@ def run_models(options: Models) -> None:
         model.eval()
         counted = cost.analyze(model, jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)).total
         table.add_row(name, f"{count_parameters(model):,}", cost.number(counted.macs), str(size))
-    console.print(table)
+    show(table)
 
 
 def run_predict(options: Predict) -> None:
