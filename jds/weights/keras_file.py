@@ -13,7 +13,7 @@ from jds.weights.errors import WeightsError
 Layers = dict[str, list[np.ndarray]]
 # Layers without a name of the network's own: Keras numbers them as they come.
 _NUMBERED = re.compile(r"(conv2d|batch_normalization)(?:_(\d+))?")
-_objects: Any = getattr(h5py, "h5o")  # compiled, and unknown to type checkers
+_h5py: Any = h5py  # whose compiled parts type checkers do not know
 # Entries of a file of weights, and how many times as large as the file they may be: weights hardly compress.
 _MAX_LINKS, _MAX_EXPANSION = 100_000, 20
 # What images go through first, and is no weight.
@@ -49,7 +49,7 @@ def _check_closed(file: Any) -> None:
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 raise ValueError(f"{name!r} is a link to another place, and only what the file itself holds is read")
             item = group[name]
-            address = _objects.get_info(item.id).addr
+            address = _h5py.h5o.get_info(item.id).addr
             if address in seen or links > _MAX_LINKS:
                 raise ValueError(f"{name!r} is there twice, or there are more than {_MAX_LINKS} entries")
             seen.add(address)
