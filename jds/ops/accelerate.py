@@ -40,8 +40,8 @@ def accelerate(fun: Callable[..., Any]) -> Callable[..., Any]:
 
     All else is left alone: grouped convolutions but for their kernel gradients, ordinary ones (but those of images, of
     at most three features, which run faster on the CPU by jds), what XLA runs as fast, integers, symbolic shapes,
-    convolutions with `implementation="xla"`, and what `fun` does not trace itself: work in threads of its own, callbacks
-    to the host, executables and exported programs. An operation traced under `accelerate` bears the attribute
+    convolutions with `implementation="xla"`, and what `fun` does not trace itself: work in threads of its own,
+    callbacks to the host, executables and exported programs. An operation traced under `accelerate` bears the attribute
     `jds="auto"` in the program's text, which XLA ignores.
 
     Args:
