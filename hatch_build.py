@@ -1,14 +1,20 @@
-"""Builds the CPU kernels with the C++ compiler that is there; without one, jds is installed without them."""
+"""Builds the CPU kernels with the C++ compiler that is there; without one, jds is installed without them.
+
+`CXX`, `CXXFLAGS` and `LDFLAGS` have their usual meaning.
+"""
 
 import concurrent.futures
+import contextlib
 import os
 import platform
+import runpy
 import shlex
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tempfile
+import types
 from pathlib import Path
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
@@ -24,13 +30,24 @@ X86_FLAGS = {
     "kernels_avx2.cc": "-mavx2 -mfma -mf16c",
 }
 
+# Each is used if the compiler and its linker take it: what makes errors harder to exploit, and what hides all names
+# but jds's own, of the standard library too.
+HARDENING = ("-fstack-protector-strong", "-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2", "-Wl,-z,relro,-z,now")
+EXPORTS = ("-Wl,--version-script={script}", "-Wl,-exported_symbol,_jds_*")
+VERSION_SCRIPT = "{ global: jds_*; local: *; };\n"
+
+seal = types.SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("jds") / "ops" / "seal.py")))
+
 
 class NativeBuildHook(BuildHookInterface):
     """Adds the library to the wheel, or says why there is none."""
 
     def dependencies(self) -> list[str]:
         """What the build environment needs."""
-        return [HEADERS] if self.target_name == "wheel" and find_compiler() else []
+        with contextlib.suppress(BuildError):
+            if self.target_name == "wheel" and find_compiler():
+                return [HEADERS]
+        return []
 
     def initialize(self, version: str, build_data: dict) -> None:
         """Compiles before the wheel's files are collected; in an editable installation, among the sources."""
@@ -39,11 +56,14 @@ class NativeBuildHook(BuildHookInterface):
         library = Path(self.root) / LIBRARY
         try:
             build(Path(self.root) / SOURCES, library)
-        except BuildError as error:
-            library.unlink(missing_ok=True)  # one of an earlier installation belongs to other sources
+        except (BuildError, OSError) as error:
+            with contextlib.suppress(OSError):
+                library.unlink(missing_ok=True)  # one of an earlier installation belongs to other sources
+                seal.seal_of(library).unlink(missing_ok=True)
             self.app.display_warning(f"jds is installed without its CPU kernels: {error}")
             return
-        build_data["artifacts"].append(str(LIBRARY))
+        # The sources go with the library: jds compares the two.
+        build_data["artifacts"] += [str(LIBRARY), str(seal.seal_of(LIBRARY)), f"{SOURCES}/**/*.cc", f"{SOURCES}/**/*.h"]
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
 
@@ -52,50 +72,107 @@ class BuildError(Exception):
     """Why there is no library."""
 
 
-def find_compiler() -> list[str] | None:
+def find_compiler() -> list[str]:
     """Returns the command of `CXX`, or of the first compiler found."""
-    if "CXX" in os.environ:
-        command = shlex.split(os.environ["CXX"])
-        return command if command and shutil.which(command[0]) else None
+    if command := words("CXX"):
+        if shutil.which(command[0]):
+            return command
+        raise BuildError(f"no C++ compiler found: CXX is {os.environ['CXX']!r}")
     found = next(filter(shutil.which, ("c++", "g++", "clang++")), None)
-    return found and [found]
+    if found is None:
+        raise BuildError("no C++ compiler found")
+    return [found]
+
+
+def words(variable: str) -> list[str]:
+    """Splits what an environment variable has, as a shell would."""
+    value = os.environ.get(variable, "")
+    try:
+        return shlex.split(value)
+    except ValueError as error:
+        raise BuildError(f"{variable} is {value!r}: {error}") from None
 
 
 def build(sources: Path, library: Path) -> None:
-    """Compiles and links the library, beside its place and renamed, so that there is never half of one."""
+    """Compiles, links and tries the library, beside its place and renamed, so that there is never half of one."""
     try:
         import jaxlib
     except ImportError:
         raise BuildError("jaxlib, whose headers are needed, is not in the build environment") from None
     headers = Path(jaxlib.__file__).parent / "include"
     flags = ["-O3", "-fPIC", "-fvisibility=hidden", "-isystem", str(headers)]
-    link(sorted(sources.glob("*.cc")), library, sources, flags, ["-shared"])
+    of_sources = seal.fingerprint(sources)  # as they are now, should somebody edit them meanwhile
+    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+        script = Path(folder, "exports")
+        script.write_text(VERSION_SCRIPT)
+        extras = [flag for group in HARDENING if accepted(group, folder) for flag in group.split()]
+        exports = (group.format(script=script) for group in EXPORTS)
+        hidden = [group for group in exports if accepted(group, folder)][:1]
+        built = Path(folder, library.name)
+        link(sorted(sources.glob("*.cc")), built, sources, [*flags, *extras], ["-shared", *extras, *hidden])
+        try_out(built)
+        sealed = Path(folder, "seal")
+        sealed.write_text(seal.seal(built, of_sources))
+        # Between the two, the library does not fit its seal and is not loaded.
+        built.replace(library)
+        sealed.replace(seal.seal_of(library))
 
 
-def link(files: list[Path], out: Path, headers: Path, flags: list[str], link_flags: list[str]) -> None:
+def accepted(flags: str, folder: str) -> bool:
+    """Whether a library can be linked with these flags."""
+    source = Path(folder, "nothing.cpp")
+    source.write_text('extern "C" int jds_nothing() { return 0; }\n')
+    command = [*find_compiler(), "-O1", "-fPIC", "-shared", "-Werror", *shlex.split(flags), str(source)]
+    try:
+        run([*command, "-o", str(source.with_suffix(".so"))])
+    except BuildError:
+        return False
+    return True
+
+
+def compile_file(command: list[str], source: Path, compiled: Path) -> None:
+    """Makes an object file."""
+    run([*command, "-c", str(source), "-o", str(compiled)])
+
+
+def link(
+    files: list[Path], out: Path, headers: Path, flags: list[str], link_flags: list[str], compile_file=compile_file
+) -> None:
     """Compiles the files that this machine's architecture has, each with its own flags too, and links them."""
-    compiler = find_compiler()
-    if compiler is None:
-        raise BuildError("no C++ compiler found")
+    compiler, user_flags, user_link_flags = find_compiler(), words("CXXFLAGS"), words("LDFLAGS")
     is_x86 = platform.machine().lower() in ("x86_64", "amd64")
     with tempfile.TemporaryDirectory(dir=out.parent) as folder:
 
         def compile_one(source: Path) -> str:
-            compiled = str(Path(folder, source.name + ".o"))
+            compiled = Path(folder, source.name + ".o")
             own = shlex.split(X86_FLAGS.get(source.name, ""))
-            run([*compiler, "-std=c++17", f"-I{headers}", *flags, *own, "-c", str(source), "-o", compiled])
-            return compiled
+            compile_file([*compiler, "-std=c++17", f"-I{headers}", *flags, *user_flags, *own], source, compiled)
+            return str(compiled)
 
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             objects = list(pool.map(compile_one, [file for file in files if is_x86 or file.name not in X86_FLAGS]))
         linked = Path(folder, out.name)
-        run([*compiler, *link_flags, "-o", str(linked), *objects, "-pthread"])
+        run([*compiler, *link_flags, "-o", str(linked), *objects, "-pthread", *user_link_flags])
+        if not linked.exists():
+            raise BuildError(f"`{shlex.join(compiler)}` ended well, but made nothing")
         linked.replace(out)
+
+
+def try_out(library: Path) -> None:
+    """Loads a library in a process of its own, which it may kill."""
+    script = "import ctypes, sys; ctypes.CDLL(sys.argv[1]).jds_instruction_sets()"
+    try:
+        run([sys.executable, "-c", script, str(library)])
+    except BuildError as error:
+        raise BuildError(f"the library that was built cannot be loaded: {error}") from None
 
 
 def run(command: list[str]) -> None:
     """Runs a command; what it printed is in the error."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    except OSError as error:
+        raise BuildError(f"`{shlex.join(command)}` cannot be run: {error}") from None
     if done.returncode:
         lines = done.stderr.strip().splitlines()
         raise BuildError("\n".join([f"`{shlex.join(command)}` failed:", *lines[:20]]))
@@ -105,5 +182,5 @@ if __name__ == "__main__":
     # Into the source tree, with the jaxlib of this environment.
     try:
         build(SOURCES, LIBRARY)
-    except BuildError as error:
+    except (BuildError, OSError) as error:
         sys.exit(str(error))

@@ -52,6 +52,7 @@ def run(
     known = load(path) if path.exists() else {}
     results = {name: result for name, result in known.items() if name in zoo.VARIANTS}
     names = [name for name in jds.list_models(settings.pattern) if settings.again or name not in results]
+    print(f"{len(names)} networks; {path} is written anew after each", flush=True)
     for name in track(names):
         start = time.perf_counter()
         results[name] = find(name)

@@ -110,6 +110,7 @@ def main(settings: Settings) -> None:
     able, notes = choose(CONTENDERS, settings.contenders)
     todo = cases(settings, able)
     roofs = roofline.cases(settings.workloads, settings.batches, able)
+    report.announce([*todo, *roofs], settings.rounds, settings.seconds, settings.out)
     progress = track([*todo, *roofs], "measuring", console=Console(stderr=True), auto_refresh=False, transient=True)
     with processes() as process:
         measured = [hold(case, process, rounds=settings.rounds, seconds=settings.seconds) for case in progress]

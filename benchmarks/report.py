@@ -1,5 +1,6 @@
 """What a benchmark prints."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 
 from benchmarks import record
-from benchmarks.contest import Result
+from benchmarks.contest import Case, Result
 from benchmarks.targets import Target
 
 # Of the tables; a narrower terminal wraps them, but a file or a pipe does not.
@@ -73,6 +74,18 @@ def cost_table(results: Sequence[Result]) -> Table:
             f"{sum(measured.middle('cores') for measured in mine) / len(mine):.1f}",
         )
     return table
+
+
+def announce(cases: Sequence[Case], rounds: int, seconds: float, out: Path) -> None:
+    """Says, before the first case, how long all will take, and which record they will replace."""
+    turns = sum(len(case.contenders) for case in cases) * (rounds + 1)
+    place = f"{out}, which is there, will be replaced" if out.exists() else f"{out} will be written"
+    print(
+        f"{len(cases)} cases: the turns take {turns * seconds / 60:.1f} minutes, starting and compiling more.",
+        f"At the end {place}.",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def publish(

@@ -76,6 +76,7 @@ def run(
         weights.save(path, settings.width)
         preloads = dict.fromkeys((None, other))  # once, if there is no other
         todo = [(case, preload) for case in cases(settings, able, str(path)) for preload in preloads]
+        report.announce([case for case, _ in todo], settings.rounds, settings.seconds, settings.out)
         console = Console(stderr=True)
         for case, preload in track(todo, "measuring", console=console, auto_refresh=False, transient=True):
             with processes(preload) as process:

@@ -2,18 +2,25 @@
 
 python experiments/finetune.py --data FOLDER --model mobilenetv2_100 --weights timm/mobilenetv2_100.ra_in1k
 
-The folder has one folder of image files for each class. Under --out come checkpoints, metrics as JSON lines, the
-weights as a safetensors file, and a picture. Killed at any moment and started again with the same command, it goes on
-from its last checkpoint, to the same numbers as if it had not been disturbed.
+The folder has one folder of image files for each class; what is hidden is no data, and images in deeper folders are
+no part of it. Under --out come checkpoints, metrics as JSON lines, a picture, and the weights with a config.json in
+timm's form, so that `jds predict IMAGE --weights OUT` says your classes. Killed at any moment and started again with
+the same command, it goes on from its last checkpoint, to the same numbers as if it had not been disturbed.
+
+A run that has ended goes on if it is started again with more --epochs. The learning rate is from there on that of the
+longer run, so the numbers are others than if it had had as many from the start. Nothing else may change, but
+--save-every.
 """
 
 import dataclasses
 import functools
 import json
-import os
-from collections.abc import Callable, Iterator, Sequence
+import logging
+import math
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import grain
 import jax
@@ -23,14 +30,16 @@ import optax
 import orbax.checkpoint as ocp
 import tyro
 from flax import nnx
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, track
 
 import jds
 from jds.models import Network
 
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+sys.path.insert(0, str(Path(__file__).parent))  # for who loads this file by its path
+from finetune_data import Mistake, Part, Source, shown, source_of, split, unreadable
+from finetune_output import claim, draw, kept_lines, make_folder, settings_before, write_weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,92 +63,23 @@ class Settings:
     seed: int = 0
 
 
-class Source(Protocol):
-    """Images and their classes."""
-
-    classes: Sequence[str]
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, place: int) -> dict[str, Any]:
-        """A picture under "image", and the number of its class under "label"."""
-        ...
-
-
-class Folder:
-    """A folder with a folder of image files for each class."""
-
-    def __init__(self, path: Path):
-        self.classes = sorted(child.name for child in path.iterdir() if child.is_dir())
-        self.files = [
-            (file, label)
-            for label, name in enumerate(self.classes)
-            for file in sorted((path / name).iterdir())
-            if file.suffix.lower() in IMAGE_SUFFIXES
-        ]
-        if len(self.classes) < 2 or not self.files:
-            raise SystemExit(
-                f"finetune: --data must have a folder of images for each of at least 2 classes, got {path}"
-            )
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, place: int) -> dict[str, Any]:
-        file, label = self.files[place]
-        try:
-            with Image.open(file) as image:
-                return {"image": image.convert("RGB"), "label": label}
-        except (UnidentifiedImageError, OSError) as error:
-            raise SystemExit(f"finetune: {file} cannot be read as an image: {error}") from None
-
-
-class HuggingFace:
-    """The training part of a dataset of Hugging Face's that has images and their classes."""
-
-    def __init__(self, name: str):
-        import datasets  # here, because it takes a second
-
-        try:
-            self.rows: Any = datasets.load_dataset(name, split="train")
-        except (OSError, ValueError) as error:
-            raise SystemExit(
-                f"finetune: --data must be a folder or the name of a dataset on Hugging Face, got {name!r}: {error}"
-            ) from None
-        columns = self.rows.features
-        kinds = [type(column) for column in columns.values()]
-        if datasets.Image not in kinds or datasets.ClassLabel not in kinds:
-            raise SystemExit(f"finetune: the dataset {name!r} must have images and classes, got {dict(columns)}")
-        self.image, self.label = (list(columns)[kinds.index(kind)] for kind in (datasets.Image, datasets.ClassLabel))
-        self.classes = columns[self.label].names
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, place: int) -> dict[str, Any]:
-        row = self.rows[place]
-        return {"image": row[self.image].convert("RGB"), "label": row[self.label]}
-
-
-class Part:
-    """Some places of a source."""
-
-    def __init__(self, source: Source, places: Sequence[int]):
-        self.source, self.places = source, places
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def __getitem__(self, place: int) -> dict[str, Any]:
-        return self.source[self.places[place]]
-
-
-def split(source: Source, held_out: float) -> tuple[Part, Part]:
-    """A part to train on, and one of every class to evaluate on."""
-    count = len(source)
-    every = max(2, round(1 / held_out)) if held_out else count + 1
-    chosen = range(every - 1, count, every)
-    return Part(source, [place for place in range(count) if place not in chosen]), Part(source, list(chosen))
+def check(settings: Settings) -> None:
+    """Raises Mistake for a setting that is wrong whatever the data."""
+    for name, is_right, rule in (
+        ("image_size", settings.image_size >= 0, "positive, or 0 for the network's own"),
+        ("batch", settings.batch > 0, "positive"),
+        ("batch", settings.batch % jax.device_count() == 0, f"a multiple of {jax.device_count()} devices"),
+        ("epochs", settings.epochs > 0, "positive"),
+        ("learning_rate", 0 < settings.learning_rate < math.inf, "positive"),
+        ("warmup", 0 <= settings.warmup <= 1, "from 0 to 1"),
+        ("weight_decay", 0 <= settings.weight_decay < math.inf, "0 or more"),
+        ("average", 0 <= settings.average < 1, "from 0 to less than 1"),
+        ("held_out", 0 <= settings.held_out < 1, "from 0 to less than 1"),
+        ("save_every", settings.save_every > 0, "positive"),
+        ("seed", 0 <= settings.seed < 2**32, "from 0 to 2**32 - 1"),
+    ):
+        if not is_right:
+            raise Mistake(f"--{name.replace('_', '-')} must be {rule}, got {getattr(settings, name)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,92 +174,75 @@ def accuracy(model: Network, part: Part, settings: Settings, divided: jax.NamedS
     return right / len(part)
 
 
-def same_settings(settings: Settings) -> None:
-    """Keeps the settings of a run, and raises SystemExit if a folder holds a run with others."""
-    settings.out.mkdir(parents=True, exist_ok=True)
-    file = settings.out / "settings.json"
-    new = {name: str(value) for name, value in dataclasses.asdict(settings).items() if name != "out"}
-    old = json.loads(file.read_text()) if file.exists() else new
-    if old != new:
-        other = [f"{name} {old.get(name)}, not {value}" for name, value in new.items() if old.get(name) != value]
-        raise SystemExit(f"finetune: --out must be another folder, {settings.out} has a run with {'; '.join(other)}")
-    write_whole(file, json.dumps(new, indent=1) + "\n")
+def new_model(settings: Settings, classes: int) -> Network:
+    """The network to start from.
+
+    Raises:
+      Mistake: there is no such network, or these are no weights of it.
+    """
+    dtype = jnp.bfloat16 if settings.dtype == "bfloat16" else jnp.float32
+    rngs = nnx.Rngs(settings.seed)
+    try:
+        model = jds.create_model(settings.model, settings.weights, rngs=rngs, num_classes=classes, dtype=dtype)
+    except (OSError, ValueError) as error:
+        what = "model" if settings.weights is None or settings.model not in jds.list_models() else "weights"
+        raise Mistake(f"--{what}: {' '.join(str(error).removeprefix('create_model: ').split())}") from None
+    if settings.image_size:
+        prepare: Any = model.preprocessing
+        model.preprocessing = dataclasses.replace(prepare, image_size=settings.image_size)
+    return model
 
 
-def kept_lines(path: Path, step: int) -> list[dict[str, Any]]:
-    """Drops the lines of steps after this one, which are run again, and a last line that is not whole."""
-    lines = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            lines.append(json.loads(line))
-        except ValueError:
-            break
-    kept = [line for line in lines if line["step"] <= step]
-    write_whole(path, "".join(json.dumps(line) + "\n" for line in kept))
-    return kept
+def new_optimizer(settings: Settings, steps: int) -> optax.GradientTransformation:
+    """AdamW, its rate rising and then falling by half a cosine; of kernels only, biases and scales do not decay."""
+    warmup = min(max(1, round(settings.warmup * steps)), steps - 1)
+    return optax.adamw(
+        optax.warmup_cosine_decay_schedule(0.0, settings.learning_rate, warmup, steps),
+        weight_decay=settings.weight_decay,
+        mask=lambda params: jax.tree.map(lambda array: array.ndim > 1, params),
+    )
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes beside and renames, so that there is never half a file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    os.replace(temporary, path)
-
-
-def draw(lines: Sequence[dict[str, Any]], path: Path, title: str) -> None:
-    """Draws loss and accuracy by step."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 5), layout="constrained")
-    loss, right = figure.subplots(2, 1, sharex=True)
-    rows = [line for line in lines if "loss" in line]
-    loss.plot([line["step"] for line in rows], [line["loss"] for line in rows], color="#0072B2")
-    rows = [line for line in lines if "accuracy" in line]
-    right.plot([line["step"] for line in rows], [100 * line["accuracy"] for line in rows], "o-", color="#D55E00")
-    for axes, label in ((loss, "training loss"), (right, "held-out accuracy, %")):
-        axes.set_ylabel(label)
-        axes.grid(color="0.9")
-        axes.spines[["top", "right"]].set_visible(False)
-    right.set_xlabel("step")
-    loss.set_title(title, loc="left", fontweight="bold")
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    figure.savefig(temporary, dpi=150)
-    os.replace(temporary, path)
+def refuse_unreadable(source: Source, console: Console) -> None:
+    """Raises Mistake, with all their names, if images cannot be read."""
+    look = functools.partial(track, description="looking at images", console=console, transient=True)
+    found = unreadable(source, look if console.is_terminal else iter)
+    if found:
+        raise Mistake(
+            "\n  ".join([f"--data has {len(found)} images that cannot be read; mend or remove them:", *found])
+        )
 
 
 def main(settings: Settings) -> None:
     """Trains, evaluates after each epoch, and keeps the averaged parameters."""
-    folder = Path(settings.data)
-    source: Any = Folder(folder) if folder.is_dir() else HuggingFace(settings.data)
+    # All that may be wrong is found here, before anything is written.
+    check(settings)
+    before = settings_before(settings)
+    if settings.model not in jds.list_models():
+        new_model(settings, 2)
+    source = source_of(settings.data)
     training, evaluation = split(source, settings.held_out)
     a_epoch = len(training) // settings.batch
     if not a_epoch:
-        raise SystemExit(f"finetune: --batch must be at most the {len(training)} training images, got {settings.batch}")
-    if settings.batch % jax.device_count():
-        raise SystemExit(f"finetune: --batch must be a multiple of {jax.device_count()} devices, got {settings.batch}")
+        raise Mistake(f"--batch must be at most the {len(training)} training images, got {settings.batch}")
     steps = a_epoch * settings.epochs
-    same_settings(settings)
-
-    dtype = jnp.bfloat16 if settings.dtype == "bfloat16" else jnp.float32
-    rngs = nnx.Rngs(settings.seed)
-    model = jds.create_model(settings.model, settings.weights, rngs=rngs, num_classes=len(source.classes), dtype=dtype)
+    model = new_model(settings, len(source.classes))
     prepare: Any = model.preprocessing
-    if settings.image_size:
-        prepare = model.preprocessing = dataclasses.replace(prepare, image_size=settings.image_size)
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0, settings.learning_rate, max(1, round(settings.warmup * steps)), steps
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    classes = ", ".join([*map(shown, source.classes[:10]), *(["…"] if len(source.classes) > 10 else [])])
+    console.print(
+        f"{len(source)} images of {len(source.classes)} classes, {classes}: "
+        f"{len(training)} to train on, {len(evaluation)} to evaluate on"
     )
-    # Kernels decay; biases and the scales of normalisations do not.
-    optimizer = optax.adamw(
-        schedule,
-        weight_decay=settings.weight_decay,
-        mask=lambda params: jax.tree.map(lambda array: array.ndim > 1, params),
-    )
+    for line in source.skipped:
+        console.print(f"skipped {line}")
+    refuse_unreadable(source, console)
 
     # Parameters on all devices, images divided among them.
     mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     everywhere, divided = (jax.NamedSharding(mesh, spec) for spec in (jax.P(), jax.P("data")))
     graph, params, rest, random = nnx.split(model, nnx.Param, nnx.BatchStat, ...)
+    optimizer = new_optimizer(settings, steps)
     state = {
         "params": params,
         "rest": rest,
@@ -330,15 +253,21 @@ def main(settings: Settings) -> None:
     state = jax.device_put(state, everywhere)
     step = make_step(graph, random, optimizer, settings)
 
+    make_folder(settings.out)
+    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax warns whenever a checkpoint waits for the one before
     options = ocp.CheckpointManagerOptions(max_to_keep=2, save_interval_steps=settings.save_every)
     with ocp.CheckpointManager((settings.out / "checkpoints").resolve(), options=options) as manager:
         latest = manager.latest_step()
+        done = latest or 0
+        ended = a_epoch * int(before["epochs"]) if before else steps
+        if ended != steps and done != ended:
+            raise Mistake(f"--epochs can be added when a run has ended; {settings.out} is at step {done} of {ended}")
         if latest is not None:
             state = manager.restore(latest, args=ocp.args.StandardRestore(state))
-        done = latest or 0
+        where = f"goes on after step {done} of" if done else "begins:"
+        console.print(f"{where} {steps} steps, {a_epoch} an epoch")
         metrics = settings.out / "metrics.jsonl"
         lines = kept_lines(metrics, done)
-        console = Console()
         with metrics.open("a") as log, Progress(console=console, disable=not console.is_terminal) as progress:
 
             def note(line: dict[str, Any]) -> None:
@@ -351,25 +280,45 @@ def main(settings: Settings) -> None:
             for number, batch in enumerate(batches, start=done + 1):
                 images, labels = (jax.device_put(batch[name], divided) for name in ("image", "label"))
                 state, loss = step(state, images, labels)
-                note({"step": number, "loss": float(loss)})
-                if number % a_epoch == 0 and len(evaluation):
-                    averaged = nnx.merge(graph, state["average"], state["rest"], random)
-                    share = accuracy(averaged, evaluation, settings, divided)
-                    note({"step": number, "epoch": number // a_epoch, "accuracy": share})
-                    console.print(f"epoch {number // a_epoch}: loss {float(loss):.4f}, held-out accuracy {share:.2%}")
+                line = {"step": number, "loss": float(loss)}
+                if number == done + 1:
+                    claim(settings)
+                note(line)
+                if number % a_epoch == 0:
+                    words = f"epoch {number // a_epoch}: loss {line['loss']:.4f}"
+                    if len(evaluation):
+                        averaged = nnx.merge(graph, state["average"], state["rest"], random)
+                        share = accuracy(averaged, evaluation, settings, divided)
+                        note({"step": number, "epoch": number // a_epoch, "accuracy": share})
+                        words += f", held-out accuracy {share:.2%}"
+                    console.print(words)
                 # Written while training goes on.
                 manager.save(number, args=ocp.args.StandardSave(state), force=number == steps)
                 progress.update(task, completed=number)
         manager.wait_until_finished()
-    averaged = nnx.merge(graph, state["average"], state["rest"], random)
-    jds.save(averaged, settings.out / "model.safetensors")
-    write_whole(settings.out / "classes.json", json.dumps(list(source.classes)) + "\n")
-    draw(
-        lines,
-        settings.out / "metrics.png",
-        f"{settings.model}, {len(training)} images of {len(source.classes)} classes",
+    write_weights(
+        nnx.merge(graph, state["average"], state["rest"], random), settings.model, source.classes, settings.out
     )
+    title = f"{settings.model}, {len(training)} images of {len(source.classes)} classes"
+    draw(lines, settings.out / "metrics.png", title)
+    console.print(f"the weights are in {settings.out}: jds predict IMAGE --weights {settings.out}")
+
+
+def run() -> None:
+    """The script: what goes wrong is said in a line."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        main(tyro.cli(Settings, description=__doc__))
+    except Mistake as mistake:
+        print(f"finetune: {mistake}", file=sys.stderr)
+        sys.exit(mistake.code)
+    except OSError as error:
+        print(f"finetune: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("finetune: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Settings, description=__doc__))
+    run()

@@ -11,13 +11,19 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress
 
-from jds import compare, compare_text
-from jds.cli_options import UsageError, check_absent, check_output, check_positive, option, write
+from jds import compare, compare_text, zoo
+from jds.cli_options import PUBLIC_NAMES, UsageError, check_absent, check_output, check_positive, option, write
+from jds.cli_output import show
 from jds.cost import Layer
-from jds.models import mobilenet_v1
+from jds.models import MobileNetV1Config, mobilenet_v1
 
-# For each network its title and the function that lists its layers.
-_MODELS = {"mobilenet_v1": ("MobileNet V1", mobilenet_v1.layers)}
+# For each network the width multiplier of its layers.
+_WIDTHS = {
+    name: variant.config.width
+    for name, variant in zoo.VARIANTS.items()
+    if isinstance(variant.config, MobileNetV1Config)
+}
+_MODELS = {name: _WIDTHS[public] for name, public in PUBLIC_NAMES.items()} | _WIDTHS
 
 _TEXTBOOK = Layer("textbook", (6, 6, 3), 5, (3, 3), padding="VALID")
 _LAYER_OPTIONS = ("features", "kernel", "strides", "padding", "kernel_dilation", "channel_multiplier")
@@ -40,7 +46,7 @@ class Compare:
     kernel_dilation: Annotated[str | None, option("SIZE", "as 2 or 2x1 (default: 1)")] = None
     channel_multiplier: Annotated[int | None, option("INT", "depthwise filters a channel (default: 1)")] = None
     image_size: Annotated[int | None, option("INT", "height and width of a network's images (default: 224)")] = None
-    width: Annotated[float | None, option("FLOAT", "a network's width multiplier (default: 1)")] = None
+    width: Annotated[float | None, option("FLOAT", "a network's width multiplier (default: its own)")] = None
     batch: Annotated[int, option("INT", "examples in each call (default: 1)")] = 1
     seconds: Annotated[float, option("FLOAT", "seconds to measure each layer for (default: 1)")] = 1.0
     json: Annotated[Path | None, option("FILE", "write everything measured, every sample, as JSON")] = None
@@ -52,15 +58,12 @@ def run(options: Compare) -> None:
     title, layers = _network(options) if options.model is not None else _one_layer(options)
     for name, path in (("json", options.json), ("plot", options.plot)):
         check_output(name, path)
-    console = Console(highlight=False)
     heading = title if options.model else compare_text.arithmetic(layers[0], batch=options.batch)
-    console.print(heading, "", sep="\n")
+    show(heading, "")
     rows = _measure(layers, options)
     comparison = compare.Comparison(title, rows)
-    for table in (compare_text.paper_table(comparison), compare_text.clock_table(comparison)):
-        console.print(table, "", sep="\n")
-    for note in (*compare_text.notes(comparison), f"{comparison.finding}."):
-        console.print(note)
+    show(compare_text.paper_table(comparison), "", compare_text.clock_table(comparison), "")
+    show(*compare_text.notes(comparison), f"{comparison.finding}.")
     if options.json is not None:
         text = json.dumps(comparison.record(), indent=1) + "\n"
         write("json", options.json, lambda path: path.write_text(text, encoding="utf-8"))
@@ -90,10 +93,9 @@ def _network(options: Compare) -> tuple[str, tuple[Layer, ...]]:
     check_absent(options, ("input", *_LAYER_OPTIONS), f"goes with one layer, not with the network {options.model}")
     check_positive(options, "image_size", "width", "batch", "seconds")
     image_size = 224 if options.image_size is None else options.image_size
-    width = 1.0 if options.width is None else options.width
-    name, layers = _MODELS[options.model]
-    title = f"{name}, {image_size}×{image_size}, width {width:g}, batch {options.batch}"
-    return title, layers(image_size=image_size, width=width)
+    width = _MODELS[options.model] if options.width is None else options.width
+    title = f"MobileNet V1, {image_size}×{image_size}, width {width:g}, batch {options.batch}"
+    return title, mobilenet_v1.layers(image_size=image_size, width=width)
 
 
 def _one_layer(options: Compare) -> tuple[str, tuple[Layer]]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import inspect
 import json
 import re
 import sys
@@ -13,17 +14,18 @@ import jax
 import jax.numpy as jnp
 import tyro
 from flax import nnx
-from rich.console import Console
 
 from jds import cost, zoo
-from jds.cli_options import UsageError, check_absent, check_output, check_positive, option, write
+from jds.cli_options import PUBLIC_NAMES, UsageError, check_absent, check_output, check_positive, option, write
+from jds.cli_output import show
 
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
     """Count what a network or any JAX function costs: multiply-adds, FLOPs, parameters and bytes, layer by layer.
 
-    Nothing is run. A function is named as module:function; the shapes and dtypes of its arguments follow --arguments.
+    Nothing is run, but with --measure. A function is named as module:function; the shapes and dtypes of its arguments
+    follow --arguments.
     """
 
     target: Annotated[
@@ -57,21 +59,18 @@ def run(options: Cost) -> None:
     for name, path in (("json", options.json), ("csv", options.csv), ("html", options.html), ("plot", options.plot)):
         check_output(name, path)
     peak = _peak(options)
-    counted = _with_gradient(fun) if options.grad else fun
+    counted = _with_gradient(title, fun, args) if options.grad else fun
     try:
         found = cost.analyze(counted, *args, padding=options.padding, trip_counts=options.trip_counts)
     except (TypeError, ValueError) as error:
         raise UsageError(str(error)) from None
-    console = Console(highlight=False)
-    console.print(title, "", cost.table(found, options.by), "", *cost.notes(found), sep="\n")
+    show(title, "", cost.table(found, options.by), "", *cost.notes(found))
     if options.xla:
-        console.print(
-            "", cost.reconciliation(cost.reconcile(counted, *args, trip_counts=options.trip_counts)), sep="\n"
-        )
+        show("", cost.reconciliation(cost.reconcile(counted, *args, trip_counts=options.trip_counts)))
     measured = cost.measure_program(counted, *args) if options.measure else None
     bounds = None if peak is None else cost.estimate(found, peak, options.by, measured)
     if bounds is not None:
-        console.print("", cost.bounds(bounds), *cost.bound_notes(bounds), sep="\n")
+        show("", cost.bounds(bounds), *cost.bound_notes(bounds))
     if options.json is not None:
         text = json.dumps(cost.record(found, bounds), indent=1) + "\n"
         write("json", options.json, lambda path: path.write_text(text, encoding="utf-8"))
@@ -99,7 +98,7 @@ def _peak(options: Cost) -> cost.Peak | None:
 
 
 def _network(options: Cost) -> tuple[str, Callable[..., Any], tuple[Any, ...]]:
-    name = options.target
+    name = PUBLIC_NAMES.get(options.target, options.target)
     try:
         variant = zoo.find(name)
     except ValueError as error:
@@ -133,9 +132,16 @@ def _function(options: Cost) -> tuple[str, Callable[..., Any], tuple[Any, ...]]:
             fun = getattr(fun, name)
     except (ImportError, AttributeError, ValueError) as error:
         raise UsageError(f"{options.target!r} cannot be imported: {error}") from None
+    if inspect.isclass(fun):
+        raise UsageError(f"{options.target!r} must be a function or an instance, got the class {fun.__name__}")
     if not callable(fun):
         raise UsageError(f"{options.target!r} must be a function, got {type(fun).__name__}")
     return f"{options.target}({', '.join(options.arguments)})", fun, tuple(map(_argument, options.arguments))
+
+
+# As JAX prints dtypes: f32, bf16, u8, c64.
+_LONG = {"bf": "bfloat", "f": "float", "i": "int", "u": "uint", "c": "complex"}
+_SHORT = re.compile(rf"^({'|'.join(_LONG)})(?=\d)")
 
 
 def _argument(text: str) -> jax.ShapeDtypeStruct:
@@ -143,14 +149,22 @@ def _argument(text: str) -> jax.ShapeDtypeStruct:
     if match is None:
         raise UsageError(f"`--arguments` must be like float32[8,16], got {text!r}")
     try:
-        dtype = jnp.dtype(match[1])
+        dtype = jnp.dtype(_SHORT.sub(lambda short: _LONG[short[0]], match[1]))
     except TypeError:
         raise UsageError(f"`--arguments` must begin with a dtype, like float32[8,16], got {text!r}") from None
     return jax.ShapeDtypeStruct(tuple(int(size) for size in match[2].split(",") if size), dtype)
 
 
-def _with_gradient(fun: Callable[..., Any]) -> Callable[..., Any]:
+def _with_gradient(target: str, fun: Callable[..., Any], args: tuple[Any, ...]) -> Callable[..., Any]:
     """Its value and the gradient by all its arguments of floating point, or by a module's parameters."""
+    modules = tuple(i for i, arg in enumerate(args) if isinstance(arg, nnx.Module))
+    numbers = tuple(
+        i
+        for i, arg in enumerate(args)
+        if isinstance(arg, jax.ShapeDtypeStruct) and jnp.issubdtype(arg.dtype, jnp.inexact)
+    )
+    if not modules and not numbers:
+        raise UsageError(f"`--grad` needs an argument of floating point to differentiate by, got {target}")
 
     def total(*args: Any) -> jax.Array:
         results = jax.tree.leaves(fun(*args))
@@ -158,12 +172,6 @@ def _with_gradient(fun: Callable[..., Any]) -> Callable[..., Any]:
         return sum(sums, jnp.zeros(()))
 
     def value_and_gradient(*args: Any) -> Any:
-        numbers = tuple(
-            i
-            for i, arg in enumerate(args)
-            if isinstance(arg, nnx.Module) or jnp.issubdtype(getattr(arg, "dtype", int), jnp.inexact)
-        )
-        modules = tuple(i for i in numbers if isinstance(args[i], nnx.Module))
         return nnx.value_and_grad(total, argnums=modules or numbers)(*args)
 
     return value_and_gradient

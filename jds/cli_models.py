@@ -2,24 +2,31 @@
 
 import dataclasses
 import functools
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import tyro
 from flax import nnx
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from rich import box
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from jds import cost, zoo
-from jds.cli_options import UsageError, check_positive, option
+from jds.cli_options import UsageError, check_positive, option, shown
+from jds.cli_output import show
 from jds.imagenet import LABELS
-from jds.models import count_parameters
-from jds.weights import WeightsError
+from jds.models import Network, count_parameters
+from jds.models.pictures import open_image
+from jds.weights import WeightsError, pretrained_config
+from jds.weights.errors import FreshClassifierWarning
+from jds.weights.pretrained_config import PretrainedConfig
 
 TOP = 5
 
@@ -33,12 +40,19 @@ class Models:
 
 @dataclasses.dataclass(frozen=True)
 class Predict:
-    """Classify an image with a public network and its weights."""
+    """Classify images with a public network and its weights, or with a network that was fine-tuned."""
 
-    image: Annotated[tyro.conf.Positional[Path], option("IMAGE", "an image file")]
-    model: Annotated[str, option("NAME", "a network that `jds models` lists")]
-    weights: Annotated[str, option("FILE|ID", "a .safetensors or .h5 file, or a Hugging Face repository's id")]
-    num_classes: Annotated[int, option("INT", "that the weights have (default: 1000, of ImageNet)")] = 1000
+    images: Annotated[tyro.conf.Positional[tuple[Path, ...]], option("IMAGE...", "image files")]
+    weights: Annotated[
+        str, option("FILE|FOLDER|ID", "a file, a folder with model.safetensors, or a Hugging Face repository's id")
+    ]
+    model: Annotated[
+        str | None, option("NAME", "a network that `jds models` lists (default: what the weights' config.json names)")
+    ] = None
+    num_classes: Annotated[
+        int | None,
+        option("INT", "that the weights have (default: what their config.json says, or ImageNet's 1000)"),
+    ] = None
     top: Annotated[int, option("INT", f"classes to print (default: {TOP})")] = TOP
 
 
@@ -51,7 +65,7 @@ def run_models(options: Models) -> None:
     table.add_column("network", overflow="fold")
     for heading in ("parameters", "mult-adds", "image size"):
         table.add_column(heading, justify="right", no_wrap=True)
-    console, errors = Console(highlight=False), Console(stderr=True)
+    errors = Console(stderr=True)
     shown = track(names, "counting", console=errors, transient=True, disable=not errors.is_terminal)
     for name in shown:
         size = zoo.VARIANTS[name].preprocessing.image_size
@@ -59,38 +73,89 @@ def run_models(options: Models) -> None:
         model.eval()
         counted = cost.analyze(model, jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)).total
         table.add_row(name, f"{count_parameters(model):,}", cost.number(counted.macs), str(size))
-    console.print(table)
+    show(table)
 
 
 def run_predict(options: Predict) -> None:
-    """Prints the most likely classes of an image."""
+    """Prints the most likely classes of images."""
+    if not options.images:
+        raise UsageError("`IMAGE` must be at least one image file")
     check_positive(options, "num_classes", "top")
-    image = _opened(options.image)
-    model = _loaded(options)
+    images = [_opened(path) for path in options.images]
+    config = _checked(options, lambda: pretrained_config.read(options.weights))
+    classes = _num_classes(options, config)
+    model = _loaded(_architecture(options, config), classes, options)
+    labels = config.labels if classes == config.num_classes and config.labels else _usual_labels(classes)
     model.eval()
-    logits = nnx.jit(lambda model, images: model(images))(model, model.preprocess(image))
-    shares = jax.nn.softmax(logits[0])
-    labels = LABELS if options.num_classes == len(LABELS) else None
-    for place in jnp.argsort(-shares)[: options.top].tolist():
-        print(f"{shares[place]:7.2%}  {labels[place] if labels else f'class {place}'}")
+    run = nnx.jit(lambda model, images: model(images))
+    for path, image in zip(options.images, images, strict=True):
+        logits = np.asarray(run(model, model.preprocess(image))[0])
+        if not np.isfinite(logits).all():
+            raise UsageError(f"`--weights`: what {options.weights} makes of '{path}' is no number")
+        if len(images) > 1:
+            print(f"{shown(str(path))}:")
+        shares = np.asarray(jax.nn.softmax(logits))
+        for place in np.argsort(-shares, kind="stable")[: options.top].tolist():
+            print(f"{shares[place]:7.2%}  {shown(labels.get(place, f'class {place}'))}")
 
 
-def _loaded(options: Predict) -> Any:
+def _usual_labels(classes: int) -> Mapping[int, str]:
+    return dict(enumerate(LABELS)) if classes == len(LABELS) else {}
+
+
+def _num_classes(options: Predict, config: PretrainedConfig) -> int:
+    if options.num_classes is not None:
+        return options.num_classes
+    if config.num_classes == 0:
+        raise UsageError(f"`--weights` must be those of a classifier; {options.weights} has none, by its config.json")
+    return len(LABELS) if config.num_classes is None else config.num_classes
+
+
+def _architecture(options: Predict, config: PretrainedConfig) -> str:
+    if options.model is not None:
+        return options.model
+    if config.architecture in zoo.VARIANTS:
+        return config.architecture
+    found = "has no config.json that names one" if config.architecture is None else f"names {config.architecture!r}"
+    raise UsageError(f"`--model` must be given, one of those that `jds models` lists: {options.weights} {found}")
+
+
+def _loaded(name: str, classes: int, options: Predict) -> Network:
     try:
-        return zoo.create_model(options.model, options.weights, num_classes=options.num_classes)
+        # Before the weights are read.
+        zoo.find(name)
+    except ValueError as error:
+        raise UsageError(f"`--model`: {str(error).removeprefix('create_model: ')}") from None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FreshClassifierWarning)
+        try:
+            return _checked(options, lambda: zoo.create_model(name, options.weights, num_classes=classes))
+        except FreshClassifierWarning as warning:
+            raise UsageError(f"`--num-classes` must be the number that the weights have: {warning}") from None
+        except ValueError as error:
+            raise UsageError(f"`--model`: {error}") from None
+
+
+T = TypeVar("T")
+
+
+def _checked(options: Predict, read: Callable[[], T]) -> T:
+    """What is read of the weights, or what is wrong with them."""
+    try:
+        return read()
     except WeightsError as error:
         raise UsageError(f"`--weights`: {error}") from None
     except OSError as error:
-        raise UsageError(f"`--weights` must be a file that can be read, got '{options.weights}': {error}") from None
-    except ValueError as error:
-        raise UsageError(f"`--model`: {str(error).removeprefix('create_model: ')}") from None
+        if error.strerror is None:
+            raise UsageError(f"`--weights`: {error}") from None
+        # Python's own errors name the file at the end of their text, too.
+        raise UsageError(
+            f"`--weights` must be a file that can be read, got '{error.filename}': {error.strerror}"
+        ) from None
 
 
 def _opened(path: Path) -> Image.Image:
     try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except UnidentifiedImageError:
-        raise UsageError(f"`IMAGE` must be an image file, got '{path}'") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UsageError(f"`IMAGE` must be an image file that can be read, got '{path}': {error}") from None
+        return open_image(path)
+    except OSError as error:
+        raise UsageError(f"`IMAGE` must be an image file that can be read, got {error}") from None

@@ -8,6 +8,12 @@ from typing import Any
 
 import tyro
 
+# What is being written, and must go if the process ends before it is renamed.
+_unfinished: set[Path] = set()
+
+# A paper's network under the paper's name, for the public one.
+PUBLIC_NAMES = {"mobilenet_v1": "mobilenetv1_100"}
+
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
 
@@ -19,6 +25,11 @@ def option(metavar: str, help: str):
     """An option with a placeholder in the help."""
     # Without a metavar of its own, an optional string would show as `{None}|STR`, and then its default None.
     return tyro.conf.arg(metavar=metavar, help=help, help_behavior_hint="")
+
+
+def shown(text: str) -> str:
+    """A text from a file as it may go to a terminal: what is no letter, digit, sign or space is written out."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def check_positive(options: Any, *names: str) -> None:
@@ -44,6 +55,8 @@ def check_output(name: str, path: Path | None) -> None:
         raise UsageError(f"`--plot` must end in {', '.join(PLOT_SUFFIXES)}, got '{path}'")
     if path.is_dir():
         raise UsageError(f"`{flag(name)}` must name a file, got the directory '{path}'")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"`{flag(name)}` must name an ordinary file, got the device or pipe '{path}'")
     temporary = _beside(path)
     try:
         temporary.touch()
@@ -55,12 +68,20 @@ def check_output(name: str, path: Path | None) -> None:
 def write(name: str, path: Path, writer: Callable[[Path], object]) -> None:
     """Writes beside and renames, so that there is never half a file."""
     temporary = _beside(path)
+    _unfinished.add(temporary)
     try:
         writer(temporary)
         os.replace(temporary, path)
     except OSError as error:
         raise UsageError(_cannot_write(name, path, error)) from None
     finally:
+        temporary.unlink(missing_ok=True)
+        _unfinished.discard(temporary)
+
+
+def remove_unfinished() -> None:
+    """Removes what is half written, where the process is about to end."""
+    for temporary in list(_unfinished):
         temporary.unlink(missing_ok=True)
 
 

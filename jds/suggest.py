@@ -61,25 +61,23 @@ def for_option(network: str, option: str, known: Iterable[str]) -> str:
 def near_names(name: str, names: Iterable[str], count: int = 3) -> list[str]:
     """Returns the names nearest to one that there is not, the nearest first.
 
-    Before those of similar spelling come those that begin like it, that have it in them, or that it has in it; with no
-    regard to case, hyphens and the like.
+    Before those of similar spelling come those that begin with it or have it in them; with no regard to case, hyphens,
+    the package before a `/`, and the tag after a `.`.
 
     Example:
       >>> from jds.suggest import near_names
       >>> near_names("mobilenet_v1", ["mobilenetv1_100", "mobileone_s1", "xception"])
       ['mobilenetv1_100', 'mobileone_s1']
     """
-    wanted = _letters(name)
+    wanted = _letters(name.rpartition("/")[2].partition(".")[0])
 
     def likeness(known: str) -> float:
         letters = _letters(known.rpartition("/")[2])
         score = difflib.SequenceMatcher(None, wanted, letters).ratio()
-        if wanted and letters.startswith(wanted):
-            return score + 2
-        return score + (1 if wanted and (wanted in letters or letters in wanted) else 0)
+        return score + letters.startswith(wanted) + (wanted in letters) if wanted else 0.0
 
     scored = sorted(((likeness(known), known) for known in names), key=lambda pair: (-pair[0], pair[1]))
-    return [known for score, known in scored[:count] if score >= 0.6]
+    return [known for score, known in scored[:count] if score >= 0.75]
 
 
 def _letters(name: str) -> str:

@@ -39,10 +39,11 @@ from jds.models import (
     mobilenet_v4,
     mobileone,
 )
-from jds.models.preprocessing import HALF, Interpolation, Preprocessing
+from jds.models.preprocessing import HALF, Preprocessing
+from jds.models.resizing import Interpolation
 from jds.nn.convnext import gelu
 from jds.suggest import for_option, near_names
-from jds.weights import Source
+from jds.weights import Source, pretrained_config
 from jds.weights.files import read
 from jds.weights.load import fill
 
@@ -73,7 +74,8 @@ def create_model(
     Args:
       name: one of `list_models()`.
       weights: a `.safetensors` file in the naming of the network's source, or a Hugging Face repository's id, such as
-        `"timm/mobilenetv2_100.ra_in1k"`; None for new weights.
+        `"timm/mobilenetv2_100.ra_in1k"`, or a folder with the files of one; None for new weights. The `config.json` of
+        a repository or folder says how their images are made ready, which `model.preprocess` follows.
       rngs: gives the keys `params` and `dropout`; by default `nnx.Rngs(0)`.
       **overrides: fields of the network's config that are to be others, such as `num_classes`, `output_stride` or
         `dtype`: see `jds.models.NetworkConfig`.
@@ -101,6 +103,7 @@ def create_model(
             raise TypeError(f"create_model: {name} has no option {field!r}; {for_option(name, field, known)}")
     config = dataclasses.replace(variant.config, **overrides)
     rngs = nnx.Rngs(0) if rngs is None else rngs
+    preprocessing = pretrained_config.read(weights).preprocessing or variant.preprocessing
     if weights is None:
         model = variant.network(config, rngs=rngs)
     else:
@@ -108,7 +111,7 @@ def create_model(
         entries = read(weights)
         model = nnx.eval_shape(lambda: variant.network(config, rngs=nnx.Rngs(0)))
         fill(model, entries, variant.source, str(weights), rngs)
-    model.preprocessing = variant.preprocessing
+    model.preprocessing = preprocessing
     model.source = variant.source
     return model
 
@@ -266,8 +269,9 @@ def _efficientnet(of) -> Iterator[Variant]:
         for prefix, habits, (size, crop) in (("", _TORCH, own), ("tf_", _PORT, ported)):
             config = EfficientNetConfig(width=width, depth=depth, dropout=dropout, **habits)
             images = _HALF if prefix == "" and number == 1 else usual
+            mode = "squash" if prefix == "" and number == 5 else "center"
             name = f"{prefix}efficientnet_b{number}"
-            yield of(name, EfficientNet, config, images, image_size=size, crop=crop)
+            yield of(name, EfficientNet, config, images, image_size=size, crop=crop, crop_mode=mode)
     plain: dict[str, Any] = {"has_squeeze": False, "fixed_ends": True, "activation": jax.nn.relu6}
     for number, (width, depth, dropout, size, crop) in enumerate(_LITES):
         for prefix, habits, images in (("", _TORCH, usual), ("tf_", _PORT, _HALF)):
@@ -313,9 +317,9 @@ def _keras() -> Iterator[Variant]:
     def of(name: str, network: type[Network], config: NetworkConfig, like: Preprocessing, size: int = 224) -> Variant:
         return Variant(f"keras/{name}", network, config, dataclasses.replace(like, image_size=size), "keras")
 
-    # keras.applications resizes the whole image.
-    half = dataclasses.replace(_HALF, crop=1.0, interpolation="bilinear")
-    usual = Preprocessing(crop=1.0, interpolation="bilinear")
+    # keras.utils.load_img(file, target_size=…) resizes the whole image, and takes the nearest pixels unless told.
+    half = Preprocessing(crop=1.0, interpolation="nearest", mean=HALF, std=HALF, crop_mode="squash")
+    usual = Preprocessing(crop=1.0, interpolation="nearest", crop_mode="squash")
     relu6 = jax.nn.relu6
     slow: dict[str, Any] = {"momentum": 0.999}
     yield of("MobileNet", MobileNetV1, MobileNetV1Config(activation=relu6, pads_end=True), half)

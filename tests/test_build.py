@@ -1,4 +1,4 @@
-"""Installation on a machine that has no C++ compiler."""
+"""Installation with C++ compilers of all kinds, and without one."""
 
 import os
 import shutil
@@ -7,7 +7,15 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+
+from jds.ops import seal
+
 ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT))
+
+import hatch_build  # noqa: E402
+
 SCRIPT = """
 import jax.numpy as jnp
 import jds
@@ -15,6 +23,18 @@ print(jds.__file__)
 x, k = jnp.ones((1, 8, 8, 4)), jnp.ones((3, 3, 1, 4))
 print(float(jds.depthwise_conv(x, k).sum()))
 print(*jds.select_implementation(x, k, feature_group_count=4).forward)
+"""
+# In place of the kernels: it asks for a flag of the user's, and uses the standard library.
+SOURCE = """
+#include <string>
+#include <vector>
+#ifndef JDS_MARK
+#error "no CXXFLAGS"
+#endif
+extern "C" __attribute__((visibility("default"))) const char* jds_instruction_sets() {
+  static std::vector<std::string> names(3, std::string(JDS_MARK));
+  return names[1].c_str();
+}
 """
 
 
@@ -34,7 +54,7 @@ def test_without_a_compiler_jds_is_installed_and_says_so(tmp_path):
     stale = source / "jds/ops/native/libjds.so"
     stale.write_text("of an earlier installation")
     said = run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", folder=source, CXX="no-such-compiler")
-    assert "jds is installed without its CPU kernels: no C++ compiler found" in "".join(said)
+    assert "jds is installed without its CPU kernels: no C++ compiler found: CXX is 'no-such-compiler'" in "".join(said)
     assert not stale.exists()
     (wheel,) = (source / "dist").glob("*.whl")
     zipfile.ZipFile(wheel).extractall(site)
@@ -46,3 +66,108 @@ def test_without_a_compiler_jds_is_installed_and_says_so(tmp_path):
     assert choice.startswith("shifted ")
     assert "the CPU kernels were not built, for want of a C++ compiler" in choice
     assert log.count("jds runs more slowly") == 1
+
+
+class Installation:
+    """A source tree of little C++, and what the build hook makes of it."""
+
+    def __init__(self, root: Path):
+        self.library = root / hatch_build.LIBRARY
+        self.library.parent.mkdir(parents=True)
+        (self.library.parent / "small.cc").write_text(SOURCE)
+        self.root, self.warnings = root, []
+
+    def display_warning(self, message: str) -> None:
+        self.warnings.append(message)
+
+    def build(self) -> dict:
+        hook = hatch_build.NativeBuildHook(str(self.root), {}, None, None, str(self.root), "wheel", self)
+        hook.dependencies()
+        data: dict = {"artifacts": []}
+        hook.initialize("standard", data)
+        return data
+
+
+@pytest.fixture
+def installation(tmp_path, monkeypatch):
+    for variable in ("CXX", "CXXFLAGS", "LDFLAGS"):
+        monkeypatch.delenv(variable, raising=False)
+    return Installation(tmp_path)
+
+
+def program(folder: Path, text: str) -> str:
+    path = folder / "compiler"
+    path.write_text(text)
+    path.chmod(0o755)
+    return str(path)
+
+
+WRITES = '#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\n'
+
+
+@pytest.mark.parametrize(
+    ("environment", "script", "words"),
+    [
+        ({"CXX": "true"}, None, "`true` ended well, but made nothing"),
+        ({"CXX": "false"}, None, "`false "),
+        ({"CXX": 'c++ "'}, None, "CXX is 'c++ \"': No closing quotation"),
+        ({"CXX": "'"}, None, 'CXX is "\'": No closing quotation'),
+        ({"CXX": "/nowhere/c++"}, None, "no C++ compiler found: CXX is '/nowhere/c++'"),
+        ({"CXXFLAGS": '-DJDS_MARK="'}, None, "CXXFLAGS is '-DJDS_MARK=\"': No closing quotation"),
+        ({"LDFLAGS": "'"}, None, 'LDFLAGS is "\'": No closing quotation'),
+        ({"CXXFLAGS": "--no-such-flag"}, None, "no-such-flag"),
+        ({"CXXFLAGS": "-DJDS_MARK=1"}, None, "failed"),
+        ({"CXXFLAGS": '-DJDS_MARK=\\"x\\"', "LDFLAGS": "-lno-such-library"}, None, "no-such-library"),
+        ({}, WRITES + 'echo garbage > "$2"\n', "the library that was built cannot be loaded"),
+        ({}, WRITES + ': > "$2"\n', "the library that was built cannot be loaded"),
+        ({}, "#!/bin/sh\nprintf '\\377\\376' >&2\nexit 1\n", "failed"),
+        ({}, "#!/bin/sh\nkill -SEGV $$\n", "failed"),
+        ({}, "\x7fELF, or not", "cannot be run: [Errno 8]"),
+        ({}, "#!/no/such/interpreter\n", "cannot be run: [Errno 2]"),
+    ],
+)
+def test_whatever_the_compiler_does_the_installation_goes_on(installation, monkeypatch, environment, script, words):
+    if script:
+        environment = {**environment, "CXX": program(installation.root, script)}
+    for variable, value in environment.items():
+        monkeypatch.setenv(variable, value)
+    installation.library.write_text("of an earlier installation")
+    assert installation.build() == {"artifacts": []}
+    (warning,) = installation.warnings
+    assert warning.startswith("jds is installed without its CPU kernels: ")
+    assert words in warning
+    assert not installation.library.exists()
+
+
+def test_a_folder_that_cannot_be_written_does_not_stop_the_installation(installation, monkeypatch):
+    def refuse(*arguments, **options):
+        raise PermissionError(13, "Permission denied", str(installation.library.parent))
+
+    monkeypatch.setattr(hatch_build.tempfile, "TemporaryDirectory", refuse)
+    assert installation.build() == {"artifacts": []}
+    assert "Permission denied" in installation.warnings[0]
+
+
+def test_the_users_flags_are_used_and_only_jds_s_names_are_exported(installation, monkeypatch):
+    monkeypatch.setenv("CXXFLAGS", "'-DJDS_MARK=\"a mark\"' -O0")
+    monkeypatch.setenv("LDFLAGS", "-Wl,-rpath,/a/path/of/the/user")
+    data = installation.build()
+    assert installation.warnings == []
+    folder = hatch_build.SOURCES
+    assert data["artifacts"] == [
+        f"{folder}/libjds.so",
+        f"{folder}/libjds.json",
+        f"{folder}/**/*.cc",
+        f"{folder}/**/*.h",
+    ]
+    assert sorted(file.name for file in installation.library.parent.iterdir()) == [
+        "libjds.json",
+        "libjds.so",
+        "small.cc",
+    ]
+    content = installation.library.read_bytes()
+    assert b"a mark" in content
+    assert b"/a/path/of/the/user" in content
+    seal.check(installation.library, installation.library.parent)
+    exported, _ = run("nm", "-D", "--defined-only", installation.library, folder=installation.root)
+    assert [line.split()[-1] for line in exported.splitlines()] == ["jds_instruction_sets"]

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import jds
 from jds import cli, cli_options, compare
 from jds.models import mobilenet_v1
 
@@ -61,6 +62,20 @@ def test_network_with_its_record_and_figure(capsys, monkeypatch, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"record.json", "figure.svg"}
 
 
+def test_a_network_is_called_the_same_in_every_command(capsys, monkeypatch):
+    monkeypatch.setattr(mobilenet_v1, "ROWS", (mobilenet_v1.ROWS[0],))
+    for name, width in (("mobilenet_v1", 1), ("mobilenetv1_100", 1), ("mobilenetv1_125", 1.25)):
+        cli.main(["compare", name, "--image-size", "16", *SHORT])
+        assert f"MobileNet V1, 16×16, width {width}, batch 1" in words(capsys)
+    cli.main(["cost", "mobilenet_v1", "--image-size", "32"])
+    assert "mobilenetv1_100, 32×32, batch 1" in words(capsys)
+
+
+def test_the_version(capsys):
+    cli.main(["--version"])
+    assert capsys.readouterr().out == f"jds {jds.__version__}\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -75,7 +90,11 @@ def test_network_with_its_record_and_figure(capsys, monkeypatch, tmp_path):
         ("mobilenet_v1 --input 4x4x3", "`--input` goes with one layer, not with the network mobilenet_v1"),
         ("mobilenet_v1 --padding SAME", "`--padding` goes with one layer, not with the network mobilenet_v1"),
         ("mobilenet_v1 --width 0", "`--width` must be positive, got 0.0"),
-        ("mobilenet", "`MODEL` must be one of mobilenet_v1, got 'mobilenet'; did you mean mobilenet_v1?"),
+        (
+            "mobilenet",
+            "`MODEL` must be one of mobilenet_v1, mobilenetv1_100, mobilenetv1_125, keras/MobileNet, got 'mobilenet'; "
+            "did you mean mobilenet_v1?",
+        ),
         ("--batch 0", "`--batch` must be positive, got 0"),
         ("--seconds inf", "`--seconds` must be positive, got inf"),
         (
@@ -93,6 +112,7 @@ def test_network_with_its_record_and_figure(capsys, monkeypatch, tmp_path):
             "of size (3, 3), dilated by (1, 1); use a larger input, more padding or a smaller kernel",
         ),
         ("--plot figure.gif", "`--plot` must end in .png, .svg, .pdf, got 'figure.gif'"),
+        ("--json /dev/null", "`--json` must name an ordinary file, got the device or pipe '/dev/null'"),
         ("--json .", "`--json` must name a file, got the directory '.'"),
         (
             "--json missing/record.json",

@@ -6,6 +6,7 @@ import json
 from html.parser import HTMLParser
 
 import jax
+import numpy as np
 import pytest
 
 from jds import cli, cost
@@ -76,6 +77,24 @@ def test_a_function_with_the_shapes_of_its_arguments(capsys):
     assert "512 1024" in out
 
 
+def test_dtypes_as_jax_prints_them(capsys):
+    cli.main(["cost", "jax.numpy:dot", "--arguments", "f32[8,16]", "f32[16,4]"])
+    assert "512 1024" in words(capsys)
+    cli.main(["cost", "jax.numpy:square", "--arguments", "bf16[8]"])
+    assert "total 0 8 0 16 16" in words(capsys)
+
+
+def test_what_cannot_be_traced_is_told_by_its_own_line():
+    def fun(x):
+        return np.asarray(x)
+
+    with pytest.raises(TypeError) as error:
+        cost.analyze(fun, jax.ShapeDtypeStruct((3,), "float32"))
+    line = fun.__code__.co_firstlineno + 1
+    assert str(error.value).endswith(f"({__file__}:{line})")
+    assert "arguments.py" not in str(error.value)
+
+
 def test_a_lower_bound_is_called_one(capsys):
     cli.main(["cost", "jax.numpy.linalg:eigh", "--arguments", "float32[4,4]"])
     out = words(capsys)
@@ -106,6 +125,13 @@ def test_loops_and_branches_are_explained():
         (["jax.numpy:dot", "--arguments", "float32(8)"], "`--arguments` must be like float32[8,16], got 'float32(8)'"),
         (["jax.numpy:dot", "--arguments", "float31[8]"], "must begin with a dtype"),
         (["jax.numpy:dot", "--arguments", "float32[8]", "float32[9]"], "dot cannot be traced with arguments"),
+        (["jax.numpy:dot", "--arguments", "f31[8]"], "must begin with a dtype"),
+        (
+            ["jax.numpy:square", "--arguments", "int32[3,3]", "--grad"],
+            "`--grad` needs an argument of floating point to differentiate by, got jax.numpy:square(int32[3,3])",
+        ),
+        (["jax.numpy:zeros", "--grad"], "`--grad` needs an argument of floating point"),
+        (["flax.nnx:Dropout", "--arguments", "f32[3]"], "must be a function or an instance, got the class Dropout"),
         (["jax.numpy:dot", "--batch", "2"], "`--batch` goes with a network"),
         (["mobilenetv1_100", "--plot", "x.gif"], "`--plot` must end in .png, .svg, .pdf, got 'x.gif'"),
         (["mobilenetv1_100", "--json", "/no/such/folder/x.json"], "`--json` must be a file that can be written"),

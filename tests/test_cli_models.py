@@ -1,5 +1,7 @@
 """`jds models` and `jds predict`, run in this process."""
 
+import json
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -49,7 +51,7 @@ def test_an_image_is_classified(files, capsys, quick_compilation):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image": "weights.safetensors"}, "`IMAGE` must be an image file, got"),
+        ({"image": "weights.safetensors"}, "weights.safetensors': no image of a format that Pillow reads"),
         ({"image": "none.png"}, "`IMAGE` must be an image file that can be read, got"),
         ({"image": "half.png"}, "`IMAGE` must be an image file that can be read, got"),
         ({"model": "mobilenetv3_smal_050"}, "`--model`: there is no 'mobilenetv3_smal_050'; did you mean mobilenetv3_"),
@@ -67,7 +69,92 @@ def test_wrong_arguments_say_what_to_do(change, message, files, capsys):
     with pytest.raises(SystemExit) as exit:
         cli.main(["predict", paths[0], "--model", given["model"], "--weights", paths[1], "--top", given["top"]])
     assert exit.value.code == 2
-    assert message in " ".join(capsys.readouterr().err.split())
+    said = " ".join(capsys.readouterr().err.split())
+    assert message in said
+    for name in change.values():
+        assert said.count(name) <= 1
+
+
+def predict(*words):
+    """Runs `jds predict`, and returns its status."""
+    try:
+        cli.main(["predict", *map(str, words)])
+    except SystemExit as exit:
+        return exit.code
+    return 0
+
+
+@pytest.fixture(scope="module")
+def tuned(files):
+    """The folder of a network that was fine-tuned, and sees a bee in all images."""
+    folder = files / "tuned"
+    folder.mkdir()
+    model = jds.create_model(NAME, num_classes=3)
+    model.classifier.kernel[...] = jnp.zeros_like(model.classifier.kernel[...])
+    model.classifier.bias[...] = jnp.zeros(3).at[1].set(10.0)
+    jds.save(model, folder / "model.safetensors")
+    config = {
+        "architecture": NAME,
+        "num_classes": 3,
+        "label_names": ["ant", "b\x1b[31mee", "c\u00e9cidomyie"],
+        "pretrained_cfg": {"input_size": [3, 64, 64]},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_a_fine_tuned_network_knows_its_name_and_classes(files, tuned, capsys, quick_compilation):
+    for weights in (tuned, tuned / "model.safetensors"):
+        assert predict(files / "image.png", "--weights", weights) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.split(maxsplit=1)[1] for line in lines] == [r"b\x1b[31mee", "ant", "c\u00e9cidomyie"]
+        assert lines[0].startswith(" 99.99%")
+
+
+def test_several_images(files, tuned, capsys, quick_compilation):
+    assert predict(files / "image.png", files / "image.png", "--weights", tuned, "--top", "1") == 0
+    assert capsys.readouterr().out.splitlines() == 2 * [f"{files / 'image.png'}:", r" 99.99%  b\x1b[31mee"]
+
+
+def test_classes_of_a_classifier_that_was_not_loaded_are_never_printed(files, tuned, tmp_path, capsys):
+    bare = tmp_path / "bare.safetensors"
+    bare.write_bytes((tuned / "model.safetensors").read_bytes())
+    for words in (("--weights", bare), ("--weights", tuned, "--num-classes", "10")):
+        assert predict(files / "image.png", "--model", NAME, *words) == 2
+        out, err = capsys.readouterr()
+        assert not out
+        assert "`--num-classes` must be the number that the weights have: " in err
+        assert "classifies 3 classes, not 10" in err
+        assert "Warning" not in err
+
+
+def test_what_is_no_number_is_never_printed(files, tmp_path, capsys, quick_compilation):
+    model = jds.create_model(NAME)
+    kernel = model.stem.conv.kernel
+    kernel[...] = jnp.full_like(kernel[...], 1e38)
+    jds.save(model, tmp_path / "weights.safetensors")
+    assert predict(files / "image.png", "--model", NAME, "--weights", tmp_path / "weights.safetensors") == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert "image.png' is no number" in err
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("{}", "`--model` must be given, one of those that `jds models` lists: {} has no config.json that names one"),
+        (
+            '{"architecture": "resnet50"}',
+            "`--model` must be given, one of those that `jds models` lists: {} names 'res",
+        ),
+        ('{"num_classes": 0}', "`--weights` must be those of a classifier; {} has none, by its config.json"),
+        ('{"num_classes": [3]}', "`--weights`: {}/config.json: `num_classes` must be an int of at least 0, got [3]"),
+    ],
+)
+def test_a_config_that_does_not_help(config, message, files, tmp_path, capsys):
+    (tmp_path / "config.json").write_text(config)
+    assert predict(files / "image.png", "--weights", tmp_path) == 2
+    assert message.format(tmp_path) in " ".join(capsys.readouterr().err.split())
 
 
 def test_no_network_has_such_a_name(capsys):

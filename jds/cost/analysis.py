@@ -28,6 +28,13 @@ class Row(NamedTuple):
       backward: those of `counts` that belong to the backward pass.
       per_device: of `counts`, what one device does: its part of what `shard_map` divides, and all else.
       unknown: primitives without a rule, and how often each runs.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jds import cost
+      >>> found = cost.analyze(jnp.dot, jnp.ones((8, 16)), jnp.ones((16, 4)))
+      >>> found.total.flops, found.total.bytes_in, found.total.bytes_out
+      (1024, 768, 128)
     """
 
     name: str
@@ -79,6 +86,13 @@ class Analysis:
       choices: conditionals, with the costs of all their branches.
       unknown_trips: paths of the `while` loops whose number of runs is unknown, which are counted as one run.
       unused_parameters: numbers in parameters that no equation reads; they are in `total`, and in no other row.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jds import cost
+      >>> found = cost.analyze(jnp.dot, jnp.ones((8, 16)), jnp.ones((16, 4)))
+      >>> found.total.macs, [row.name for row in found.by("operation")]
+      (512, ['dot_general'])
     """
 
     total: Row

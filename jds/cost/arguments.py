@@ -1,7 +1,11 @@
 """Functions of arrays and NNX modules as functions of arrays alone, to be traced with the modules' paths as scopes."""
 
 import inspect
+import os
+import re
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import flax.errors
@@ -10,6 +14,11 @@ import numpy as np
 from flax import nnx
 
 from jds.cost.scopes import mark_paths, module_scopes
+
+# JAX takes this file for the user's, and its arguments.
+_THIS_FILE = re.compile(rf"\nThe error occurred while tracing the function \S+ at {re.escape(__file__)}[^\n]*")
+# Whose lines are not the user's: JAX's and what is beside it, NumPy's, and jds's own.
+_LIBRARIES = tuple(f"{Path(file).parents[1]}{os.sep}" for file in (jax.__file__, np.__file__, __file__))
 
 # Part of the key of JAX's caches: what was traced before, without the modules' scopes, is traced again.
 _tracing = jax.make_user_context(None)
@@ -53,7 +62,8 @@ class Arguments:
                 ) from error
             except (TypeError, ValueError) as error:
                 kind = TypeError if isinstance(error, TypeError) else ValueError
-                raise kind(f"{self._name} cannot be traced with arguments ({self._shapes}): {error}") from error
+                words = _THIS_FILE.sub("", str(error)) + _place(error)
+                raise kind(f"{self._name} cannot be traced with arguments ({self._shapes}): {words}") from error
 
     def call(self, *arrays: Any) -> list[Any]:
         """The function, of the arrays alone; returns the arrays of its results, and what it left in the modules."""
@@ -82,6 +92,16 @@ class Arguments:
                 found += range(position, position + count)
             position += count
         return found
+
+
+def _place(error: Exception) -> str:
+    """Where in the user's own code an error arose, if it did."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith(_LIBRARIES) and "<" not in frame.filename
+    ]
+    return f"\n({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
 
 
 def _is_node(leaf: Any) -> bool:

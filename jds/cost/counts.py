@@ -37,6 +37,12 @@ class Counts(NamedTuple):
       transcendentals: elements of results of exponentials, logarithms, roots, powers, trigonometric and other special
         functions, which have no such number; they are not in `flops`.
       integer_operations: those of `flops` on integers and booleans, which random numbers and indices are made of.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from jds import cost
+      >>> cost.analyze(jnp.exp, jax.ShapeDtypeStruct((8,), jnp.float32)).total.counts.transcendentals
+      8
     """
 
     multiplications: int = 0

@@ -22,6 +22,11 @@ class Step(NamedTuple):
       parameters: weights of one filter.
       positions: at which each filter is applied, those that reach into the padding included, in the whole batch.
       filters: how many there are.
+
+    Example:
+      >>> from jds import cost
+      >>> cost.Layer("textbook", (6, 6, 3), 5, (3, 3), padding="VALID").separable_steps()[0]
+      Step(name='depthwise', parameters=9, positions=16, filters=3)
     """
 
     name: Literal["ordinary", "depthwise", "pointwise"]
@@ -156,7 +161,14 @@ class Layer:
 
 
 class Multiplications(NamedTuple):
-    """Multiplications of the two forms."""
+    """Multiplications of the two forms.
+
+    Example:
+      >>> from jds import cost
+      >>> counts = cost.multiplications(cost.Layer("textbook", (6, 6, 3), 5, (3, 3), padding="VALID"))
+      >>> counts.ordinary, counts.separable
+      (2160, 672)
+    """
 
     ordinary: int
     separable: int

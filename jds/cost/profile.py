@@ -24,6 +24,13 @@ class Measurement(NamedTuple):
       total: of the whole, from the call to its results.
       layers: for each layer the time in its instructions, those of all threads together. One that XLA fused of several
         layers belongs to the layer that XLA names it after; a layer that has none of its own is missing.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jds import cost
+      >>> measured = cost.measure_program(jnp.sin, jnp.ones(9), seconds=0.0)
+      >>> measured.total.low <= measured.total.median
+      True
     """
 
     total: Spread

@@ -27,6 +27,13 @@ class Difference(NamedTuple):
         on both `"rounding"`.
       flops: how much it adds, or takes away.
       words: the same for people.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jds import cost
+      >>> steps = cost.reconcile(jnp.add, jnp.ones(8, int), jnp.ones(8, int))
+      >>> [(step.cause, step.flops) for step in steps.to_lowered]
+      [('integers', 8)]
     """
 
     cause: str
@@ -46,6 +53,13 @@ class Reconciliation(NamedTuple):
       devices: on how many the compiled program runs; its counts are of one.
       least_bytes: that arguments and results have on paper, each once.
       lowered_bytes, compiled_bytes: XLA's counts: of all that every instruction reads and writes.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jds import cost
+      >>> steps = cost.reconcile(jnp.dot, jnp.ones((8, 16)), jnp.ones((16, 4)))
+      >>> steps.paper, steps.lowered, steps.unexplained_lowered
+      (1024, 1024.0, 0.0)
     """
 
     paper: int

@@ -72,6 +72,13 @@ def comma_separated(analysis: Analysis, by: By = "layer", estimate: Estimate | N
 
     Returns:
       The text.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jds import cost
+      >>> found = cost.analyze(jnp.dot, jnp.ones((8, 16)), jnp.ones((16, 4)))
+      >>> cost.comma_separated(found, "operation").splitlines()[1].split(",")[:2]
+      ['dot_general', 'dense']
     """
     bounds = {row.name: row for row in estimate.rows} if estimate else {}
     headings = [*_flat(analysis.total), *(_timed(estimate.total) if estimate else [])]

@@ -29,6 +29,12 @@ class Peak(NamedTuple):
       flops: floating-point operations a second.
       bytes: that its memory gives or takes in a second.
       source: where the figures are from.
+
+    Example:
+      >>> from jds import cost
+      >>> peak = cost.Peak("my device", flops=1e12, bytes=1e11, source="its maker")
+      >>> peak.flops / peak.bytes
+      10.0
     """
 
     name: str
@@ -80,6 +86,13 @@ class Bound(NamedTuple):
       seconds: no less than this, if nothing that lies between its equations goes to memory.
       limit: which of the two peaks it is that holds it.
       measured: the median time, in seconds; None where none was measured.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jds import cost
+      >>> found = cost.analyze(jnp.dot, jnp.ones((8, 16)), jnp.ones((16, 4)))
+      >>> cost.estimate(found, cost.Peak("made up", flops=1024, bytes=1024, source="")).total.limit
+      'arithmetic'
     """
 
     name: str
@@ -100,6 +113,13 @@ class Estimate(NamedTuple):
       peak: of the device.
       total: of the whole program, if all between its arguments and results stays on the chip.
       rows: each by itself; where a layer's inputs stay on the chip, it may take less.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jds import cost
+      >>> found = cost.analyze(jnp.dot, jnp.ones((8, 16)), jnp.ones((16, 4)))
+      >>> [row.seconds for row in cost.estimate(found, cost.Peak("made up", flops=512, bytes=1024, source="")).rows]
+      [2.0]
     """
 
     peak: Peak
@@ -177,6 +197,11 @@ def measure_peak(*, again: bool = False) -> Peak:
 
     Returns:
       The rates, in float32.
+
+    Example:
+      >>> from jds import cost
+      >>> cost.measure_peak().bytes > 0
+      True
     """
     facts = machine_facts()
     chip = f"{facts['cpu']}, {facts['cores']} cores" if facts["backend"] == "cpu" else facts["device"]

@@ -20,6 +20,12 @@ class Equation(NamedTuple):
       padding: whether multiply-accumulates with padding are counted.
       is_backward: whether reverse-mode differentiation made it.
       weights: for each operand whether it is made of parameters only.
+
+    Example:
+      >>> from jds import cost
+      >>> @cost.register("ffi_call:my_sum")
+      ... def my_sum(equation: cost.Equation):
+      ...     return cost.Cost("reduction", cost.Counts(flops=equation.inputs[0].size))
     """
 
     primitive: str
@@ -32,7 +38,13 @@ class Equation(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What a rule says of an equation."""
+    """What a rule says of an equation.
+
+    Example:
+      >>> from jds import cost
+      >>> cost.Cost("element-wise", cost.Counts(flops=8)).counts.flops
+      8
+    """
 
     kind: Kind
     counts: Counts = Counts()

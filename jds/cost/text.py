@@ -58,6 +58,13 @@ def notes(analysis: Analysis) -> list[str]:
 
     Returns:
       One paragraph each.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jds import cost
+      >>> found = cost.analyze(jnp.dot, jnp.ones((8, 16)), jnp.ones((16, 4)))
+      >>> cost.notes(found)[0].split(",")[0]
+      'mult-adds: multiply-accumulates'
     """
     padding = analysis.settings.padding
     found = [
@@ -84,7 +91,8 @@ def notes(analysis: Analysis) -> list[str]:
         )
     if analysis.unknown_trips:
         places = ", ".join(map(_place, dict.fromkeys(analysis.unknown_trips)))
-        found.append(f"Lower bound: `while` in {places} is counted as one run; `trip_counts` gives their number.")
+        how = "`trip_counts` (`--trip-counts`) gives their number"
+        found.append(f"Lower bound: `while` in {places} is counted as one run; {how}.")
     if analysis.total.unknown:
         names = ", ".join(f"{name} ({times}×)" for name, times in analysis.total.unknown.items())
         found.append(f"Lower bound: no rule for {names}; `jds.cost.register` takes one.")
@@ -155,6 +163,13 @@ def bound_notes(found: Estimate) -> list[str]:
 
     Returns:
       One paragraph each.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jds import cost
+      >>> found = cost.analyze(jnp.dot, jnp.ones((8, 16)), jnp.ones((16, 4)))
+      >>> cost.bound_notes(cost.estimate(found, cost.Peak("made up", flops=1e9, bytes=2e9, source="its maker")))
+      ['1 GFLOP/s, 2 GB/s: its maker.']
     """
     peak = found.peak
     notes = [f"{peak.flops / 1e9:.4g} GFLOP/s, {peak.bytes / 1e9:.4g} GB/s: {peak.source}."]
@@ -175,6 +190,22 @@ def reconciliation(found: Reconciliation) -> Table:
 
     Returns:
       The table, for Rich to print in 80 columns or more.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jds import cost
+      >>> import rich
+      >>> steps = cost.reconcile(jnp.dot, jnp.ones((8, 16)), jnp.ones((16, 4)))
+      >>> rich.print(cost.reconciliation(steps))  # doctest: +NORMALIZE_WHITESPACE
+      from paper to XLA                                                  FLOPs
+      ─────────────────────────────────────────────────────────────────────────
+      on paper, with padding and all runs of loops                       1,024
+      lowered: as JAX hands it to XLA                                    1,024
+      compiled: as XLA runs it                                           1,024
+      <BLANKLINE>
+      bytes of arguments and results, each once                            896
+      bytes that the instructions of the lowered program read and write    896
+      bytes that those of the compiled program read and write              896
     """
     lines = Table(box=box.SIMPLE_HEAD, header_style="", show_edge=False, padding=(0, 1, 0, 0))
     lines.add_column("from paper to XLA", overflow="fold")

@@ -12,7 +12,13 @@ _MIN_ROUNDS = 3
 
 
 class Spread(NamedTuple):
-    """A median between its quartiles."""
+    """A median between its quartiles.
+
+    Example:
+      >>> from jds import cost
+      >>> cost.spread([1.0, 2.0, 3.0, 4.0, 100.0]).half_width
+      1.0
+    """
 
     low: float
     median: float

@@ -39,6 +39,13 @@ class XlaInstruction(NamedTuple):
       layer: the path of the equation that it comes from.
       primitive: that of the equation; of a fusion, the last one's.
       in_loop: whether it stands in the body or the condition of a `while`, and in nothing that those call.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jds import cost
+      >>> view = cost.xla(jnp.dot, jnp.ones((8, 16)), jnp.ones((16, 4)))
+      >>> [(instruction.shape, instruction.bytes) for instruction in view.instructions]
+      [('f32[8,4]', 896)]
     """
 
     name: str
@@ -68,6 +75,12 @@ class XlaView(NamedTuple):
       instructions: of the optimised program, in the order of its computations.
       foreign_calls: targets of the calls of foreign code, whose FLOPs XLA does not count.
       devices: on how many the optimised program runs, each on a part: its counts and instructions are those of one.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jds import cost
+      >>> cost.xla(jnp.dot, jnp.ones((8, 16)), jnp.ones((16, 4))).lowered.flops
+      1024.0
     """
 
     lowered: XlaCounts

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -20,7 +21,7 @@ def _is_number(value: Any) -> bool:
 
 
 Rule = tuple[str, Callable[[Any], bool]]
-_POSITIVE: Rule = ("positive", lambda value: _is_number(value) and value > 0)
+_POSITIVE: Rule = ("positive and finite", lambda value: _is_number(value) and value > 0)
 _COUNT: Rule = ("a positive int", lambda value: _is_int(value, 1))
 _SHARE: Rule = ("at least 0 and less than 1", lambda value: _is_number(value) and 0 <= value < 1)
 
@@ -77,40 +78,39 @@ def _check_dtype(config: str, field: str, value: Any) -> None:
         raise TypeError(f"{config}: `{field}` must be a dtype of floating point, such as `jnp.bfloat16`, got {value!r}")
 
 
-def check_no_drop_path(config: Any) -> None:
+def check_no_drop_path(network: str, config: Any) -> None:
     """Raises ValueError if there is to be stochastic depth in a network that has no block to leave out."""
     if config.drop_path:
         raise ValueError(
-            f"{type(config).__name__}: `drop_path` must be 0, for this network leaves out no block, got "
-            f"{config.drop_path!r}; `dropout` is for all networks"
+            f"{network}: `drop_path` must be 0, got {config.drop_path!r}; none of its blocks can be left out"
         )
 
 
-def check_images(network: str, images: Any, in_features: int) -> None:
-    """Raises ValueError or TypeError unless the images are `(batch, height, width, in_features)`, of floating point."""
-    wanted = f"(batch, height, width, {in_features})"
-    shape, dtype = getattr(images, "shape", None), getattr(images, "dtype", None)
-    if shape is None or dtype is None:
-        raise TypeError(
-            f"{network}: `images` must be an array {wanted}, got {type(images).__name__}; make one of it with "
-            "`jnp.asarray`"
-        )
+def checked_images(network: str, images: Any, in_features: int) -> jax.Array:
+    """Returns a batch of images as an array; raises ValueError or TypeError if it is none, or of no floating point."""
+    wanted = f"`images` must have shape (batch, height, width, {in_features}), channels last"
+    try:
+        images = jnp.asarray(images)
+    except (TypeError, ValueError):
+        raise TypeError(f"{network}: {wanted}, got {type(images).__name__}, of which no array can be made") from None
+    shape = images.shape
     if len(shape) != 4 or shape[-1] != in_features:
-        raise ValueError(f"{network}: `images` must have shape {wanted}, got {tuple(shape)}{_hint(shape, in_features)}")
+        raise ValueError(f"{network}: {wanted}, got {shape}{_hint(shape, in_features)}")
     if 0 in shape[1:]:
-        raise ValueError(f"{network}: `images` must have at least one pixel, got shape {tuple(shape)}")
-    if not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(f"{network}: `images` must have at least one pixel, got shape {shape}")
+    if not jnp.issubdtype(images.dtype, jnp.floating):
         raise TypeError(
-            f"{network}: `images` must be of floating point, got {dtype}; pixels from 0 to 255 are made ready by "
-            "`model.preprocess`"
+            f"{network}: `images` must be floating-point numbers as the weights expect them, got {images.dtype.name}; "
+            "`model.preprocess` makes them of images"
         )
+    return images
 
 
 def _hint(shape: tuple[int, ...], in_features: int) -> str:
     if len(shape) == 3:
-        return "; a single image takes a batch axis: `images[None]`"
+        return "; add the batch axis: `images[None]`"
     if len(shape) == 4 and shape[1] == in_features:
-        return "; channels come last: `images.transpose(0, 2, 3, 1)`"
+        return "; these have the channels first: `images.transpose(0, 2, 3, 1)`"
     if len(shape) == 4:
         return f"; for {shape[-1]} channels build the network with in_features={shape[-1]}"
     return ""

@@ -41,6 +41,11 @@ class ConvNeXtConfig(NetworkConfig):
       rows: its stages.
       layer_scale: what the factors of each block's result are at first.
       checkpoint_rank: of the kernels of a block's two layers in timm's checkpoints: 4 in the small networks.
+
+    Example:
+      >>> import jds
+      >>> jds.models.ConvNeXtConfig(rows=jds.models.convnext.ATTO, checkpoint_rank=4).drop_path
+      0.1
     """
 
     rows: tuple[Row, ...] = TINY

@@ -47,6 +47,11 @@ class EfficientNetConfig(NetworkConfig):
       has_squeeze: whether blocks have squeeze and excitation, with a quarter of the block's input as features.
       activation: throughout.
       fixed_ends: whether width and depth leave stem, head, and first and last row's repeats as they are, as in Lite.
+
+    Example:
+      >>> import jds
+      >>> jds.models.EfficientNetConfig(width=1.1, depth=1.2).dropout
+      0.2
     """
 
     rows: tuple[Row, ...] = ROWS

@@ -83,9 +83,9 @@ def inverted_stages(
     style: Style,
     rngs: nnx.Rngs,
     *,
-    further: int = 0,
+    others: int = 0,
 ) -> tuple[Any, tuple[Feature, ...], tuple[int, ...]]:
-    """Makes the blocks; as `build_stages`, with `further` blocks to come that share in the rates of `drop_path`."""
+    """Makes the blocks; as `build_stages`, with `others` to come that count for the rates of `drop_path`."""
 
     def make(features: int, block: Block, place: Placement) -> InvertedResidual:
         expanded = None if block.expansion == 1 else round_features(features * block.expansion)
@@ -106,4 +106,4 @@ def inverted_stages(
             rngs=rngs,
         )
 
-    return build_stages(config, features, stages, make, rates=sum(map(len, stages)) + further)
+    return build_stages(config, features, stages, make, others=others)

@@ -65,6 +65,11 @@ class MixNetConfig(NetworkConfig):
       rows: of figure 6, at width 1, a stage at a time.
       stem: channels of the first convolution, at width 1.
       width: each number of features but the head's is multiplied by it and rounded to a multiple of 8.
+
+    Example:
+      >>> import jds
+      >>> jds.models.MixNetConfig(width=1.3, num_classes=10).dropout
+      0.2
     """
 
     rows: tuple[tuple[Row, ...], ...] = S

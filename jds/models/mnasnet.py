@@ -64,6 +64,11 @@ class MnasNetConfig(NetworkConfig):
       rows: of figure 7, at width 1.
       stem: channels of the first convolution, at width 1.
       width: each number of features but the head's is multiplied by it and rounded to a multiple of 8.
+
+    Example:
+      >>> import jds
+      >>> jds.models.MnasNetConfig(width=0.5, num_classes=10).dropout
+      0.2
     """
 
     rows: tuple[Row, ...] = A1

@@ -45,6 +45,11 @@ class MobileNetV1Config(NetworkConfig):
       activation: throughout.
       pads_end: whether strided depthwise filters see a row and a column more at the end, and none at the start, as in
         Keras's own; it matters where an image's size is odd.
+
+    Example:
+      >>> import jds
+      >>> jds.models.MobileNetV1Config(width=0.25, stem_stride=1).stem_stride
+      1
     """
 
     rows: tuple[tuple[Row, ...], ...] = ROWS
@@ -56,7 +61,7 @@ class MobileNetV1Config(NetworkConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        check_no_drop_path(self)
+        check_no_drop_path("MobileNetV1", self)
 
 
 class MobileNetV1(Network):

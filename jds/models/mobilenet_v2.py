@@ -44,6 +44,11 @@ class MobileNetV2Config(NetworkConfig):
         more.
       depth: the repeats of all rows but the first and the last are multiplied by it.
       fixed_ends: whether the width leaves stem and head as they are.
+
+    Example:
+      >>> import jds
+      >>> jds.models.MobileNetV2Config(width=0.5, num_classes=10).num_classes
+      10
     """
 
     rows: tuple[Row, ...] = ROWS

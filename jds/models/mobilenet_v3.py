@@ -69,6 +69,11 @@ class MobileNetV3Config(NetworkConfig):
       activation: of the stem, the last convolution and the hidden layer.
       width: each number of features is multiplied by it and rounded to a multiple of 8.
       fixed_stem: whether the width leaves the stem as it is.
+
+    Example:
+      >>> import jds
+      >>> jds.models.MobileNetV3Config(width=0.75, num_classes=10).dropout
+      0.2
     """
 
     rows: tuple[tuple[Row, ...], ...] = LARGE
@@ -122,7 +127,7 @@ class MobileNetV3(Network):
         stem, last = STEM if config.fixed_stem else wide(STEM), wide(config.last)
         shared = {"activation": config.activation, "style": style, "rngs": rngs}
         first = ConvNorm(config.in_features, stem, 3, strides=2, **shared)
-        blocks, info, ends = inverted_stages(config, stem, stages, style, rngs, further=1)
+        blocks, info, ends = inverted_stages(config, stem, stages, style, rngs, others=1)
         blocks.append(nnx.List([ConvNorm(stages[-1][-1].features, last, **shared)]))
         info = (*info[:-1], info[-1]._replace(features=last))
         neck = ConvNorm(last, config.hidden, has_norm=False, **shared)

@@ -177,6 +177,11 @@ class MobileNetV4Config(NetworkConfig):
       activation: throughout.
       layer_scale: what the factors of each block's result are at first; None for no such factors.
       width: each other number of features is multiplied by it and rounded to a multiple of 8.
+
+    Example:
+      >>> import jds
+      >>> jds.models.MobileNetV4Config(width=0.5, num_classes=10).dropout
+      0.2
     """
 
     rows: Rows = CONV_SMALL
@@ -246,7 +251,7 @@ class MobileNetV4(Network):
         rows = [[row._replace(features=wide(row.features)) for row in stage] for stage in config.rows]
         stem, last = config.stem if config.width < 1 else wide(config.stem), wide(LAST)
         first = ConvNorm(config.in_features, stem, 3, strides=2, **shared)
-        stages, info, ends = build_stages(config, stem, rows, make, rates=sum(map(len, rows)) + 1)
+        stages, info, ends = build_stages(config, stem, rows, make, others=1)
         stages.append(nnx.List([ConvNorm(rows[-1][-1].features, last, **shared)]))
         info = (*info[:-1], info[-1]._replace(features=last))
         neck = ConvNorm(last, HIDDEN, **shared)

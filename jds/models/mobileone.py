@@ -58,6 +58,11 @@ class MobileOneConfig(NetworkConfig):
     Attributes:
       rows: of table 2 with the widths of table 3.
       branches: convolutions of the same shape in each half, for training.
+
+    Example:
+      >>> import jds
+      >>> jds.models.MobileOneConfig(rows=jds.models.mobileone.S0, branches=4).branches
+      4
     """
 
     rows: tuple[Row, ...] = S1
@@ -121,5 +126,5 @@ class MobileOne(Network):
         # The first convolution has one branch beside that of size 1.
         first = MobileOneBlock(config.in_features, stem, 3, strides=2, style=style, rngs=rngs)
         # Unlike in the other networks, the last block has the whole rate.
-        blocks, info, ends = build_stages(config, stem, stages, make, rates=max(1, sum(map(len, stages)) - 1))
+        blocks, info, ends = build_stages(config, stem, stages, make, others=-1)
         return Parts(first, blocks, info, ends, out_features=features)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from jds.models.check import check_fields, check_images
+from jds.models.check import check_fields, checked_images
 from jds.models.initialise import draw_kernels
 from jds.models.preprocessing import Preprocessing
 from jds.nn import BatchNorm, Style
@@ -39,6 +39,12 @@ class NetworkConfig:
 
     Raises:
       ValueError, TypeError: a value breaks a rule.
+
+    Example:
+      >>> import dataclasses, jds
+      >>> config = jds.models.MobileNetV2Config(num_classes=10)
+      >>> dataclasses.replace(config, output_stride=16).num_classes
+      10
     """
 
     num_classes: int = 1000
@@ -79,7 +85,14 @@ class NetworkConfig:
 
 
 class Feature(NamedTuple):
-    """A map that `Network.features` returns: pixels between neighbours, and channels."""
+    """A map that `Network.features` returns: pixels between neighbours, and channels.
+
+    Example:
+      >>> import jds
+      >>> from flax import nnx
+      >>> nnx.eval_shape(lambda: jds.create_model("mobilenetv1_100")).feature_info[0]
+      Feature(stride=2, features=64)
+    """
 
     stride: int
     features: int
@@ -158,6 +171,11 @@ class Network(nnx.Module):
     Args:
       config: its rows and all else.
       rngs: gives the keys `params` and, for dropout and stochastic depth, `dropout`.
+
+    Example:
+      >>> import jds
+      >>> issubclass(jds.models.MobileNetV2, jds.models.Network)
+      True
     """
 
     def __init__(self, config: NetworkConfig, *, rngs: nnx.Rngs):
@@ -205,16 +223,19 @@ class Network(nnx.Module):
         raise NotImplementedError
 
     def preprocess(self, image: Any) -> jax.Array:
-        """Makes an image ready as the network's public weights expect it.
+        """Makes images ready as the network's weights expect them.
+
+        What is done is `self.preprocessing`, a `jds.models.preprocessing.Preprocessing`; another may be set.
 
         Args:
-          image: a `PIL.Image.Image`, or an array `(height, width, 3)` or `(height, width)` of uint8.
+          image: a `PIL.Image.Image`, an array `(height, width)`, `(height, width, channels)` or
+            `(n, height, width, channels)`, or a list of images; see `Preprocessing`.
 
         Returns:
-          `(1, image_size, image_size, 3)`, float32.
+          `(n, image_size, image_size, 3)`, float32; n is 1 for a single image.
 
         Raises:
-          ValueError: the network is not from `jds.create_model`; or the image has another shape.
+          ValueError: the network is not from `jds.create_model`; or the image has another shape, or other values.
           TypeError: it is no image.
         """
         if self.preprocessing is None:
@@ -227,6 +248,10 @@ class Network(nnx.Module):
         Args:
           images: `(batch, height, width, in_features)`.
 
+        Raises:
+          ValueError: the images have another shape.
+          TypeError: they are no floating-point numbers.
+
         Returns:
           For each entry of `feature_info` an array `(batch, ceil(height / stride), ceil(width / stride), features)`;
           what becomes of odd sizes is the padding's affair.
@@ -238,8 +263,7 @@ class Network(nnx.Module):
 
     def _maps(self, images: jax.Array) -> tuple[jax.Array, ...]:
         """The maps that the rest of the network goes on from."""
-        check_images(type(self).__name__, images, self.config.in_features)
-        x = self.stem(images)
+        x = self.stem(checked_images(type(self).__name__, images, self.config.in_features))
         maps = {-1: x}
         for number, stage in enumerate(self.stages):
             for block in stage:
@@ -270,7 +294,7 @@ def build_stages(
     make: Callable[[int, R, Placement], nnx.Module],
     *,
     stride: int = 2,
-    rates: int | None = None,
+    others: int = 0,
 ) -> tuple[Any, tuple[Feature, ...], tuple[int, ...]]:
     """Makes the blocks of a table.
 
@@ -280,12 +304,12 @@ def build_stages(
       rows: for each stage its blocks.
       make: makes a block of its channels, its row and its place.
       stride: of the stem.
-      rates: at which block `drop_path` would be whole; None for the one after the last.
+      others: how many blocks more than the table's count for the rates of `drop_path`.
 
     Returns:
       The stages, the maps at the end of each stride, and after which stages those are.
     """
-    count, number, dilation = rates or sum(map(len, rows)), 0, 1
+    count, number, dilation = max(1, sum(map(len, rows)) + others), 0, 1
     info, ends, stages = [], [], nnx.List()
     if rows[0][0].strides > 1:
         info.append(Feature(stride, features))

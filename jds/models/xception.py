@@ -36,6 +36,11 @@ class XceptionConfig(NetworkConfig):
 
     Attributes:
       rows: of figure 5.
+
+    Example:
+      >>> import jds
+      >>> jds.models.XceptionConfig(dropout=0.5, num_classes=10).dropout
+      0.5
     """
 
     rows: tuple[Row, ...] = ROWS
@@ -44,7 +49,7 @@ class XceptionConfig(NetworkConfig):
         super().__post_init__()
         if self.output_stride != 32:
             raise ValueError(f"Xception: `output_stride` must be 32, got {self.output_stride}")
-        check_no_drop_path(self)
+        check_no_drop_path("Xception", self)
 
 
 class Xception(Network):
@@ -67,10 +72,6 @@ class Xception(Network):
       (1, 1000)
     """
 
-    def features(self, images: jax.Array) -> tuple[jax.Array, ...]:
-        """Returns the last map of each stride, after its activation; see `Network.features`."""
-        return tuple(jax.nn.relu(x) for x in super().features(images))
-
     @staticmethod
     def _parts(config: XceptionConfig, style: Style, rngs: nnx.Rngs) -> Parts:
         stem = Stem(config.in_features, style=style, rngs=rngs)
@@ -88,6 +89,11 @@ class Xception(Network):
         info.append(Feature(stride, EXIT[-1]))
         ends.append(len(stages) - 1)
         return Parts(stem, stages, tuple(info), tuple(ends), out_features=EXIT[-1])
+
+    def features(self, images: jax.Array) -> tuple[jax.Array, ...]:
+        """Returns the last map of each stride after its ReLU, with which the next block begins; as `Network` has it."""
+        first, *between, last = super().features(images)
+        return (first, *map(jax.nn.relu, between), last)
 
 
 class Stem(nnx.Module):

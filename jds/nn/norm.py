@@ -19,8 +19,9 @@ class BatchNorm(nnx.BatchNorm):
     Inputs of 16 bits are normalised in float32, by statistics, scale and bias as they are stored, and rounded once;
     `nnx.BatchNorm` rounds those four to 16 bits first.
 
-    Running variances are those of the inputs themselves, as Flax's and Keras's are. PyTorch's are unbiased: for n
-    numbers, n / (n - 1) times as large; so are these with `unbiased_variance=True`.
+    Running averages with `momentum=0.99` take some hundred steps to follow: evaluated before, a network is worse than
+    in training. Running variances are those of the inputs themselves, as Flax's and Keras's are. PyTorch's are
+    unbiased: for n numbers, n / (n - 1) times as large; so are these with `unbiased_variance=True`.
 
     A `mask`, `use_fast_variance=False`, and an `axis` that is not the last one are `nnx.BatchNorm`'s affair.
 

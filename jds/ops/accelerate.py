@@ -35,11 +35,14 @@ def accelerate(fun: Callable[..., Any]) -> Callable[..., Any]:
     largest value in float32. A 16-bit result is summed in float32 and may differ in its last bit besides. What follows
     can enlarge the difference, as batch norm does in training on a few small images.
 
-    All else is left alone: truly grouped convolutions and ordinary ones (but those of images, of at most three
-    features, which run faster on the CPU by jds), integers, symbolic shapes, convolutions with
-    `implementation="xla"`, and what `fun` does not trace itself: work in threads of its own, callbacks to the host,
-    executables and exported programs. An operation traced under `accelerate` bears the attribute `jds="auto"` in the
-    program's text, which XLA ignores.
+    Padding times an infinite or NaN weight is NaN in some of XLA's convolutions and nothing in others; the CPU kernels
+    leave padding out.
+
+    All else is left alone: grouped convolutions but for their kernel gradients, ordinary ones (but those of images, of
+    at most three features, which run faster on the CPU by jds), what XLA runs as fast, integers, symbolic shapes,
+    convolutions with `implementation="xla"`, and what `fun` does not trace itself: work in threads of its own,
+    callbacks to the host, executables and exported programs. An operation traced under `accelerate` bears the attribute
+    `jds="auto"` in the program's text, which XLA ignores.
 
     Args:
       fun: any function, method or callable object; a Flax module too. Whether it is jitted, and where, does not

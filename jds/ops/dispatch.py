@@ -1,6 +1,5 @@
 """The table of implementations, and the one rule that selects among them."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -9,6 +8,7 @@ import jax
 from jds.ops import native, native_block, shifted
 from jds.ops.block import Block
 from jds.ops.recognise import Form
+from jds.ops.xla_speed import fast_in_xla
 
 Implementation = Literal["xla", "shifted", "native"]
 
@@ -37,12 +37,17 @@ BLOCK_IMPLEMENTATIONS: dict[BlockImplementation, Callable[..., jax.Array] | None
 
 # Platforms where XLA's own convolution was measured to be slower (`benchmarks/ops.py`).
 _SLOW_PLATFORMS = ("cpu",)
-# Of a single channel, grouped or not, XLA runs long filters well enough.
-_MAX_TERMS_OF_ONE_CHANNEL = 64
 
 
 class Choice(NamedTuple):
-    """An implementation, and why it was chosen."""
+    """An implementation, and why it was chosen.
+
+    Example:
+      >>> import jax, jds
+      >>> shapes = jax.ShapeDtypeStruct((1, 56, 56, 8), "float32"), jax.ShapeDtypeStruct((3, 3, 8, 8), "float32")
+      >>> jds.select_implementation(*shapes, platform="tpu").forward.implementation
+      'xla'
+    """
 
     implementation: Implementation
     reason: str
@@ -65,6 +70,8 @@ def choose(form: Form, platform: str, asked: Implementation | None = None, *, ob
     """
     if asked == "xla":
         return Choice("xla", "asked for by name")
+    if 0 in form.sizes("kernel"):
+        return Choice("xla", "the kernel has no position, which XLA refuses")
     if asked == "native" and platform != "cpu":
         raise NotImplementedError(f"`native` runs on CPUs only, not on {platform!r}; use implementation=None")
     if platform not in _SLOW_PLATFORMS and asked is None:
@@ -75,14 +82,17 @@ def choose(form: Form, platform: str, asked: Implementation | None = None, *, ob
         return Choice(asked, "asked for by name")
     if platform not in _SLOW_PLATFORMS:
         return Choice("xla", f"on {platform!r}, XLA's own convolution is the default")
+    fast = None if asked else fast_in_xla(form)
+    if fast:
+        return Choice("xla", fast)
     if form.kind == "ordinary" and not asked and not obstacles["native"]:
         return Choice("native", f"an ordinary convolution of {form.in_features} features: a CPU kernel is faster")
-    if form.kind == "ordinary" or (form.kind == "grouped" and not _is_small_kernel_gradient(form)):
+    if form.kind == "ordinary" or (form.kind == "grouped" and form.short != "output"):
         return Choice("xla", f"{_article(form.kind)} {form.kind} convolution is left to XLA")
     if not obstacles["native"]:
         return Choice("native", f"{form}: a CPU kernel is faster than XLA's convolution")
-    if form.groups == 1 and form.kind == "depthwise" and form.terms > _MAX_TERMS_OF_ONE_CHANNEL:
-        return Choice("xla", f"XLA's convolution of one channel is not slower with {form.terms} terms")
+    if form.kind == "grouped" and form.batch_groups == 1:
+        return Choice("xla", f"XLA's convolution is as fast as matrix products (not native: {obstacles['native']})")
     if obstacles["shifted"]:
         return Choice("xla", obstacles["shifted"])
     means = "a matrix product" if form.kind == "pointwise" else f"a sum of {form.terms} shifted products"
@@ -113,11 +123,6 @@ def check_name(function: str, implementation: str | None) -> None:
         raise ValueError(
             f"{function}: `implementation` must be None or one of {', '.join(map(repr, names))}, got {implementation!r}"
         )
-
-
-def _is_small_kernel_gradient(form: Form) -> bool:
-    """Of groups so small that XLA's way, a dense convolution that is then masked, was measured to be far slower."""
-    return form.short == "output" and math.prod(form.short_features) <= 16
 
 
 def _article(word: str) -> str:

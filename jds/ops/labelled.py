@@ -24,6 +24,10 @@ class Labelled:
     def arrange(self, labels: Sequence[str]) -> "Labelled":
         """Transposes to the order of `labels`; one that the array lacks becomes a dimension of size 1."""
         present = [label for label in labels if label in self.labels]
+        sizes = self.sizes
+        if [label for label in self.labels if sizes[label] > 1] == [label for label in present if sizes[label] > 1]:
+            # One operation, of which XLA makes nothing; a transposition may get a layout of its own, and be a copy.
+            return Labelled(lax.reshape(self.array, [sizes.get(label, 1) for label in labels]), tuple(labels))
         array = lax.transpose(self.array, [self.labels.index(label) for label in present])
         missing = [dimension for dimension, label in enumerate(labels) if label not in self.labels]
         return Labelled(lax.expand_dims(array, missing), tuple(labels))

@@ -1,5 +1,6 @@
 """The compiled library of CPU kernels: whether it is there, and loading it."""
 
+import contextlib
 import ctypes
 import functools
 import logging
@@ -8,15 +9,17 @@ from pathlib import Path
 
 import jax
 
+from jds.ops import seal
+
 # Set to 0, this environment variable switches the kernels off.
 SWITCH = "JDS_NATIVE"
 
 _PATH = Path(__file__).with_name("native") / "libjds.so"
 # As in `ffi.cc`.
-_INTERFACE = 1
 _TARGETS = (
     "jds_depthwise",
     "jds_kernel_gradient",
+    "jds_grouped_gradient",
     "jds_matrix_product",
     "jds_matrix_gradient",
     "jds_separable",
@@ -44,10 +47,9 @@ def load() -> ctypes.CDLL:
     Raises:
       OSError: it cannot be loaded.
     """
+    seal.check(_PATH, _PATH.parent)  # to load half a library would kill the process
     library = ctypes.CDLL(str(_PATH))
     library.jds_instruction_sets.restype = ctypes.c_char_p
-    if library.jds_interface() != _INTERFACE:
-        raise OSError(f"{_PATH} belongs to another version of jds; reinstall jds")
     for target in _TARGETS:
         jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(getattr(library, target)), platform="cpu")
     return library
@@ -74,3 +76,10 @@ def _fault() -> str | None:
     except Exception as error:  # whatever a foreign library or XLA's registry raises
         return f"the library of CPU kernels cannot be loaded ({error})"
     return None
+
+
+# A program that was compiled in another process calls the kernels though nothing is traced here. What is wrong with
+# the library is said at its first use.
+if os.environ.get(SWITCH) != "0":
+    with contextlib.suppress(Exception):
+        load()

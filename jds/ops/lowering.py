@@ -26,6 +26,7 @@ from jax.sharding import AbstractMesh
 
 from jds.ops import dispatch
 from jds.ops.block import Block
+from jds.ops.crop import convolve_cropped, is_misread
 from jds.ops.partition import NO_MESH
 from jds.ops.recognise import Form, recognise
 
@@ -89,6 +90,8 @@ def _rule(previous: Callable, platform: str | None) -> Callable:
         named = None if asked == "auto" else cast(dispatch.Implementation, asked)
         obstacle = _obstacle_to_native(ctx, form) if on == "cpu" else None
         chosen = dispatch.choose(form, on, named, obstacle=obstacle)
+        if chosen.implementation == "xla" and on == "cpu" and is_misread(params):
+            return _lower_function(functools.partial(convolve_cropped, **params), ctx, lhs, rhs)
         if chosen.implementation == "xla":
             return previous(ctx, lhs, rhs, **params)
         partitioned = _is_partitioned(ctx)
@@ -161,7 +164,7 @@ def _obstacle_to_native(ctx: mlir.LoweringRuleContext, form: Form) -> str | None
         return "an exported program cannot call jds's CPU kernels"
     if not _is_partitioned(ctx):
         return None
-    if form.kind != "depthwise":
+    if form.kind != "depthwise" and (form.kind != "grouped" or form.short != "output"):
         return "XLA partitions matrix products and ordinary convolutions by itself"
     if _with_mesh(ctx) is None:
         return "jds's CPU kernels cannot be partitioned over these devices"

@@ -1,7 +1,8 @@
-"""Depthwise and pointwise convolutions by CPU kernels in C++ (`native/`), through XLA's foreign function interface.
+"""Convolutions by CPU kernels in C++ (`native/`), through XLA's foreign function interface.
 
 For each kind there are two kernels: a convolution, which is the forward pass and the input gradient, and the kernel
-gradient. There is one more for the forward pass of ordinary convolutions of images, whose few features XLA runs badly.
+gradient. There is one more for the kernel gradient of grouped convolutions, and one for the forward pass of ordinary
+convolutions of images, whose few features XLA runs badly.
 They take arrays with the features last. Operands in that order, as those of every channels-last program, are passed as
 they are.
 """
@@ -17,7 +18,7 @@ from jax import lax
 from jds.ops import library
 from jds.ops.labelled import Labelled
 from jds.ops.partition import partitioned_call
-from jds.ops.recognise import Axis, Form
+from jds.ops.recognise import MAX_NUMBER, Axis, Form
 
 DTYPES = tuple(map(jnp.dtype, (jnp.float32, jnp.bfloat16, jnp.float16)))
 # As `kMaxTaps` and `kMaxInFeatures` in `problem.h`.
@@ -25,6 +26,7 @@ MAX_TERMS = 1024
 _MAX_CONTRACTED_FEATURES = 256
 # Of an ordinary convolution whose windows are longer, the tiles no longer stay in the cache.
 MAX_WINDOW = 1024
+_MAX_AXES = 3
 # Of an image: with more, XLA's ordinary convolution runs well.
 _MAX_IMAGE_FEATURES = 3
 # No scale, no bias, no activation.
@@ -43,7 +45,7 @@ class _Call(NamedTuple):
 
 
 def native(lhs: jax.Array, rhs: jax.Array, *, form: Form, partitioned: bool = False) -> jax.Array:
-    """Computes a depthwise or pointwise convolution, or any derivative of one, on the CPU.
+    """Computes a convolution that `unsupported` has nothing against, or any derivative of one, on the CPU.
 
     Args:
       lhs, rhs: the operands of `lax.conv_general_dilated`, in the layouts of `form.labels`.
@@ -57,7 +59,7 @@ def native(lhs: jax.Array, rhs: jax.Array, *, form: Form, partitioned: bool = Fa
         return jnp.zeros(form.out_shape, form.out_dtype)
     left = Labelled(lhs.reshape(form.split_shape(form.labels.lhs, "input")), form.labels.lhs)
     right = Labelled(rhs.reshape(form.split_shape(form.labels.rhs, "kernel")), form.labels.rhs)
-    compute = _depthwise if _is_depthwise(form) else _of_images if form.kind == "ordinary" else _pointwise
+    compute = _by_positions if _is_by_positions(form) else _of_images if form.kind == "ordinary" else _pointwise
     out = compute(left, right, form, partitioned).arrange(form.labels.out)
     return out.array.reshape(form.out_shape).astype(form.out_dtype)
 
@@ -68,23 +70,39 @@ def unsupported(form: Form) -> str | None:
         return f"`native` computes float32, bfloat16 and float16, not {form.dtype.name}"
     if not jnp.issubdtype(form.out_dtype, jnp.floating) or form.out_dtype == jnp.float64:
         return f"`native` computes results of at most 32 bits, not {form.out_dtype.name}"
+    is_product = form.kind != "ordinary" and not _is_by_positions(form)
+    if not is_product and not 1 <= len(form.axes) <= _MAX_AXES:
+        return f"`native` computes convolutions of 1 to {_MAX_AXES} spatial axes, and this one has {len(form.axes)}"
+    if any(abs(number) > MAX_NUMBER for axis in form.axes for number in axis):
+        return f"`native` computes with sizes, strides, dilations and padding of at most {MAX_NUMBER}"
     if form.kind == "ordinary":
         if not _is_of_images(form):
             return "`native` computes ordinary convolutions of images only, of few features, and their forward pass"
         return library.fault()
-    if not _is_depthwise(form) and not _is_plain_pointwise(form):
-        dilated = " with strides or padding" if form.kind == "pointwise" else ""
-        return f"`native` computes depthwise and pointwise convolutions, and this one is {form.kind}{dilated}"
-    if _is_depthwise(form) and form.terms > MAX_TERMS:
+    if _is_grouped_gradient(form) or _is_plain_pointwise(form):
+        return library.fault()
+    if not _is_depthwise(form):
+        which = "" if form.kind != "pointwise" else " with groups" if form.groups > 1 else " with strides or padding"
+        return f"`native` computes depthwise and pointwise convolutions, and this one is {form.kind}{which}"
+    if form.terms > MAX_TERMS:
         return f"`native` sums at most {MAX_TERMS} terms, and this convolution has {form.terms}"
-    if _is_depthwise(form) and form.short != "output" and form.in_features > _MAX_CONTRACTED_FEATURES:
+    if form.short != "output" and form.in_features > _MAX_CONTRACTED_FEATURES:
         return f"`native` contracts at most {_MAX_CONTRACTED_FEATURES} features, not {form.in_features}"
     return library.fault()
+
+
+def _is_by_positions(form: Form) -> bool:
+    return _is_depthwise(form) or _is_grouped_gradient(form)
 
 
 def _is_depthwise(form: Form) -> bool:
     """Whether each group is a vector; of a single channel it may be a matrix product of width 1, too."""
     return min(form.short_features) <= 1
+
+
+def _is_grouped_gradient(form: Form) -> bool:
+    """Whether it is the kernel gradient of groups of which none of the arrays is a vector."""
+    return form.groups > 1 and form.short == "output" and min(form.short_features) > 1
 
 
 def _is_of_images(form: Form) -> bool:
@@ -111,7 +129,7 @@ def _long_step(axis: Axis, form: Form) -> int:
     return axis.stride if form.short == "kernel" else axis.rhs_dilation
 
 
-def _depthwise(left: Labelled, right: Labelled, form: Form, partitioned: bool) -> Labelled:
+def _by_positions(left: Labelled, right: Labelled, form: Form, partitioned: bool) -> Labelled:
     call = _call(form)
     if form.short == "input":
         flipped = lax.rev(right.array, [right.labels.index(axis) for axis in form.spatial])
@@ -166,6 +184,8 @@ def _out_dtype(form: Form) -> jnp.dtype:
 
 def _call(form: Form) -> _Call:
     space = _space(form)
+    if _is_grouped_gradient(form):
+        return _Call("jds_grouped_gradient", ("i", *space, "g", "b"), ("i", *space, "g", "m"), (*space, "b", "g", "m"))
     if form.short == "output":
         return _Call("jds_kernel_gradient", ("i", *space, "g", "b"), ("i", *space, "g", "m"), (*space, "g", "b", "m"))
     if form.short == "kernel":

@@ -21,11 +21,19 @@ from jax.extend.core import JaxprEqn
 Index = Literal["kernel", "output", "input"]
 Kind = Literal["ordinary", "grouped", "depthwise", "pointwise"]
 
+# The implementations compute with positions of 32 bits.
+MAX_NUMBER = 2**31 - 1
+# So many times as many positions are many more.
+_MANY = 4
+# Groups with so many products for each pair of positions are run by XLA as slowly as those of single features.
+_SMALL = 16
+
 _KINDS_IN_WORDS: dict[tuple[Kind, Index], str] = {
     ("depthwise", "kernel"): "depthwise",
     ("depthwise", "output"): "depthwise kernel gradient",
     ("depthwise", "input"): "depthwise with a short input",
     ("grouped", "output"): "grouped kernel gradient",
+    ("grouped", "input"): "grouped with a short input",
     ("pointwise", "kernel"): "pointwise",
     ("pointwise", "output"): "pointwise kernel gradient",
     ("pointwise", "input"): "pointwise with an input of one position",
@@ -68,6 +76,7 @@ class Form:
       short_features: the two feature sizes of the array with the short index. Where one of them is 1, each group of
         it is a vector: there is nothing to gain from a matrix product.
       groups: feature groups times batch groups.
+      batch_groups: more than 1 in the kernel gradients of grouped convolutions.
       batch, in_features, out_features: sizes of `b`, `i` and `m`, for each group.
       axes: the spatial axes.
       labels: the layouts.
@@ -80,6 +89,7 @@ class Form:
     short: Index
     short_features: tuple[int, int]
     groups: int
+    batch_groups: int
     batch: int
     in_features: int
     out_features: int
@@ -93,7 +103,11 @@ class Form:
     @property
     def terms(self) -> int:
         """Number of positions of the short index."""
-        return _positions(self.axes, self.short)
+        return math.prod(self.sizes(self.short))
+
+    def sizes(self, index: Index) -> list[int]:
+        """Sizes of the spatial axes: those of the kernel, of the output or of the input."""
+        return [getattr(axis, index) for axis in self.axes]
 
     @property
     def spatial(self) -> tuple[str, ...]:
@@ -147,13 +161,18 @@ def recognise(lhs: Any, rhs: Any, out: Any, params: Mapping[str, Any]) -> Form:
     batch = lhs.shape[numbers.lhs_spec[0]] // batch_groups
     in_features = rhs.shape[numbers.rhs_spec[1]]
     out_features = rhs.shape[numbers.rhs_spec[0]] // groups
-    features = {"kernel": (in_features, out_features), "output": (batch, out_features), "input": (batch, in_features)}
-    short = _short(axes, groups, features)
+    features: dict[Index, tuple[int, int]] = {
+        "kernel": (in_features, out_features),
+        "output": (batch, out_features),
+        "input": (batch, in_features),
+    }
+    short = _short(axes, groups, features, contracts_batch=batch_groups > 1)
     return Form(
         kind=_kind(groups, features[short], _positions(axes, short)),
         short_features=features[short],
         short=short,
         groups=groups,
+        batch_groups=batch_groups,
         batch=batch,
         in_features=in_features,
         out_features=out_features,
@@ -172,11 +191,24 @@ def recognise_equation(equation: JaxprEqn) -> Form:
     return recognise(lhs.aval, rhs.aval, equation.outvars[0].aval, equation.params)
 
 
-def _short(axes: Sequence[Axis], groups: int, features: dict[str, tuple[int, int]]) -> Index:
-    """The index with the fewest positions; not much longer, one that makes the equation depthwise, if any does."""
+def _short(
+    axes: Sequence[Axis], groups: int, features: dict[Index, tuple[int, int]], *, contracts_batch: bool
+) -> Index:
+    """The index with the fewest positions; not much longer, one that makes the equation depthwise, if any does.
+
+    With several groups, and no vector among the operands and the result, there is nothing to choose. It is a kernel
+    gradient where the groups are of the batch. It is the gradient of each example where the kernel is far longer than
+    the result, and the batch, which holds the features then, larger than what is summed. Otherwise it is a forward pass
+    or an input gradient: that the batch is 1 makes nothing depthwise, unless the groups are very small.
+    """
     indices: tuple[Index, ...] = ("kernel", "output", "input")
     positions: dict[Index, int] = {index: _positions(axes, index) for index in indices}
-    few: list[Index] = [index for index in indices if positions[index] <= 4 * min(positions.values())]
+    if groups > 1 and contracts_batch and min(features["output"]) > 1:
+        return "output"
+    if groups > 1 and not contracts_batch and min(features["kernel"]) > 1 and math.prod(features["kernel"]) > _SMALL:
+        (in_features, _), (batch, _) = features["kernel"], features["output"]
+        return "output" if positions["kernel"] >= _MANY * positions["output"] and batch > in_features else "kernel"
+    few: list[Index] = [i for i in indices if positions[i] < _MANY * max(1, min(positions.values()))]
 
     def rank(index: Index) -> tuple[bool, int]:
         return _kind(groups, features[index], positions[index]) == "grouped", positions[index]

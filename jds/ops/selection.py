@@ -20,7 +20,15 @@ _PLATFORMS = ("cpu", "gpu", "cuda", "rocm", "oneapi", "tpu")
 
 
 class Selection(NamedTuple):
-    """The choice for a convolution and for its two gradients."""
+    """The choice for a convolution and for its two gradients.
+
+    Example:
+      >>> import jax, jds
+      >>> shapes = jax.ShapeDtypeStruct((1, 56, 56, 8), "float32"), jax.ShapeDtypeStruct((3, 3, 1, 8), "float32")
+      >>> selection = jds.select_implementation(*shapes, feature_group_count=8, platform="cpu")
+      >>> selection.forward.implementation, selection.kernel_gradient.implementation
+      ('native', 'native')
+    """
 
     forward: Choice
     input_gradient: Choice

@@ -18,7 +18,7 @@ from jax import lax
 
 from jds.ops.correlate import correlate
 from jds.ops.labelled import Labelled, contract, multiply
-from jds.ops.recognise import Form
+from jds.ops.recognise import MAX_NUMBER, Form
 from jds.ops.ties import Ties, by_phase, overlap, solve
 
 # A term is an operation of the compiled program; beyond this many, compiling takes too long.
@@ -69,6 +69,8 @@ def unsupported(form: Form) -> str | None:
         return f"`shifted` computes floating-point results, not {form.out_dtype.name}"
     if form.kind == "ordinary" and min(form.short_features) > 1:
         return "`shifted` computes depthwise, pointwise and grouped convolutions, and this one is ordinary"
+    if any(abs(number) > MAX_NUMBER for axis in form.axes for number in axis):
+        return f"`shifted` computes with sizes, strides, dilations and padding of at most {MAX_NUMBER}"
     if form.terms > MAX_TERMS:
         return f"`shifted` writes out at most {MAX_TERMS} terms, and this convolution has {form.terms}"
     return None
@@ -139,7 +141,7 @@ def _gather(lhs: Labelled, rhs: Labelled, form: Form) -> jax.Array:
             [overlap(tie, ties.b_step, count, ties.b_size) for tie, ties, count in zip(term, axes, counts, strict=True)]
             for term in terms
         ]
-        if form.kind == "pointwise":
+        if min(form.short_features) > 1:
             values = [_matrix_product(lhs, still, window, form) for window in windows]
         else:
             values = correlate(lhs, still, windows, form.accumulator)

@@ -16,3 +16,7 @@ class WeightsError(ValueError):
       ...         print(str(error).replace(folder, "…"))
       …/weights.safetensors is no sound safetensors file: Error while deserializing header: header too large
     """
+
+
+class FreshClassifierWarning(UserWarning):
+    """Weights are for another number of classes: the classifier was drawn afresh, and is to be trained."""

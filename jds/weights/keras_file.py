@@ -13,6 +13,9 @@ from jds.weights.errors import WeightsError
 Layers = dict[str, list[np.ndarray]]
 # Layers without a name of the network's own: Keras numbers them as they come.
 _NUMBERED = re.compile(r"(conv2d|batch_normalization)(?:_(\d+))?")
+_h5py: Any = h5py  # whose compiled parts type checkers do not know
+# Entries of a file of weights, and how many times as large as the file they may be: weights hardly compress.
+_MAX_LINKS, _MAX_EXPANSION = 100_000, 20
 # What images go through first, and is no weight.
 _IGNORED = re.compile(r"(.*_)?(normalization|prestem_normalization)(_\d+)?")
 
@@ -28,11 +31,36 @@ def read(path: Path) -> Layers:
         pass
     try:
         with h5py.File(path, "r") as file:
+            _check_closed(file)
             group: Any = file.get("model_weights", file)
             layers = _legacy(group) if "layer_names" in group.attrs else _current(file)
             return _numbered({name: arrays for name, arrays in layers.items() if arrays})
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
         raise WeightsError(f"{path} is no sound HDF5 file of a Keras model's weights: {error}") from error
+
+
+def _check_closed(file: Any) -> None:
+    """Raises ValueError if the file reaches out to others of the machine, loops, or says that it holds too much."""
+    size, numbers, links, todo, seen = file.id.get_filesize(), 0, 0, [file], set()
+    while todo:
+        group = todo.pop()
+        for name in group:
+            links += 1
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise ValueError(f"{name!r} is a link to another place, and only what the file itself holds is read")
+            item = group[name]
+            address = _h5py.h5o.get_info(item.id).addr
+            if address in seen or links > _MAX_LINKS:
+                raise ValueError(f"{name!r} is there twice, or there are more than {_MAX_LINKS} entries")
+            seen.add(address)
+            if isinstance(item, h5py.Group):
+                todo.append(item)
+            elif isinstance(item, h5py.Dataset):
+                if item.external or item.is_virtual:
+                    raise ValueError(f"{name!r} is in another file, and only what the file itself holds is read")
+                numbers += item.nbytes
+    if numbers > _MAX_EXPANSION * size:
+        raise ValueError(f"it is of {size} bytes and says that it holds {numbers}")
 
 
 def entries(layers: Layers, names: Iterable[str]) -> dict[str, np.ndarray]:

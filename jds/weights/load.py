@@ -14,7 +14,7 @@ from flax import nnx
 from jds.models import Network
 from jds.weights import keras, keras_file, timm, torchvision
 from jds.weights.entries import Entry, Path
-from jds.weights.errors import WeightsError
+from jds.weights.errors import FreshClassifierWarning, WeightsError
 from jds.weights.layout import from_public, public_shape, to_public
 
 Source = Literal["timm", "torchvision", "keras"]
@@ -74,14 +74,15 @@ def fill(network: Network, found: Mapping[str, Any], source: Source, where: str,
     if problems:
         raise WeightsError(f"{where} is not of this network:\n" + "\n".join(problems))
     arrays = {
-        entry.path: from_public(found[entry.name], variables[entry.path].get_value().shape, is_torch)
+        entry.path: from_public(np.asarray(found[entry.name]), variables[entry.path].get_value().shape, is_torch)
         for entry in wanted.values()
         if entry.name not in ignored
     }
     if is_fresh:
-        classes = len(found[head[1]])
+        classes = found[head[1]].shape[0]
         warnings.warn(
             f"{where} classifies {classes} classes, not {network.config.num_classes}: the classifier is drawn afresh",
+            FreshClassifierWarning,
             stacklevel=3,
         )
     _set(variables, arrays, rngs)
@@ -111,19 +112,19 @@ def _is_counter(name: str, wanted: Mapping[str, Entry]) -> bool:
 
 
 def _other_classes(
-    found: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]], kernel: str, bias: str, *, axis: int
+    found: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], kernel: str, bias: str, *, axis: int
 ) -> bool:
     """Whether the checkpoint's classifier differs in nothing but its number of classes, which this axis has."""
     if kernel not in found or bias not in found or found[bias].ndim != 1:
         return False
     theirs, ours = list(found[kernel].shape), list(shapes[kernel])
-    if theirs == ours or len(theirs) != len(ours) or theirs[axis] != len(found[bias]):
+    if theirs == ours or len(theirs) != len(ours) or theirs[axis] != found[bias].shape[0]:
         return False
     theirs[axis] = ours[axis]
     return theirs == ours
 
 
-def _problems(shapes: Mapping[str, tuple[int, ...]], found: Mapping[str, np.ndarray]) -> list[str]:
+def _problems(shapes: Mapping[str, tuple[int, ...]], found: Mapping[str, Any]) -> list[str]:
     missing = [name for name in shapes if name not in found]
     unexpected = [name for name in found if name not in shapes]
     both = [name for name in shapes if name in found]

@@ -35,12 +35,13 @@ def write(path: Path, entries: Mapping[str, np.ndarray]) -> None:
       OSError: the file cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"'{path}' cannot be written: there is no folder '{path.parent}'")
     try:
-        try:
-            safetensors.numpy.save_file(dict(entries), temporary)
-        except safetensors.SafetensorError as error:
-            raise OSError(f"'{path}' cannot be written: {error}") from error
+        temporary.write_bytes(safetensors.numpy.save(dict(entries)))  # by Python, so that the umask sets its mode
         os.replace(temporary, path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise OSError(f"'{path}' cannot be written: {getattr(error, 'strerror', None) or error}") from error
     finally:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()

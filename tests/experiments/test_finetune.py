@@ -1,11 +1,9 @@
 """The script on real images: it learns, resumes after being killed to the same numbers, and tells what is wrong."""
 
 import dataclasses
-import importlib
 import json
 import os
 import random
-import runpy
 import signal
 import subprocess
 import sys
@@ -14,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -21,6 +20,10 @@ import jds
 from jds.weights import safetensors_file
 
 SCRIPT = Path(__file__).parents[2] / "experiments" / "finetune.py"
+sys.path.insert(0, str(SCRIPT.parent))
+import finetune  # noqa: E402
+import finetune_output  # noqa: E402
+
 OPTIONS = "--model mobilenetv1_100 --image-size 32 --batch 16 --epochs 2 --save-every 4 --dtype float32 --seed 3"
 
 
@@ -33,6 +36,7 @@ def digits(tmp_path_factory):
         file = folder / str(data.target[place]) / f"{place:04}.png"
         file.parent.mkdir(exist_ok=True)
         Image.fromarray((15 * data.images[place]).astype(np.uint8)).resize((32, 32)).save(file)
+    (folder / "notes.txt").touch()
     return folder
 
 
@@ -48,9 +52,9 @@ def start(digits, out, cache, options=OPTIONS):
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def finished(process):
+def finished(process, status=0):
     output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
+    assert process.returncode == status, output
     return output
 
 
@@ -62,8 +66,13 @@ def lines(out):
 
 def test_a_run_that_is_killed_ends_at_the_same_numbers(digits, tmp_path):
     cache, whole, killed = (tmp_path / name for name in ("cache", "whole", "killed"))
-    output = finished(start(digits, whole, cache))
-    assert "epoch 2: loss" in output
+    output = finished(start(digits, whole, cache)).splitlines()
+    assert output[:3] == [
+        "160 images of 2 classes, 0, 1: 144 to train on, 16 to evaluate on",
+        "skipped 1 files that are no images of a class: notes.txt",
+        "begins: 18 steps, 9 an epoch",
+    ]
+    assert output[4].startswith("epoch 2: loss")
     wanted = lines(whole)
     losses = [line["loss"] for line in map(json.loads, wanted) if "loss" in line]
     assert np.mean(losses[9:]) < np.mean(losses[:9])
@@ -83,11 +92,31 @@ def test_a_run_that_is_killed_ends_at_the_same_numbers(digits, tmp_path):
     assert one.keys() == other.keys()
     assert all(np.array_equal(one[name], other[name]) for name in one)
     assert {path.name for path in whole.iterdir()} == {
-        "checkpoints", "classes.json", "metrics.jsonl", "metrics.png", "model.safetensors", "settings.json"
+        "checkpoints", "config.json", "metrics.jsonl", "metrics.png", "model.safetensors", "settings.json"
     }  # fmt: skip
     model = jds.create_model("mobilenetv1_100", whole / "model.safetensors", num_classes=2)
-    assert json.loads((whole / "classes.json").read_text()) == ["0", "1"]
     assert model.config.num_classes == 2
+
+
+def test_the_weights_come_with_a_config_in_the_form_of_timm(tmp_path):
+    """Its fields are those of `timm.models.save_for_hf` and of the repositories at https://huggingface.co/timm."""
+    model = jds.create_model("mobilenetv2_035", num_classes=3)
+    model.preprocessing = dataclasses.replace(model.preprocessing, image_size=96)
+    finetune_output.write_weights(model, "mobilenetv2_035", ["ant", "bee", "cat"], tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text()) == {
+        "architecture": "mobilenetv2_035",
+        "num_classes": 3,
+        "label_names": ["ant", "bee", "cat"],
+        "pretrained_cfg": {
+            "input_size": [3, 96, 96],
+            "crop_pct": 0.875,
+            "crop_mode": "center",
+            "interpolation": "bicubic",
+            "mean": [0.485, 0.456, 0.406],
+            "std": [0.229, 0.224, 0.225],
+            "num_classes": 3,
+        },
+    }
 
 
 @pytest.mark.parametrize(
@@ -95,47 +124,107 @@ def test_a_run_that_is_killed_ends_at_the_same_numbers(digits, tmp_path):
     [
         ({"data": "no/such/folder"}, "--data must be a folder or the name of a dataset on Hugging Face, got 'no/such"),
         ({"data": "."}, "--data must have a folder of images for each of at least 2 classes"),
+        ({"data": __file__}, "--data must be a folder, got the file"),
+        ({"model": "nope"}, "--model: there is no 'nope'; did you mean"),
+        ({"weights": "nope.safetensors"}, "--weights: .*nope.safetensors"),
+        ({"weights": __file__}, "--weights: weights must be"),
         ({"batch": 500}, "--batch must be at most the 144 training images, got 500"),
         ({"batch": 18}, "--batch must be a multiple of 4 devices, got 18"),
+        ({"batch": 0}, "--batch must be positive, got 0"),
+        ({"epochs": 0}, "--epochs must be positive, got 0"),
+        ({"save_every": 0}, "--save-every must be positive, got 0"),
+        ({"image_size": -1}, "--image-size must be positive, or 0 for the network's own, got -1"),
+        ({"warmup": 2.0}, "--warmup must be from 0 to 1, got 2.0"),
+        ({"learning_rate": -1.0}, "--learning-rate must be positive, got -1.0"),
+        ({"learning_rate": float("nan")}, "--learning-rate must be positive, got nan"),
+        ({"weight_decay": -0.1}, "--weight-decay must be 0 or more, got -0.1"),
+        ({"average": 1.0}, "--average must be from 0 to less than 1, got 1.0"),
+        ({"held_out": 1.0}, "--held-out must be from 0 to less than 1, got 1.0"),
+        ({"held_out": -0.1}, "--held-out must be from 0 to less than 1, got -0.1"),
+        ({"seed": -1}, "--seed must be from 0 to 2"),
+        ({"out": Path(__file__)}, "--out must be a folder, got"),
+        ({"out": Path("/proc/x")}, "--out must be a folder that can be written, got /proc/x"),
     ],
 )
-def test_wrong_settings(change, message, digits, tmp_path, monkeypatch):
+def test_wrong_settings_are_found_before_anything_is_written(change, message, digits, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    script = runpy.run_path(str(SCRIPT))
-    with pytest.raises(SystemExit, match=message):
-        script["main"](script["Settings"](**{"data": str(digits), "out": tmp_path} | change))
+    settings = {"data": str(digits), "model": "mobilenetv2_035", "batch": 16, "out": tmp_path / "out"} | change
+    with pytest.raises(SystemExit, match=message) as exit:
+        finetune.main(finetune.Settings(**settings))
+    assert exit.value.code == 2
+    assert not list(tmp_path.iterdir())
 
 
-def test_an_image_that_is_none(digits, tmp_path):
-    script = runpy.run_path(str(SCRIPT))
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "x.png").write_bytes(b"no image")
-    source = script["Folder"](tmp_path)
-    with pytest.raises(SystemExit, match=r"x.png cannot be read as an image"):
-        source[0]
+def test_a_mistake_is_one_line(digits, tmp_path):
+    options = OPTIONS.replace("--epochs 2", "--epochs 0")
+    assert finished(start(digits, tmp_path, tmp_path, options), 2) == "finetune: --epochs must be positive, got 0\n"
+
+
+def test_unreadable_images_are_all_named_before_anything_is_written(digits, tmp_path):
+    whole = next((digits / "0").iterdir()).read_bytes()
+    data, out = tmp_path / "data", tmp_path / "out"
+    for name, content in {"x": b"no image", "y": whole[: len(whole) // 2], "z": b"", "w": whole}.items():
+        for label in ("a", "b"):
+            (data / label).mkdir(exist_ok=True, parents=True)
+            (data / label / f"{name}.png").write_bytes(content)
+    with pytest.raises(SystemExit) as exit:
+        finetune.main(finetune.Settings(data=str(data), model="mobilenetv2_035", batch=4, out=out, held_out=0.2))
+    assert exit.value.code == 2
+    heading, *named = str(exit.value).splitlines()
+    assert heading == "--data has 6 images that cannot be read; mend or remove them:"
+    assert [line.split(":")[0].strip() for line in named] == [
+        str(data / label / f"{name}.png") for label in ("a", "b") for name in ("x", "y", "z")
+    ]
+    assert not out.exists()
+
+
+def test_a_run_that_dies_before_its_first_step_claims_nothing(digits, tmp_path, monkeypatch):
+    def dies(*_):
+        raise MemoryError
+
+    settings = finetune.Settings(data=str(digits), model="mobilenetv2_035", image_size=32, batch=16, out=tmp_path)
+    monkeypatch.setattr(finetune, "make_step", lambda *_: dies)
+    for epochs in (1, 2):
+        with pytest.raises(MemoryError):
+            finetune.main(dataclasses.replace(settings, epochs=epochs))
 
 
 def test_a_folder_with_another_run(tmp_path):
-    script = runpy.run_path(str(SCRIPT))
-    settings = script["Settings"](data="images", out=tmp_path, epochs=3)
-    for _ in range(2):
-        script["same_settings"](settings)
-    with pytest.raises(SystemExit, match="has a run with epochs 3, not 4"):
-        script["same_settings"](dataclasses.replace(settings, epochs=4))
+    settings = finetune.Settings(data="images", out=tmp_path, epochs=3)
+    assert finetune_output.settings_before(settings) is None
+    finetune_output.claim(settings)
+    for same in (settings, dataclasses.replace(settings, epochs=4), dataclasses.replace(settings, save_every=1)):
+        assert finetune_output.settings_before(same)["epochs"] == "3"
+    with pytest.raises(SystemExit, match="has a run with epochs 3, not 2"):
+        finetune_output.settings_before(dataclasses.replace(settings, epochs=2))
+    with pytest.raises(SystemExit, match="has a run with epochs 3, not 4; seed 0, not 1"):
+        finetune_output.settings_before(dataclasses.replace(settings, epochs=4, seed=1))
 
 
-def test_a_dataset_of_hugging_face(digits, monkeypatch, tmp_path):
-    """`datasets` reads a folder on disk as it reads a repository."""
-    datasets = importlib.import_module("datasets")
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    script = runpy.run_path(str(SCRIPT))
-    source, folder = script["HuggingFace"](str(digits)), script["Folder"](digits)
-    assert source.classes == folder.classes
-    assert len(source) == len(folder) == 160
-    one, other = (
-        sorted((row["label"], row["image"].tobytes()) for row in map(of.__getitem__, range(160)))
-        for of in (source, folder)
+def test_epochs_are_added_to_a_run_that_has_ended(digits, tmp_path, monkeypatch, capsys):
+    def step(state, images, labels):
+        return state | {"step": state["step"] + 1}, 1 / (1 + state["step"])
+
+    monkeypatch.setattr(finetune, "make_step", lambda *_: step)
+    settings = finetune.Settings(
+        data=str(digits), model="mobilenetv2_035", image_size=32, batch=40, epochs=1, out=tmp_path, held_out=0
     )
-    assert one == other
+    finetune_output.claim(dataclasses.replace(settings, epochs=2))
+    with pytest.raises(SystemExit, match=r"--epochs can be added when a run has ended; .* is at step 0 of 8"):
+        finetune.main(dataclasses.replace(settings, epochs=3))
+    for epochs, where in ((2, "begins: 8 steps, 4 an epoch"), (3, "goes on after step 8 of 12 steps, 4 an epoch")):
+        finetune.main(dataclasses.replace(settings, epochs=epochs))
+        out = capsys.readouterr().out
+        assert where in out
+        assert f"epoch {epochs}: loss {1 / (4 * epochs):.4f}" in out
+    assert [json.loads(line)["step"] for line in lines(tmp_path)] == list(range(1, 13))
+
+
+def test_the_figure_has_whole_steps(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: (figures.append(figure), path.touch()))
+    metrics = [{"step": step, "loss": 1.0} for step in range(1, 4)] + [{"step": 3, "accuracy": 0.5}]
+    finetune_output.draw(metrics, tmp_path / "metrics.png", "title")
+    ticks = figures[0].axes[1].get_xticks()
+    assert len(ticks) > 1
+    assert all(tick == round(tick) for tick in ticks)

@@ -58,9 +58,9 @@ def test_no_field_takes_nonsense(config, unchecked_types):
                 config(**{field.name: value})
 
 
-@pytest.mark.parametrize("name", ["mobilenetv1_100", "legacy_xception"])
-def test_stochastic_depth_is_refused_where_there_is_no_block_to_leave_out(name):
-    with pytest.raises(ValueError, match=r"`drop_path` must be 0, for this network leaves out no block, got 0.2"):
+@pytest.mark.parametrize(("name", "network"), [("mobilenetv1_100", "MobileNetV1"), ("legacy_xception", "Xception")])
+def test_stochastic_depth_is_refused_where_there_is_no_block_to_leave_out(name, network):
+    with pytest.raises(ValueError, match=rf"{network}: `drop_path` must be 0, got 0\.2"):
         jds.create_model(name, drop_path=0.2)
 
 
@@ -71,15 +71,16 @@ SMALL = models.MobileNetV2Config(rows=models.mobilenet_v2.ROWS[:2], width=0.35)
 @pytest.mark.parametrize(
     ("images", "error", "message"),
     [
-        (np.ones((64, 64, 3), np.float32), ValueError, r"got \(64, 64, 3\); a single image takes a batch axis"),
-        (np.ones((2, 3, 64, 64), np.float32), ValueError, r"got \(2, 3, 64, 64\); channels come last: `images.transpose"),
+        (np.ones((64, 64, 3), np.float32), ValueError, r"got \(64, 64, 3\); add the batch axis: `images\[None\]`"),
+        (np.ones((2, 3, 64, 64), np.float32), ValueError, r"channels last, .*have the channels first: `images.transpose"),
         (np.ones((2, 64, 64, 4), np.float32), ValueError, "for 4 channels build the network with in_features=4"),
-        (np.ones(3, np.float32), ValueError, r"must have shape \(batch, height, width, 3\), got \(3,\)"),
+        (np.ones(3, np.float32), ValueError, r"must have shape \(batch, height, width, 3\), channels last, got \(3,\)"),
         (np.ones((1, 0, 64, 3), np.float32), ValueError, r"must have at least one pixel, got shape \(1, 0, 64, 3\)"),
-        (np.ones((1, 64, 64, 3), np.uint8), TypeError, "must be of floating point, got uint8; .*`model.preprocess`"),
-        (np.ones((1, 64, 64, 3), int), TypeError, "must be of floating point, got int64"),
-        ([[[[0.0, 0.0, 0.0]]]], TypeError, "must be an array .*, got list; make one of it with `jnp.asarray`"),
-        (None, TypeError, "must be an array .*, got NoneType"),
+        (np.ones((1, 64, 64, 3), np.uint8), TypeError, "floating-point numbers .*, got uint8; `model.preprocess`"),
+        (np.ones((1, 64, 64, 3), np.int32), TypeError, "got int32; `model.preprocess`"),
+        ([[[1.0, 2.0, 3.0]]], ValueError, "add the batch axis"),
+        ([[1.0], [2.0, 3.0]], TypeError, "got list, of which no array can be made"),
+        (None, TypeError, "got NoneType, of which no array can be made"),
     ],
 )  # fmt: skip
 def test_images(images, error, message, call, unchecked_types):

@@ -106,22 +106,3 @@ def test_xceptions_maps_are_after_their_activation(quick_compilation):
 def test_wrong_options():
     with pytest.raises(TypeError, match=r"mobilenetv2_100 has no option 'numclasses'; did you mean num_classes\?"):
         jds.create_model("mobilenetv2_100", numclasses=3)
-
-
-def test_images_are_made_ready_as_the_weights_expect():
-    model = nnx.eval_shape(lambda: jds.create_model("mobilenetv1_100"))
-    pixels = np.zeros((300, 400, 3), np.uint8)
-    pixels[:, 200:] = 255
-    ready = model.preprocess(pixels)
-    assert ready.shape == (1, 224, 224, 3)
-    # By a mean and a scale of a half, black is -1 and white 1; the middle of the image is kept.
-    np.testing.assert_allclose(ready[0, :, :100].mean(), -1, atol=1e-3)
-    np.testing.assert_allclose(ready[0, :, -100:].mean(), 1, atol=1e-3)
-    assert model.preprocess(np.zeros((20, 9), np.uint8)).shape == (1, 224, 224, 3)
-    with pytest.raises(TypeError, match="must be a PIL image or an array of uint8, got float32"):
-        model.preprocess(np.zeros((9, 9, 3), np.float32))
-    with pytest.raises(ValueError, match=r"must have shape \(height, width, 3\) or \(height, width\), got \(9, 9, 4\)"):
-        model.preprocess(np.zeros((9, 9, 4), np.uint8))
-    bare = jds.models.MobileNetV2(jds.models.MobileNetV2Config(width=0.35), rngs=nnx.Rngs(0))
-    with pytest.raises(ValueError, match=r"the network must be made by `jds.create_model`"):
-        bare.preprocess(pixels)

@@ -1,12 +1,10 @@
 // Random calls of the CPU kernels, compared with sums written out from their definitions (`problem.h`).
 //
-//     fuzz CASES SEED
+//     fuzz CASES FIRST
 //
-// Every array ends, or begins, at a page that must not be touched, and results are full of NaN before the call: what is
-// read or written beside an array, and what is left out, shows. Prints one line of JSON; fails at the first difference.
-#include <sys/mman.h>
-#include <unistd.h>
-
+// Each case is drawn from its number, FIRST and those that follow. Every array ends, or begins, at a page that must not be touched, and results are full of NaN before the call: what is
+// read or written beside an array, and what is left out, shows. In some cases memory is refused: then the result has to
+// be right all the same, or the call must say that it had none. Prints one line of JSON; fails at the first difference.
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -14,13 +12,13 @@
 #include <limits>
 #include <map>
 #include <memory>
-#include <random>
 #include <thread>
 #include <vector>
 
-#include "convert.h"
 #include "convolve.h"
+#include "drawn.h"
 #include "kernels.h"
+#include "refusal.h"
 
 namespace {
 
@@ -29,54 +27,6 @@ using jds::Array;
 using jds::Ending;
 using jds::Geometry;
 using jds::Type;
-
-std::mt19937_64 rng;
-
-int64_t draw(int64_t low, int64_t high) { return std::uniform_int_distribution<int64_t>(low, high)(rng); }
-bool chance(double p) { return std::bernoulli_distribution(p)(rng); }
-
-// Memory with untouchable pages before and after.
-class Guarded {
- public:
-  explicit Guarded(size_t bytes) {
-    const size_t page = sysconf(_SC_PAGESIZE), pages = (bytes + page - 1) / page + 2;
-    size_ = pages * page;
-    base_ = static_cast<char*>(mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-    mprotect(base_, page, PROT_NONE);
-    mprotect(base_ + size_ - page, page, PROT_NONE);
-    data_ = chance(0.7) ? base_ + size_ - page - bytes : base_ + page;
-  }
-  ~Guarded() { munmap(base_, size_); }
-  Guarded(const Guarded&) = delete;
-  char* data() const { return data_; }
-
- private:
-  char *base_, *data_;
-  size_t size_;
-};
-
-// A random array, with its numbers as doubles.
-struct Numbers {
-  Numbers(Type type, std::vector<int64_t> dims, bool is_result = false) : array{type, std::move(dims), nullptr} {
-    const int64_t size = array.size();
-    memory = std::make_unique<Guarded>(size * width());
-    array.data = memory->data();
-    std::vector<float> floats(size);
-    for (float& number : floats) {
-      number = is_result ? std::numeric_limits<float>::quiet_NaN() : static_cast<float>(draw(-64, 64)) / 32;
-    }
-    jds::from_floats(floats.data(), size, type, array.data);
-  }
-  int64_t width() const { return array.type == Type::kFloat32 ? 4 : 2; }
-  std::vector<double> read() const {
-    std::vector<float> floats(array.size());
-    jds::to_floats(array.type, array.data, array.size(), floats.data());
-    return {floats.begin(), floats.end()};
-  }
-
-  Array array;
-  std::unique_ptr<Guarded> memory;
-};
 
 class SomeThreads : public jds::Threads {
  public:
@@ -194,8 +144,23 @@ void compare(const Numbers& got, const std::vector<Sum>& want, double extra = 0)
   }
 }
 
-void expect(const std::string& wrong) {
+int64_t out_of_memory = 0;
+
+// Calls an operation; false if it says that there was no memory, in a case where that may be.
+bool ran(const std::function<std::string()>& operation) {
+  const double probability = chance(0.7) ? 0 : chance(0.5) ? 0.03 : 0.3;
+  const uint64_t seed = rng();
+  std::string wrong;
+  try {
+    const Refusal refusal(probability, seed);
+    wrong = operation();
+  } catch (const std::bad_alloc&) {
+    if (probability == 0) throw;
+    ++out_of_memory;
+    return false;
+  }
   if (!wrong.empty()) fail("refused: " + wrong);
+  return true;
 }
 
 int64_t draw_channels() { return chance(0.5) ? draw(1, 9) : draw(1, 70); }
@@ -211,7 +176,10 @@ void depthwise() {
   const Numbers result(draw_out_type(type), space.with(0, {batch}, {groups, out}), true);
   const RandomEnding ending(groups * out);
   SomeThreads threads;
-  expect(jds::depthwise(moving.array, filter.array, result.array, space.geometry, ending.get(), threads));
+  const Ending last = ending.get();
+  if (!ran([&] { return jds::depthwise(moving.array, filter.array, result.array, space.geometry, last, threads); })) {
+    return;
+  }
   const std::vector<double> x = moving.read(), w = filter.read();
   std::vector<Sum> sums(result.array.size());
   for (int64_t b = 0; b < batch; ++b) {
@@ -236,7 +204,9 @@ void kernel_gradient() {
   const Numbers moving(type, space.with(2, {batch}, {groups, p})), fixed(type, space.with(0, {batch}, {groups, q}));
   const Numbers result(draw_out_type(type), space.with(1, {}, {groups, p, q}), true);
   SomeThreads threads;
-  expect(jds::kernel_gradient(moving.array, fixed.array, result.array, space.geometry, threads));
+  if (!ran([&] { return jds::kernel_gradient(moving.array, fixed.array, result.array, space.geometry, threads); })) {
+    return;
+  }
   const std::vector<double> x = moving.read(), y = fixed.read();
   std::vector<Sum> sums(result.array.size());
   for (int64_t b = 0; b < batch; ++b) {
@@ -244,6 +214,30 @@ void kernel_gradient() {
       for (int64_t c = 0; c < groups * p * q; ++c) {
         sums[s * groups * p * q + c].add(x[(b * space.count(2) + m) * groups * p + c / q] *
                                          y[(b * space.count(0) + l) * groups * q + c / (p * q) * q + c % q]);
+      }
+    });
+  }
+  compare(result, sums);
+}
+
+void grouped_gradient() {
+  const Space space(false);
+  const Type type = draw_type();
+  const int64_t batch = draw(1, 4), groups = draw(1, chance(0.3) ? 12 : 4), p = draw_channels(), q = draw_channels();
+  const Numbers moving(type, space.with(2, {batch}, {groups, p})), fixed(type, space.with(0, {batch}, {groups, q}));
+  const Numbers result(draw_out_type(type), space.with(1, {}, {p, groups, q}), true);
+  SomeThreads threads;
+  if (!ran([&] { return jds::grouped_gradient(moving.array, fixed.array, result.array, space.geometry, threads); })) {
+    return;
+  }
+  const std::vector<double> x = moving.read(), y = fixed.read();
+  std::vector<Sum> sums(result.array.size());
+  for (int64_t b = 0; b < batch; ++b) {
+    space.each([&](int64_t l, int64_t s, int64_t m) {
+      for (int64_t c = 0; c < p * groups * q; ++c) {
+        const int64_t g = c / q % groups;
+        sums[s * p * groups * q + c].add(x[((b * space.count(2) + m) * groups + g) * p + c / (groups * q)] *
+                                         y[(b * space.count(0) + l) * groups * q + c % (groups * q)]);
       }
     });
   }
@@ -262,8 +256,11 @@ void block(bool is_ordinary) {
   const Numbers result(draw_out_type(type), space.with(0, {batch}, {features}), true);
   const RandomEnding first(width), second(features);
   SomeThreads threads;
-  expect(jds::block(moving.array, is_ordinary ? nullptr : &filter.array, is_ordinary ? Ending{} : first.get(),
-                    weights.array, second.get(), result.array, space.geometry, threads));
+  const auto call = [&] {
+    return jds::block(moving.array, is_ordinary ? nullptr : &filter.array, is_ordinary ? Ending{} : first.get(),
+                      weights.array, second.get(), result.array, space.geometry, threads);
+  };
+  if (!ran(call)) return;
   const std::vector<double> x = moving.read(), f = filter.read(), w = weights.read();
   const int64_t positions = batch * space.count(0);
   std::vector<Sum> rows(positions * depth);
@@ -297,7 +294,7 @@ void matrix_product() {
   const Numbers right(type, transposed ? std::vector<int64_t>{features, depth} : std::vector<int64_t>{depth, features});
   const Numbers result(draw_out_type(type), {positions, features}, true);
   SomeThreads threads;
-  expect(jds::matrix_product(left.array, right.array, transposed, result.array, threads));
+  if (!ran([&] { return jds::matrix_product(left.array, right.array, transposed, result.array, threads); })) return;
   const std::vector<double> x = left.read(), w = right.read();
   std::vector<Sum> sums(positions * features);
   for (int64_t i = 0; i < positions * features; ++i) {
@@ -316,7 +313,7 @@ void matrix_gradient() {
   const Numbers left(type, {positions, left_features}), right(type, {positions, right_features});
   const Numbers result(draw_out_type(type), {left_features, right_features}, true);
   SomeThreads threads;
-  expect(jds::matrix_gradient(left.array, right.array, result.array, threads));
+  if (!ran([&] { return jds::matrix_gradient(left.array, right.array, result.array, threads); })) return;
   const std::vector<double> x = left.read(), y = right.read();
   std::vector<Sum> sums(left_features * right_features);
   for (int64_t p = 0; p < positions; ++p) {
@@ -351,23 +348,25 @@ void nonsense() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const int64_t cases = argc > 1 ? std::atoll(argv[1]) : 1000, seed = argc > 2 ? std::atoll(argv[2]) : 0;
+  const int64_t cases = argc > 1 ? std::atoll(argv[1]) : 1000;
+  const uint64_t first = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 0;
   const std::pair<const char*, std::function<void()>> kinds[] = {
       {"depthwise", depthwise},       {"kernel gradient", kernel_gradient}, {"separable block", [] { block(false); }},
       {"ordinary", [] { block(true); }}, {"matrix product", matrix_product},   {"matrix gradient", matrix_gradient},
-      {"nonsense", nonsense}};
+      {"grouped gradient", grouped_gradient}, {"nonsense", nonsense}};
   std::map<std::string, int64_t> counts;
-  for (int64_t i = 0; i < cases; ++i) {
-    rng.seed(seed + i);
-    const auto& available = jds::available_kernels();
-    const char* name = available[i % available.size()]->name;
+  for (uint64_t number = first; number != first + cases; ++number) {
+    rng.seed(number);
+    const jds::KernelList& available = jds::available_kernels();
+    const char* name = available.list[number % available.count]->name;
     jds::use_kernels(name);
-    const auto& kind = kinds[draw(0, 13) % 7];
-    std::fprintf(stderr, "\rcase %lld: %s, %s          ", static_cast<long long>(seed + i), name, kind.first);
+    const auto& kind = kinds[draw(0, 15) % 8];
+    std::fprintf(stderr, "\rcase %llu: %s, %s          ", static_cast<unsigned long long>(number), name, kind.first);
     kind.second();
     ++counts[name];
     ++counts[kind.first];
   }
+  counts["out of memory"] = out_of_memory;
   std::printf("{\"cases\": %lld", static_cast<long long>(cases));
   for (const auto& [name, count] : counts) std::printf(", \"%s\": %lld", name.c_str(), static_cast<long long>(count));
   std::printf("}\n");

@@ -1,17 +1,20 @@
 """Fuzzes the CPU kernels under AddressSanitizer and UndefinedBehaviorSanitizer.
 
-    python tests/native/fuzz.py                        # 21,000 cases and the planted defects; about five minutes
+    python tests/native/fuzz.py                        # 21,000 cases and the planted defects; about ten minutes
     python tests/native/fuzz.py --cases 1000 --no-record
+    python tests/native/fuzz.py --case 123             # one of them again, by the number that was printed
 
 `fuzz.cc` draws the cases and knows what is right. Then each of the defects below is planted in a copy of the sources,
-and has to be found. The result is kept in `fuzz.json`, with a fingerprint of the sources that it speaks of. Needs a C++
-compiler with both sanitizers.
+and has to be found. The result is kept in `fuzz.json`, with a fingerprint of the sources that it speaks of and all
+seeds that were ever recorded: each run draws a new one. Needs a C++ compiler with both sanitizers.
 """
 
 import argparse
 import datetime
 import hashlib
 import json
+import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -26,7 +29,11 @@ import hatch_build  # noqa: E402
 HERE = Path(__file__).parent
 SOURCES = ROOT / hatch_build.SOURCES
 RECORD = HERE / "fuzz.json"
-SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1"]
+SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-D_GLIBCXX_ASSERTIONS", "-g", "-O1"]
+OPTIONS = {"ASAN_OPTIONS": "detect_stack_use_after_return=1:detect_leaks=1", "UBSAN_OPTIONS": "print_stacktrace=1"}
+
+# What a line has that says what the sanitizers, or the C++ library, found.
+SIGNS = ("ERROR: ", "runtime error: ", "terminate called")
 
 # What goes wrong, the file, the line as it is, and as it is planted.
 DEFECTS = (
@@ -34,13 +41,17 @@ DEFECTS = (
     ("a run is one position too long", "solve.cc", "divide_up(axis.moving_size - start, stride)", "divide_up(axis.moving_size + 1 - start, stride)"),
     ("the sums of one part are forgotten", "work.cc", "for (int64_t part = 1; part < count; ++part)", "for (int64_t part = 2; part < count; ++part)"),
     ("features of another group are multiplied", "depthwise.h", "sums[group * d.in_features + i]", "sums[group + i]"),
+    ("lanes read the features of another group", "grouped_gradient.h", "l / fixed_features * kFeatures + p", "l / fixed_features + p"),
+    ("later images replace the sums of earlier ones", "grouped_gradient.h", "image == 0};", "true};"),
+    ("a task's exception leaves its thread", "threads.cc", "failure_.keep();", "throw;"),
+    ("a task's exception is forgotten", "threads.cc", "shared->failure.rethrow();", ""),
     ("all panels of weights lie in one place", "matrix.h", "panels + column * b.depth);", "panels);"),
 )  # fmt: skip
 
 
 def fingerprint() -> str:
     """A hash of all that is compiled."""
-    files = sorted([*SOURCES.rglob("*.h"), *SOURCES.rglob("*.cc"), HERE / "fuzz.cc"])
+    files = sorted(file for folder in (SOURCES, HERE) for pattern in ("*.h", "*.cc") for file in folder.rglob(pattern))
     digest = hashlib.sha256()
     for file in files:
         if file.name != "ffi.cc":
@@ -48,23 +59,44 @@ def fingerprint() -> str:
     return digest.hexdigest()
 
 
-def build(sources: Path, out: Path) -> None:
-    """Links the fuzzer with the kernels; XLA is not needed."""
+def build(sources: Path, out: Path, objects: Path) -> None:
+    """Links the fuzzer with the kernels; XLA is not needed. What was compiled before is in `objects`."""
+
+    def compile_file(command: list[str], source: Path, compiled: Path) -> None:
+        text = subprocess.run([*command, "-E", "-P", source], capture_output=True, check=True).stdout
+        known = objects / f"{source.name}-{hashlib.sha256(text).hexdigest()}"
+        if not known.exists():
+            hatch_build.compile_file(command, source, known)
+        shutil.copy(known, compiled)
+
     files = [file for file in sorted(sources.glob("*.cc")) if file.name != "ffi.cc"]
-    hatch_build.link([*files, HERE / "fuzz.cc"], out, sources, SANITIZE, SANITIZE)
+    hatch_build.link([*files, *sorted(HERE.glob("*.cc"))], out, sources, SANITIZE, SANITIZE, compile_file)
 
 
-def fuzz(program: Path, cases: int, seed: int) -> tuple[bool, str]:
-    """Runs the cases; returns whether all were right, and what the program said."""
-    done = subprocess.run([program, str(cases), str(seed)], capture_output=True, text=True, check=False)
+def first_case(seed: int) -> int:
+    """The number of a seed's first case: so far from other seeds' that they have no case in common."""
+    return int.from_bytes(hashlib.sha256(str(seed).encode()).digest()[:7])
+
+
+def new_seed(used: list[int]) -> int:
+    """Draws a seed that was not used before."""
+    while (seed := secrets.randbelow(2**32)) in used:
+        pass
+    return seed
+
+
+def fuzz(program: Path, cases: int, first: int) -> tuple[bool, str]:
+    """Runs the cases from number `first` on; returns whether all were right, and what the program said."""
+    command = [program, str(cases), str(first)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **OPTIONS})
     if done.returncode == 0:
         return True, done.stdout.strip()
     last_case, _, report = done.stderr.rpartition("\r")[2].partition("\n")
-    found = next((line for line in report.splitlines() if "ERROR: " in line or "runtime error: " in line), "")
+    found = next((line for line in report.splitlines() if any(sign in line for sign in SIGNS)), "")
     return False, " | ".join(part.strip() for part in (last_case, done.stdout.strip(), found) if part.strip())
 
 
-def plant(defect: tuple[str, str, str, str], folder: Path) -> Path:
+def plant(defect: tuple[str, str, str, str], folder: Path, objects: Path) -> Path:
     """Copies the sources with one defect; returns the fuzzer built of them."""
     _, name, before, after = defect
     sources = folder / "sources"
@@ -73,39 +105,47 @@ def plant(defect: tuple[str, str, str, str], folder: Path) -> Path:
     if before not in text:
         raise SystemExit(f"{name} has no line {before!r} to plant a defect in")
     (sources / name).write_text(text.replace(before, after))
-    build(sources, folder / "fuzz")
+    build(sources, folder / "fuzz", objects)
     return folder / "fuzz"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=21_000)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, help="of the cases; by default one that was not used before")
+    parser.add_argument("--case", type=int, help="run this one only; no record")
     parser.add_argument("--no-record", action="store_true", help="no defects, no record")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        program = Path(folder, "fuzz")
-        build(SOURCES, program)
-        right, said = fuzz(program, arguments.cases, arguments.seed)
-        print(said)
-        if not right:
-            sys.exit(1)
-    if arguments.no_record:
-        return
-    caught = {}
-    for defect in DEFECTS:
+    seeds = json.loads(RECORD.read_text())["seeds"] if RECORD.exists() else []
+    cases, first = 1, arguments.case
+    if first is None:
+        seed = new_seed(seeds) if arguments.seed is None else arguments.seed
+        cases, first = arguments.cases, first_case(seed)
+        print(f"seed {seed}, cases {first} to {first + cases - 1}", flush=True)
+    with tempfile.TemporaryDirectory() as objects:
         with tempfile.TemporaryDirectory() as folder:
-            right, report = fuzz(plant(defect, Path(folder)), arguments.cases, arguments.seed)
+            program = Path(folder, "fuzz")
+            build(SOURCES, program, Path(objects))
+            right, said = fuzz(program, cases, first)
+            print(said)
+            if not right:
+                sys.exit(1)
+        if arguments.no_record or arguments.case is not None:
+            return
+        caught = {}
+        for defect in DEFECTS:
+            with tempfile.TemporaryDirectory() as folder:
+                right, report = fuzz(plant(defect, Path(folder), Path(objects)), cases, first)
             print(f"{defect[0]}: {'NOT FOUND' if right else report}")
             if right:
                 sys.exit(1)
             caught[defect[0]] = report
-    compiler = subprocess.run([*(hatch_build.find_compiler() or []), "--version"], capture_output=True, text=True)
+    compiler = subprocess.run([*hatch_build.find_compiler(), "--version"], capture_output=True, text=True)
     record = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "compiler": compiler.stdout.splitlines()[0],
         "sources": fingerprint(),
-        "seed": arguments.seed,
+        "seeds": sorted({*seeds, seed}),
         "result": json.loads(said),
         "defects_found": caught,
     }

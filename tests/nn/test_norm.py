@@ -165,3 +165,38 @@ def test_it_is_folded_like_flaxs():
 def test_without_a_mode_it_says_what_flaxs_does():
     with pytest.raises(ValueError, match="No `use_running_average` argument was provided"):
         jds.nn.BatchNorm(8, use_running_average=None, rngs=nnx.Rngs(0))(INPUTS)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("mean", [0.0, 10.0, 100.3])
+@pytest.mark.parametrize("is_training", [False, True])
+@jax.numpy_dtype_promotion("standard")  # which Flax's needs
+def test_16_bits_are_as_exact_as_flaxs(dtype, mean, is_training):
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(mean + rng.standard_normal((64, 5, 7)), dtype)
+    layers = [
+        cls(7, dtype=dtype, use_running_average=not is_training, rngs=nnx.Rngs(0))
+        for cls in (nnx.BatchNorm, jds.nn.BatchNorm)
+    ]
+    for layer in layers:
+        layer.mean[...] = jnp.full(7, mean)
+        layer.var[...] = jnp.full(7, 1.3)
+        layer.scale[...] = jnp.asarray(1 + 0.1 * np.arange(7), jnp.float32)
+        layer.bias[...] = jnp.asarray(np.arange(7) / 7, jnp.float32)
+    wide = np.asarray(x, np.float64)
+    centre, spread = (wide.mean((0, 1)), wide.var((0, 1))) if is_training else (mean, 1.3)
+    want = (wide - centre) / np.sqrt(spread + 1e-5) * (1 + 0.1 * np.arange(7)) + np.arange(7) / 7
+    theirs, ours = (np.abs(np.asarray(layer(x), np.float64) - want).max() for layer in layers)
+    assert ours <= 1.01 * theirs + 1e-6
+
+
+@jax.numpy_dtype_promotion("standard")
+def test_16_bits_of_a_public_report():
+    # x = 99.5, 100.5, 101.5 around a mean of 100.3 became -1, 0, 0.5; Flax's, which rounds the mean, has -0.88, 0, 0.88.
+    layer = jds.nn.BatchNorm(
+        1, dtype=jnp.bfloat16, use_running_average=True, use_bias=False, use_scale=False, rngs=nnx.Rngs(0)
+    )
+    layer.mean[...], layer.var[...] = jnp.array([100.3]), jnp.array([1.3])
+    x = np.array([99.5, 100.5, 101.5])
+    got = layer(jnp.asarray(x[:, None], jnp.bfloat16))
+    np.testing.assert_allclose(np.asarray(got, np.float64)[:, 0], (x - 100.3) / np.sqrt(1.3 + 1e-5), rtol=2**-8)

@@ -1,7 +1,6 @@
 """The CPU kernels: each instruction set, threads, sharding, and life without them."""
 
 import functools
-import json
 import os
 import subprocess
 import sys
@@ -13,7 +12,6 @@ import oracle
 import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
-from native import fuzz
 from workloads import WORKLOADS
 
 import jds
@@ -22,13 +20,6 @@ from jds.ops import library
 DEPTHWISE = [workload for workload in WORKLOADS if workload.function == "depthwise_conv"]
 # Numbers of channels around the widths of the vectors: 4, 8 and 16.
 CHANNELS = (1, 3, 4, 7, 8, 15, 16, 17, 33)
-
-
-@pytest.fixture(params=library.instruction_sets())
-def instruction_set(request):
-    library.use_instruction_set(request.param)
-    yield request.param
-    library.use_instruction_set(library.instruction_sets()[0])
 
 
 def value_and_gradients(inputs, kernel, **options):
@@ -246,6 +237,7 @@ import logging, os
 logging.basicConfig(format="%(message)s")
 import jax.numpy as jnp
 from jds.ops import library
+assert library.load.cache_info().currsize == (os.environ.get("JDS_NATIVE") != "0")  # when it is imported
 if {missing}:
     library._PATH = library._PATH.with_name("missing.so")
 import jds
@@ -280,12 +272,3 @@ def test_without_the_library_jds_runs_on_shifted(missing, switch, reason, log_li
     assert reason in choice
     assert reason in error
     assert done.stderr.count("jds runs more slowly") == log_lines
-
-
-def test_the_fuzzers_record_speaks_of_these_sources():
-    # `python tests/native/fuzz.py` makes it anew.
-    record = json.loads(fuzz.RECORD.read_text())
-    assert record["sources"] == fuzz.fingerprint()
-    assert record["result"]["cases"] >= 20_000
-    assert {"avx512", "avx2", "portable"} <= set(record["result"])
-    assert set(record["defects_found"]) == {defect[0] for defect in fuzz.DEFECTS}

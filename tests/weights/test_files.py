@@ -10,6 +10,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from flax import nnx
+from huggingface_hub.errors import EntryNotFoundError
 
 import jds
 from jds.weights import safetensors_file
@@ -162,11 +163,12 @@ def test_damaged_and_hostile_files_are_refused(kind, model, file, tmp_path):
 def test_files_that_are_not_there_or_are_of_another_kind(tmp_path):
     with pytest.raises(FileNotFoundError):
         load(tmp_path / "none.safetensors")
-    (tmp_path / "weights.bin").write_bytes(b"\x80\x04pickle")
+    (tmp_path / "weights.npz").write_bytes(b"\x80\x04pickle")
     with pytest.raises(
-        jds.WeightsError, match=r"must be a .safetensors, .h5 or .weights.h5 file or a Hugging Face repository's id"
+        jds.WeightsError,
+        match=r"must be a .safetensors, .pth, .pt, .bin, .h5 or .weights.h5 file or a Hugging Face repository's id",
     ):
-        load(tmp_path / "weights.bin")
+        load(tmp_path / "weights.npz")
     with pytest.raises(ValueError, match=r"`path` must end in .safetensors, got"):
         jds.save(load_nothing(), tmp_path / "weights.pt")
 
@@ -188,15 +190,20 @@ def test_a_file_that_cannot_be_written_leaves_nothing(model, file, tmp_path, mon
 
 def test_a_repository_is_fetched_from_the_hub(monkeypatch, file, model):
     asked = []
-    monkeypatch.setattr(
-        "huggingface_hub.hf_hub_download", lambda repository, name: asked.append((repository, name)) or str(file)
-    )
+
+    def download(repository, name):
+        asked.append((repository, name))
+        if name == "config.json":
+            raise EntryNotFoundError(name)
+        return str(file)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     assert equal(load("someone/some.network"), model)
-    assert asked == [("someone/some.network", "model.safetensors")]
+    assert asked == [("someone/some.network", "config.json"), ("someone/some.network", "model.safetensors")]
 
 
 def test_a_repository_that_cannot_be_reached(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(OSError, match=r"the weights of nobody/nothing cannot be fetched"):
+    with pytest.raises(OSError, match=r"config.json of nobody/nothing cannot be fetched"):
         load("nobody/nothing")

@@ -2,6 +2,7 @@
 
 import warnings
 
+import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,3 +45,42 @@ def test_damaged_files(tmp_path):
         jds.create_model("keras/MobileNet", path)
     with pytest.raises(FileNotFoundError):
         jds.create_model("keras/MobileNet", tmp_path / "none.h5")
+
+
+def _linked(file):
+    file["weights"] = h5py.ExternalLink("secret.h5", "/data")
+
+
+def _stored_elsewhere(file):
+    file.create_dataset("weights", (4,), "f4", external=[("secret.bin", 0, 16)])
+
+
+def _virtual(file):
+    layout = h5py.VirtualLayout((4,), "f4")
+    layout[:] = h5py.VirtualSource("secret.h5", "data", (4,), "f4")
+    file.create_virtual_dataset("weights", layout)
+
+
+def _soft(file):
+    file["weights"] = h5py.SoftLink("/elsewhere")
+
+
+def _cycle(file):
+    file.create_group("layers")["self"] = file["/"]
+
+
+def _bomb(file):
+    file.create_dataset("weights", (2**33,), "f4", chunks=(2**20,), compression="gzip")
+
+
+@pytest.mark.parametrize("make", [_linked, _stored_elsewhere, _virtual, _soft, _cycle, _bomb])
+def test_a_file_that_reaches_out_or_asks_for_too_much_is_refused(make, tmp_path):
+    # Files of strangers: what they link to came out in `jds.save`.
+    (tmp_path / "secret.bin").write_bytes(bytes(16))
+    with h5py.File(tmp_path / "secret.h5", "w") as other:
+        other["data"] = np.zeros(4, np.float32)
+    path = tmp_path / "hostile.h5"
+    with h5py.File(path, "w") as file:
+        make(file)
+    with pytest.raises(jds.WeightsError, match=r"hostile\.h5 is no sound HDF5 file"):
+        jds.create_model("keras/MobileNetV2", path)

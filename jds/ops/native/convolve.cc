@@ -5,6 +5,7 @@
 #include "check.h"
 #include "kernels.h"
 #include "large_pages.h"
+#include "memory.h"
 #include "solve.h"
 #include "work.h"
 
@@ -89,12 +90,13 @@ std::string kernel_gradient(const Array& moving, const Array& fixed, const Array
   const int64_t products = rows * f[3] * weights;
   const int64_t parts = number_of_tasks(products, rows, threads.count());
   // Each part sums on its own, and the sums are added in their order: the same bits each time.
-  std::vector<float> partial(parts * weights);
+  const std::unique_ptr<float[]> partial = allocate<float>(parts * weights);
+  std::fill_n(partial.get(), parts * weights, 0.0f);
   const Kernels& run = kernels();
   parallel_for(threads, {{parts, [&](int64_t part) {
-    run.kernel_gradient(problem, rows * part / parts, rows * (part + 1) / parts, partial.data() + part * weights);
+    run.kernel_gradient(problem, rows * part / parts, rows * (part + 1) / parts, partial.get() + part * weights);
   }}});
-  add_parts(partial.data(), parts, out);
+  add_parts(partial.get(), parts, out);
   return {};
 }
 

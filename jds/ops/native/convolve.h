@@ -43,6 +43,11 @@ std::string depthwise(const Array& moving, const Array& filter, const Array& out
 std::string kernel_gradient(const Array& moving, const Array& fixed, const Array& out, const Geometry& geometry,
                             Threads& threads);
 
+// The same, both kinds of features free, and the groups beside the fixed ones. out: (s0, s1, s2, moving_features, groups,
+// fixed_features).
+std::string grouped_gradient(const Array& moving, const Array& fixed, const Array& out, const Geometry& geometry,
+                             Threads& threads);
+
 // A convolution, and a matrix product of its results.
 // moving: (batch, m0, m1, m2, channels). Depthwise first, filter: (s0, s1, s2, channels, 1, multiplier), weights:
 // (channels * multiplier, features). With no filter it is an ordinary convolution, weights: (s0, s1, s2, channels,

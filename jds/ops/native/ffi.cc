@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "convolve.h"
+#include "guard.h"
 #include "kernels.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -94,13 +95,17 @@ ffi::Error depthwise(ffi::ThreadPool pool, ffi::RemainingArgs operands, ffi::Res
                                  threads));
 }
 
-ffi::Error kernel_gradient(ffi::ThreadPool pool, ffi::RemainingArgs operands, ffi::Result<ffi::AnyBuffer> result,
-                           Integers geometry) {
+using Gradient = std::string (*)(const jds::Array&, const jds::Array&, const jds::Array&, const jds::Geometry&,
+                                 jds::Threads&);
+
+template <Gradient gradient>
+ffi::Error gradient_of(ffi::ThreadPool pool, ffi::RemainingArgs operands, ffi::Result<ffi::AnyBuffer> result,
+                       Integers geometry) {
   const Arrays arrays(operands, result);
   if (const std::string wrong = miscount(arrays, 2, 0, {}); !wrong.empty()) return as_error(wrong);
   XlaThreads threads(pool);
   const auto& list = arrays.list;
-  return as_error(jds::kernel_gradient(list[0], list[1], list[2], {geometry.begin(), geometry.end()}, threads));
+  return as_error(gradient(list[0], list[1], list[2], {geometry.begin(), geometry.end()}, threads));
 }
 
 ffi::Error separable(ffi::ThreadPool pool, ffi::RemainingArgs operands, ffi::Result<ffi::AnyBuffer> result,
@@ -154,27 +159,16 @@ auto with_endings() { return with_geometry().Attr<Integers>("endings"); }
 
 #pragma GCC visibility push(default)
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jds_depthwise, depthwise, with_endings());
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jds_kernel_gradient, kernel_gradient, with_geometry());
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jds_separable, separable, with_endings());
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jds_ordinary, ordinary, with_endings());
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jds_matrix_product, matrix_product, arrays_only().Attr<bool>("transposed"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jds_matrix_gradient, matrix_gradient, arrays_only());
-
-// What the arguments of the handlers mean; Python refuses a library of another one.
-extern "C" int jds_interface() { return 1; }
+JDS_HANDLER(jds_depthwise, depthwise, with_endings())
+JDS_HANDLER(jds_kernel_gradient, gradient_of<jds::kernel_gradient>, with_geometry())
+JDS_HANDLER(jds_grouped_gradient, gradient_of<jds::grouped_gradient>, with_geometry())
+JDS_HANDLER(jds_separable, separable, with_endings())
+JDS_HANDLER(jds_ordinary, ordinary, with_endings())
+JDS_HANDLER(jds_matrix_product, matrix_product, arrays_only().Attr<bool>("transposed"))
+JDS_HANDLER(jds_matrix_gradient, matrix_gradient, arrays_only())
 
 // Names of the instruction sets that this machine has, the best first, with spaces between.
-extern "C" const char* jds_instruction_sets() {
-  static const std::string names = [] {
-    std::string joined;
-    for (const jds::Kernels* kernels : jds::available_kernels()) {
-      joined += (joined.empty() ? "" : " ") + std::string(kernels->name);
-    }
-    return joined;
-  }();
-  return names.c_str();
-}
+extern "C" const char* jds_instruction_sets() { return jds::available_kernels().names; }
 
 extern "C" bool jds_use_instruction_set(const char* name) { return jds::use_kernels(name); }
 

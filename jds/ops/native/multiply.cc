@@ -6,6 +6,7 @@
 #include "convolve.h"
 #include "kernels.h"
 #include "large_pages.h"
+#include "memory.h"
 #include "solve.h"
 #include "work.h"
 
@@ -84,7 +85,7 @@ Ahead panel_ahead(const Block& b, const Plan& plan, int64_t column, int64_t tile
 // Makes the rows, then multiplies them, while the next panel of weights is on its way.
 void multiply_shared_rows(const Block& b, const Plan& plan, Threads& threads) {
   const int64_t size = plan.run.block_tile(b);
-  const std::unique_ptr<float[]> rows(new float[plan.tiles * size]);
+  const std::unique_ptr<float[]> rows = allocate<float>(plan.tiles * size);
   const int64_t making = plan.column_tasks == 1 ? 1 : std::min(plan.tiles, kTasksOfAThread * threads.count());
   const auto make = [&](int64_t task) {
     const int64_t begin = plan.tiles * task / making, end = plan.tiles * (task + 1) / making;
@@ -132,7 +133,7 @@ Ahead read_ahead(const Block& b, const Plan& plan, const Part& part, int64_t end
 // Makes some rows and multiplies them, again and again, while what the next rows are made of is on its way.
 void multiply_own_rows(const Block& b, const Plan& plan, Threads& threads) {
   const int64_t width = plan.run.tile_columns;
-  const std::unique_ptr<float[]> panels(new float[plan.panels * width * b.depth]);
+  const std::unique_ptr<float[]> panels = allocate<float>(plan.panels * width * b.depth);
   const int64_t copying = number_of_tasks(b.depth * b.features, plan.panels, threads.count());
   const auto copy = [&](int64_t task) {
     const int64_t begin = plan.panels * task / copying, end = plan.panels * (task + 1) / copying;
@@ -212,7 +213,7 @@ std::string matrix_gradient(const Array& left, const Array& right, const Array& 
   const int64_t row_tasks = std::min(wanted, std::max<int64_t>(1, tiles / kTilesOfATask));
   const int64_t parts = std::min(divide_up(wanted, row_tasks), std::max<int64_t>(1, l[0] / kPositionsOfATask));
   const bool in_place = parts == 1 && out.type == Type::kFloat32;
-  const std::unique_ptr<float[]> buffer(in_place ? nullptr : new float[parts * out.size()]);
+  const std::unique_ptr<float[]> buffer = in_place ? nullptr : allocate<float>(parts * out.size());
   float* sums = in_place ? static_cast<float*>(out.data) : buffer.get();
   parallel_for(threads, {{row_tasks * parts, [&](int64_t task) {
     const int64_t part = task / row_tasks, row = task % row_tasks;
@@ -237,7 +238,7 @@ std::string matrix_product(const Array& left, const Array& right, bool transpose
   Array weights = {right.type, {1, 1, 1, l[1], o[1]}, right.data};
   std::unique_ptr<char[]> buffer;
   if (transposed) {
-    buffer.reset(new char[right.bytes()]);
+    buffer = allocate<char>(right.bytes());
     weights.data = buffer.get();
     if (right.type == Type::kFloat32) {
       transpose<uint32_t>(right, weights.data, threads);

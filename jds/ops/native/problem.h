@@ -84,6 +84,28 @@ struct KernelGradient {
   const void* fixed;
 };
 
+// Positions of one axis that one position of the short array meets: fixed + i * fixed_step and moving + i * moving_step,
+// i in [0, count).
+struct Strip {
+  int64_t fixed, fixed_step, moving, moving_step, count;
+};
+
+// The strips of short position `s` are `strips[begin[s]] ... strips[begin[s + 1]]`.
+struct GradientAxis {
+  int64_t fixed_size, short_size, moving_size;
+  const int64_t* begin;
+  const Strip* strips;
+};
+
+// sums[s, p, g * Q + q] = sum over b, l of moving[b, m, g * P + p] * fixed[b, l, g * Q + q].
+struct GroupedGradient {
+  GradientAxis axes[3];
+  int64_t batch, groups, moving_features, fixed_features;
+  Type type;
+  const void* moving;
+  const void* fixed;
+};
+
 // out[m, n] = epilogue(sum over k of rows[m, k] * weights[k, n]), where row m is what the first step makes of position m:
 // a depthwise convolution with its epilogue or, where its filter is null, the window of an ordinary one, (s, channel).
 // The first step's `groups` are the channels of its moving array, and of its space only runs of stride 1 are allowed.
@@ -133,6 +155,12 @@ struct Kernels {
   // Rows (b, l0, l1) and, of each, runs of the innermost axis.
   void (*depthwise)(const Depthwise&, int64_t row_begin, int64_t row_end, int64_t run_begin, int64_t run_end);
   void (*kernel_gradient)(const KernelGradient&, int64_t row_begin, int64_t row_end, float* partial);
+  // Sums of one block of channels for positions [tap_begin, tap_end) of the filter.
+  void (*grouped_gradient)(const GroupedGradient&, int64_t block, int64_t tap_begin, int64_t tap_end, float* sums,
+                           float* scratch);
+  // Number of blocks, and floats of scratch for one.
+  int64_t (*grouped_gradient_blocks)(const GroupedGradient&);
+  int64_t (*grouped_gradient_scratch)(const GroupedGradient&);
   // Makes rows [begin, end) of the left matrix.
   void (*block_rows)(const Block&, int64_t begin, int64_t end, float* tiles);
   // Copies the weights of columns [begin, end) into panels, those of all columns beginning at `panels`.

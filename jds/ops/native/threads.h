@@ -24,7 +24,8 @@ struct Phase {
 
 // Calls all tasks, each once, on this thread and on as many of the pool as are free, and returns when all have
 // returned. A phase begins when the one before it has ended. It never waits for a thread of the pool to start: this
-// thread would do all by itself.
+// thread would do all by itself. After a task has thrown, no other begins; the exception is thrown here when those that
+// had begun have ended.
 void parallel_for(Threads& threads, std::vector<Phase> phases);
 
 }  // namespace jds

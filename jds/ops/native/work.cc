@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "convert.h"
+#include "memory.h"
 
 namespace jds {
 
@@ -19,17 +20,11 @@ void add_parts(float* parts, int64_t count, const Array& out) {
   from_floats(parts, size, out.type, out.data);
 }
 
-float* thread_scratch(int64_t size) {
-  static thread_local std::vector<float> buffer;
-  if (static_cast<int64_t>(buffer.size()) < size) buffer.resize(size);
-  return buffer.data();
-}
-
 Floats::Floats(const Array& array) : data_(static_cast<const float*>(array.data)) {
   if (array.type == Type::kFloat32) return;
-  converted_.resize(array.size());
-  to_floats(array.type, array.data, array.size(), converted_.data());
-  data_ = converted_.data();
+  converted_ = allocate<float>(array.size());
+  to_floats(array.type, array.data, array.size(), converted_.get());
+  data_ = converted_.get();
 }
 
 }  // namespace jds

@@ -3,7 +3,7 @@
 #define JDS_WORK_H_
 
 #include <cstdint>
-#include <vector>
+#include <memory>
 
 #include "convolve.h"
 
@@ -20,9 +20,6 @@ int64_t number_of_tasks(int64_t products, int64_t units, int64_t threads);
 // Adds arrays of the result's shape, one after another, into the first, and gives the sum out.
 void add_parts(float* parts, int64_t count, const Array& out);
 
-// A buffer of this thread, for as long as it does not ask again.
-float* thread_scratch(int64_t size);
-
 // Floats of an array, converted if need be.
 class Floats {
  public:
@@ -31,7 +28,7 @@ class Floats {
 
  private:
   const float* data_;
-  std::vector<float> converted_;
+  std::unique_ptr<float[]> converted_;
 };
 
 }  // namespace jds

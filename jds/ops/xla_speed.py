@@ -1,0 +1,52 @@
+"""What XLA's own convolution runs as fast as jds's implementations, of the forms that they know.
+
+The limits were measured on a CPU of two cores: `python -m benchmarks.others` shows what they do.
+"""
+
+import math
+
+from jds.ops.recognise import Form, Index
+
+# Of images: features made of a single one, and numbers in a window of one or two dimensions.
+_FEATURES_OF_ONE, _WINDOW = 16, 256
+# Of filters of a single channel along one axis: terms of a short one, and products of all windows of a short and of a
+# long one.
+_SHORT, _PRODUCTS, _LONG_PRODUCTS = 16, 2**18, 2**16
+# Of such filters of a few channels: terms of one, and of its gradient.
+_NARROW = {2: (128, 32), 3: (512, 256)}
+
+
+def fast_in_xla(form: Form) -> str | None:
+    """Says in words why XLA's own convolution is as fast for a form that jds knows; None if it is slower."""
+    is_line = sum(size > 1 for size in form.sizes(form.short)) <= 1
+    if form.kind == "ordinary":
+        return _of_images(form, is_line)
+    channels = form.groups * max(form.short_features)
+    if form.kind != "depthwise" or not is_line or not 1 <= channels <= 3:
+        return None
+    if _is_short_line(form) if channels == 1 else form.terms <= _NARROW[channels][form.short == "output"]:
+        return None
+    of = "a single channel" if channels == 1 else f"{channels} channels"
+    return f"XLA's convolution of {of} with {form.terms} terms along one axis is as fast"
+
+
+def _of_images(form: Form, is_line: bool) -> str | None:
+    window = form.terms * form.in_features
+    if form.in_features == 1 and form.out_features > _FEATURES_OF_ONE:
+        return f"XLA's convolution makes {form.out_features} features of one as fast"
+    if len(form.axes) < 3 and window > _WINDOW:
+        return f"XLA's convolution with windows of {window} numbers is as fast"
+    if form.out_features == 1 and is_line and form.terms > _SHORT:
+        return f"XLA's convolution to one feature with {form.terms} terms along one axis is as fast"
+    return None
+
+
+def _is_short_line(form: Form) -> bool:
+    """Whether so little is computed that what a call of XLA's costs besides weighs more."""
+    is_gradient = form.short == "output"
+    long: Index = "kernel" if is_gradient else "output"
+    positions = form.batch * form.in_features * form.out_features * math.prod(form.sizes(long))
+    is_short = form.terms <= _SHORT
+    if is_gradient and not is_short:
+        return False
+    return form.terms * positions <= (_PRODUCTS if is_short and not is_gradient else _LONG_PRODUCTS)

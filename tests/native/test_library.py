@@ -1,0 +1,177 @@
+"""The file of the compiled library: damaged, of other sources, of another machine; and what it has to agree on with Python."""
+
+import functools
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import jds
+from jds.ops import library, native, native_block, seal
+
+PATH, SOURCES = library._PATH, library._PATH.parent
+
+
+@pytest.fixture
+def copied(tmp_path, monkeypatch):
+    """The library, its seal and its sources in another place, from where they would be loaded."""
+    folder = tmp_path / "native"
+    shutil.copytree(SOURCES, folder)
+    monkeypatch.setattr(library, "_PATH", folder / PATH.name)
+    monkeypatch.setattr(library, "load", library.load.__wrapped__)
+    return folder / PATH.name
+
+
+@functools.cache
+def damages():
+    """Names of what can happen to a file, with what is left of it."""
+    whole = PATH.read_bytes()
+    draw = random.Random(0)
+    flipped = sorted({0, len(whole) - 1, *(draw.randrange(len(whole)) for _ in range(20))})
+    yield from ((f"only {size} bytes", whole[:size]) for size in (0, 1, 4096, len(whole) // 2, len(whole) - 1))
+    yield from ((f"byte {at}", whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]) for at in flipped)
+    yield "a byte more", whole + b"\0"
+
+
+def test_a_damaged_library_is_not_loaded(copied):
+    seal.check(copied, copied.parent)
+    for name, content in damages():
+        copied.write_bytes(content)
+        assert "is damaged: it is not the file that was built; reinstall jds" in (library._fault() or ""), name
+    copied.unlink()
+    copied.mkdir()
+    assert "cannot be loaded" in (library._fault() or "")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff\xfe", b"[]", b"{}", b'"x"', b'{"library": 1, "sources": [2]}'])
+def test_a_damaged_seal_is_not_believed(copied, content):
+    seal.seal_of(copied).unlink()
+    if content is not None:
+        seal.seal_of(copied).write_bytes(content)
+    assert "reinstall jds" in (library._fault() or "")
+
+
+def test_the_library_belongs_to_the_sources_beside_it(copied):
+    folder, header = copied.parent, copied.with_name("problem.h")
+
+    def refused():
+        return "built from other sources than those beside it" in library._fault()
+
+    text = header.read_text()
+    # As when two activations exchanged their numbers: an old library would compute another function.
+    header.write_text(text.replace("kRelu, kRelu6", "kRelu6, kRelu"))
+    assert refused()
+    header.write_text(text)
+    seal.check(copied, folder)
+    header.rename(folder / "renamed.h")
+    assert refused()
+    (folder / "renamed.h").rename(header)
+    (folder / "simd" / "another.h").touch()
+    assert refused()
+
+
+def test_a_library_of_another_machine_is_refused_with_the_loader_s_words(copied):
+    content = bytearray(copied.read_bytes())
+    content[18:20] = b"\xff\xff"  # of an ELF file, the machine
+    copied.write_bytes(content)
+    seal.seal_of(copied).write_text(seal.seal(copied, seal.fingerprint(copied.parent)))
+    assert str(copied) in library._fault()
+
+
+def run(script, folder, **environment):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done
+
+
+HALF = """
+import sys
+import jax.numpy as jnp
+import jds
+print(jds.__file__, file=sys.stderr, flush=True)
+x, k = jnp.ones((1, 8, 8, 4)), jnp.ones((3, 3, 1, 4))
+print(float(jds.depthwise_conv(x, k).sum()))
+print(*jds.select_implementation(x, k, feature_group_count=4).forward)
+"""
+
+
+def test_with_half_a_library_jds_is_imported_in_silence_and_says_at_first_use_that_it_is_slower(tmp_path):
+    shutil.copytree(Path(jds.__file__).parent, tmp_path / "jds", ignore=shutil.ignore_patterns("__pycache__"))
+    half = tmp_path / "jds/ops/native" / PATH.name
+    half.write_bytes(PATH.read_bytes()[: PATH.stat().st_size // 2])
+    done = run(HALF, tmp_path)
+    where, *log = done.stderr.splitlines()
+    assert where.startswith(str(tmp_path))
+    assert len(log) == 1
+    assert log[0].startswith("jds runs more slowly: the library of CPU kernels cannot be loaded")
+    total, choice = done.stdout.splitlines()
+    assert total == "1936.0"
+    assert choice.startswith("shifted ")
+    assert "is damaged" in choice
+
+
+SAVE = """
+import pickle, jax, jax.numpy as jnp, jds
+from jax.experimental.serialize_executable import serialize
+call = jax.jit(jds.accelerate(lambda x, k: jds.separable_conv(x, k, jnp.ones((1, 1, 4, 5))) ** 2))
+compiled = call.lower(jnp.ones((1, 8, 8, 4)), jnp.ones((3, 3, 1, 4))).compile()
+assert "jds_depthwise" in compiled.as_text()
+pickle.dump(serialize(compiled), open("program", "wb"))
+"""
+LOAD = """
+import pickle, jax.numpy as jnp, jds
+from jax.experimental.serialize_executable import deserialize_and_load
+program = deserialize_and_load(*pickle.load(open("program", "rb")))
+print(float(program(jnp.ones((1, 8, 8, 4)), jnp.ones((3, 3, 1, 4))).max()))
+"""
+
+
+def test_a_program_compiled_ahead_of_time_runs_after_nothing_but_importing_jds(tmp_path):
+    package = str(Path(jds.__file__).parents[1])
+    run(SAVE, tmp_path, PYTHONPATH=package)
+    assert run(LOAD, tmp_path, PYTHONPATH=package).stdout.strip() == str(36.0**2)
+
+
+def test_python_and_the_sources_mean_the_same():
+    problem, handlers = (SOURCES / "problem.h").read_text(), (SOURCES / "ffi.cc").read_text()
+    names = re.search(r"enum class Activation : int32_t \{([^}]*), kLast = \w+ \}", problem)
+    assert names
+    activations = {
+        None: "kNone",
+        "relu": "kRelu",
+        "relu6": "kRelu6",
+        "hard_sigmoid": "kHardSigmoid",
+        "hard_silu": "kHardSwish",
+    }
+    in_order = [activations[name] for name, _ in sorted(native_block._ACTIVATIONS.items(), key=lambda item: item[1])]
+    assert in_order == [name.strip() for name in names[1].split(",")]
+    assert sorted(native_block._ACTIVATIONS.values()) == list(range(len(activations)))
+    limits = dict(re.findall(r"constexpr int64_t (k\w+) = (\d+);", problem))
+    assert int(limits["kMaxTaps"]) == native.MAX_TERMS
+    assert int(limits["kMaxInFeatures"]) == native._MAX_CONTRACTED_FEATURES
+    assert sorted(re.findall(r"^JDS_HANDLER\((\w+)", handlers, re.MULTILINE)) == sorted(library._TARGETS)
+    assert "XLA_FFI_DEFINE_HANDLER_SYMBOL" not in handlers  # lets exceptions through
+
+
+def test_only_jds_s_own_names_are_exported():
+    printed = subprocess.run(["nm", "-D", "--defined-only", PATH], capture_output=True, text=True, check=True).stdout
+    names = {line.split()[-1] for line in printed.splitlines()}
+    assert names == {*library._TARGETS, "jds_instruction_sets", "jds_use_instruction_set"}
+
+
+def test_the_seal_is_of_this_library():
+    assert json.loads(seal.seal_of(PATH).read_text())["sources"] == seal.fingerprint(SOURCES)
+    seal.check(PATH, SOURCES)

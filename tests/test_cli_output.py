@@ -1,0 +1,163 @@
+"""What the command prints is whole at any width, and it ends cleanly however it is stopped."""
+
+import collections
+import functools
+import os
+import signal
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from jds import cli, cli_output, compare, compare_text, cost
+from jds.models import MobileNetV1, MobileNetV1Config, mobilenet_v1
+
+MAIN = "from jds.cli import main; main()"
+SHORT = ("--seconds", "0.001")
+
+
+@functools.cache
+def compared():
+    layers = mobilenet_v1.layers(image_size=32)[:3]
+    rows = tuple(compare.compare_layer(layer, seconds=0.0) for layer in layers)
+    return layers, compare.Comparison("MobileNet V1", rows)
+
+
+@functools.cache
+def counted():
+    config = MobileNetV1Config(rows=mobilenet_v1.ROWS[:2])
+    model = nnx.eval_shape(lambda: MobileNetV1(config, rngs=nnx.Rngs(0)))
+    return cost.analyze(model, jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32))
+
+
+@functools.cache
+def parts():
+    """All tables and paragraphs of `jds compare` and `jds cost`."""
+    return list(made())
+
+
+def made():
+    layers, comparison = compared()
+    for layer in (*layers, cost.Layer("textbook", (6, 6, 3), 5, (3, 3), padding="VALID")):
+        if layer.separable:
+            yield compare_text.arithmetic(layer)
+    yield from (compare_text.paper_table(comparison), compare_text.clock_table(comparison))
+    yield from compare_text.notes(comparison)
+    for by in ("layer", "kind", "operation", "equation"):
+        yield cost.table(counted(), by)
+    yield from cost.notes(counted())
+    peak = cost.find_device("a100")
+    yield from (cost.bounds(cost.estimate(counted(), peak)), *cost.bound_notes(cost.estimate(counted(), peak)))
+    yield cost.reconciliation(cost.reconcile(jnp.dot, jnp.ones((8, 16)), jnp.ones((16, 4))))
+
+
+def printed(width, capsys, monkeypatch, *parts):
+    monkeypatch.setenv("COLUMNS", str(width))
+    cli_output.show(*parts)
+    return capsys.readouterr().out
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(width=st.one_of(st.sampled_from([20, 30, 40]), st.integers(1, 200)))
+def test_every_number_and_name_is_whole_at_any_width(width, capsys, monkeypatch):
+    """Words are what spaces part: at 200 columns nothing of these is cropped or broken."""
+    wide, narrow = (printed(columns, capsys, monkeypatch, *parts()).split() for columns in (200, width))
+    assert collections.Counter(narrow) == collections.Counter(wide)
+
+
+def test_paragraphs_are_wrapped_and_tables_are_not(capsys, monkeypatch):
+    table, note = cost.table(counted(), "equation"), cost.notes(counted())[0]
+    assert printed(20, capsys, monkeypatch, table) == printed(200, capsys, monkeypatch, table)
+    assert max(map(len, printed(40, capsys, monkeypatch, note).splitlines())) <= 40
+
+
+def test_lines_have_no_padding_in_color_either(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    lines = printed(80, capsys, monkeypatch, compare_text.paper_table(compared()[1])).splitlines()
+    assert lines[0] == "\x1b[1mOn paper, and FLOPs as XLA counts them (millions)\x1b[0m"
+    assert not [line for line in lines if line.endswith(" ")]
+
+
+def test_brackets_and_colons_are_not_markup(capsys):
+    cli_output.show("fun(float32[red], :smile:)", cost.table(cost.analyze(jnp.dot, 1.0, 2.0), "operation"))
+    assert capsys.readouterr().out.startswith("fun(float32[red], :smile:)\n")
+
+
+def environment(**others):
+    return os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | others
+
+
+def run(*arguments, before="", stdout=subprocess.PIPE, **others):
+    command = [sys.executable, "-c", before + MAIN, *arguments]
+    return subprocess.run(
+        command, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=120, env=environment(**others)
+    )
+
+
+def test_a_pipe_that_nobody_reads_ends_it_without_a_word():
+    read, write = os.pipe()
+    os.close(read)
+    ended = run("compare", *SHORT, stdout=write)
+    os.close(write)
+    assert (ended.returncode, ended.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("arguments", [("compare", *SHORT), ("cost", "--help")])
+def test_a_full_disk_is_told_in_a_line(arguments):
+    with open("/dev/full", "w") as full:
+        ended = run(*arguments, stdout=full)
+    message = "jds: standard output cannot be written: No space left on device\n"
+    assert (ended.returncode, ended.stderr) == (1, message)
+
+
+def test_a_terminal_without_unicode():
+    ended = run("compare", *SHORT, PYTHONIOENCODING="ascii")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "6x6x3 input, 5 filters of 3x3, padding VALID: 4x4x5 output\n" in ended.stdout
+    assert "ratio: 672 / 2160 = 0.311 = 1/5 + 1/3^2\n" in ended.stdout
+    assert "textbook 6x6x3->5 " in ended.stdout
+
+
+def test_a_warning_does_not_run_into_a_table():
+    ended = run("compare", *SHORT, before="from jds.ops import library; library._fault = lambda: 'broken'; ")
+    assert (ended.returncode, ended.stderr) == (0, "jds runs more slowly: broken\n\n")
+
+
+STUBBORN = """
+import time
+from jds import cli_compare, cli_options
+
+def half(path):
+    path.touch()
+    print("ready", flush=True)
+    while True:
+        try:
+            time.sleep(60)
+        except BaseException:  # as a callback of JAX's does
+            pass
+
+cli_compare.compare_text.arithmetic = lambda *_, **__: cli_options.write("json", cli_options.Path("x.json"), half)
+"""
+
+
+def test_ctrl_c_ends_it_at_once_even_where_exceptions_are_lost(tmp_path):
+    command = [sys.executable, "-c", STUBBORN + MAIN, "compare"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (130, "jds: interrupted\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_call_from_python_leaves_signals_alone(capsys):
+    cli.main(["--version"])
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -1,0 +1,147 @@
+"""Files of `torch.save`, made here by the standard library alone."""
+
+import collections
+import io
+import pickle
+import random
+import sys
+import types
+import zipfile
+
+import numpy as np
+import pytest
+from flax import nnx
+
+import jds
+from jds.weights import safetensors_file, torch_file
+
+
+class Storage:
+    def __init__(self, key, array):
+        self.key, self.array = key, array
+
+
+class Tensor:
+    def __init__(self, storage, offset, shape, strides):
+        self.args = (storage, offset, shape, strides, False, collections.OrderedDict())
+
+    def __reduce__(self):
+        return sys.modules["torch._utils"]._rebuild_tensor_v2, self.args
+
+
+class Pickler(pickle.Pickler):
+    def persistent_id(self, obj):
+        if isinstance(obj, Storage):
+            kind = {"f": "FloatStorage", "i": "LongStorage"}[obj.array.dtype.kind]
+            return "storage", getattr(sys.modules["torch"], kind), obj.key, "cpu", obj.array.size
+        return None
+
+
+@pytest.fixture
+def save(monkeypatch):
+    torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
+    for kind in ("FloatStorage", "LongStorage"):
+        setattr(torch, kind, type(kind, (), {"__module__": "torch"}))
+
+    def _rebuild_tensor_v2():
+        pass
+
+    _rebuild_tensor_v2.__module__, _rebuild_tensor_v2.__qualname__ = "torch._utils", "_rebuild_tensor_v2"
+    vars(utils)["_rebuild_tensor_v2"] = _rebuild_tensor_v2
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    monkeypatch.setitem(sys.modules, "torch._utils", utils)
+
+    def write(path, root, storages, compression=zipfile.ZIP_STORED):
+        buffer = io.BytesIO()
+        Pickler(buffer, 2).dump(root)
+        with zipfile.ZipFile(path, "w", compression) as archive:
+            archive.writestr("archive/data.pkl", buffer.getvalue())
+            archive.writestr("archive/byteorder", "little")
+            for storage in storages:
+                archive.writestr(f"archive/data/{storage.key}", storage.array.tobytes())
+
+    return write
+
+
+def of(arrays):
+    storages = {name: Storage(str(n), np.ascontiguousarray(array)) for n, (name, array) in enumerate(arrays.items())}
+    tensors = collections.OrderedDict(
+        (name, Tensor(storages[name], 0, array.shape, tuple(s // array.itemsize for s in array.strides)))
+        for name, array in arrays.items()
+    )
+    return tensors, list(storages.values())
+
+
+def test_a_network_is_made_of_a_pth_file(save, tmp_path):
+    name = "mobilenetv3_small_050"
+    model = jds.create_model(name, num_classes=10, rngs=nnx.Rngs(5))
+    jds.save(model, tmp_path / "a.safetensors")
+    tensors, storages = of(safetensors_file.read(tmp_path / "a.safetensors"))
+    save(tmp_path / "a.pth", {"epoch": 3, "args": types.SimpleNamespace(), "state_dict": tensors}, storages)
+    again = jds.create_model(name, tmp_path / "a.pth", num_classes=10)
+    np.testing.assert_array_equal(again.stem.conv.kernel, model.stem.conv.kernel)
+    np.testing.assert_array_equal(again.classifier.kernel, model.classifier.kernel)
+
+
+def test_strides_and_offsets(save, tmp_path):
+    storage = Storage("0", np.arange(12, dtype=np.float32))
+    save(tmp_path / "a.pth", {"t": Tensor(storage, 2, (2, 3), (1, 3))}, [storage])
+    np.testing.assert_array_equal(torch_file.read(tmp_path / "a.pth")["t"], [[2, 5, 8], [3, 6, 9]])
+
+
+@pytest.mark.parametrize("args", [(8, (2, 3), (3, 1)), (0, (13,), (0,)), (-1, (2,), (1,)), (0, (2,), (-1,))])
+def test_what_is_outside_of_the_storage_is_refused(save, tmp_path, args):
+    storage = Storage("0", np.arange(12, dtype=np.float32))
+    save(tmp_path / "a.pth", {"t": Tensor(storage, *args)}, [storage])
+    with pytest.raises(jds.WeightsError, match=r"t (reaches|has sizes)"):
+        torch_file.read(tmp_path / "a.pth")
+
+
+class Call:
+    def __reduce__(self):
+        return print, ("called",)
+
+
+def test_nothing_is_called(save, tmp_path, capsys):
+    save(tmp_path / "a.pth", {"t": Call()}, [])
+    with pytest.raises(jds.WeightsError, match=r"t is made by __builtin__\.print.*weights_only=True"):
+        torch_file.read(tmp_path / "a.pth")
+    assert not capsys.readouterr().out
+
+
+def test_compressed_and_older_files_are_refused(save, tmp_path):
+    save(tmp_path / "a.pth", {}, [], zipfile.ZIP_DEFLATED)
+    with pytest.raises(jds.WeightsError, match="compressed"):
+        torch_file.read(tmp_path / "a.pth")
+    (tmp_path / "b.pth").write_bytes(pickle.dumps({}))
+    with pytest.raises(jds.WeightsError, match=r"PyTorch 1\.6"):
+        torch_file.read(tmp_path / "b.pth")
+
+
+def test_damage_is_found(save, tmp_path):
+    arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.arange(3)}
+    save(tmp_path / "a.pth", *of(arrays))
+    whole, draw = (tmp_path / "a.pth").read_bytes(), random.Random(0)
+    for _ in range(500):
+        data = bytearray(whole)
+        data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+        (tmp_path / "b.pth").write_bytes(data[: draw.choice([len(data), draw.randrange(len(data))])])
+        try:
+            found = {name: np.asarray(entry) for name, entry in torch_file.read(tmp_path / "b.pth").items()}
+        except (jds.WeightsError, OSError):
+            continue
+        assert found.keys() == arrays.keys()
+        assert all(np.array_equal(found[name], array) for name, array in arrays.items())
+
+
+def test_save_of_a_module_of_ones_own_says_what_to_do(tmp_path):
+    with pytest.raises(TypeError, match=r"made by `jds\.create_model`, got Linear.*Orbax"):
+        jds.save(nnx.Linear(2, 2, rngs=nnx.Rngs(0)), tmp_path / "a.safetensors")
+
+
+def test_what_save_writes_has_the_mode_of_the_umask_and_a_missing_folder_is_said(tmp_path):
+    safetensors_file.write(tmp_path / "a.safetensors", {"a": np.zeros(2)})
+    (tmp_path / "b").touch()
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "b").stat().st_mode
+    with pytest.raises(OSError, match=r"there is no folder '.*none'"):
+        safetensors_file.write(tmp_path / "none" / "a.safetensors", {})
