@@ -1,29 +1,26 @@
 """`jds models` and `jds predict`: public networks, in the terminal."""
 
 import dataclasses
-import functools
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tyro
 from flax import nnx
 from PIL import Image
 from rich import box
-from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from jds import cost, zoo
 from jds.cli_options import UsageError, check_positive, option, shown
 from jds.cli_output import show
 from jds.imagenet import LABELS
-from jds.models import Network, count_parameters
+from jds.models import Network
 from jds.models.pictures import open_image
+from jds.suggest import near_names
 from jds.weights import WeightsError, pretrained_config
 from jds.weights.errors import FreshClassifierWarning
 from jds.weights.pretrained_config import PretrainedConfig
@@ -35,7 +32,7 @@ TOP = 5
 class Models:
     """List public networks with their parameters, mult-adds and image size."""
 
-    pattern: Annotated[tyro.conf.Positional[str], option("[PATTERN]", "of names, with * and ? (default: all)")] = "*"
+    pattern: Annotated[tyro.conf.Positional[str], option("[PATTERN]", "of names, with * and ?, or a part of them (default: all)")] = "*"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,19 +57,16 @@ def run_models(options: Models) -> None:
     """Prints the table."""
     names = zoo.list_models(options.pattern)
     if not names:
-        raise UsageError(f"`PATTERN` fits none of the {len(zoo.VARIANTS)} networks, got {options.pattern!r}")
+        near = ", ".join(near_names(options.pattern, zoo.VARIANTS))
+        hint = f"; did you mean {near}?" if near else ""
+        raise UsageError(f"`PATTERN` fits none of the {len(zoo.VARIANTS)} networks, got {options.pattern!r}{hint}")
     table = Table(box=box.SIMPLE_HEAD, header_style="", show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("network", overflow="fold")
     for heading in ("parameters", "mult-adds", "image size"):
         table.add_column(heading, justify="right", no_wrap=True)
-    errors = Console(stderr=True)
-    shown = track(names, "counting", console=errors, transient=True, disable=not errors.is_terminal)
-    for name in shown:
-        size = zoo.VARIANTS[name].preprocessing.image_size
-        model = nnx.eval_shape(functools.partial(zoo.create_model, name))
-        model.eval()
-        counted = cost.analyze(model, jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)).total
-        table.add_row(name, f"{count_parameters(model):,}", cost.number(counted.macs), str(size))
+    for name in names:
+        of = zoo.figures()[name]
+        table.add_row(name, f"{of.parameters:,}", cost.number(of.multiply_adds), str(of.image_size))
     show(table)
 
 

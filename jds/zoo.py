@@ -2,6 +2,8 @@
 
 import dataclasses
 import fnmatch
+import functools
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -64,6 +66,29 @@ class Variant(NamedTuple):
     config: NetworkConfig
     preprocessing: Preprocessing
     source: Source
+
+
+class Figures(NamedTuple):
+    """What never changes of a public network: its parameters, and its multiply-adds for one image of its own size."""
+
+    parameters: int
+    multiply_adds: int
+    image_size: int
+
+
+FIGURES = Path(__file__).with_suffix(".json")
+
+
+@functools.cache
+def figures() -> dict[str, Figures]:
+    """The figures of all public networks, which are recorded: to count them takes minutes.
+
+    Example:
+      >>> from jds import zoo
+      >>> zoo.figures()["mobilenetv1_100"]
+      Figures(parameters=4231976, multiply_adds=568740352, image_size=224)
+    """
+    return {name: Figures(**values) for name, values in json.loads(FIGURES.read_text(encoding="utf-8")).items()}
 
 
 def create_model(
