@@ -116,7 +116,7 @@ def evaluation_does_not_touch_the_statistics(model, images):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"width": 0}, "MobileNetV1Config: `width` must be positive, got 0"),
+        ({"width": 0}, "MobileNetV1Config: `width` must be positive and finite, got 0"),
         ({"num_classes": -1}, "MobileNetV1Config: `num_classes` must be an int of at least 0, got -1"),
         ({"in_features": 0}, "MobileNetV1Config: `in_features` must be positive, got 0"),
         ({"implementation": "fast"}, "`implementation` must be None or one of"),
