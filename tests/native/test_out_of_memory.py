@@ -55,4 +55,8 @@ MESSAGE = "RESOURCE_EXHAUSTED: Out of memory: the kernel jds_matrix_gradient ask
 def test_out_of_memory_in_a_task_is_an_error_and_other_calls_go_on():
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.splitlines() == [MESSAGE, "0 wrong"]
+    *messages, wrong = done.stdout.splitlines()
+    # Now and then it is XLA that has no room for the result.
+    assert MESSAGE in messages
+    assert all(message.startswith("RESOURCE_EXHAUSTED: Out of memory") for message in messages)
+    assert wrong == "0 wrong"
