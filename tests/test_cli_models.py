@@ -56,7 +56,10 @@ def test_an_image_is_classified(files, capsys, quick_compilation):
         ({"image": "half.png"}, "`IMAGE` must be an image file that can be read, got"),
         ({"model": "mobilenetv3_smal_050"}, "`--model`: there is no 'mobilenetv3_smal_050'; did you mean mobilenetv3_"),
         ({"weights": "none.safetensors"}, "`--weights` must be a file that can be read, got"),
-        ({"weights": "image.png"}, "`--weights`: weights must be a .safetensors, .h5 or .weights.h5 file"),
+        (
+            {"weights": "image.png"},
+            "`--weights`: weights must be a .safetensors, .pth, .pt, .bin, .h5 or .weights.h5 file",
+        ),
         ({"model": "mobilenetv2_035"}, "is not of this network"),
         ({"top": "0"}, "`--top` must be positive, got 0"),
     ],

@@ -32,8 +32,10 @@ for thread in threads:
 before = resource.getrlimit(resource.RLIMIT_AS)
 pages = int(open("/proc/self/statm").read().split()[0])
 resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 90_000_000, before[1]))
-messages = set()
-for _ in range(20):
+messages, tries = set(), 0
+# Until the others have called as well: on a busy machine, twenty failures take less time than one of their calls.
+while tries < 20 or len(calls) < 10:
+    tries += 1
     try:
         large(inputs, cotangent).block_until_ready()
     except jax.errors.JaxRuntimeError as error:
@@ -45,12 +47,16 @@ assert small(image, filter).tolist() == want
 resource.setrlimit(resource.RLIMIT_AS, before)
 assert float(large(inputs, cotangent).max()) == float(large(inputs, cotangent).min()) == 4
 print(*messages, sep="\\n")
-print(len(wrong), "wrong, others called" if len(calls) > 3 else "wrong")
+print(len(wrong), "wrong")
 """
 MESSAGE = "RESOURCE_EXHAUSTED: Out of memory: the kernel jds_matrix_gradient asked for N bytes to work in."
 
 
 def test_out_of_memory_in_a_task_is_an_error_and_other_calls_go_on():
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.splitlines() == [MESSAGE, "0 wrong, others called"]
+    *messages, wrong = done.stdout.splitlines()
+    # Now and then it is XLA that has no room for the result.
+    assert MESSAGE in messages
+    assert all(message.startswith("RESOURCE_EXHAUSTED: Out of memory") for message in messages)
+    assert wrong == "0 wrong"
