@@ -32,7 +32,9 @@ TOP = 5
 class Models:
     """List public networks with their parameters, mult-adds and image size."""
 
-    pattern: Annotated[tyro.conf.Positional[str], option("[PATTERN]", "of names, with * and ?, or a part of them (default: all)")] = "*"
+    pattern: Annotated[
+        tyro.conf.Positional[str], option("[PATTERN]", "of names, with * and ?, or a part (default: all)")
+    ] = "*"
 
 
 @dataclasses.dataclass(frozen=True)
