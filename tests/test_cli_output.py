@@ -145,8 +145,15 @@ cli_compare.compare_text.arithmetic = lambda *_, **__: cli_options.write("json",
 """
 
 
+# As in a terminal: a shell has what it runs in the background ignore Ctrl-C.
+LISTENING = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""
+
+
 def test_ctrl_c_ends_it_at_once_even_where_exceptions_are_lost(tmp_path):
-    command = [sys.executable, "-c", STUBBORN + MAIN, "compare"]
+    command = [sys.executable, "-c", LISTENING + STUBBORN + MAIN, "compare"]
     process = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
     )
@@ -159,5 +166,9 @@ def test_ctrl_c_ends_it_at_once_even_where_exceptions_are_lost(tmp_path):
 
 
 def test_a_call_from_python_leaves_signals_alone(capsys):
-    cli.main(["--version"])
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        cli.main(["--version"])
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
