@@ -31,7 +31,7 @@ def test_a_training_step(name, quick_compilation):
     assert training_steps.is_right(result), result
 
 
-def test_the_record_of_all_the_others_is_whole_and_right():
+def test_the_record_of_the_training_steps_has_all_variants_and_no_fault():
     networks = every.load(training_steps.RECORD)
     assert networks.keys() == zoo.VARIANTS.keys()
     assert all(map(training_steps.is_right, networks.values()))
