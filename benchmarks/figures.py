@@ -17,6 +17,9 @@ from rich.progress import track
 import jds
 from benchmarks.record import replace
 from jds import cost, zoo
+from jds.weights.found import Found
+from jds.weights.load import shapes_of
+from jds.weights.lookalike import kernels_of
 
 
 def figures(name: str) -> dict[str, Any]:
@@ -25,7 +28,12 @@ def figures(name: str) -> dict[str, Any]:
     model = nnx.eval_shape(functools.partial(jds.create_model, name))
     model.eval()
     counted = cost.analyze(model, jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)).total
-    return {"parameters": jds.count_parameters(model), "multiply_adds": counted.macs, "image_size": size}
+    return {
+        "parameters": jds.count_parameters(model),
+        "multiply_adds": counted.macs,
+        "image_size": size,
+        "kernels": kernels_of(Found(shapes_of(model, zoo.VARIANTS[name].source))),
+    }
 
 
 if __name__ == "__main__":

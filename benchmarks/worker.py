@@ -22,6 +22,8 @@ import numpy as np
 
 # Seconds to wait for a process to be quiet after its turn.
 MAX_REST = 1.0
+# Of calls before each turn's first sample: with less, two threads may still share a core.
+WARM_SECONDS = 0.08
 
 
 class Program(NamedTuple):
@@ -125,11 +127,12 @@ def turn(call: Callable[[], Any], seconds: float, sample_seconds: float) -> tupl
     A sample is the mean over as many calls as fill `sample_seconds`. Calls before the first sample bring the threads
     and the caches back; a call that takes longer than the turn is a sample by itself.
     """
+    start = time.perf_counter()
     warm = [mean_seconds(call, 1)]
     if warm[0] > seconds:
         return warm, 1
-    if warm[0] < seconds / 10:
-        warm += [mean_seconds(call, 1) for _ in range(3)]
+    while time.perf_counter() - start < WARM_SECONDS:
+        warm.append(mean_seconds(call, 1))
     repeats = max(1, round(sample_seconds / min(warm)))
     samples: list[float] = []
     start = time.perf_counter()

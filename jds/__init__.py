@@ -19,6 +19,8 @@ from jds.ops import separable_conv as separable_conv
 from jds.ops import uninstall as uninstall
 from jds.report import AccelerationReport as AccelerationReport
 from jds.report import acceleration_report as acceleration_report
+from jds.weights import FreshClassifierWarning as FreshClassifierWarning
+from jds.weights import OrderWarning as OrderWarning
 from jds.weights import WeightsError as WeightsError
 from jds.weights.files import save as save
 from jds.zoo import create_model as create_model

@@ -4,7 +4,7 @@ import dataclasses
 import fnmatch
 import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,8 +46,11 @@ from jds.models.resizing import Interpolation
 from jds.nn.convnext import gelu
 from jds.suggest import for_option, near_names
 from jds.weights import Source, pretrained_config
-from jds.weights.files import read
+from jds.weights.errors import MismatchError, printable
+from jds.weights.files import Rename, read
+from jds.weights.found import Found
 from jds.weights.load import fill
+from jds.weights.lookalike import kernels_of
 
 
 class Variant(NamedTuple):
@@ -69,11 +72,19 @@ class Variant(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """What never changes of a public network: its parameters, and its multiply-adds for one image of its own size."""
+    """What never changes of a public network.
+
+    Attributes:
+      parameters: how many it has.
+      multiply_adds: for one image of its own size.
+      image_size: in pixels.
+      kernels: what its weights are recognised by, as `jds.weights.lookalike` has it.
+    """
 
     parameters: int
     multiply_adds: int
     image_size: int
+    kernels: str
 
 
 FIGURES = Path(__file__).with_suffix(".json")
@@ -85,22 +96,40 @@ def figures() -> dict[str, Figures]:
 
     Example:
       >>> from jds import zoo
-      >>> zoo.figures()["mobilenetv1_100"]
-      Figures(parameters=4231976, multiply_adds=568740352, image_size=224)
+      >>> zoo.figures()["mobilenetv1_100"].parameters
+      4231976
     """
     return {name: Figures(**values) for name, values in json.loads(FIGURES.read_text(encoding="utf-8")).items()}
 
 
 def create_model(
-    name: str, weights: str | Path | None = None, *, rngs: nnx.Rngs | None = None, **overrides: Any
+    name: str,
+    weights: str | Path | Mapping[str, Any] | None = None,
+    *,
+    rename: Rename | None = None,
+    rngs: nnx.Rngs | None = None,
+    **overrides: Any,
 ) -> Network:
     """Builds a public network, with new weights or public ones.
 
+    Weights are matched by their names, which are those of the package that the network is of: of timm, or of
+    torchvision or Keras where the network's name says so. A prefix that all names have, such as `module.`, is taken
+    off. A `.pth` file or a mapping whose names are all others is taken in its order where every shape fits, with a
+    `jds.OrderWarning`; so are Keras's files of other layers, as Keras does. A classifier that the weights do not have,
+    or have for another number of classes, is drawn afresh, with a `jds.FreshClassifierWarning`.
+
     Args:
       name: one of `list_models()`.
-      weights: a `.safetensors` file in the naming of the network's source, or a Hugging Face repository's id, such as
-        `"timm/mobilenetv2_100.ra_in1k"`, or a folder with the files of one; None for new weights. The `config.json` of
-        a repository or folder says how their images are made ready, which `model.preprocess` follows.
+      weights: one of
+        a Hugging Face repository's id, such as `"timm/mobilenetv2_100.ra_in1k"`, or a folder with the files of one,
+        whose `config.json` says how images are made ready for these weights, which `model.preprocess` follows;
+        a `.safetensors` file;
+        a `.pth`, `.pt` or `.bin` file of `torch.save`, read without PyTorch: its tensors only, no object is unpickled;
+        a `.h5`, `.weights.h5` or `.keras` file of Keras, as `keras.applications` publishes and `model.save` writes;
+        a mapping of names to arrays;
+        None, for new weights.
+      rename: gives the entries of the weights, or the layers of a Keras file, other names: a mapping of some of them,
+        or a function, which returns None for what is to be left out.
       rngs: gives the keys `params` and `dropout`; by default `nnx.Rngs(0)`.
       **overrides: fields of the network's config that are to be others, such as `num_classes`, `output_stride` or
         `dtype`: see `jds.models.NetworkConfig`.
@@ -110,7 +139,7 @@ def create_model(
 
     Raises:
       ValueError, TypeError: there is no such network, or a field is wrong.
-      jds.WeightsError: the weights are damaged, or not of this network.
+      jds.WeightsError: the weights are damaged, not of this network, or no numbers; the message says all that is wrong.
       OSError: the weights cannot be read or fetched.
 
     Example:
@@ -133,12 +162,23 @@ def create_model(
         model = variant.network(config, rngs=rngs)
     else:
         # First, so that no network is built for a file that is of no use.
-        entries = read(weights)
+        found = read(weights, rename)
         model = nnx.eval_shape(lambda: variant.network(config, rngs=nnx.Rngs(0)))
-        fill(model, entries, variant.source, str(weights), rngs)
+        where = "the mapping of weights" if isinstance(weights, Mapping) else printable(str(weights))
+        try:
+            fill(model, found, variant.source, where, rngs)
+        except MismatchError as error:
+            raise MismatchError(f"{error}{_whose(found, name)}") from None
     model.preprocessing = preprocessing
     model.source = variant.source
     return model
+
+
+def _whose(found: Found, asked: str) -> str:
+    """The networks that the weights may be of, if the one that was asked for is not among them."""
+    kernels = kernels_of(found)
+    names = [name for name, known in figures().items() if known.kernels == kernels]
+    return f"\nits kernels are those of {', '.join(names)}" if names and asked not in names else ""
 
 
 def list_models(pattern: str = "*") -> list[str]:

@@ -58,7 +58,7 @@ def test_an_image_is_classified(files, capsys, quick_compilation):
         ({"weights": "none.safetensors"}, "`--weights` must be a file that can be read, got"),
         (
             {"weights": "image.png"},
-            "`--weights`: weights must be a .safetensors, .pth, .pt, .bin, .h5 or .weights.h5 file",
+            "`--weights`: weights must be a .safetensors, .h5, .hdf5, .keras, .pth, .pt, .bin file",
         ),
         ({"model": "mobilenetv2_035"}, "is not of this network"),
         ({"top": "0"}, "`--top` must be positive, got 0"),

@@ -1,43 +1,53 @@
-"""Files of weights, wherever they are."""
+"""Weights, wherever they are: a file, a folder, a repository, a mapping of arrays."""
 
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from flax import nnx
 
 from jds.models import Network
 from jds.weights import keras_file, safetensors_file, torch_file
-from jds.weights.errors import WeightsError
+from jds.weights.errors import WeightsError, printable
+from jds.weights.found import Found
 from jds.weights.hub import fetch
 from jds.weights.load import emptied
 
 # The file of weights in a Hugging Face repository, and in a folder that looks like one.
 IN_REPOSITORY = "model.safetensors"
+Rename = Mapping[str, str] | Callable[[str], str | None]
 
-_READERS = {
-    ".safetensors": safetensors_file.read,
-    ".h5": keras_file.read,
-    **dict.fromkeys((".pth", ".pt", ".bin"), torch_file.read),
+_READERS: dict[str, Callable[[Path], Found]] = {
+    ".safetensors": lambda path: Found(safetensors_file.read(path)),
+    **dict.fromkeys((".h5", ".hdf5", ".keras"), lambda path: Found(layers=keras_file.read(path))),
+    **dict.fromkeys((".pth", ".pt", ".bin"), lambda path: Found(torch_file.read(path), is_ordered=True)),
 }
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def read(
-    weights: str | Path,
-) -> dict[str, np.ndarray] | dict[str, torch_file.LazyEntry] | keras_file.Layers:
-    """Reads all entries of a file, or of a Hugging Face repository's.
+def read(weights: str | Path | Mapping[str, Any], rename: Rename | None = None) -> Found:
+    """Finds all entries of weights; the values of files are read when they are asked for.
 
     Args:
-      weights: a path of a file, or of a folder with a `model.safetensors`; or a repository's id.
+      weights: a path of a file, or of a folder with a `model.safetensors`; or a repository's id; or arrays by names.
+      rename: new names, of a Keras file's layers or of all entries; None for an entry that is left out. A mapping
+        leaves names that it does not have as they are.
 
     Returns:
-      The entries by their names; of a Keras file its layers.
+      What is there.
 
     Raises:
-      WeightsError: the file is damaged, or of another kind.
+      WeightsError: the file is damaged, or of another kind; or two entries get one name.
+      TypeError: a value of a mapping is no array.
       OSError: it cannot be read or fetched.
     """
+    found = _of_mapping(weights) if isinstance(weights, Mapping) else _of_file(weights)
+    return found if rename is None else _renamed(found, rename)
+
+
+def _of_file(weights: str | Path) -> Found:
     path = Path(weights)
     if is_repository(weights):
         path = fetch(str(weights), IN_REPOSITORY)
@@ -45,10 +55,39 @@ def read(
         path = path / IN_REPOSITORY
     if path.suffix not in _READERS:
         raise WeightsError(
-            "weights must be a .safetensors, .pth, .pt, .bin, .h5 or .weights.h5 file or a Hugging Face "
-            f"repository's id, got '{weights}'"
+            f"weights must be a {', '.join(_READERS)} file, a Hugging Face repository's id, a folder with a "
+            f"{IN_REPOSITORY}, or a mapping of names to arrays, got '{printable(str(weights))}'"
         )
     return _READERS[path.suffix](path)
+
+
+def _of_mapping(weights: Mapping[str, Any]) -> Found:
+    arrays = {}
+    for name, value in weights.items():
+        try:
+            arrays[name] = np.asarray(value)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(f"weights[{name!r}] must be an array: {error}") from None
+        if not isinstance(name, str) or arrays[name].dtype.kind in "OSUMm":
+            raise TypeError(f"weights must be a mapping of names to arrays, got {name!r}: {type(value).__name__}")
+    return Found(arrays, is_ordered=True)
+
+
+def _renamed(found: Found, rename: Rename) -> Found:
+    def new(name: str) -> str | None:
+        return rename(name) if callable(rename) else rename.get(name, name)
+
+    old = [layer.name for layer in found.layers] if found.layers is not None else [*found.arrays]
+    pairs = [(after, before) for before in old if (after := new(before)) is not None]
+    sources: dict[str, str] = {}
+    for after, before in pairs:
+        if after in sources:
+            raise WeightsError(f"rename: {printable(sources[after])!r} and {printable(before)!r} both become {after!r}")
+        sources[after] = before
+    if found.layers is None:
+        return found._replace(arrays={after: found.arrays[before] for after, before in pairs})
+    layers = [layer._replace(name=after) for layer in found.layers if (after := new(layer.name)) is not None]
+    return found._replace(layers=layers)
 
 
 def is_repository(weights: str | Path) -> bool:

@@ -41,6 +41,12 @@ def classifier_rank(network: Network) -> int | None:
     return 4 if isinstance(network, MobileNetV1 | MobileNetV3) else None
 
 
+def top(network: Network) -> tuple[str, ...]:
+    """The layers that a file without top does not have."""
+    more = ("conv_2",) if isinstance(network, MobileNetV3) else ()
+    return (*more, classifier_name(network))
+
+
 def _v1(network: Any) -> Iterator[Entry]:
     yield from _unit(network.stem, ("stem",), "conv1", "conv1_bn")
     for number, (path, block) in enumerate(_blocks(network), start=1):

@@ -19,7 +19,7 @@ from jds.weights.entries import Entry, Path, kernel, norm, squeeze_excite, unit
 
 
 def entries(network: Network) -> Iterator[Entry]:
-    """Names every variable of a network that a checkpoint holds, but those of the classifier."""
+    """Names every variable of a network that a checkpoint holds, but those of the classifier, in timm's order."""
     if isinstance(network, ConvNeXt):
         return _convnext(network)
     if isinstance(network, MobileOne):
@@ -50,10 +50,10 @@ def _block(block: nnx.Module, path: Path, name: str) -> Iterator[Entry]:
         names = ["conv_dw", "conv_pw"] if block.expand is None else ["conv_pw", "conv_dw", "conv_pwl"]
         layers = ["depthwise", "project"] if block.expand is None else ["expand", "depthwise", "project"]
         for number, (layer, conv) in enumerate(zip(layers, names, strict=True), start=1):
+            if layer == "project" and block.squeeze_excite is not None:
+                at = (*path, "squeeze_excite")
+                yield from squeeze_excite(block.squeeze_excite, at, f"{name}.se.conv_reduce", f"{name}.se.conv_expand")
             yield from unit(getattr(block, layer), (*path, layer), f"{name}.{conv}", f"{name}.bn{number}")
-        if block.squeeze_excite is not None:
-            at = (*path, "squeeze_excite")
-            yield from squeeze_excite(block.squeeze_excite, at, f"{name}.se.conv_reduce", f"{name}.se.conv_expand")
     elif isinstance(block, FusedResidual):
         yield from unit(block.expand, (*path, "expand"), f"{name}.conv_exp", f"{name}.bn1")
         yield from unit(block.project, (*path, "project"), f"{name}.conv_pwl", f"{name}.bn2")
@@ -71,12 +71,10 @@ def _block(block: nnx.Module, path: Path, name: str) -> Iterator[Entry]:
 def _attention(block: MultiQueryAttention, path: Path, name: str) -> Iterator[Entry]:
     yield from norm(block.norm, (*path, "norm"), f"{name}.norm")
     for layer in ("query", "key", "value", "output"):
-        yield from kernel(getattr(block, layer), (*path, layer), f"{name}.attn.{layer}.proj", 4)
-    for layer in ("key", "value"):
-        reduce = getattr(block, f"reduce_{layer}")
+        part, reduce = f"{name}.attn.{layer}", getattr(block, f"reduce_{layer}", None)
         if reduce is not None:
-            part = f"{name}.attn.{layer}"
             yield from unit(reduce, (*path, f"reduce_{layer}"), f"{part}.down_conv", f"{part}.norm")
+        yield from kernel(getattr(block, layer), (*path, layer), f"{part}.proj", 4)
     if block.layer_scale is not None:
         yield Entry((*path, "layer_scale", "scale"), f"{name}.layer_scale.gamma")
 
@@ -91,12 +89,12 @@ def _convnext(network: ConvNeXt) -> Iterator[Entry]:
             yield from kernel(stage[0].conv, ("stages", i, 0, "conv"), f"stages.{i}.downsample.1")
         for j, block in enumerate(stage[first:]):
             path, name = ("stages", i, j + first), f"stages.{i}.blocks.{j}"
+            if block.layer_scale is not None:
+                yield Entry((*path, "layer_scale", "scale"), f"{name}.gamma")
             yield from kernel(block.depthwise, (*path, "depthwise"), f"{name}.conv_dw")
             yield from norm(block.norm, (*path, "norm"), f"{name}.norm")
             yield from kernel(block.widen, (*path, "widen"), f"{name}.mlp.fc1", network.config.checkpoint_rank)
             yield from kernel(block.narrow, (*path, "narrow"), f"{name}.mlp.fc2", network.config.checkpoint_rank)
-            if block.layer_scale is not None:
-                yield Entry((*path, "layer_scale", "scale"), f"{name}.gamma")
     yield from norm(network.neck, ("neck",), "head.norm")
 
 
@@ -126,12 +124,12 @@ def _xception(network: Xception) -> Iterator[Entry]:
     *blocks, last = [stage[0] for stage in network.stages]
     for i, block in enumerate(blocks):
         name, path = f"block{i + 1}", ("stages", i, 0)
+        if block.skip is not None:
+            yield from unit(block.skip, (*path, "skip"), f"{name}.skip", f"{name}.skipbn")
         # ReLU, convolution, normalisation; the first block has no ReLU before its first convolution.
         for j, layer in enumerate(block.convs):
             place = 3 * j + block.starts_with_relu
             yield from _separable(layer, (*path, "convs", j), f"{name}.rep.{place}", f"{name}.rep.{place + 1}")
-        if block.skip is not None:
-            yield from unit(block.skip, (*path, "skip"), f"{name}.skip", f"{name}.skipbn")
     for j, layer in enumerate(last.convs):
         yield from _separable(layer, ("stages", len(blocks), 0, "convs", j), f"conv{j + 3}", f"bn{j + 3}")
 

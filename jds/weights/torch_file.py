@@ -5,6 +5,7 @@ calls anything: a global is only its name, and what would be a call of an unknow
 name. So the optimizer of a training checkpoint is passed over, whatever it is.
 """
 
+import functools
 import math
 import pickletools
 import zipfile
@@ -15,7 +16,8 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from jds.weights.errors import WeightsError
+from jds.weights.errors import WeightsError, printable
+from jds.weights.lazy import LazyArray
 
 _REMEDY = "safe, with PyTorch: `safetensors.torch.save_file(torch.load(path, weights_only=True), 'new.safetensors')`"
 _WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
@@ -31,6 +33,15 @@ _STORAGES: dict[str, Any] = {
     "torch.LongStorage": np.int64,
     "torch.IntStorage": np.int32,
     "torch.ByteStorage": np.uint8,
+    "torch.storage.UntypedStorage": np.uint8,
+}
+# Of tensors that say so themselves: those whose type is younger than the typed storages.
+_DTYPES: dict[str, Any] = {
+    "torch.float8_e4m3fn": ml_dtypes.float8_e4m3fn,
+    "torch.float8_e4m3fnuz": ml_dtypes.float8_e4m3fnuz,
+    "torch.float8_e5m2": ml_dtypes.float8_e5m2,
+    "torch.float8_e5m2fnuz": ml_dtypes.float8_e5m2fnuz,
+    "torch.float8_e8m0fnu": ml_dtypes.float8_e8m0fnu,
 }
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _MARK = object()
@@ -49,33 +60,7 @@ class _Storage(NamedTuple):
     dtype: Any
 
 
-class LazyEntry(NamedTuple):
-    """A tensor of a file, read when `numpy.asarray` asks for it."""
-
-    path: Path
-    member: str
-    offset: int
-    strides: tuple[int, ...]
-    shape: tuple[int, ...]
-    dtype: np.dtype
-
-    @property
-    def ndim(self) -> int:
-        """The number of axes."""
-        return len(self.shape)
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                flat = np.frombuffer(archive.read(self.member), self.dtype)
-        except (zipfile.BadZipFile, KeyError, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
-            raise WeightsError(f"{self.path} is damaged: {error}") from error
-        strides = [stride * self.dtype.itemsize for stride in self.strides]
-        array = np.ndarray(self.shape, self.dtype, flat, self.offset * self.dtype.itemsize, strides).copy()
-        return array if dtype is None else array.astype(dtype)
-
-
-def read(path: Path) -> dict[str, LazyEntry]:
+def read(path: Path) -> dict[str, LazyArray]:
     """Finds all tensors of a file; their values are read later.
 
     Raises:
@@ -100,7 +85,9 @@ def read(path: Path) -> dict[str, LazyEntry]:
         zipfile.BadZipFile, zlib.error, ValueError, KeyError, IndexError, TypeError, AttributeError, EOFError,
         NotImplementedError, RuntimeError, OverflowError,
     ) as error:  # fmt: skip
-        raise WeightsError(f"{path} cannot be read as a file of PyTorch 1.6 or later: {error}; {_REMEDY}") from error
+        raise WeightsError(
+            f"{path} cannot be read as a file of PyTorch 1.6 or later: {printable(str(error))}; {_REMEDY}"
+        ) from error
 
 
 def _members(archive: zipfile.ZipFile, size: int) -> dict[str, int]:
@@ -126,7 +113,7 @@ def _tensors(root: Any) -> dict[str, Any]:
     return root
 
 
-def _entry(path: Path, folder: str, members: dict[str, int], name: str, value: Any) -> LazyEntry:
+def _entry(path: Path, folder: str, members: dict[str, int], name: str, value: Any) -> LazyArray:
     if isinstance(value, _Unknown):
         raise ValueError(f"{name} is made by {value.name}")
     if not (isinstance(value, tuple) and len(value) >= 4 and isinstance(value[0], _Storage)):
@@ -140,13 +127,28 @@ def _entry(path: Path, folder: str, members: dict[str, int], name: str, value: A
     last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True)) if count else offset - 1
     if members[member] % dtype.itemsize or last >= held or count > held:
         raise ValueError(f"{name} reaches beyond its storage")
-    return LazyEntry(path, member, offset, strides, shape, dtype)
+    return LazyArray(shape, dtype, functools.partial(_load, path, member, offset, strides, shape, dtype))
+
+
+def _load(
+    path: Path, member: str, offset: int, strides: tuple[int, ...], shape: tuple[int, ...], dtype: np.dtype
+) -> np.ndarray:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            flat = np.frombuffer(archive.read(member), dtype)
+    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
+        raise WeightsError(f"{path} is damaged: {error}") from error
+    steps = [stride * dtype.itemsize for stride in strides]
+    return np.ndarray(shape, dtype, flat, offset * dtype.itemsize, steps).copy()
 
 
 def _reduced(function: Any, args: Any) -> Any:
     name = function.name
     if name == "torch._utils._rebuild_tensor_v2":
         return args
+    if name == "torch._utils._rebuild_tensor_v3" and isinstance(args[0], _Storage):
+        kind = args[6].name
+        return (args[0]._replace(dtype=_DTYPES[kind]), *args[1:]) if kind in _DTYPES else _Unknown(kind)
     if name == "torch._utils._rebuild_parameter":
         return args[0]
     if name == "collections.OrderedDict" and not args:

@@ -85,11 +85,11 @@ def _convnext(network: ConvNeXt) -> Iterator[Entry]:
             yield from kernel(stage[0].conv, ("stages", i, 0, "conv"), f"features.{2 * i}.1")
         for j, block in enumerate(stage[first:]):
             path, name = ("stages", i, j + first), f"features.{2 * i + 1}.{j}"
+            yield Entry((*path, "layer_scale", "scale"), f"{name}.layer_scale", 3)
             yield from kernel(block.depthwise, (*path, "depthwise"), f"{name}.block.0")
             yield from norm(block.norm, (*path, "norm"), f"{name}.block.2")
             yield from kernel(block.widen, (*path, "widen"), f"{name}.block.3")
             yield from kernel(block.narrow, (*path, "narrow"), f"{name}.block.5")
-            yield Entry((*path, "layer_scale", "scale"), f"{name}.layer_scale", 3)
     yield from norm(network.neck, ("neck",), "classifier.0")
 
 

@@ -14,6 +14,9 @@ from benchmarks import every, variants
 from benchmarks.filled import filled
 from jds import cost, zoo
 from jds.weights import safetensors_file
+from jds.weights.found import Found
+from jds.weights.load import shapes_of
+from jds.weights.lookalike import kernels_of
 
 DATA = Path(__file__).parents[1] / "data"
 FILES = sorted((DATA / "weights").glob("*.json"))
@@ -33,6 +36,8 @@ def test_logits_and_back(file, tmp_path, quick_compilation):
     name = public_name(facts["source"], facts["name"])
     model = jds.create_model(name, path)
     assert jds.count_parameters(model) == facts["num_params"]
+    # Weights of other names are taken in this order.
+    assert [*shapes_of(model, facts["source"])] == [key for key in facts["shapes"] if not key.endswith("_tracked")]
     model.eval()
     size = facts["image_size"]
     images = np.random.default_rng(0).standard_normal((2, size, size, 3)).astype(np.float32)
@@ -85,6 +90,7 @@ def test_every_network_has_the_public_number_of_parameters(name):
     figures = zoo.figures()[name]
     assert jds.count_parameters(model) == RECORD[name]["public_parameters"] == figures.parameters
     assert model.preprocessing.image_size == figures.image_size
+    assert kernels_of(Found(shapes_of(model, model.source))) == figures.kernels
     assert all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(nnx.state(model)))
 
 

@@ -66,7 +66,7 @@ def test_dropout_of_a_loaded_network_has_keys_of_its_own(file, quick_compilation
 
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float64])
 def test_other_floating_points_are_converted(model, file, dtype, tmp_path):
-    entries = {name: array.astype(dtype) for name, array in safetensors_file.read(file).items()}
+    entries = {name: np.asarray(array).astype(dtype) for name, array in safetensors_file.read(file).items()}
     path = tmp_path / "other.safetensors"
     safetensors_file.write(path, entries)
     loaded = load(path)
@@ -75,7 +75,7 @@ def test_other_floating_points_are_converted(model, file, dtype, tmp_path):
 
 
 def test_all_that_is_wrong_is_said_at_once(file, tmp_path):
-    entries = safetensors_file.read(file)
+    entries = {name: np.asarray(array) for name, array in safetensors_file.read(file).items()}
     entries["conv_stm.weight"] = entries.pop("conv_stem.weight")
     entries["bn1.bias"] = entries["bn1.bias"][:3]
     entries["bn1.weight"] = np.arange(16)
@@ -166,7 +166,7 @@ def test_files_that_are_not_there_or_are_of_another_kind(tmp_path):
     (tmp_path / "weights.npz").write_bytes(b"\x80\x04pickle")
     with pytest.raises(
         jds.WeightsError,
-        match=r"must be a .safetensors, .pth, .pt, .bin, .h5 or .weights.h5 file or a Hugging Face repository's id",
+        match=r"must be a \.safetensors, \.h5, .* file, a Hugging Face repository's id, a folder",
     ):
         load(tmp_path / "weights.npz")
     with pytest.raises(ValueError, match=r"`path` must end in .safetensors, got"):

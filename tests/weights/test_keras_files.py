@@ -41,28 +41,31 @@ def test_logits(tmp_path, monkeypatch, quick_compilation):
 def test_damaged_files(tmp_path):
     path = tmp_path / "bad.weights.h5"
     path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
-    with pytest.raises(jds.WeightsError, match="is no sound HDF5 file of a Keras model's weights"):
+    with pytest.raises(jds.WeightsError, match="is no sound file of a Keras model's weights"):
         jds.create_model("keras/MobileNet", path)
     with pytest.raises(FileNotFoundError):
         jds.create_model("keras/MobileNet", tmp_path / "none.h5")
 
 
+ARRAY = "layers/conv2d/vars/0"
+
+
 def _linked(file):
-    file["weights"] = h5py.ExternalLink("secret.h5", "/data")
+    file[ARRAY] = h5py.ExternalLink("secret.h5", "/data")
 
 
 def _stored_elsewhere(file):
-    file.create_dataset("weights", (4,), "f4", external=[("secret.bin", 0, 16)])
+    file.create_dataset(ARRAY, (4,), "f4", external=[("secret.bin", 0, 16)])
 
 
 def _virtual(file):
     layout = h5py.VirtualLayout((4,), "f4")
     layout[:] = h5py.VirtualSource("secret.h5", "data", (4,), "f4")
-    file.create_virtual_dataset("weights", layout)
+    file.create_virtual_dataset(ARRAY, layout)
 
 
 def _soft(file):
-    file["weights"] = h5py.SoftLink("/elsewhere")
+    file[ARRAY] = h5py.SoftLink("/elsewhere")
 
 
 def _cycle(file):
@@ -70,11 +73,33 @@ def _cycle(file):
 
 
 def _bomb(file):
-    file.create_dataset("weights", (2**33,), "f4", chunks=(2**20,), compression="gzip")
+    file.create_dataset(ARRAY, (2**33,), "f4", chunks=(2**20,), compression="gzip")
 
 
-@pytest.mark.parametrize("make", [_linked, _stored_elsewhere, _virtual, _soft, _cycle, _bomb])
-def test_a_file_that_reaches_out_or_asks_for_too_much_is_refused(make, tmp_path):
+def _chunk(file):
+    file.create_dataset(ARRAY, (4,), "f4", chunks=(2**29,), maxshape=(None,))
+
+
+def _deep(file):
+    group = file
+    for _ in range(3000):
+        group = group.create_group("layers")
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (_linked, "is a link to another place"),
+        (_soft, "is a link to another place"),
+        (_stored_elsewhere, "is in another file"),
+        (_virtual, "is in another file"),
+        (_cycle, "is there twice"),
+        (_bomb, "is compressed or empty"),
+        (_chunk, "has chunks larger than itself"),
+        (_deep, "nested more than 40 times"),
+    ],
+)
+def test_a_file_that_reaches_out_or_asks_for_too_much_is_refused(make, reason, tmp_path):
     # Files of strangers: what they link to came out in `jds.save`.
     (tmp_path / "secret.bin").write_bytes(bytes(16))
     with h5py.File(tmp_path / "secret.h5", "w") as other:
@@ -82,5 +107,5 @@ def test_a_file_that_reaches_out_or_asks_for_too_much_is_refused(make, tmp_path)
     path = tmp_path / "hostile.h5"
     with h5py.File(path, "w") as file:
         make(file)
-    with pytest.raises(jds.WeightsError, match=r"hostile\.h5 is no sound HDF5 file"):
+    with pytest.raises(jds.WeightsError, match=rf"hostile\.h5 is no sound file of a Keras model's weights: .*{reason}"):
         jds.create_model("keras/MobileNetV2", path)

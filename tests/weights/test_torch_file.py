@@ -76,7 +76,8 @@ def test_a_network_is_made_of_a_pth_file(save, tmp_path):
     name = "mobilenetv3_small_050"
     model = jds.create_model(name, num_classes=10, rngs=nnx.Rngs(5))
     jds.save(model, tmp_path / "a.safetensors")
-    tensors, storages = of(safetensors_file.read(tmp_path / "a.safetensors"))
+    entries = safetensors_file.read(tmp_path / "a.safetensors")
+    tensors, storages = of({name: np.asarray(array) for name, array in entries.items()})
     save(tmp_path / "a.pth", {"epoch": 3, "args": types.SimpleNamespace(), "state_dict": tensors}, storages)
     again = jds.create_model(name, tmp_path / "a.pth", num_classes=10)
     np.testing.assert_array_equal(again.stem.conv.kernel, model.stem.conv.kernel)
