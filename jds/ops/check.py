@@ -14,23 +14,23 @@ from jds.ops.recognise import recognise_equation
 _DTYPES = tuple(map(jnp.dtype, (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64)))
 
 
-def check_arrays(function: str, inputs, kernel) -> tuple[jax.Array, jax.Array]:
-    """Checks what can be said of the two arrays before the convolution is known."""
+def check_arrays(function: str, inputs, kernel, name: str = "kernel") -> tuple[jax.Array, jax.Array]:
+    """Checks what can be said of the two arrays before the convolution is known; the second one has this name."""
     inputs, kernel = jnp.asarray(inputs), jnp.asarray(kernel)
-    for name, array in (("inputs", inputs), ("kernel", kernel)):
+    for argument, array in (("inputs", inputs), (name, kernel)):
         if array.dtype not in _DTYPES:
             raise TypeError(
-                f"{function}: `{name}` must have one of the dtypes {', '.join(d.name for d in _DTYPES)}, got "
+                f"{function}: `{argument}` must have one of the dtypes {', '.join(d.name for d in _DTYPES)}, got "
                 f"{array.dtype.name}"
             )
     if inputs.dtype != kernel.dtype:
         raise TypeError(
-            f"{function}: `inputs` and `kernel` must have the same dtype, got {inputs.dtype.name} and "
+            f"{function}: `inputs` and `{name}` must have the same dtype, got {inputs.dtype.name} and "
             f"{kernel.dtype.name}; cast one of them with `astype`"
         )
     if not 3 <= kernel.ndim <= 5:
         raise ValueError(
-            f"{function}: `kernel` must have 1, 2 or 3 spatial axes and two for features, got shape {kernel.shape}"
+            f"{function}: `{name}` must have 1, 2 or 3 spatial axes and two for features, got shape {kernel.shape}"
         )
     if inputs.ndim < kernel.ndim - 1:
         raise ValueError(
@@ -59,23 +59,23 @@ def check_features(function: str, inputs: tuple[int, ...], kernel: tuple[int, ..
     return groups
 
 
-def check_depthwise(inputs, kernel) -> tuple[jax.Array, jax.Array]:
-    """Checks that the kernel is a depthwise one for the inputs."""
-    inputs, kernel = check_arrays("depthwise_conv", inputs, kernel)
+def check_depthwise(function: str, inputs, kernel, name: str = "kernel") -> tuple[jax.Array, jax.Array]:
+    """Checks that the kernel, which has this name, is a depthwise one for the inputs."""
+    inputs, kernel = check_arrays(function, inputs, kernel, name)
     features = inputs.shape[-1]
     if kernel.shape[-2] != 1 or features < 1 or kernel.shape[-1] % features:
         raise ValueError(
-            "depthwise_conv: `kernel` must have shape (*kernel_size, 1, in_features * channel_multiplier), got "
+            f"{function}: `{name}` must have shape (*kernel_size, 1, in_features * channel_multiplier), got "
             f"{kernel.shape} for in_features={features} of inputs {inputs.shape}"
         )
     return inputs, kernel
 
 
-def check_pointwise(kernel: jax.Array) -> None:
-    """Raises ValueError unless the kernel has one position."""
+def check_pointwise(function: str, kernel: jax.Array, name: str = "kernel") -> None:
+    """Raises ValueError unless the kernel, which has this name, has one position."""
     if any(size != 1 for size in kernel.shape[:-2]):
         raise ValueError(
-            f"pointwise_conv: `kernel` must have one position, shape (1, ..., 1, in_features, out_features), got "
+            f"{function}: `{name}` must have one position, shape (1, ..., 1, in_features, out_features), got "
             f"{kernel.shape}; use `conv` for larger kernels"
         )
 

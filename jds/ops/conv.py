@@ -129,7 +129,7 @@ def depthwise_conv(
       >>> jds.depthwise_conv(jnp.ones((1, 6, 6, 3)), jnp.ones((3, 3, 1, 3)), padding="VALID").shape
       (1, 4, 4, 3)
     """
-    inputs, kernel = check_depthwise(inputs, kernel)
+    inputs, kernel = check_depthwise("depthwise_conv", inputs, kernel)
     return convolve(
         "depthwise_conv",
         inputs,
@@ -183,7 +183,7 @@ def pointwise_conv(
       (1, 4, 4, 5)
     """
     inputs, kernel = check_arrays("pointwise_conv", inputs, kernel)
-    check_pointwise(kernel)
+    check_pointwise("pointwise_conv", kernel)
     return convolve(
         "pointwise_conv",
         inputs,

@@ -1,5 +1,6 @@
 """The depthwise separable convolution."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,6 @@ from jaxtyping import Array, Float, Shaped
 
 from jds.ops.block import Activation, Epilogue
 from jds.ops.check import check_depthwise, check_pair, check_pointwise
-from jds.ops.conv import depthwise_conv, pointwise_conv
 from jds.ops.convolve import Pointwise, convolve
 from jds.ops.dispatch import Implementation
 from jds.ops.geometry import Padding
@@ -82,18 +82,11 @@ def separable_conv(
     geometry: Any = {"strides": strides, "padding": padding, "kernel_dilation": kernel_dilation}
     first = Epilogue(depthwise_scale, depthwise_bias, depthwise_activation)
     second = Epilogue(pointwise_scale, pointwise_bias, pointwise_activation)
+    inputs, depthwise_kernel = check_depthwise("separable_conv", inputs, depthwise_kernel, "depthwise_kernel")
+    check_pointwise("separable_conv", pointwise_kernel, "pointwise_kernel")
+    call = functools.partial(convolve, "separable_conv", **options)
+    geometry["feature_group_count"] = inputs.shape[-1]
     if all(part is None for part in (*first, *second)):
-        filtered = depthwise_conv(inputs, depthwise_kernel, **geometry, **options)
-        return pointwise_conv(filtered, pointwise_kernel.astype(filtered.dtype), **options)
-    inputs, depthwise_kernel = check_depthwise(inputs, depthwise_kernel)
-    check_pointwise(pointwise_kernel)
-    return convolve(
-        "separable_conv",
-        inputs,
-        depthwise_kernel,
-        first,
-        feature_group_count=inputs.shape[-1],
-        pointwise=Pointwise(pointwise_kernel, second),
-        **geometry,
-        **options,
-    )
+        filtered = call(inputs, depthwise_kernel, first, **geometry)
+        return call(filtered, pointwise_kernel.astype(filtered.dtype), second, strides=1, padding="VALID")
+    return call(inputs, depthwise_kernel, first, pointwise=Pointwise(pointwise_kernel, second), **geometry)

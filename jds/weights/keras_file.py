@@ -157,7 +157,7 @@ def _array(path: Path, item: Any) -> LazyArray:
         raise ValueError(f"{item.name!r} is in another file, and only what the file itself holds is read")
     if item.id.get_create_plist().get_nfilters() or item.shape is None:
         raise ValueError(f"{item.name!r} is compressed or empty; `h5repack -f NONE` writes the file as Keras does")
-    is_bfloat16 = "dtype" in item.attrs and item.dtype.itemsize == 2 and item.dtype.kind != "f"
+    is_bfloat16 = item.dtype.kind == "V" and item.dtype.itemsize == 2 and item.dtype.names is None
     dtype = np.dtype(ml_dtypes.bfloat16) if is_bfloat16 else item.dtype
     # A chunk is read as a whole, and may be far larger than the array that it is of.
     if item.chunks and math.prod(item.chunks) > 2 * max(1, math.prod(item.shape)) + 2**20:

@@ -182,7 +182,27 @@ CASES = {
     "halves that do not fit, with a bias": (
         lambda: jds.separable_conv(IMAGES, jnp.ones((3, 3, 1, 7)), jnp.ones((1, 1, 7, 6)), pointwise_bias=jnp.ones(6)),
         ValueError,
-        r"depthwise_conv: `kernel` must have shape",
+        r"separable_conv: `depthwise_kernel` must have shape",
+    ),
+    "halves that do not fit": (
+        lambda: jds.separable_conv(IMAGES, jnp.ones((3, 3, 1, 7)), jnp.ones((1, 1, 7, 6))),
+        ValueError,
+        r"separable_conv: `depthwise_kernel` must have shape",
+    ),
+    "a pointwise half of more positions": (
+        lambda: jds.separable_conv(IMAGES, DEPTHWISE, jnp.ones((3, 3, 4, 6))),
+        ValueError,
+        r"separable_conv: `pointwise_kernel` must have one position",
+    ),
+    "a separable stride": (
+        lambda: jds.separable_conv(IMAGES, DEPTHWISE, POINT, strides=0),
+        ValueError,
+        r"separable_conv: `strides` must be at least 1",
+    ),
+    "a separable dtype": (
+        lambda: jds.separable_conv(IMAGES.astype(jnp.bfloat16), DEPTHWISE, POINT),
+        TypeError,
+        r"separable_conv: `inputs` and `depthwise_kernel` must have the same dtype",
     ),
     "an implementation that cannot, with a bias": (
         lambda: jds.conv(IMAGES, jnp.ones((3, 3, 4, 5)), bias=jnp.ones(5), implementation="shifted"),
