@@ -8,6 +8,7 @@ import sys
 import types
 import zipfile
 
+import ml_dtypes
 import numpy as np
 import pytest
 from flax import nnx
@@ -29,27 +30,40 @@ class Tensor:
         return sys.modules["torch._utils"]._rebuild_tensor_v2, self.args
 
 
+class Eighths:
+    """A tensor of float8, whose storage has no type."""
+
+    def __init__(self, storage, shape):
+        self.storage, self.shape = storage, shape
+
+    def __reduce__(self):
+        torch, rest = sys.modules["torch"], (False, collections.OrderedDict())
+        return sys.modules["torch._utils"]._rebuild_tensor_v3, (
+            self.storage, 0, self.shape, (self.shape[1], 1), *rest, torch.float8_e4m3fn, None
+        )  # fmt: skip
+
+
 class Pickler(pickle.Pickler):
     def persistent_id(self, obj):
         if isinstance(obj, Storage):
-            kind = {"f": "FloatStorage", "i": "LongStorage"}[obj.array.dtype.kind]
-            return "storage", getattr(sys.modules["torch"], kind), obj.key, "cpu", obj.array.size
+            kind = {"f": "FloatStorage", "i": "LongStorage", "V": "UntypedStorage"}[obj.array.dtype.kind]
+            module = sys.modules["torch.storage" if kind == "UntypedStorage" else "torch"]
+            return "storage", getattr(module, kind), obj.key, "cpu", obj.array.size
         return None
 
 
 @pytest.fixture
 def save(monkeypatch):
     torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
-    for kind in ("FloatStorage", "LongStorage"):
-        setattr(torch, kind, type(kind, (), {"__module__": "torch"}))
-
-    def _rebuild_tensor_v2():
-        pass
-
-    _rebuild_tensor_v2.__module__, _rebuild_tensor_v2.__qualname__ = "torch._utils", "_rebuild_tensor_v2"
-    vars(utils)["_rebuild_tensor_v2"] = _rebuild_tensor_v2
-    monkeypatch.setitem(sys.modules, "torch", torch)
-    monkeypatch.setitem(sys.modules, "torch._utils", utils)
+    storage = types.ModuleType("torch.storage")
+    for module, names in (
+        (torch, ("FloatStorage", "LongStorage", "float8_e4m3fn")),
+        (utils, ("_rebuild_tensor_v2", "_rebuild_tensor_v3")),
+        (storage, ("UntypedStorage",)),
+    ):
+        for name in names:
+            setattr(module, name, type(name, (), {"__module__": module.__name__}))
+        monkeypatch.setitem(sys.modules, module.__name__, module)
 
     def write(path, root, storages, compression=zipfile.ZIP_STORED):
         buffer = io.BytesIO()
@@ -88,6 +102,13 @@ def test_strides_and_offsets(save, tmp_path):
     storage = Storage("0", np.arange(12, dtype=np.float32))
     save(tmp_path / "a.pth", {"t": Tensor(storage, 2, (2, 3), (1, 3))}, [storage])
     np.testing.assert_array_equal(torch_file.read(tmp_path / "a.pth")["t"], [[2, 5, 8], [3, 6, 9]])
+
+
+def test_float8(save, tmp_path):
+    values = np.asarray([[0.5, -2, 448], [0, 0.25, 1]], ml_dtypes.float8_e4m3fn)
+    storage = Storage("0", values)
+    save(tmp_path / "a.pth", {"t": Eighths(storage, (2, 3))}, [storage])
+    np.testing.assert_array_equal(torch_file.read(tmp_path / "a.pth")["t"], values)
 
 
 @pytest.mark.parametrize("args", [(8, (2, 3), (3, 1)), (0, (13,), (0,)), (-1, (2,), (1,)), (0, (2,), (-1,))])
