@@ -1,6 +1,7 @@
 """`jds models` and `jds predict`: public networks, in the terminal."""
 
 import dataclasses
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,14 +16,14 @@ from rich import box
 from rich.table import Table
 
 from jds import cost, zoo
-from jds.cli_options import UsageError, check_positive, option, shown
+from jds.cli_options import UsageError, check_positive, option
 from jds.cli_output import show
 from jds.imagenet import LABELS
 from jds.models import Network
 from jds.models.pictures import open_image
 from jds.suggest import near_names
 from jds.weights import WeightsError, pretrained_config
-from jds.weights.errors import FreshClassifierWarning
+from jds.weights.errors import FreshClassifierWarning, OrderWarning, printable
 from jds.weights.pretrained_config import PretrainedConfig
 
 TOP = 5
@@ -89,10 +90,10 @@ def run_predict(options: Predict) -> None:
         if not np.isfinite(logits).all():
             raise UsageError(f"`--weights`: what {options.weights} makes of '{path}' is no number")
         if len(images) > 1:
-            print(f"{shown(str(path))}:")
+            print(f"{printable(str(path))}:")
         shares = np.asarray(jax.nn.softmax(logits))
         for place in np.argsort(-shares, kind="stable")[: options.top].tolist():
-            print(f"{shares[place]:7.2%}  {shown(labels.get(place, f'class {place}'))}")
+            print(f"{shares[place]:7.2%}  {printable(labels.get(place, f'class {place}'))}")
 
 
 def _usual_labels(classes: int) -> Mapping[int, str]:
@@ -122,14 +123,18 @@ def _loaded(name: str, classes: int, options: Predict) -> Network:
         zoo.find(name)
     except ValueError as error:
         raise UsageError(f"`--model`: {str(error).removeprefix('create_model: ')}") from None
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", OrderWarning)
         warnings.simplefilter("error", FreshClassifierWarning)
         try:
-            return _checked(options, lambda: zoo.create_model(name, options.weights, num_classes=classes))
+            model = _checked(options, lambda: zoo.create_model(name, options.weights, num_classes=classes))
         except FreshClassifierWarning as warning:
             raise UsageError(f"`--num-classes` must be the number that the weights have: {warning}") from None
         except ValueError as error:
             raise UsageError(f"`--model`: {error}") from None
+    for warning in caught:
+        print(f"jds predict: {warning.message}", file=sys.stderr)
+    return model
 
 
 T = TypeVar("T")

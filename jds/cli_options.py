@@ -27,11 +27,6 @@ def option(metavar: str, help: str):
     return tyro.conf.arg(metavar=metavar, help=help, help_behavior_hint="")
 
 
-def shown(text: str) -> str:
-    """A text from a file as it may go to a terminal: what is no letter, digit, sign or space is written out."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
-
-
 def check_positive(options: Any, *names: str) -> None:
     """Raises UsageError unless these options are absent or positive and finite."""
     for name in names:
