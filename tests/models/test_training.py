@@ -1,4 +1,4 @@
-"""The smallest network of each family learns, is traced once, and has no grouped convolution left."""
+"""The smallest network of each kind of block learns, is traced once, and has no grouped convolution left."""
 
 import math
 
@@ -13,8 +13,7 @@ from jds import zoo
 from jds.ops import library
 
 SMALLEST = """
-    mobilenetv2_035 mobilenetv3_small_050 mobilenetv4_conv_small_035 efficientnet_lite0 mnasnet_small mixnet_s
-    legacy_xception convnext_atto mobileone_s1
+    mobilenetv2_035 mobilenetv3_small_050 mobilenetv4_conv_small_035 mixnet_s legacy_xception convnext_atto mobileone_s1
 """
 
 

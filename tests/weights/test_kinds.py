@@ -1,5 +1,6 @@
 """Weights as people have them: of every version of Keras, without top, within other networks, under other names."""
 
+import functools
 import json
 import zipfile
 
@@ -12,6 +13,7 @@ from flax import nnx
 
 import jds
 from benchmarks.filled import filled
+from jds.models import convnext, xception
 from jds.weights import files, keras, keras_match, safetensors_file
 from jds.weights.load import emptied, shapes_of
 
@@ -20,14 +22,16 @@ NETWORKS = {
     "keras/MobileNetV2": SMALL,
     "keras/MobileNetV3Small": SMALL,
     "keras/MobileNet": SMALL,
-    "keras/Xception": {"num_classes": 5},
-    "keras/ConvNeXtTiny": {"num_classes": 5},
+    "keras/Xception": {"rows": tuple(xception.Row((8 * n, 8 * n), 2) for n in (1, 2, 3, 4)), "num_classes": 5},
+    "keras/ConvNeXtTiny": {"rows": convnext.rows(8, (1, 1, 2, 1)), "num_classes": 5},
     "keras/EfficientNetB0": SMALL,
 }
 
 
-def weights_of(name, **options):
+@functools.cache
+def weights_of(name):
     """The entries of a network, as the package that it is of would have made them."""
+    options = NETWORKS.get(name, {"num_classes": 5})
     shapes = shapes_of(nnx.eval_shape(lambda: jds.create_model(name, **options)), jds.zoo.find(name).source)
     return filled({key: list(like.shape) for key, like in shapes.items()}, 1.0)
 
@@ -117,36 +121,31 @@ KINDS = {
 }
 
 
-@pytest.fixture(scope="module")
-def entries():
-    return {name: weights_of(name, **options) for name, options in NETWORKS.items()}
-
-
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["keras/MobileNetV2", "keras/MobileNetV3Small"])
-def test_keras_files(name, kind, entries, tmp_path):
-    path, layers = tmp_path / kind, layers_of(entries[name])
+def test_keras_files(name, kind, tmp_path):
+    path, layers = tmp_path / kind, layers_of(weights_of(name))
     KINDS[kind](path, layers)
-    assert holds(jds.create_model(name, path, **NETWORKS[name]), entries[name])
+    assert holds(jds.create_model(name, path, **NETWORKS[name]), weights_of(name))
     top = keras.top(nnx.eval_shape(lambda: jds.create_model(name, **NETWORKS[name])))
     if kind == "nested.h5":
         return
     KINDS[kind](path, {layer: variables for layer, variables in layers.items() if layer not in top})
     with pytest.warns(jds.FreshClassifierWarning, match=rf"has no {', '.join(sorted(top))}: it is drawn afresh"):
         model = jds.create_model(name, path, **NETWORKS[name])
-    assert holds(model, entries[name], without=top)
+    assert holds(model, weights_of(name), without=top)
     assert np.std(model.classifier.kernel) > 0
 
 
 @pytest.mark.parametrize("kind", ["todays.h5", "current.weights.h5"])
 @pytest.mark.parametrize("name", ["keras/Xception", "keras/ConvNeXtTiny", "keras/EfficientNetB0", "keras/MobileNet"])
-def test_keras_files_of_the_other_families(name, kind, entries, tmp_path):
-    KINDS[kind](tmp_path / kind, layers_of(entries[name]))
-    assert holds(jds.create_model(name, tmp_path / kind, **NETWORKS[name]), entries[name])
+def test_keras_files_of_the_other_families(name, kind, tmp_path):
+    KINDS[kind](tmp_path / kind, layers_of(weights_of(name)))
+    assert holds(jds.create_model(name, tmp_path / kind, **NETWORKS[name]), weights_of(name))
 
 
-def test_what_is_no_layer_of_the_network_is_said(entries, tmp_path):
-    layers = layers_of(entries["keras/MobileNetV2"])
+def test_what_is_no_layer_of_the_network_is_said(tmp_path):
+    layers = layers_of(weights_of("keras/MobileNetV2"))
     todays(tmp_path / "a.h5", layers | {"dense_1": {"kernel": np.ones((5, 7)), "bias": np.ones(7)}})
     with pytest.raises(
         jds.WeightsError, match=r"^.*a\.h5 is not of this network:\n2 unexpected: dense_1/0, dense_1/1\n.*"
@@ -161,7 +160,7 @@ NAME = "mobilenetv3_small_050"
 
 @pytest.fixture(scope="module")
 def torch_like():
-    return weights_of(NAME, num_classes=5)
+    return weights_of(NAME)
 
 
 def load(weights, **options):
@@ -197,11 +196,11 @@ def test_names_may_be_changed(torch_like):
         load(torch_like, rename=lambda name: "x")
 
 
-def test_layers_of_a_keras_file_may_be_renamed(entries, tmp_path):
+def test_layers_of_a_keras_file_may_be_renamed(tmp_path):
     name = "keras/MobileNetV2"
-    with_names(tmp_path / "a.weights.h5", {f"my {key}": layer for key, layer in layers_of(entries[name]).items()})
+    with_names(tmp_path / "a.weights.h5", {f"my {key}": layer for key, layer in layers_of(weights_of(name)).items()})
     model = jds.create_model(name, tmp_path / "a.weights.h5", rename=lambda layer: layer.removeprefix("my "), **SMALL)
-    assert holds(model, entries[name])
+    assert holds(model, weights_of(name))
 
 
 def test_entries_of_other_names_are_taken_in_their_order(torch_like):
@@ -225,14 +224,14 @@ def test_a_file_without_classifier_gets_a_fresh_one(torch_like, tmp_path):
 
 
 @pytest.mark.parametrize("channels", [1, 2, 5])
-def test_images_of_other_channels(channels, torch_like, entries):
+def test_images_of_other_channels(channels, torch_like):
     # https://github.com/huggingface/pytorch-image-models/blob/v1.0.20/timm/models/_manipulate.py, adapt_input_conv
     kernel = torch_like["conv_stem.weight"]
     repeated = np.tile(kernel, (1, 2, 1, 1))[:, :channels] * np.float32(3 / channels)
     wanted = kernel.sum(1, keepdims=True) if channels == 1 else repeated
     found = emptied(load(torch_like, in_features=channels), "timm")
     np.testing.assert_allclose(found["conv_stem.weight"], wanted, rtol=1e-6)
-    ours = jds.create_model("keras/MobileNetV2", entries["keras/MobileNetV2"], in_features=channels, **SMALL)
+    ours = jds.create_model("keras/MobileNetV2", weights_of("keras/MobileNetV2"), in_features=channels, **SMALL)
     assert ours.stem.conv.kernel.shape[2] == channels
 
 
@@ -284,12 +283,15 @@ def test_a_file_is_compared_before_it_is_read(torch_like, tmp_path):
         load(path)
 
 
-def test_whose_weights_they_are(torch_like, entries, tmp_path):
+def test_whose_weights_they_are(torch_like, tmp_path):
     with pytest.raises(jds.WeightsError, match=rf"\nits kernels are those of .*{NAME}.*$"):
         jds.create_model("mobilenetv2_035", torch_like, num_classes=5)
-    todays(tmp_path / "a.h5", layers_of(entries["keras/ConvNeXtTiny"]))
-    with pytest.raises(jds.WeightsError, match=r"\nits kernels are those of .*keras/ConvNeXtTiny"):
-        jds.create_model("keras/ConvNeXtSmall", tmp_path / "a.h5")
+    name = "keras/EfficientNetB0"
+    shapes = shapes_of(nnx.eval_shape(lambda: jds.create_model(name)), "keras")
+    ones = {key: np.ones(like.shape, np.float32) for key, like in shapes.items()}
+    todays(tmp_path / "a.h5", layers_of(ones))
+    with pytest.raises(jds.WeightsError, match=rf"\nits kernels are those of .*{name}"):
+        jds.create_model("keras/EfficientNetB1", tmp_path / "a.h5")
     with pytest.raises(jds.WeightsError) as error:
         load({name: array for name, array in torch_like.items() if name != "bn1.weight"})
     assert "its kernels" not in str(error.value)
