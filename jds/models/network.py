@@ -245,12 +245,10 @@ class Network(nnx.Module):
     def features(self, images: jax.Array) -> tuple[jax.Array, ...]:
         """Returns the last map of each stride, as `feature_info` lists them.
 
+        A smaller `output_stride` keeps the list: its last maps then have the same stride, as timm's do.
+
         Args:
           images: `(batch, height, width, in_features)`.
-
-        Raises:
-          ValueError: the images have another shape.
-          TypeError: they are no floating-point numbers.
 
         Returns:
           For each entry of `feature_info` an array `(batch, ceil(height / stride), ceil(width / stride), features)`;
