@@ -14,7 +14,7 @@ from flax import nnx
 from jds.models import Network
 from jds.weights import keras, keras_match, match, timm, torchvision
 from jds.weights.entries import Entry, Path
-from jds.weights.errors import FreshClassifierWarning, MismatchError, OrderWarning, printable
+from jds.weights.errors import FreshClassifierWarning, MismatchError, OrderWarning, WeightsError, printable
 from jds.weights.found import Found
 from jds.weights.layout import from_public, public_shape, to_public
 from jds.weights.lazy import LazyArray
@@ -177,7 +177,7 @@ def _read(
         found[entry.path] = values
     problems = _listed((("with NaN or infinity", not_finite), ("negative variances", negative)))
     if problems:
-        raise MismatchError(f"{where} has values that are no weights:\n" + "\n".join(problems))
+        raise WeightsError(f"{where} has values that are no weights:\n" + "\n".join(problems))
     return found
 
 
