@@ -11,9 +11,9 @@ Takes about twenty minutes on 2 cores; leave the machine alone meanwhile.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import track
@@ -22,7 +22,7 @@ from rich.table import Table
 from benchmarks import record, report
 from benchmarks.command import command
 from benchmarks.contenders import BenchmarkError, Contender, choose
-from benchmarks.contest import Case, Result, hold, processes
+from benchmarks.contest import Case, Process, Result, hold, processes
 from benchmarks.targets import Target, hardest, of_ratio
 from jds import cost
 
@@ -170,7 +170,7 @@ def table(kind: str, results: Sequence[Result]) -> Table:
     return found
 
 
-def _held(case: Case, process: Any, settings: Settings) -> Result:
+def _held(case: Case, process: Callable[[Contender], Process], settings: Settings) -> Result:
     """Of a row above the limit, a second contest of three times the rounds: of two hundred, some are so by chance."""
     result = hold(case, process, rounds=settings.rounds, seconds=settings.seconds)
     ratio = result.ratio("jds", "xla")

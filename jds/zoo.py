@@ -125,7 +125,7 @@ def create_model(
         whose `config.json` says how images are made ready for these weights, which `model.preprocess` follows;
         a `.safetensors` file;
         a `.pth`, `.pt` or `.bin` file of `torch.save`, read without PyTorch: its tensors only, no object is unpickled;
-        a `.h5`, `.weights.h5` or `.keras` file of Keras, as `keras.applications` publishes and `model.save` writes;
+        a `.h5`, `.hdf5`, `.weights.h5` or `.keras` file of Keras, as `keras.applications` has or `model.save` writes;
         a mapping of names to arrays;
         None, for new weights.
       rename: gives the entries of the weights, or the layers of a Keras file, other names: a mapping of some of them,

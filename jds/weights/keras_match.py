@@ -6,9 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from jds.weights.keras_file import Layer
-from jds.weights.lazy import LazyArray
+from jds.weights.lazy import LazyArray, Shape
 
-Shape = tuple[int, ...]
 # Layers without a name of the network's own: Keras numbers them as they come.
 _NUMBERED = re.compile(r"(conv2d|batch_normalization)(?:_(\d+))?")
 # What images go through first, dropout's random numbers: no weights.
@@ -91,8 +90,10 @@ def _with_head(found: dict[str, list[LazyArray]], ours: Mapping[str, Any]) -> di
 
 
 def _by_order(layers: list[Layer], ours: Iterable[str], top: set[str]) -> Iterator[dict[str, list[LazyArray]]]:
+    if any(layer.place for layer in layers):
+        return
     for names in ([*ours], [name for name in ours if name not in top]):
-        if len(names) == len(layers) and not any(layer.place for layer in layers):
+        if len(names) == len(layers):
             yield dict(zip(names, (layer.arrays for layer in layers), strict=True))
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+Shape = tuple[int, ...]
+
 
 @dataclasses.dataclass(frozen=True)
 class LazyArray:
@@ -17,7 +19,7 @@ class LazyArray:
       load: reads it.
     """
 
-    shape: tuple[int, ...]
+    shape: Shape
     dtype: np.dtype
     load: Callable[[], np.ndarray]
 
@@ -30,6 +32,6 @@ class LazyArray:
         array = self.load()
         return array if dtype is None else array.astype(dtype)
 
-    def then(self, shape: tuple[int, ...], change: Callable[[np.ndarray], np.ndarray]) -> "LazyArray":
+    def then(self, shape: Shape, change: Callable[[np.ndarray], np.ndarray]) -> "LazyArray":
         """The array that a function makes of this one, of this shape and the same dtype."""
         return LazyArray(shape, self.dtype, lambda: change(self.load()))

@@ -17,10 +17,9 @@ from jds.weights.entries import Entry, Path
 from jds.weights.errors import FreshClassifierWarning, MismatchError, OrderWarning, WeightsError, printable
 from jds.weights.found import Found
 from jds.weights.layout import from_public, public_shape, to_public
-from jds.weights.lazy import LazyArray
+from jds.weights.lazy import LazyArray, Shape
 
 Source = Literal["timm", "torchvision", "keras"]
-Shape = tuple[int, ...]
 _SOURCES: dict[str, ModuleType] = {"timm": timm, "torchvision": torchvision, "keras": keras}
 _LISTED = 10
 _VARIANCES = ("running_var", "moving_variance")
@@ -81,30 +80,19 @@ def fill(network: Network, found: Found, source: Source, where: str, rngs: nnx.R
     entries = {entry.name: entry for entry in entries_of(network, source)}
     wanted = {name: entry.shape for name, entry in shapes_of(network, source).items()}
     head = _classifier_names(network, source)
-    top = {*head, *(name for name in entries if name.partition("/")[0] in keras.top(network) and not is_torch)}
+    top = {*head, *(name for name in entries if not is_torch and _layer(name) in keras.top(network))}
     arrays, is_by_order = _matched(network, found, wanted, top, source, where)
     arrays = {name: array for name, array in arrays.items() if not _is_counter(name, entries)}
     arrays |= _of_other_channels(arrays, entries, wanted, network.config.in_features, 1 if is_torch else 2)
-
-    fresh = ""
-    left_out = set(head) if network.classifier is None else set()
-    classes = arrays[head[1]].shape[0] if head[1] in arrays and arrays[head[1]].ndim == 1 else 0
-    if network.classifier is not None and _is_of_others(arrays, wanted, *head, axis=0 if is_torch else -1):
-        left_out |= set(head)
-        fresh = f"classifies {classes} classes, not {network.config.num_classes}: the classifier"
-    elif top & entries.keys() and not top & entries.keys() & arrays.keys():
-        left_out |= top
-        fresh = f"has no {', '.join(sorted({_layer(name) for name in top & entries.keys()}))}: it"
+    left_out, fresh = _fresh(network, arrays, wanted, head, top, 0 if is_torch else -1)
     problems = _problems(
         {name: shape for name, shape in wanted.items() if name not in left_out},
         {name: array for name, array in arrays.items() if name not in left_out},
     )
     if problems:
         raise MismatchError(f"{where} is not of this network:\n" + "\n".join(problems))
-    laid_out = _read(
-        {entry: arrays[name] for name, entry in entries.items() if name not in left_out}, variables, is_torch, where
-    )
-    _set(variables, laid_out, rngs)
+    kept = {entry: arrays[name] for name, entry in entries.items() if name not in left_out}
+    _set(variables, _read(kept, variables, is_torch, where), rngs)
     nnx.update(network, nnx.from_flat_state(list(variables.items())))
     if is_by_order:
         text = f"{where} has other names than {source}'s: its entries are taken in their order, where all shapes fit"
@@ -112,6 +100,24 @@ def fill(network: Network, found: Found, source: Source, where: str, rngs: nnx.R
     if fresh:
         text = f"{where} {fresh} is drawn afresh, and is to be trained"
         warnings.warn(text, FreshClassifierWarning, stacklevel=3)
+
+
+def _fresh(
+    network: Network,
+    arrays: Mapping[str, Any],
+    wanted: Mapping[str, Shape],
+    head: tuple[str, str],
+    top: set[str],
+    axis: int,
+) -> tuple[set[str], str]:
+    """The entries that are not taken from a checkpoint, and why some of them are drawn afresh, if they are."""
+    if network.classifier is not None and _is_of_others(arrays, wanted, *head, axis=axis):
+        classes = arrays[head[1]].shape[0]
+        return {*head}, f"classifies {classes} classes, not {network.config.num_classes}: the classifier"
+    ours = [name for name in wanted if name in top]
+    if ours and not any(name in arrays for name in ours):
+        return top, f"has no {', '.join(sorted({*map(_layer, ours)}))}: it"
+    return {*head} if network.classifier is None else set(), ""
 
 
 def _layer(name: str) -> str:
@@ -127,8 +133,9 @@ def _matched(
             raise MismatchError(f"{where} is a file of Keras, and the network has names of {source}: see `keras/…`")
         # Of a network without classifier, the file may have one.
         rank = keras.classifier_rank(network) or 2
-        head = dict(zip(_classifier_names(network, source), ((1,) * rank, (1,)), strict=True))
-        return keras_match.entries(found.layers, wanted | head | wanted, {*map(_layer, top)}), False
+        for name, shape in zip(_classifier_names(network, source), ((1,) * rank, (1,)), strict=True):
+            wanted = {**wanted, name: wanted.get(name, shape)}
+        return keras_match.entries(found.layers, wanted, {*map(_layer, top)}), False
     needed = [name for name in wanted if name not in top]
     arrays = match.without_prefix(found.arrays, needed)
     if found.is_ordered and not any(name in arrays for name in needed):

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-Shape = tuple[int, ...]
+from jds.weights.lazy import Shape
 
 
 def without_prefix(found: Mapping[str, Any], wanted: Collection[str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import zipfile
 
 import h5py
@@ -142,6 +143,19 @@ def test_keras_files(name, kind, tmp_path):
 def test_keras_files_of_the_other_families(name, kind, tmp_path):
     KINDS[kind](tmp_path / kind, layers_of(weights_of(name)))
     assert holds(jds.create_model(name, tmp_path / kind, **NETWORKS[name]), weights_of(name))
+
+
+def test_sequences_of_two_layers_that_a_file_has_as_one(tmp_path):
+    # As Keras 3.0 writes ConvNeXt's stem and downsampling: with the names of variables alone.
+    name, found = "keras/ConvNeXtTiny", {}
+    for layer, variables in layers_of(weights_of(name)).items():
+        sequence = re.sub(r"(stem|downsampling)_(conv|layernorm)", lambda m: m[1], layer)
+        sequence = re.sub(r"downsampling_(\d)", r"downsampling_block_\1", sequence)
+        found.setdefault(f"convnext_tiny_{sequence}", {}).update(variables)
+    assert "convnext_tiny_stem" in found
+    assert "convnext_tiny_downsampling_block_0" in found
+    write_legacy(tmp_path / "a.h5", found)
+    assert holds(jds.create_model(name, tmp_path / "a.h5", **NETWORKS[name]), weights_of(name))
 
 
 def test_what_is_no_layer_of_the_network_is_said(tmp_path):
@@ -310,4 +324,4 @@ def test_escapes_in_names_are_shown_not_sent(torch_like, tmp_path):
 
 
 def test_all_kinds_of_files_are_named_in_the_docstring():
-    assert all(suffix in jds.create_model.__doc__ for suffix in files._READERS if suffix != ".hdf5")
+    assert all(suffix in jds.create_model.__doc__ for suffix in files._READERS)
