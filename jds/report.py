@@ -18,11 +18,9 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from jds.ops import dispatch, lowering
 from jds.ops.accelerate import accelerate
-from jds.ops.dispatch import Choice, Implementation
-from jds.ops.recognise import recognise_equation
-from jds.ops.selection import lowering_platform
+from jds.ops.dispatch import Choice, Target
+from jds.ops.selection import Chosen, chosen, lowering_platform
 
 # What transformations put around names.
 _TRANSFORMATION = re.compile(r"\w+\(|\)")
@@ -32,11 +30,13 @@ _LINE = re.compile(r".*?([^\\/:]+:\d+)(?::\d+)?(?= \()")
 
 
 class ReportedConvolution(NamedTuple):
-    """Convolutions of one form, with operands of the same shapes and dtypes.
+    """Convolutions, or fused blocks, of one form, with operands of the same shapes and dtypes.
 
     Attributes:
-      form: which form it is, in words: `"depthwise"`, `"pointwise kernel gradient"`, ….
-      lhs, rhs, out: shapes and dtypes of the operands and of the result, as the convolution's equation has them.
+      form: which form it is, in words: `"depthwise"`, `"pointwise kernel gradient"`,
+        `"fused depthwise + bias + relu6 → pointwise + bias"`, ….
+      lhs, rhs, out: shapes and dtypes of the operands and of the result, as the equation has them.
+      pointwise: shape and dtype of the second kernel of a fused separable block; None for anything else.
       calls: how many times it runs in one call of the function; in one iteration, if it is in a `while` loop.
       in_while_loop: whether it is in a loop of unknown length.
       choice: the implementation, and why.
@@ -46,6 +46,7 @@ class ReportedConvolution(NamedTuple):
     form: str
     lhs: jax.ShapeDtypeStruct
     rhs: jax.ShapeDtypeStruct
+    pointwise: jax.ShapeDtypeStruct | None
     out: jax.ShapeDtypeStruct
     calls: int
     in_while_loop: bool
@@ -137,14 +138,14 @@ def acceleration_report(
       >>> [(row.form, row.choice.implementation) for row in report.convolutions]
       [('depthwise', 'xla')]
     """
-    platform = lowering_platform("acceleration_report", platform)
+    target = Target(lowering_platform("acceleration_report", platform))
     rows: dict[ReportedConvolution, ReportedConvolution] = {}
-    for found in _convolutions(_trace(fun, args, kwargs)):
-        new = _row(found, platform)
+    for found in _convolutions(_trace(fun, args, kwargs), target):
+        new = _row(found)
         alike = new._replace(calls=0, places=())
         row = rows.get(alike, alike)
         rows[alike] = row._replace(calls=row.calls + new.calls, places=row.places + new.places)
-    return AccelerationReport(platform, tuple(rows.values()))
+    return AccelerationReport(target.platform, tuple(rows.values()))
 
 
 def _trace(fun: Callable, args: tuple, kwargs: dict) -> Jaxpr:
@@ -178,48 +179,51 @@ def _is_array(leaf: Any) -> bool:
 
 
 class _Found(NamedTuple):
-    equation: JaxprEqn
+    source: JaxprEqn
+    chosen: Chosen
     calls: int
     in_while_loop: bool
     scope: str
 
 
-def _convolutions(jaxpr: Jaxpr, calls: int = 1, in_while_loop: bool = False, scope: str = "") -> Iterator[_Found]:
+def _convolutions(
+    jaxpr: Jaxpr, target: Target, calls: int = 1, in_while_loop: bool = False, scope: str = ""
+) -> Iterator[_Found]:
     """Walks the program and all that it calls."""
     for equation in jaxpr.eqns:
         # Of `transpose(jvp(block/conv))` the names that the user gave.
         names = _TRANSFORMATION.sub("", str(equation.source_info.name_stack))
         inner_scope = "/".join(filter(None, [*scope.split("/"), *names.split("/")]))
-        if equation.primitive is primitives.conv_general_dilated_p:
-            yield _Found(equation, calls, in_while_loop, inner_scope)
+        found = [*chosen(equation, target)]
+        yield from (_Found(equation, one, calls, in_while_loop, inner_scope) for one in found)
+        if found:
+            continue
         times = equation.params["length"] if equation.primitive is primitives.scan_p else 1
         in_loop = in_while_loop or equation.primitive is primitives.while_p
         for inner in jaxprs_in_params(equation.params):
-            yield from _convolutions(inner, calls * times, in_loop, inner_scope)
+            yield from _convolutions(inner, target, calls * times, in_loop, inner_scope)
 
 
-def _row(found: _Found, platform: str) -> ReportedConvolution:
-    avals: list[Any] = [variable.aval for variable in (*found.equation.invars, *found.equation.outvars)]
-    lhs, rhs, out = (jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in avals)
-    form, choice = _choice(found.equation, platform, [lhs, rhs, out])
-    return ReportedConvolution(form, lhs, rhs, out, found.calls, found.in_while_loop, choice, (_place(found),))
-
-
-def _choice(equation: JaxprEqn, platform: str, operands: Sequence[jax.ShapeDtypeStruct]) -> tuple[str, Choice]:
-    """The form, and the choice, by the same steps as the lowering rule."""
-    if not lowering.is_static(*operands):
-        return "of symbolic shape", Choice("xla", "symbolic shapes are left to XLA")
-    form = recognise_equation(equation)
-    fault = lowering.mechanism_fault()
-    asked = lowering.asked(equation)
-    if fault or asked is None:
-        return str(form), Choice("xla", fault or "`accelerate` does not reach it")
-    return str(form), dispatch.choose(form, platform, None if asked == "auto" else cast(Implementation, asked))
+def _row(found: _Found) -> ReportedConvolution:
+    equation, operation, choice = found.chosen
+    avals: list[Any] = [variable.aval for variable in (*equation.invars, *equation.outvars)]
+    lhs, rhs, *more, out = (jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in avals)
+    return ReportedConvolution(
+        form="of symbolic shape" if operation is None else str(operation),
+        lhs=lhs,
+        rhs=rhs,
+        pointwise=next((operand for operand in more if operand.ndim > 1), None),
+        out=out,
+        calls=found.calls,
+        in_while_loop=found.in_while_loop,
+        choice=choice,
+        places=(_place(found),),
+    )
 
 
 def _place(found: _Found) -> str:
     """The scope, and the innermost line of the user's own; without both, the innermost line."""
-    lines = summarize(found.equation.source_info, num_frames=100).splitlines()
+    lines = summarize(found.source.source_info, num_frames=100).splitlines()
     own = [line for line in lines if not _LIBRARY.search(line)]
     line = own or ([] if found.scope else lines)
     return " at ".join([*filter(None, [found.scope]), *(_LINE.sub(r"\1", line) for line in line[-1:])])
@@ -234,10 +238,14 @@ def _table(rows: Sequence[ReportedConvolution]) -> Table:
         table.add_row(
             f"{row.calls}×{' an iteration' if row.in_while_loop else ''}",
             row.form,
-            f"{_by(row.lhs)} * {_by(row.rhs)} → {_by(row.out)}, {_dtypes(row)}",
+            f"{' * '.join(map(_by, _operands(row)))} → {_by(row.out)}, {_dtypes(row)}",
             Text(first + (f" and {len(others)} more" if others else "")),
         )
     return table
+
+
+def _operands(row: ReportedConvolution) -> list[jax.ShapeDtypeStruct]:
+    return [operand for operand in (row.lhs, row.rhs, row.pointwise) if operand is not None]
 
 
 def _by(array: jax.ShapeDtypeStruct) -> str:

@@ -1,5 +1,7 @@
 """The report says what lowering then does."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -88,7 +90,7 @@ def test_a_training_step_agrees_with_its_program():
         "depthwise kernel gradient",
         "pointwise kernel gradient",
     }
-    assert {row.choice.reason for row in found.left} == {"an ordinary convolution is left to XLA"}
+    assert {row.choice.reason for row in found.left} == {"ordinary convolutions are left to XLA"}
     text = jds.accelerate(step).lower(model, optimizer, jnp.ones(IMAGES.shape)).as_text()
     assert text.count("stablehlo.convolution") == sum(row.calls for row in found.left) == 2
     # Forward three, their input gradients, three kernel gradients.
@@ -130,6 +132,64 @@ def test_what_is_left_and_why():
         found = jds.acceleration_report(depthwise, IMAGES, KERNEL, platform=platform)
         assert not found.replaced
         assert expected in found.left[0].choice.reason
+
+
+def test_blocks_are_reported_as_they_are_lowered():
+    bias, point = jnp.ones(4), jax.ShapeDtypeStruct((1, 1, 4, 6), jnp.float32)
+
+    def block(x, k, p, activation=jax.nn.relu6):
+        return jds.separable_conv(
+            x, k, p, depthwise_bias=bias, depthwise_activation=activation, pointwise_scale=jnp.ones(6)
+        )
+
+    def targets(fun, *args):
+        text = jax.jit(fun).lower(*args).as_text()
+        return {name for name in ("separable", "ordinary", "depthwise", "matrix_product") if f"@jds_{name}" in text}
+
+    (row,) = report(block, IMAGES, KERNEL, point).convolutions
+    assert row.form == "fused depthwise + bias + relu6 → pointwise + scale"
+    assert (row.choice.implementation, targets(block, IMAGES, KERNEL, point)) == ("native", {"separable"})
+    assert "2×8×8×4 * 3×3×1×4 * 1×1×4×6" in str(report(block, IMAGES, KERNEL, point))
+
+    # One whose activation the kernel does not know runs step by step, each step by its own choice.
+    swish = functools.partial(block, activation=jax.nn.silu)
+    rows = report(swish, IMAGES, KERNEL, point).convolutions
+    assert [(row.form, row.choice.implementation) for row in rows] == [("depthwise", "native"), ("pointwise", "native")]
+    assert all(row.choice.reason.endswith("(epilogue not fused: the kernel does not know silu)") for row in rows)
+    assert targets(swish, IMAGES, KERNEL, point) == {"depthwise", "matrix_product"}
+    # The step's place is the caller's line, even where the block was traced before.
+    assert all("test_report.py" in row.places[0] for row in rows)
+
+    (row,) = report(lambda x: jds.conv(x, jnp.ones((3, 3, 4, 4)), bias=bias, activation=jax.nn.relu), IMAGES).replaced
+    assert row.form == "fused ordinary + bias + relu"
+    for row in jds.acceleration_report(block, IMAGES, KERNEL, point, platform="tpu").convolutions:
+        assert row.choice.reason.startswith("on 'tpu', XLA's own")
+        assert row.choice.reason.endswith("(epilogue not fused: fused kernels run on CPUs only, not on 'tpu')")
+
+
+@pytest.mark.parametrize(
+    ("kernel", "groups", "extras", "fused"),
+    [
+        ((3, 3, 4, 4), 1, {"bias": (4,), "activation": jax.nn.relu}, True),
+        ((3, 3, 4, 4), 1, {"scale": (4,)}, True),
+        ((3, 3, 4, 4), 1, {}, False),
+        ((3, 3, 4, 4), 1, {"bias": (4,), "activation": jax.nn.silu}, False),
+        ((3, 3, 1, 4), 4, {"bias": (4,), "activation": jax.nn.relu}, False),
+        ((9, 9, 40, 4), 1, {"bias": (4,)}, False),  # windows too long for the cache
+    ],
+)
+def test_selection_knows_the_epilogue(kernel, groups, extras, fused):
+    shapes = {name: jax.ShapeDtypeStruct(v, jnp.float32) for name, v in extras.items() if isinstance(v, tuple)}
+    options = {"feature_group_count": groups, "activation": extras.get("activation")}
+    images = jax.ShapeDtypeStruct((2, 8, 8, kernel[2] * groups), jnp.float32)
+    rest = (jax.ShapeDtypeStruct(kernel, jnp.float32), shapes)
+    found = jds.select_implementation(images, rest[0], **shapes, **options, platform="cpu").forward
+    text = jax.jit(lambda x, k, e: jds.conv(x, k, **e, **options)).lower(images, *rest).as_text()
+    assert found.reason.startswith("fused") == ("@jds_ordinary" in text) == fused
+    assert (found.implementation == "xla") == ("stablehlo.convolution" in text)
+    # What its report says of the same call.
+    (row,) = report(lambda x, k, e: jds.conv(x, k, **e, **options), images, *rest).convolutions
+    assert row.choice == found
 
 
 def test_symbolic_shapes():
@@ -175,7 +235,7 @@ def test_the_text():
     assert replaced == f"{chosen.implementation}: {chosen.reason}"
     assert row.startswith("2×  depthwise  2×8×8×4 * 3×3×1×4 → 2×8×8×4, float32  block at test_report.py:")
     assert row.endswith("(depthwise) and 1 more")
-    assert xla == "xla: an ordinary convolution is left to XLA"
+    assert xla == "xla: ordinary convolutions are left to XLA"
     assert last.startswith("1×  ordinary  2×8×8×4 * 3×3×4×4 → 2×8×8×4, float32  test_report.py:")
     narrow = Console(width=60)
     with narrow.capture() as capture:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -52,9 +52,11 @@ class Step:
     activation: str | Activation | None
 
     @property
-    def has_epilogue(self) -> bool:
-        """Whether anything follows the convolution."""
-        return self.has_scale or self.has_bias or self.activation is not None
+    def epilogue(self) -> tuple[str, ...]:
+        """What follows the convolution, in words."""
+        activation = "activation" if callable(self.activation) else self.activation
+        parts = ("scale" if self.has_scale else None, "bias" if self.has_bias else None, activation)
+        return tuple(part for part in parts if part is not None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,12 +77,25 @@ class Block:
     @property
     def has_epilogue(self) -> bool:
         """Whether it is more than its convolutions."""
-        return any(step.has_epilogue for step in self.steps)
+        return any(step.epilogue for step in self.steps)
 
     @property
     def is_known(self) -> bool:
         """Whether every activation has a name."""
         return not any(callable(step.activation) for step in self.steps)
+
+
+class FusedForm(NamedTuple):
+    """A fused block in canonical terms: the block, and the shapes and dtypes of its operands, in the block's order."""
+
+    block: Block
+    operands: tuple[Any, ...]
+
+    def __str__(self) -> str:
+        kinds = ("ordinary",) if len(self.block.steps) == 1 else ("depthwise", "pointwise")
+        return "fused " + " → ".join(
+            " + ".join([kind, *step.epilogue]) for kind, step in zip(kinds, self.block.steps, strict=True)
+        )
 
 
 def name_of(activation: Activation) -> str | None:

@@ -1,12 +1,12 @@
 """The table of implementations, and the one rule that selects among them."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from collections.abc import Callable
+from typing import Literal, NamedTuple, get_args, overload
 
 import jax
 
 from jds.ops import native, native_block, shifted
-from jds.ops.block import Block
+from jds.ops.block import FusedForm
 from jds.ops.recognise import Form
 from jds.ops.xla_speed import fast_in_xla
 
@@ -26,14 +26,9 @@ IMPLEMENTATIONS: dict[Implementation, _Entry] = {
     "shifted": _Entry(shifted.shifted, shifted.unsupported),
 }
 
-BlockImplementation = Literal["composition", "native"]
-
-# Of fused blocks, called as `run(images, *operands, block=block)`. `None`: the block's convolutions one by one, each by
+# Of fused blocks, called as `run(images, *operands, block=block)`. The other choice is "unfused": each convolution gets
 # an implementation of its own.
-BLOCK_IMPLEMENTATIONS: dict[BlockImplementation, Callable[..., jax.Array] | None] = {
-    "composition": None,
-    "native": native_block.native_block,
-}
+FUSED_IMPLEMENTATIONS: dict[str, Callable[..., jax.Array]] = {"native": native_block.native_block}
 
 # Platforms where XLA's own convolution was measured to be slower (`benchmarks/ops.py`).
 _SLOW_PLATFORMS = ("cpu",)
@@ -53,21 +48,53 @@ class Choice(NamedTuple):
     reason: str
 
 
-def choose(form: Form, platform: str, asked: Implementation | None = None, *, obstacle: str | None = None) -> Choice:
-    """Selects the implementation of one convolution equation.
+class Unfused(NamedTuple):
+    """The choice not to fuse a block, and why: each of its convolutions gets a choice of its own."""
+
+    reason: str
+
+
+class Target(NamedTuple):
+    """What a program is lowered for.
+
+    Attributes:
+      platform: `"cpu"`, `"cuda"`, `"rocm"`, `"tpu"`, …; several, separated by commas, if it is one program for all.
+      for_export: whether the program is to run elsewhere, perhaps without jds.
+      is_partitioned: whether the compiler may partition the program over several devices.
+      has_mesh: whether jds's CPU kernels can be partitioned over these devices.
+    """
+
+    platform: str
+    for_export: bool = False
+    is_partitioned: bool = False
+    has_mesh: bool = False
+
+
+@overload
+def choose(operation: Form, target: Target, asked: Implementation | None = None) -> Choice: ...
+@overload
+def choose(operation: FusedForm, target: Target, asked: Implementation | None = None) -> Choice | Unfused: ...
+def choose(operation: Form | FusedForm, target: Target, asked: Implementation | None = None) -> Choice | Unfused:
+    """Selects the implementation of one operation: a convolution or a fused block.
 
     Args:
-      form: what `recognise` read off the equation.
-      platform: the platform that the program is lowered for: `"cpu"`, `"cuda"`, `"rocm"`, `"tpu"`, ….
+      operation: what `recognise_equation` read off its equation.
+      target: what the program is lowered for.
       asked: the implementation that was asked for by name, if any.
-      obstacle: what in the program, beside the equation, keeps it from calling jds's CPU kernels, in words.
 
     Returns:
-      The implementation and the reason, in words.
+      The implementation and the reason, in words. A block may be `Unfused` instead.
 
     Raises:
       NotImplementedError: `"native"` was asked for, and the platform is no CPU.
     """
+    if isinstance(operation, FusedForm):
+        return _choose_for_block(operation, target, asked)
+    return _choose_for_convolution(operation, target, asked)
+
+
+def _choose_for_convolution(form: Form, target: Target, asked: Implementation | None) -> Choice:
+    platform = target.platform
     if asked == "xla":
         return Choice("xla", "asked for by name")
     if 0 in form.sizes("kernel"):
@@ -77,7 +104,7 @@ def choose(form: Form, platform: str, asked: Implementation | None = None, *, ob
     if platform not in _SLOW_PLATFORMS and asked is None:
         return Choice("xla", f"on {platform!r}, XLA's own convolution is the default")
     obstacles = {name: entry.unsupported(form) for name, entry in IMPLEMENTATIONS.items()}
-    obstacles["native"] = obstacle or obstacles["native"]
+    obstacles["native"] = _obstacle_to_native(form, target) or obstacles["native"]
     if asked and not obstacles[asked]:
         return Choice(asked, "asked for by name")
     if platform not in _SLOW_PLATFORMS:
@@ -88,32 +115,50 @@ def choose(form: Form, platform: str, asked: Implementation | None = None, *, ob
     if form.kind == "ordinary" and not asked and not obstacles["native"]:
         return Choice("native", f"an ordinary convolution of {form.in_features} features: a CPU kernel is faster")
     if form.kind == "ordinary" or (form.kind == "grouped" and form.short != "output"):
-        return Choice("xla", f"{_article(form.kind)} {form.kind} convolution is left to XLA")
+        return Choice("xla", f"{form.kind} convolutions are left to XLA")
     if not obstacles["native"]:
         return Choice("native", f"{form}: a CPU kernel is faster than XLA's convolution")
     if form.kind == "grouped" and form.batch_groups == 1:
-        return Choice("xla", f"XLA's convolution is as fast as matrix products (not native: {obstacles['native']})")
+        return Choice(
+            "xla", f"XLA's convolution is as fast as matrix products (native unavailable: {obstacles['native']})"
+        )
     if obstacles["shifted"]:
         return Choice("xla", obstacles["shifted"])
     means = "a matrix product" if form.kind == "pointwise" else f"a sum of {form.terms} shifted products"
-    return Choice("shifted", f"{form}: {means} is faster than XLA's convolution (not native: {obstacles['native']})")
+    return Choice(
+        "shifted", f"{form}: {means} is faster than XLA's convolution (native unavailable: {obstacles['native']})"
+    )
 
 
-def choose_block(
-    block: Block, avals: Sequence[Any], platform: str, *, for_export: bool, partitioned: bool
-) -> BlockImplementation:
-    """Selects the implementation of a fused block.
+def _choose_for_block(form: FusedForm, target: Target, asked: Implementation | None) -> Choice | Unfused:
+    if asked not in (None, "native"):
+        return Unfused(f"`{asked}` was asked for by name, which runs step by step")
+    if target.platform != "cpu":
+        return Unfused(f"fused kernels run on CPUs only, not on {target.platform!r}")
+    if target.for_export:
+        return Unfused(_NO_EXPORT)
+    if target.is_partitioned:
+        return Unfused("the compiler partitions the program, step by step")
+    obstacle = native_block.unsupported(form)
+    if obstacle:
+        return Unfused(obstacle)
+    return Choice("native", "fused: one CPU kernel runs the whole block")
 
-    Args:
-      block: its steps, and the implementation that was asked for.
-      avals: shapes and dtypes of its operands, in the block's order, every size an integer.
-      platform: the platform that the program is lowered for.
-      for_export: whether the program is to run elsewhere, perhaps without jds.
-      partitioned: whether the compiler may cut the operands up for several devices.
-    """
-    if platform != "cpu" or for_export or partitioned or block.implementation not in (None, "native"):
-        return "composition"
-    return "composition" if native_block.unsupported(block, avals) else "native"
+
+_NO_EXPORT = "an exported program cannot call jds's CPU kernels"
+
+
+def _obstacle_to_native(form: Form, target: Target) -> str | None:
+    """Says what in the program, not in the equation, keeps it from calling jds's CPU kernels."""
+    if target.for_export:
+        return _NO_EXPORT
+    if not target.is_partitioned:
+        return None
+    if form.kind != "depthwise" and (form.kind != "grouped" or form.short != "output"):
+        return "XLA partitions matrix products and ordinary convolutions by itself"
+    if not target.has_mesh:
+        return "jds's CPU kernels cannot be partitioned over these devices"
+    return None
 
 
 def check_name(function: str, implementation: str | None) -> None:
@@ -123,7 +168,3 @@ def check_name(function: str, implementation: str | None) -> None:
         raise ValueError(
             f"{function}: `implementation` must be None or one of {', '.join(map(repr, names))}, got {implementation!r}"
         )
-
-
-def _article(word: str) -> str:
-    return "an" if word[0] in "aeiou" else "a"

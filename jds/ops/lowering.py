@@ -25,10 +25,10 @@ from jax.interpreters import mlir
 from jax.sharding import AbstractMesh
 
 from jds.ops import dispatch
-from jds.ops.block import Block
+from jds.ops.block import Block, FusedForm
 from jds.ops.crop import convolve_cropped, is_misread
 from jds.ops.partition import NO_MESH
-from jds.ops.recognise import Form, recognise
+from jds.ops.recognise import recognise
 
 _logger = logging.getLogger(__name__)
 
@@ -86,24 +86,23 @@ def _rule(previous: Callable, platform: str | None) -> Callable:
             return previous(ctx, lhs, rhs, **params)
         lhs_aval, rhs_aval, out_aval = _avals(ctx)
         form = recognise(lhs_aval, rhs_aval, out_aval, params)
-        on = platform or (ctx.platforms or ctx.module_context.platforms)[0]
-        named = None if asked == "auto" else cast(dispatch.Implementation, asked)
-        obstacle = _obstacle_to_native(ctx, form) if on == "cpu" else None
-        chosen = dispatch.choose(form, on, named, obstacle=obstacle)
-        if chosen.implementation == "xla" and on == "cpu" and is_misread(params):
+        target = _target(ctx, platform)
+        chosen = dispatch.choose(form, target, named(asked))
+        if chosen.implementation == "xla" and target.platform == "cpu" and is_misread(params):
             return _lower_function(functools.partial(convolve_cropped, **params), ctx, lhs, rhs)
         if chosen.implementation == "xla":
             return previous(ctx, lhs, rhs, **params)
-        partitioned = _is_partitioned(ctx)
         run = dispatch.IMPLEMENTATIONS[chosen.implementation].run
-        fun = functools.partial(run, form=form, partitioned=partitioned)
-        return _lower_function(fun, (partitioned and _with_mesh(ctx)) or ctx, lhs, rhs)
+        fun = functools.partial(run, form=form, partitioned=target.is_partitioned)
+        return _lower_function(fun, (target.is_partitioned and _with_mesh(ctx)) or ctx, lhs, rhs)
 
     return lower
 
 
 def asked(equation: JaxprEqn) -> str | None:
     """Returns what is asked for an equation of a jaxpr: "auto" or an implementation's name; None without a mark."""
+    if "block" in equation.params:
+        return equation.params["block"].implementation or "auto"
     return _asked(equation.ctx)
 
 
@@ -113,24 +112,29 @@ def register_block(primitive: Primitive) -> None:
 
 
 def _lower_block(ctx: mlir.LoweringRuleContext, *operands, jaxpr: ClosedJaxpr, block: Block):
-    run = _block_implementation(ctx, block)
-    if run is None:
-        return mlir.core_call_lowering(ctx, *operands, name="fused_conv", call_jaxpr=jaxpr)
-    return _lower_function(functools.partial(run, block=block), ctx, *operands)
+    if is_static(*_avals(ctx)):
+        form = FusedForm(block, tuple(ctx.avals_in))
+        chosen = dispatch.choose(form, _target(ctx, None), named(block.implementation))
+        if isinstance(chosen, dispatch.Choice):
+            run = dispatch.FUSED_IMPLEMENTATIONS[chosen.implementation]
+            return _lower_function(functools.partial(run, block=block), ctx, *operands)
+    return mlir.core_call_lowering(ctx, *operands, name="fused_conv", call_jaxpr=jaxpr)
 
 
-def _block_implementation(ctx: mlir.LoweringRuleContext, block: Block) -> Callable | None:
-    platforms = ctx.platforms or ctx.module_context.platforms
-    if len(platforms) > 1 or not is_static(*_avals(ctx)):
-        return None
-    chosen = dispatch.choose_block(
-        block,
-        ctx.avals_in,
-        platforms[0],
+def named(asked: str | None) -> dispatch.Implementation | None:
+    """Returns the implementation that was asked for by name, if any."""
+    return None if asked == "auto" else cast(dispatch.Implementation | None, asked)
+
+
+def _target(ctx: mlir.LoweringRuleContext, platform: str | None) -> dispatch.Target:
+    """What the program is lowered for; the platform is the rule's, if it has one."""
+    is_partitioned = _is_partitioned(ctx)
+    return dispatch.Target(
+        platform or ", ".join(ctx.platforms or ctx.module_context.platforms),
         for_export=bool(ctx.module_context.lowering_parameters.for_export),
-        partitioned=_is_partitioned(ctx),
+        is_partitioned=is_partitioned,
+        has_mesh=is_partitioned and _with_mesh(ctx) is not None,
     )
-    return dispatch.BLOCK_IMPLEMENTATIONS[chosen]
 
 
 def _asked(equation_context: Any) -> str | None:
@@ -156,19 +160,6 @@ def _is_partitioned(ctx: mlir.LoweringRuleContext) -> bool:
     if mesh is not None:
         return manual != frozenset(mesh.axis_names)
     return getattr(context, "num_devices", None) != 1
-
-
-def _obstacle_to_native(ctx: mlir.LoweringRuleContext, form: Form) -> str | None:
-    """Says what in this program, not in the equation, keeps it from calling jds's CPU kernels."""
-    if ctx.module_context.lowering_parameters.for_export:
-        return "an exported program cannot call jds's CPU kernels"
-    if not _is_partitioned(ctx):
-        return None
-    if form.kind != "depthwise" and (form.kind != "grouped" or form.short != "output"):
-        return "XLA partitions matrix products and ordinary convolutions by itself"
-    if _with_mesh(ctx) is None:
-        return "jds's CPU kernels cannot be partitioned over these devices"
-    return None
 
 
 def _with_mesh(ctx: mlir.LoweringRuleContext) -> mlir.LoweringRuleContext | None:

@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jds.ops import library
-from jds.ops.block import Block, Step
+from jds.ops.block import Block, FusedForm, Step
 from jds.ops.native import DTYPES, MAX_TERMS, MAX_WINDOW
 
 # As `Activation` in `problem.h`.
@@ -57,20 +56,22 @@ def native_block(images: jax.Array, *operands: jax.Array, block: Block) -> jax.A
     return result.reshape(images.shape[0], *positions, out.shape[-1])
 
 
-def unsupported(block: Block, avals: Sequence[Any]) -> str | None:
+def unsupported(form: FusedForm) -> str | None:
     """Says in words why the kernel cannot compute this block; None if it can."""
-    images, kernel, *_ = avals
+    block = form.block
+    images, kernel, *_ = form.operands
     first = block.steps[0]
     window = kernel.shape[:-2]
     if images.dtype not in DTYPES:
         return f"the kernel computes float32, bfloat16 and float16, not {images.dtype.name}"
     if any(step.preferred_element_type not in (None, images.dtype) for step in block.steps):
         return "the kernel's results have the dtype of its inputs"
-    if any(step.activation not in _ACTIVATIONS for step in block.steps):
-        return "the kernel does not know an activation"
+    for step in block.steps:
+        if step.activation not in _ACTIVATIONS:
+            return f"the kernel does not know {step.activation}"
     if any(dilation != 1 for dilation in first.geometry.input_dilation):
         return "the kernel does not dilate its inputs"
-    if any(0 in aval.shape for aval in avals):
+    if any(0 in aval.shape for aval in form.operands):
         return "an array is empty"
     if math.prod(window) > MAX_TERMS:
         return f"the kernel sums at most {MAX_TERMS} terms, not {math.prod(window)}"

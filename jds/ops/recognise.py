@@ -18,6 +18,8 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import JaxprEqn
 
+from jds.ops.block import FusedForm
+
 Index = Literal["kernel", "output", "input"]
 Kind = Literal["ordinary", "grouped", "depthwise", "pointwise"]
 
@@ -185,10 +187,13 @@ def recognise(lhs: Any, rhs: Any, out: Any, params: Mapping[str, Any]) -> Form:
     )
 
 
-def recognise_equation(equation: JaxprEqn) -> Form:
-    """Returns the form of an equation of a jaxpr."""
-    lhs, rhs = equation.invars
-    return recognise(lhs.aval, rhs.aval, equation.outvars[0].aval, equation.params)
+def recognise_equation(equation: JaxprEqn) -> Form | FusedForm:
+    """Returns the form of an equation of a jaxpr: of a convolution or of a fused block."""
+    operands = tuple(variable.aval for variable in equation.invars)
+    if "block" in equation.params:
+        return FusedForm(equation.params["block"], operands)
+    lhs, rhs = operands
+    return recognise(lhs, rhs, equation.outvars[0].aval, equation.params)
 
 
 def _short(

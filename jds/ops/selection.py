@@ -1,18 +1,18 @@
 """Says which implementation a call would get."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import jax
-from jax.extend.core import primitives
+from jax.extend.core import JaxprEqn, primitives
 
-from jds.ops import dispatch
+from jds.ops import lowering
+from jds.ops.block import Activation, FusedForm
 from jds.ops.conv import conv
-from jds.ops.dispatch import Choice, Implementation
+from jds.ops.dispatch import Choice, Implementation, Target, choose
 from jds.ops.geometry import Padding
-from jds.ops.lowering import mechanism_fault
-from jds.ops.recognise import recognise_equation
+from jds.ops.recognise import Form, recognise_equation
 
 # A GPU's programs are lowered for its maker's platform.
 _ALIASES = {"gpu": "cuda"}
@@ -20,7 +20,7 @@ _PLATFORMS = ("cpu", "gpu", "cuda", "rocm", "oneapi", "tpu")
 
 
 class Selection(NamedTuple):
-    """The choice for a convolution and for its two gradients.
+    """The choice for a convolution, with what is fused with it, and for its two gradients.
 
     Example:
       >>> import jax, jds
@@ -44,20 +44,25 @@ def select_implementation(
     input_dilation: int | Sequence[int] = 1,
     kernel_dilation: int | Sequence[int] = 1,
     feature_group_count: int = 1,
+    scale: jax.Array | jax.ShapeDtypeStruct | None = None,
+    bias: jax.Array | jax.ShapeDtypeStruct | None = None,
+    activation: Activation | None = None,
     implementation: Implementation | None = None,
     platform: str | None = None,
 ) -> Selection:
-    """Tells which implementation each equation of a convolution would get, and why.
+    """Tells which implementation `conv` would get in each pass, and why.
 
     Args:
       inputs, kernel: arrays, or shapes and dtypes only; as in `conv`.
       strides, padding, input_dilation, kernel_dilation, feature_group_count: as in `conv`.
+      scale, bias, activation: the epilogue, as in `conv`; arrays, or shapes and dtypes only.
       implementation: what would be asked for by name.
       platform: what the program would be lowered for: `"cpu"`, `"gpu"`, `"cuda"`, `"rocm"`, `"oneapi"` or `"tpu"`;
         None for JAX's default backend.
 
     Returns:
       A choice (`implementation` and `reason`) each for the forward pass, the input gradient and the kernel gradient.
+      Where the epilogue is not fused with the forward pass, the reason says why.
 
     Raises:
       ValueError: the platform is unknown, or `conv` would raise.
@@ -70,7 +75,7 @@ def select_implementation(
       >>> jds.select_implementation(x, k, feature_group_count=128, platform="cpu").forward.implementation
       'native'
     """
-    platform = lowering_platform("select_implementation", platform)
+    target = Target(lowering_platform("select_implementation", platform))
     call = functools.partial(
         conv,
         strides=strides,
@@ -80,7 +85,9 @@ def select_implementation(
         feature_group_count=feature_group_count,
         implementation=implementation,
     )
-    cotangent = jax.eval_shape(call, inputs, kernel)
+
+    def forward(x, k, scale, bias):
+        return call(x, k, scale=scale, bias=bias, activation=activation)
 
     def input_gradient(x, k, g):
         return jax.linear_transpose(lambda x: call(x, k), x)(g)
@@ -88,10 +95,11 @@ def select_implementation(
     def kernel_gradient(x, k, g):
         return jax.linear_transpose(lambda k: call(x, k), k)(g)
 
+    cotangent = jax.eval_shape(call, inputs, kernel)
     return Selection(
-        _choice(call, (inputs, kernel), implementation, platform),
-        _choice(input_gradient, (inputs, kernel, cotangent), implementation, platform),
-        _choice(kernel_gradient, (inputs, kernel, cotangent), implementation, platform),
+        _choice(forward, (inputs, kernel, scale, bias), target),
+        _choice(input_gradient, (inputs, kernel, cotangent), target),
+        _choice(kernel_gradient, (inputs, kernel, cotangent), target),
     )
 
 
@@ -103,10 +111,55 @@ def lowering_platform(function: str, platform: str | None) -> str:
     return _ALIASES.get(platform, platform)
 
 
-def _choice(fun, arguments, implementation: Implementation | None, platform: str) -> Choice:
-    fault = mechanism_fault()
-    if fault:
-        return Choice("xla", fault)
-    convolution = primitives.conv_general_dilated_p
-    equation = [e for e in jax.make_jaxpr(fun)(*arguments).eqns if e.primitive is convolution][-1]
-    return dispatch.choose(recognise_equation(equation), platform, implementation)
+class Chosen(NamedTuple):
+    """What lowering runs by one implementation: a convolution or a fused block.
+
+    Attributes:
+      equation: its equation, in a jaxpr.
+      operation: what was read off the equation; None where shapes are symbolic.
+      choice: the implementation, and why.
+    """
+
+    equation: JaxprEqn
+    operation: Form | FusedForm | None
+    choice: Choice
+
+
+def chosen(equation: JaxprEqn, target: Target) -> Iterator[Chosen]:
+    """Yields what lowering makes of an equation of a jaxpr, by asking what the lowering rule asks.
+
+    It is nothing for an equation that is neither a convolution nor a fused block, and several for a block that is not
+    fused on this target: its convolutions.
+    """
+    is_block = "block" in equation.params
+    if not is_block and equation.primitive is not primitives.conv_general_dilated_p:
+        return
+    if not lowering.is_static(*(variable.aval for variable in (*equation.invars, *equation.outvars))):
+        symbolic = "symbolic shapes are left to XLA"
+        yield from (
+            _unfused(equation, target, symbolic) if is_block else [Chosen(equation, None, Choice("xla", symbolic))]
+        )
+        return
+    operation = recognise_equation(equation)
+    asked = lowering.asked(equation)
+    fault = None if is_block else lowering.mechanism_fault()
+    if fault or asked is None:
+        yield Chosen(equation, operation, Choice("xla", fault or "`accelerate` does not reach it"))
+        return
+    choice = choose(operation, target, lowering.named(asked))
+    if isinstance(choice, Choice):
+        yield Chosen(equation, operation, choice)
+    else:
+        yield from _unfused(equation, target, choice.reason)
+
+
+def _unfused(equation: JaxprEqn, target: Target, reason: str) -> Iterator[Chosen]:
+    for inner in equation.params["jaxpr"].eqns:
+        for step in chosen(inner, target):
+            choice = step.choice._replace(reason=f"{step.choice.reason} (epilogue not fused: {reason})")
+            yield step._replace(choice=choice)
+
+
+def _choice(fun, arguments, target: Target) -> Choice:
+    equations = jax.make_jaxpr(fun)(*arguments).eqns
+    return [found.choice for equation in equations for found in chosen(equation, target)][-1]

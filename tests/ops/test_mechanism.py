@@ -260,8 +260,14 @@ def test_selection_says_what_runs():
             "shifted",
             "by name",
         ),
-        ((1, 8, 8, 4), (3, 3, 4, 4), {"platform": "cpu"}, "xla", "an ordinary convolution is left to XLA"),
-        ((1, 8, 8, 4), (3, 3, 2, 4), {"feature_group_count": 2, "platform": "cpu"}, "xla", "a grouped convolution"),
+        ((1, 8, 8, 4), (3, 3, 4, 4), {"platform": "cpu"}, "xla", "ordinary convolutions are left to XLA"),
+        (
+            (1, 8, 8, 4),
+            (3, 3, 2, 4),
+            {"feature_group_count": 2, "platform": "cpu"},
+            "xla",
+            "grouped convolutions are left",
+        ),
         ((1, 8, 8, 4), (1, 1, 4, 6), {"platform": "cpu"}, "native", "pointwise: a CPU kernel"),
         ((1, 8, 8, 4), (1, 1, 4, 6), {"platform": "cpu", "strides": 2}, "shifted", "a matrix product"),
         (
@@ -304,7 +310,6 @@ def test_a_broken_mechanism_is_reported(monkeypatch, caplog):
 
     lowering.check_mechanism.cache_clear()
     monkeypatch.setattr(lowering, "mechanism_fault", lambda: "JAX 99 does not carry the mark")
-    monkeypatch.setattr("jds.ops.selection.mechanism_fault", lowering.mechanism_fault)
     inputs, kernel, _ = DEPTHWISE.arrays()
     jds.depthwise_conv(inputs, kernel)
     jds.depthwise_conv(inputs, kernel)
