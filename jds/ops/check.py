@@ -1,21 +1,24 @@
 """What the public functions check of their arrays."""
 
+import functools
 import operator
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import primitives
 
 from jds.ops import dispatch
-from jds.ops.block import Epilogue
+from jds.ops.block import Block, Epilogue
 from jds.ops.dispatch import Implementation
-from jds.ops.recognise import recognise_equation
+from jds.ops.fused import compose
+from jds.ops.recognise import recognise
 
 _DTYPES = tuple(map(jnp.dtype, (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64)))
 
 
-def check_arrays(function: str, inputs, kernel, name: str = "kernel") -> tuple[jax.Array, jax.Array]:
-    """Checks what can be said of the two arrays before the convolution is known; the second one has this name."""
+def check_arrays(function: str, inputs, kernel, name: str) -> tuple[jax.Array, jax.Array]:
+    """Checks what can be said of inputs and kernel before the convolution is known; `name` is the kernel's."""
     inputs, kernel = jnp.asarray(inputs), jnp.asarray(kernel)
     for argument, array in (("inputs", inputs), (name, kernel)):
         if array.dtype not in _DTYPES:
@@ -40,39 +43,39 @@ def check_arrays(function: str, inputs, kernel, name: str = "kernel") -> tuple[j
     return inputs, kernel
 
 
-def check_features(function: str, inputs: tuple[int, ...], kernel: tuple[int, ...], groups: int) -> int:
+def check_groups(function: str, inputs: jax.Array, kernel: jax.Array, groups: int) -> int:
     """Returns the number of groups as an int, if the features fit it."""
+    in_features, out_features = inputs.shape[-1], kernel.shape[-1]
     try:
         groups = operator.index(groups)
     except TypeError:
         raise TypeError(f"{function}: `feature_group_count` must be an int, got {groups!r}") from None
-    if groups < 1 or inputs[-1] % groups or kernel[-1] % groups:
+    if groups < 1 or in_features % groups or out_features % groups:
         raise ValueError(
-            f"{function}: `feature_group_count` must be a positive int that divides in_features={inputs[-1]} and "
-            f"out_features={kernel[-1]}, got {groups!r}"
+            f"{function}: `feature_group_count` must be a positive int that divides in_features={in_features} and "
+            f"out_features={out_features}, got {groups!r}"
         )
-    if inputs[-1] // groups != kernel[-2]:
+    if in_features // groups != kernel.shape[-2]:
         raise ValueError(
-            f"{function}: the kernel's in_features must be the inputs' divided by the groups, {inputs[-1]} // {groups}"
-            f" = {inputs[-1] // groups}, got {kernel[-2]} (inputs {inputs}, kernel {kernel})"
+            f"{function}: the kernel's in_features must be the inputs' divided by the groups, {in_features} // {groups}"
+            f" = {in_features // groups}, got {kernel.shape[-2]} (inputs {inputs.shape}, kernel {kernel.shape})"
         )
     return groups
 
 
-def check_depthwise(function: str, inputs, kernel, name: str = "kernel") -> tuple[jax.Array, jax.Array]:
-    """Checks that the kernel, which has this name, is a depthwise one for the inputs."""
-    inputs, kernel = check_arrays(function, inputs, kernel, name)
+def check_depthwise(function: str, inputs: jax.Array, kernel: jax.Array, name: str) -> int:
+    """Returns the number of groups, one for each input channel, if the kernel is a depthwise one for the inputs."""
     features = inputs.shape[-1]
     if kernel.shape[-2] != 1 or features < 1 or kernel.shape[-1] % features:
         raise ValueError(
             f"{function}: `{name}` must have shape (*kernel_size, 1, in_features * channel_multiplier), got "
             f"{kernel.shape} for in_features={features} of inputs {inputs.shape}"
         )
-    return inputs, kernel
+    return features
 
 
-def check_pointwise(function: str, kernel: jax.Array, name: str = "kernel") -> None:
-    """Raises ValueError unless the kernel, which has this name, has one position."""
+def check_one_position(function: str, kernel: jax.Array, name: str) -> None:
+    """Raises ValueError unless the kernel is a pointwise one."""
     if any(size != 1 for size in kernel.shape[:-2]):
         raise ValueError(
             f"{function}: `{name}` must have one position, shape (1, ..., 1, in_features, out_features), got "
@@ -80,22 +83,22 @@ def check_pointwise(function: str, kernel: jax.Array, name: str = "kernel") -> N
         )
 
 
-def check_pair(depthwise_kernel: jax.Array, pointwise_kernel: jax.Array) -> None:
-    """Raises ValueError or TypeError unless the kernels of the two halves fit each other."""
-    if depthwise_kernel.ndim != pointwise_kernel.ndim:
+def check_pair(function: str, first: jax.Array, second: jax.Array) -> None:
+    """Raises ValueError or TypeError unless the kernels of a depthwise and a pointwise step fit each other."""
+    if first.ndim != second.ndim:
         raise ValueError(
-            "separable_conv: `depthwise_kernel` and `pointwise_kernel` must have the same rank, got shapes "
-            f"{depthwise_kernel.shape} and {pointwise_kernel.shape}"
+            f"{function}: `depthwise_kernel` and `pointwise_kernel` must have the same rank, got shapes "
+            f"{first.shape} and {second.shape}"
         )
-    if depthwise_kernel.shape[-1:] != pointwise_kernel.shape[-2:-1]:
+    if first.shape[-1:] != second.shape[-2:-1]:
         raise ValueError(
-            "separable_conv: the pointwise kernel's in_features must be the depthwise kernel's out_features, got "
-            f"shapes {depthwise_kernel.shape} and {pointwise_kernel.shape}"
+            f"{function}: the pointwise kernel's in_features must be the depthwise kernel's out_features, got "
+            f"shapes {first.shape} and {second.shape}"
         )
-    if depthwise_kernel.dtype != pointwise_kernel.dtype:
+    if first.dtype != second.dtype:
         raise TypeError(
-            "separable_conv: `depthwise_kernel` and `pointwise_kernel` must have the same dtype, got "
-            f"{depthwise_kernel.dtype.name} and {pointwise_kernel.dtype.name}; cast one of them with `astype`"
+            f"{function}: `depthwise_kernel` and `pointwise_kernel` must have the same dtype, got "
+            f"{first.dtype.name} and {second.dtype.name}; cast one of them with `astype`"
         )
 
 
@@ -133,12 +136,14 @@ def _per_channel(function: str, name: str, values, kernel: jax.Array) -> jax.Arr
 
 
 def check_supported(
-    function: str, implementation: Implementation, call: Callable, images: jax.Array, kernel: jax.Array
+    function: str, implementation: Implementation, block: Block, images: jax.Array, operands: Sequence[jax.Array]
 ) -> None:
-    """Raises NotImplementedError unless the implementation can compute the convolution."""
-    (equation,) = jax.make_jaxpr(call)(images, kernel).eqns
-    obstacle = dispatch.IMPLEMENTATIONS[implementation].unsupported(recognise_equation(equation))
-    if obstacle:
-        raise NotImplementedError(
-            f"{function}: {obstacle} (inputs {images.shape}, kernel {kernel.shape}); use implementation=None"
-        )
+    """Raises NotImplementedError unless the implementation can compute every convolution of the block."""
+    for equation in jax.make_jaxpr(functools.partial(compose, block=block))(images, *operands).eqns:
+        if equation.primitive is not primitives.conv_general_dilated_p:
+            continue
+        lhs, rhs, out = (variable.aval for variable in (*equation.invars, *equation.outvars))
+        obstacle = dispatch.IMPLEMENTATIONS[implementation].unsupported(recognise(lhs, rhs, out, equation.params))
+        if obstacle:
+            shapes = f"inputs {images.shape}, kernel {operands[0].shape}"
+            raise NotImplementedError(f"{function}: {obstacle} ({shapes}); use implementation=None")

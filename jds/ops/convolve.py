@@ -1,91 +1,114 @@
-"""The one way through: checks, flattens the batch axes, brings the arguments into the form of a block, runs it."""
+"""The canonical form: checks each argument once, flattens the batch axes, makes a block of them and runs it."""
 
-import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jds.ops import dispatch
 from jds.ops.block import Block, Epilogue, Step, name_of
-from jds.ops.check import check_arrays, check_epilogue, check_features, check_supported
+from jds.ops.check import (
+    check_arrays,
+    check_depthwise,
+    check_epilogue,
+    check_groups,
+    check_one_position,
+    check_pair,
+    check_supported,
+)
 from jds.ops.dispatch import Implementation
-from jds.ops.fused import convolution, run_block
+from jds.ops.fused import run_block
 from jds.ops.geometry import Geometry, Padding, canonical_geometry
 from jds.ops.lowering import check_mechanism
 
 
-class Pointwise(NamedTuple):
-    """The second half of a depthwise separable convolution."""
+class Convolution(NamedTuple):
+    """A convolution as the caller gave it.
 
-    kernel: jax.Array
+    Attributes:
+      kind: `"depthwise"`, `"pointwise"`, or `"ordinary"` for one of any number of groups.
+      kernel, epilogue: as the caller had them.
+      prefix: what the names of the caller's arguments for it begin with.
+    """
+
+    kind: Literal["ordinary", "depthwise", "pointwise"]
+    kernel: Any
     epilogue: Epilogue
+    prefix: str = ""
 
 
 def convolve(
     function: str,
-    inputs,
-    kernel,
-    epilogue: Epilogue,
-    *,
+    inputs: Any,
+    *convolutions: Convolution,
     strides: int | Sequence[int],
     padding: Padding,
     input_dilation: int | Sequence[int] = 1,
     kernel_dilation: int | Sequence[int] = 1,
     feature_group_count: int = 1,
-    precision,
-    preferred_element_type,
+    precision: Any,
+    preferred_element_type: Any,
     implementation: Implementation | None,
-    pointwise: Pointwise | None = None,
 ) -> jax.Array:
-    """Convolves `(*batch, *spatial, in_features)`, once or, with a `pointwise` half, twice.
+    """Checks everything, brings it into the form of a block, and runs that.
 
     Args:
       function: the caller's name, for messages.
-      inputs, kernel, epilogue: of the first convolution, as the caller had them.
-      strides, padding, input_dilation, kernel_dilation, feature_group_count: of the first convolution.
-      precision, preferred_element_type, implementation: of both.
-      pointwise: the second convolution, if there is one; its kernel has been checked.
+      inputs: `(*batch, *spatial, in_features)`.
+      *convolutions: one, or a depthwise one and a pointwise one of its result.
+      strides, padding, input_dilation, kernel_dilation: of the first.
+      feature_group_count: of the first, if it is an ordinary one.
+      precision, preferred_element_type, implementation: of each.
     """
     dispatch.check_name(function, implementation)
-    inputs, kernel = check_arrays(function, inputs, kernel)
-    feature_group_count = check_features(function, inputs.shape, kernel.shape, feature_group_count)
+    first, *rest = convolutions
+    name = f"{first.prefix}kernel"
+    inputs, kernel = check_arrays(function, inputs, first.kernel, name)
+    if first.kind == "pointwise":
+        check_one_position(function, kernel, name)
+    if first.kind == "depthwise":
+        groups = check_depthwise(function, inputs, kernel, name)
+    else:
+        groups = check_groups(function, inputs, kernel, feature_group_count)
     rank = kernel.ndim - 2
-    spatial = inputs.shape[-rank - 1 : -1]
+    batch, spatial = inputs.shape[: -rank - 1], inputs.shape[-rank - 1 : -1]
     geometry = canonical_geometry(
         function, spatial, kernel.shape[:-2], strides, padding, input_dilation, kernel_dilation
     )
-    batch = inputs.shape[: -rank - 1]
     images = inputs if len(batch) == 1 else inputs.reshape(math.prod(batch), *spatial, inputs.shape[-1])
     images, geometry = _pad(images, geometry)
-    make_step = functools.partial(_step, function, precision=precision, preferred_element_type=preferred_element_type)
-    prefix = "" if pointwise is None else "depthwise_"
-    first, operands = make_step(prefix, geometry, feature_group_count, kernel, epilogue)
-    steps = (first,)
-    if pointwise is not None:
-        second, more = make_step("pointwise_", _of_one_position(rank), 1, *pointwise)
-        steps, operands = (first, second), operands + more
+    options = {"precision": precision, "preferred_element_type": preferred_element_type}
+    step, operands = _step(function, first, kernel, geometry, groups, **options)
+    steps = [step]
+    for second in rest:
+        pointwise_kernel = jnp.asarray(second.kernel)
+        check_pair(function, kernel, pointwise_kernel)
+        check_one_position(function, pointwise_kernel, f"{second.prefix}kernel")
+        step, more = _step(function, second, pointwise_kernel, _of_one_position(rank), 1, **options)
+        steps.append(step)
+        operands += more
+    block = Block(tuple(steps), implementation)
     if implementation not in (None, "xla"):
-        check_supported(function, implementation, functools.partial(convolution, step=first), images, kernel)
+        check_supported(function, implementation, block, images, operands)
     check_mechanism()
-    out = run_block(images, *operands, block=Block(steps, implementation))
+    out = run_block(images, *operands, block=block)
     return out if len(batch) == 1 else out.reshape(*batch, *out.shape[1:])
 
 
 def _step(
     function: str,
-    prefix: str,
+    convolution: Convolution,
+    kernel: jax.Array,
     geometry: Geometry,
     groups: int,
-    kernel: jax.Array,
-    epilogue: Epilogue,
     *,
-    precision,
-    preferred_element_type,
+    precision: Any,
+    preferred_element_type: Any,
 ) -> tuple[Step, tuple[jax.Array, ...]]:
     """Returns a step and its operands."""
+    prefix, epilogue = convolution.prefix, convolution.epilogue
     scale, bias = check_epilogue(function, prefix, epilogue, kernel)
     step = Step(
         geometry=geometry,
