@@ -19,8 +19,8 @@ from pathlib import Path
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCES = Path("jds/ops/native")
-LIBRARY = SOURCES / "libjds.so"
+SOURCES = Path("jds/ops/native/src")
+LIBRARY = SOURCES.with_name("lib") / "libjds.so"
 
 # Of the oldest supported jaxlib: a later one calls a library that was built on older headers, but not the reverse.
 HEADERS = "jaxlib==0.10.1; python_version < '3.15'"
@@ -36,7 +36,7 @@ HARDENING = ("-fstack-protector-strong", "-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2"
 EXPORTS = ("-Wl,--version-script={script}", "-Wl,-exported_symbol,_jds_*")
 VERSION_SCRIPT = "{ global: jds_*; local: *; };\n"
 
-seal = types.SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("jds") / "ops" / "seal.py")))
+seal = types.SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / SOURCES.with_name("_seal.py"))))
 
 
 class NativeBuildHook(BuildHookInterface):
@@ -101,6 +101,7 @@ def build(sources: Path, library: Path) -> None:
         raise BuildError("jaxlib, whose headers are needed, is not in the build environment") from None
     headers = Path(jaxlib.__file__).parent / "include"
     flags = ["-O3", "-fPIC", "-fvisibility=hidden", "-isystem", str(headers)]
+    library.parent.mkdir(exist_ok=True)
     of_sources = seal.fingerprint(sources)  # as they are now, should somebody edit them meanwhile
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
         script = Path(folder, "exports")
@@ -109,7 +110,7 @@ def build(sources: Path, library: Path) -> None:
         exports = (group.format(script=script) for group in EXPORTS)
         hidden = [group for group in exports if accepted(group, folder)][:1]
         built = Path(folder, library.name)
-        link(sorted(sources.glob("*.cc")), built, sources, [*flags, *extras], ["-shared", *extras, *hidden])
+        link(sorted(sources.rglob("*.cc")), built, sources, [*flags, *extras], ["-shared", *extras, *hidden])
         try_out(built)
         sealed = Path(folder, "seal")
         sealed.write_text(seal.seal(built, of_sources))

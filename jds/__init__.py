@@ -17,8 +17,8 @@ from jds.ops import pointwise_conv as pointwise_conv
 from jds.ops import select_implementation as select_implementation
 from jds.ops import separable_conv as separable_conv
 from jds.ops import uninstall as uninstall
-from jds.report import AccelerationReport as AccelerationReport
-from jds.report import acceleration_report as acceleration_report
+from jds.ops._acceleration_report import AccelerationReport as AccelerationReport
+from jds.ops._acceleration_report import acceleration_report as acceleration_report
 from jds.weights import FreshClassifierWarning as FreshClassifierWarning
 from jds.weights import OrderWarning as OrderWarning
 from jds.weights import WeightsError as WeightsError

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jds.ops import seal
+from jds.ops.native import _seal
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT))
@@ -51,7 +51,7 @@ def test_without_a_compiler_jds_is_installed_and_says_so(tmp_path):
     shutil.copytree(ROOT / "jds", source / "jds", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    stale = source / "jds/ops/native/libjds.so"
+    stale = source / "jds/ops/native/lib/libjds.so"
     stale.write_text("of an earlier installation")
     said = run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", folder=source, CXX="no-such-compiler")
     assert "jds is installed without its CPU kernels: no C++ compiler found: CXX is 'no-such-compiler'" in "".join(said)
@@ -73,8 +73,9 @@ class Installation:
 
     def __init__(self, root: Path):
         self.library = root / hatch_build.LIBRARY
-        self.library.parent.mkdir(parents=True)
-        (self.library.parent / "small.cc").write_text(SOURCE)
+        sources = root / hatch_build.SOURCES
+        sources.mkdir(parents=True)
+        (sources / "small.cc").write_text(SOURCE)
         self.root, self.warnings = root, []
 
     def display_warning(self, message: str) -> None:
@@ -131,6 +132,7 @@ def test_whatever_the_compiler_does_the_installation_goes_on(installation, monke
         environment = {**environment, "CXX": program(installation.root, script)}
     for variable, value in environment.items():
         monkeypatch.setenv(variable, value)
+    installation.library.parent.mkdir()
     installation.library.write_text("of an earlier installation")
     assert installation.build() == {"artifacts": []}
     (warning,) = installation.warnings
@@ -153,21 +155,17 @@ def test_the_users_flags_are_used_and_only_jds_s_names_are_exported(installation
     monkeypatch.setenv("LDFLAGS", "-Wl,-rpath,/a/path/of/the/user")
     data = installation.build()
     assert installation.warnings == []
-    folder = hatch_build.SOURCES
+    library, sources = hatch_build.LIBRARY.parent, hatch_build.SOURCES
     assert data["artifacts"] == [
-        f"{folder}/libjds.so",
-        f"{folder}/libjds.json",
-        f"{folder}/**/*.cc",
-        f"{folder}/**/*.h",
+        f"{library}/libjds.so",
+        f"{library}/libjds.json",
+        f"{sources}/**/*.cc",
+        f"{sources}/**/*.h",
     ]
-    assert sorted(file.name for file in installation.library.parent.iterdir()) == [
-        "libjds.json",
-        "libjds.so",
-        "small.cc",
-    ]
+    assert sorted(file.name for file in installation.library.parent.iterdir()) == ["libjds.json", "libjds.so"]
     content = installation.library.read_bytes()
     assert b"a mark" in content
     assert b"/a/path/of/the/user" in content
-    seal.check(installation.library, installation.library.parent)
+    _seal.check(installation.library, installation.root / sources)
     exported, _ = run("nm", "-D", "--defined-only", installation.library, folder=installation.root)
     assert [line.split()[-1] for line in exported.splitlines()] == ["jds_instruction_sets"]

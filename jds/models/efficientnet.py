@@ -10,7 +10,7 @@ from jds.models.inverted import Block, inverted_parts, repeated, scaled
 from jds.models.network import Network, NetworkConfig, Parts
 from jds.models.rounding import round_features
 from jds.nn import Style
-from jds.ops.block import Activation
+from jds.ops._fused_block import Activation
 
 
 class Row(NamedTuple):

@@ -10,7 +10,7 @@ from flax import nnx
 from jds.models.network import Feature, NetworkConfig, Parts, Placement, build_stages
 from jds.models.rounding import round_features
 from jds.nn import ConvNorm, InvertedResidual, Style
-from jds.ops.block import Activation
+from jds.ops._fused_block import Activation
 
 
 class Block(NamedTuple):

@@ -11,7 +11,7 @@ from jds.models.check import check_no_drop_path
 from jds.models.network import Network, NetworkConfig, Parts, Placement, build_stages
 from jds.models.rounding import round_features
 from jds.nn import ConvNorm, SeparableConv, Style
-from jds.ops.block import Activation
+from jds.ops._fused_block import Activation
 
 
 class Row(NamedTuple):

@@ -10,7 +10,7 @@ from jds.models.inverted import Block, inverted_stages
 from jds.models.network import Network, NetworkConfig, Parts
 from jds.models.rounding import round_features
 from jds.nn import ConvNorm, Style
-from jds.ops.block import Activation
+from jds.ops._fused_block import Activation
 
 _relu, _swish = jax.nn.relu, jax.nn.hard_swish
 

@@ -9,7 +9,7 @@ from flax import nnx
 from jds.models.network import Network, NetworkConfig, Parts, Placement, build_stages
 from jds.models.rounding import round_features
 from jds.nn import ConvNorm, FusedResidual, MultiQueryAttention, Style, UniversalInvertedResidual
-from jds.ops.block import Activation
+from jds.ops._fused_block import Activation
 
 
 class Conv(NamedTuple):

@@ -15,7 +15,7 @@ from jds.models.initialise import draw_kernels
 from jds.models.preprocessing import Preprocessing
 from jds.nn import BatchNorm, Style
 from jds.nn.separable import Norm
-from jds.ops.dispatch import Implementation
+from jds.ops._dispatch import Implementation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -13,10 +13,10 @@ from jax import lax
 from jax.typing import DTypeLike
 
 from jds.nn.check import check_features
-from jds.ops import dispatch
-from jds.ops.conv import depthwise_conv, pointwise_conv
-from jds.ops.dispatch import Implementation
-from jds.ops.geometry import Padding, canonical_padding, canonical_tuple
+from jds.ops import _dispatch
+from jds.ops._conv import depthwise_conv, pointwise_conv
+from jds.ops._dispatch import Implementation
+from jds.ops._geometry import Padding, canonical_padding, canonical_tuple
 
 # Of a kernel laid out as `(*kernel_size, in_features // groups, out_features)` it takes the fan-in to be
 # `prod(kernel_size)` for a depthwise and `in_features` for a pointwise one: what each output really sums over.
@@ -89,7 +89,7 @@ class DepthwiseConv(nnx.Module):
         self.input_dilation = canonical_tuple("DepthwiseConv", "input_dilation", input_dilation, rank)
         self.kernel_dilation = canonical_tuple("DepthwiseConv", "kernel_dilation", kernel_dilation, rank)
         self.padding = canonical_padding("DepthwiseConv", padding, rank)
-        dispatch.check_name("DepthwiseConv", implementation)
+        _dispatch.check_name("DepthwiseConv", implementation)
         self.in_features = in_features
         self.out_features = in_features * channel_multiplier
         self.channel_multiplier = channel_multiplier
@@ -169,7 +169,7 @@ class PointwiseConv(nnx.Module):
         if spatial_axes not in (1, 2, 3):
             raise ValueError(f"PointwiseConv: `spatial_axes` must be 1, 2 or 3, got {spatial_axes!r}")
         self.strides = canonical_tuple("PointwiseConv", "strides", strides, spatial_axes)
-        dispatch.check_name("PointwiseConv", implementation)
+        _dispatch.check_name("PointwiseConv", implementation)
         self.in_features = in_features
         self.out_features = out_features
         self.dtype = dtype

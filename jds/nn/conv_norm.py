@@ -12,8 +12,8 @@ from jds.nn.conv import DepthwiseConv, PointwiseConv, operands
 from jds.nn.halves import Half, at_once
 from jds.nn.mixed import MixedConv
 from jds.nn.style import DEFAULT_STYLE, Style
-from jds.ops.block import Activation
-from jds.ops.conv import conv, depthwise_conv, pointwise_conv
+from jds.ops._conv import conv, depthwise_conv, pointwise_conv
+from jds.ops._fused_block import Activation
 
 
 class ConvNorm(nnx.Module):

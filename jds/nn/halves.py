@@ -6,8 +6,8 @@ import jax
 
 from jds.nn.affine import as_epilogue
 from jds.nn.conv import DepthwiseConv, PointwiseConv, operands
-from jds.ops.block import Activation
-from jds.ops.conv import separable_conv
+from jds.ops._conv import separable_conv
+from jds.ops._fused_block import Activation
 
 # Settings that `separable_conv` has once for both.
 _SHARED = ("dtype", "precision", "promote_dtype", "preferred_element_type", "implementation")

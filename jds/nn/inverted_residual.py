@@ -9,7 +9,7 @@ from jds.nn.conv_norm import ConvNorm, in_sequence
 from jds.nn.skip import Skip
 from jds.nn.squeeze_excite import SqueezeExcite
 from jds.nn.style import DEFAULT_STYLE, Style
-from jds.ops.block import Activation
+from jds.ops._fused_block import Activation
 
 
 class InvertedResidual(nnx.Module):

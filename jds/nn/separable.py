@@ -20,9 +20,9 @@ from jds.nn.conv import (
     default_kernel_init,
 )
 from jds.nn.halves import Half, at_once
-from jds.ops.block import Activation
-from jds.ops.dispatch import Implementation
-from jds.ops.geometry import Padding
+from jds.ops._dispatch import Implementation
+from jds.ops._fused_block import Activation
+from jds.ops._geometry import Padding
 
 Norm = Callable[..., Callable[[jax.Array], jax.Array]]
 """Makes a normalisation: called as `norm(features, rngs=rngs)`, as `nnx.BatchNorm` is."""

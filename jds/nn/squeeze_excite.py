@@ -5,7 +5,7 @@ from flax import nnx
 
 from jds.nn.check import check_activation, check_features
 from jds.nn.style import DEFAULT_STYLE, Style
-from jds.ops.block import Activation
+from jds.ops._fused_block import Activation
 
 
 class SqueezeExcite(nnx.Module):

@@ -13,7 +13,7 @@ from jds.nn.check import check_norm
 from jds.nn.conv import default_kernel_init
 from jds.nn.norm import BatchNorm
 from jds.nn.separable import Norm
-from jds.ops.dispatch import Implementation
+from jds.ops._dispatch import Implementation
 
 _batch_norm = functools.partial(BatchNorm, momentum=0.9)
 

@@ -8,7 +8,7 @@ from jds.nn.check import check_features
 from jds.nn.conv_norm import ConvNorm, in_sequence
 from jds.nn.skip import LayerScale, Skip
 from jds.nn.style import DEFAULT_STYLE, Style
-from jds.ops.block import Activation
+from jds.ops._fused_block import Activation
 
 
 class UniversalInvertedResidual(nnx.Module):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jds
-from jds.ops import dispatch
+from jds.ops import _dispatch
 
 pytestmark = [
     pytest.mark.usefixtures("quick_compilation"),
@@ -38,13 +38,13 @@ def model(keras):
 def chosen(monkeypatch):
     """The forms that were lowered, and the implementations chosen for them."""
     choices = []
-    choose = dispatch.choose
+    choose = _dispatch.choose
 
     def spy(form, *args, **kwargs):
         choices.append((form, choose(form, *args, **kwargs)))
         return choices[-1][1]
 
-    monkeypatch.setattr(dispatch, "choose", spy)
+    monkeypatch.setattr(_dispatch, "choose", spy)
     return choices
 
 

@@ -10,7 +10,7 @@ from flax import nnx
 
 from jds.models import MobileNetV1, MobileNetV1Config
 from jds.models.rounding import round_features
-from jds.ops import library
+from jds.ops.native import _library
 
 
 def abstract(**options):
@@ -98,7 +98,7 @@ def test_training_learns_traces_once_and_leaves_evaluation_alone(quick_compilati
     assert losses[-1] < 0.7 * losses[0]
     # All that is left is of the first, ordinary convolution: its kernel gradient and, without CPU kernels, itself.
     left = step.lower(model, optimizer, images, labels).as_text().count("stablehlo.convolution")
-    assert left == (2 if library.fault() else 1)
+    assert left == (2 if _library.fault() else 1)
 
     model.eval()
     evaluation_does_not_touch_the_statistics(model, images)

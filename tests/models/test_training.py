@@ -10,7 +10,7 @@ from flax import nnx
 import jds
 from benchmarks import every, training_steps
 from jds import zoo
-from jds.ops import library
+from jds.ops.native import _library
 
 SMALLEST = """
     mobilenetv2_035 mobilenetv3_small_050 mobilenetv4_conv_small_035 mixnet_s legacy_xception convnext_atto mobileone_s1
@@ -23,7 +23,7 @@ def lenient_promotion():
         yield
 
 
-@pytest.mark.skipif(bool(library.fault()), reason="without CPU kernels such programs take minutes to compile")
+@pytest.mark.skipif(bool(_library.fault()), reason="without CPU kernels such programs take minutes to compile")
 @pytest.mark.parametrize("name", SMALLEST.split())
 def test_a_training_step(name, quick_compilation):
     result = training_steps.train(name)

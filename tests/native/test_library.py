@@ -13,19 +13,19 @@ from pathlib import Path
 import pytest
 
 import jds
-from jds.ops import library, native, native_block, seal
+from jds.ops.native import _convolution, _fused_block, _library, _seal
 
-PATH, SOURCES = library._PATH, library._PATH.parent
+PATH, SOURCES = _library._PATH, _library._PATH.parents[1] / "src"
 
 
 @pytest.fixture
 def copied(tmp_path, monkeypatch):
     """The library, its seal and its sources in another place, from where they would be loaded."""
     folder = tmp_path / "native"
-    shutil.copytree(SOURCES, folder)
-    monkeypatch.setattr(library, "_PATH", folder / PATH.name)
-    monkeypatch.setattr(library, "load", library.load.__wrapped__)
-    return folder / PATH.name
+    shutil.copytree(PATH.parents[1], folder)
+    monkeypatch.setattr(_library, "_PATH", folder / "lib" / PATH.name)
+    monkeypatch.setattr(_library, "load", _library.load.__wrapped__)
+    return folder / "lib" / PATH.name
 
 
 @functools.cache
@@ -40,35 +40,36 @@ def damages():
 
 
 def test_a_damaged_library_is_not_loaded(copied):
-    seal.check(copied, copied.parent)
+    _seal.check(copied, copied.parents[1] / "src")
     for name, content in damages():
         copied.write_bytes(content)
-        assert "is damaged: it is not the file that was built; reinstall jds" in (library._fault() or ""), name
+        assert "is damaged: it is not the file that was built; reinstall jds" in (_library._fault() or ""), name
     copied.unlink()
     copied.mkdir()
-    assert "cannot be loaded" in (library._fault() or "")
+    assert "cannot be loaded" in (_library._fault() or "")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\xff\xfe", b"[]", b"{}", b'"x"', b'{"library": 1, "sources": [2]}'])
 def test_a_damaged_seal_is_not_believed(copied, content):
-    seal.seal_of(copied).unlink()
+    _seal.seal_of(copied).unlink()
     if content is not None:
-        seal.seal_of(copied).write_bytes(content)
-    assert "reinstall jds" in (library._fault() or "")
+        _seal.seal_of(copied).write_bytes(content)
+    assert "reinstall jds" in (_library._fault() or "")
 
 
 def test_the_library_belongs_to_the_sources_beside_it(copied):
-    folder, header = copied.parent, copied.with_name("problem.h")
+    folder = copied.parents[1] / "src"
+    header = folder / "problem.h"
 
     def refused():
-        return "built from other sources than those beside it" in library._fault()
+        return "built from other sources than those beside it" in _library._fault()
 
     text = header.read_text()
     # As when two activations exchanged their numbers: an old library would compute another function.
     header.write_text(text.replace("kRelu, kRelu6", "kRelu6, kRelu"))
     assert refused()
     header.write_text(text)
-    seal.check(copied, folder)
+    _seal.check(copied, folder)
     header.rename(folder / "renamed.h")
     assert refused()
     (folder / "renamed.h").rename(header)
@@ -80,8 +81,8 @@ def test_a_library_of_another_machine_is_refused_with_the_loader_s_words(copied)
     content = bytearray(copied.read_bytes())
     content[18:20] = b"\xff\xff"  # of an ELF file, the machine
     copied.write_bytes(content)
-    seal.seal_of(copied).write_text(seal.seal(copied, seal.fingerprint(copied.parent)))
-    assert str(copied) in library._fault()
+    _seal.seal_of(copied).write_text(_seal.seal(copied, _seal.fingerprint(copied.parents[1] / "src")))
+    assert str(copied) in _library._fault()
 
 
 def run(script, folder, **environment):
@@ -110,7 +111,7 @@ print(*jds.select_implementation(x, k, feature_group_count=4).forward)
 
 def test_with_half_a_library_jds_is_imported_in_silence_and_says_at_first_use_that_it_is_slower(tmp_path):
     shutil.copytree(Path(jds.__file__).parent, tmp_path / "jds", ignore=shutil.ignore_patterns("__pycache__"))
-    half = tmp_path / "jds/ops/native" / PATH.name
+    half = tmp_path / "jds/ops/native/lib" / PATH.name
     half.write_bytes(PATH.read_bytes()[: PATH.stat().st_size // 2])
     done = run(HALF, tmp_path)
     where, *log = done.stderr.splitlines()
@@ -156,22 +157,22 @@ def test_python_and_the_sources_mean_the_same():
         "hard_sigmoid": "kHardSigmoid",
         "hard_silu": "kHardSwish",
     }
-    in_order = [activations[name] for name, _ in sorted(native_block._ACTIVATIONS.items(), key=lambda item: item[1])]
+    in_order = [activations[name] for name, _ in sorted(_fused_block._ACTIVATIONS.items(), key=lambda item: item[1])]
     assert in_order == [name.strip() for name in names[1].split(",")]
-    assert sorted(native_block._ACTIVATIONS.values()) == list(range(len(activations)))
+    assert sorted(_fused_block._ACTIVATIONS.values()) == list(range(len(activations)))
     limits = dict(re.findall(r"constexpr int64_t (k\w+) = (\d+);", problem))
-    assert int(limits["kMaxTaps"]) == native.MAX_TERMS
-    assert int(limits["kMaxInFeatures"]) == native._MAX_CONTRACTED_FEATURES
-    assert sorted(re.findall(r"^JDS_HANDLER\((\w+)", handlers, re.MULTILINE)) == sorted(library._TARGETS)
+    assert int(limits["kMaxTaps"]) == _convolution.MAX_TERMS
+    assert int(limits["kMaxInFeatures"]) == _convolution._MAX_CONTRACTED_FEATURES
+    assert sorted(re.findall(r"^JDS_HANDLER\((\w+)", handlers, re.MULTILINE)) == sorted(_library._TARGETS)
     assert "XLA_FFI_DEFINE_HANDLER_SYMBOL" not in handlers  # lets exceptions through
 
 
 def test_only_jds_s_own_names_are_exported():
     printed = subprocess.run(["nm", "-D", "--defined-only", PATH], capture_output=True, text=True, check=True).stdout
     names = {line.split()[-1] for line in printed.splitlines()}
-    assert names == {*library._TARGETS, "jds_instruction_sets", "jds_use_instruction_set"}
+    assert names == {*_library._TARGETS, "jds_instruction_sets", "jds_use_instruction_set"}
 
 
 def test_the_seal_is_of_this_library():
-    assert json.loads(seal.seal_of(PATH).read_text())["sources"] == seal.fingerprint(SOURCES)
-    seal.check(PATH, SOURCES)
+    assert json.loads(_seal.seal_of(PATH).read_text())["sources"] == _seal.fingerprint(SOURCES)
+    _seal.check(PATH, SOURCES)

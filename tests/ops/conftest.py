@@ -2,12 +2,12 @@
 
 import pytest
 
-from jds.ops import library
+from jds.ops.native import _library
 
 
-@pytest.fixture(params=library.instruction_sets())
+@pytest.fixture(params=_library.instruction_sets())
 def instruction_set(request):
     """Each that the library has and this machine can run."""
-    library.use_instruction_set(request.param)
+    _library.use_instruction_set(request.param)
     yield request.param
-    library.use_instruction_set(library.instruction_sets()[0])
+    _library.use_instruction_set(_library.instruction_sets()[0])

@@ -16,7 +16,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jds
-from jds.ops import library
+from jds.ops.native import _library
 
 NUMPY_ACTIVATIONS = {
     None: lambda x: x,
@@ -421,7 +421,7 @@ def test_export_of_symbolic_shapes(unchecked_types):
     np.testing.assert_allclose(exported.call(inputs, *rest), SEPARABLE.call(inputs, *rest), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.skipif(bool(library.fault()), reason="there are no CPU kernels")
+@pytest.mark.skipif(bool(_library.fault()), reason="there are no CPU kernels")
 def test_a_block_is_one_kernel_where_nothing_cuts_it_up():
     block = SEPARABLE._replace(activations={"depthwise_activation": jax.nn.relu6})  # which the kernel knows
     arrays = block.arrays()

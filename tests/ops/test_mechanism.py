@@ -306,17 +306,17 @@ def test_kernel_gradients_of_small_groups_are_replaced():
 
 
 def test_a_broken_mechanism_is_reported(monkeypatch, caplog):
-    from jds.ops import lowering
+    from jds.ops import _lowering
 
-    lowering.check_mechanism.cache_clear()
-    monkeypatch.setattr(lowering, "mechanism_fault", lambda: "JAX 99 does not carry the mark")
+    _lowering.check_mechanism.cache_clear()
+    monkeypatch.setattr(_lowering, "mechanism_fault", lambda: "JAX 99 does not carry the mark")
     inputs, kernel, _ = DEPTHWISE.arrays()
     jds.depthwise_conv(inputs, kernel)
     jds.depthwise_conv(inputs, kernel)
     assert [r.message for r in caplog.records] == ["jds runs at XLA's own speed: JAX 99 does not carry the mark"]
     choice = jds.select_implementation(inputs, kernel, feature_group_count=4).forward
     assert choice == ("xla", "JAX 99 does not carry the mark")
-    lowering.check_mechanism.cache_clear()
+    _lowering.check_mechanism.cache_clear()
 
 
 @pytest.mark.parametrize("numbers", [tuple, list, np.array], ids=["tuple", "list", "numpy"])

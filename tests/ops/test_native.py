@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec as P
 from workloads import WORKLOADS
 
 import jds
-from jds.ops import library
+from jds.ops.native import _library
 
 DEPTHWISE = [workload for workload in WORKLOADS if workload.function == "depthwise_conv"]
 # Numbers of channels around the widths of the vectors: 4, 8 and 16.
@@ -31,7 +31,7 @@ def value_and_gradients(inputs, kernel, **options):
 
 
 def test_the_portable_version_is_always_there():
-    assert library.instruction_sets()[-1] == "portable"
+    assert _library.instruction_sets()[-1] == "portable"
 
 
 @functools.cache
@@ -224,7 +224,7 @@ GEOMETRY = np.array([1, 1, 0, 1] * 3, np.int64)
     ],
 )  # fmt: skip
 def test_a_mismatch_is_an_error_with_a_message(target, shapes, geometry, dtype, message):
-    library.load()
+    _library.load()
     *operands, out = [jax.ShapeDtypeStruct(shape, dtype) for shape in shapes]
     attributes = {"geometry": geometry} | ({"endings": np.zeros(3, np.int64)} if target == "jds_depthwise" else {})
     call = jax.jit(lambda *arrays: jax.ffi.ffi_call(target, out)(*arrays, **attributes))
@@ -236,10 +236,10 @@ WITHOUT = """
 import logging, os
 logging.basicConfig(format="%(message)s")
 import jax.numpy as jnp
-from jds.ops import library
-assert library.load.cache_info().currsize == (os.environ.get("JDS_NATIVE") != "0")  # when it is imported
+from jds.ops.native import _library
+assert _library.load.cache_info().currsize == (os.environ.get("JDS_NATIVE") != "0")  # when it is imported
 if {missing}:
-    library._PATH = library._PATH.with_name("missing.so")
+    _library._PATH = _library._PATH.with_name("missing.so")
 import jds
 x, k = jnp.ones((1, 8, 8, 4)), jnp.ones((3, 3, 1, 4))
 for _ in range(2):

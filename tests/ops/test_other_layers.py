@@ -129,11 +129,11 @@ def test_kernel_gradients_of_groups(instruction_set, inputs, kernel, options, im
     cotangent = jnp.asarray(rng.standard_normal(out.shape), jnp.float32)
     with pytest.MonkeyPatch.context() as patch:
         if implementation == "shifted":
-            patch.setattr("jds.ops.native.unsupported", lambda form: "left out")
+            patch.setattr("jds.ops.native._convolution.unsupported", lambda form: "left out")
             patch.setitem(
-                jds.ops.dispatch.IMPLEMENTATIONS,
+                jds.ops._dispatch.IMPLEMENTATIONS,
                 "native",
-                jds.ops.dispatch.IMPLEMENTATIONS["native"]._replace(unsupported=lambda form: "left out"),
+                jds.ops._dispatch.IMPLEMENTATIONS["native"]._replace(unsupported=lambda form: "left out"),
             )
         gradient = jax.jit(lambda g: jax.linear_transpose(call, k)(g)[0])
         text = gradient.lower(cotangent).as_text()

@@ -16,7 +16,7 @@ plain = functools.partial(lax.conv_general_dilated, window_strides=(1, 1), dimen
 
 @pytest.mark.parametrize("features", [3, 8, 16])
 def test_negative_padding_reads_outside_of_the_array(features):
-    # https://github.com/openxla/xla/issues/48713; `jds.ops.crop` is of no more use once JAX 0.12 is the oldest.
+    # https://github.com/openxla/xla/issues/48713; `jds.ops._crop` is of no more use once JAX 0.12 is the oldest.
     rng = np.random.default_rng(0)
     x, k = rng.standard_normal((1, 6, 6, features)), rng.standard_normal((3, 3, features, 8))
     x, k = x.astype(np.float32), k.astype(np.float32)

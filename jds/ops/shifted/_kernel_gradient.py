@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jds.ops.labelled import Labelled, multiply
-from jds.ops.ties import Overlap
+from jds.ops._named_array import Labelled, multiply
+from jds.ops.shifted._taps import Overlap
 
 # Windows accumulated together in one loop: few enough that their accumulators stay in the cache.
 _WINDOWS_IN_A_LOOP = 12

@@ -16,10 +16,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jds.ops.correlate import correlate
-from jds.ops.labelled import Labelled, contract, multiply
-from jds.ops.recognise import MAX_NUMBER, Form
-from jds.ops.ties import Ties, by_phase, overlap, solve
+from jds.ops._named_array import Labelled, contract, multiply
+from jds.ops._recognize import MAX_NUMBER, Form
+from jds.ops.shifted._kernel_gradient import correlate
+from jds.ops.shifted._taps import Ties, by_phase, overlap, solve
 
 # A term is an operation of the compiled program; beyond this many, compiling takes too long.
 MAX_TERMS = 256
@@ -31,7 +31,7 @@ _BYTES_AT_ONCE = 12 * 2**20
 _BYTES_IN_A_STEP = 2**20
 
 
-def shifted(lhs: jax.Array, rhs: jax.Array, *, form: Form, partitioned: bool = False) -> jax.Array:
+def convolution(lhs: jax.Array, rhs: jax.Array, *, form: Form, partitioned: bool = False) -> jax.Array:
     """Computes a pointwise, depthwise or grouped convolution, or any derivative of one.
 
     Args:
@@ -91,9 +91,9 @@ def _in_blocks(lhs: jax.Array, rhs: jax.Array, images: int, form: Form) -> jax.A
     part = dataclasses.replace(form, batch=images, out_shape=(images, *form.out_shape[1:]))
     if images == 1:
         # Without a dimension of size 1 in what the loop carries: XLA might copy all of it into another layout.
-        return lax.map(lambda image: shifted(image[None], rhs, form=part)[0], lhs)
+        return lax.map(lambda image: convolution(image[None], rhs, form=part)[0], lhs)
     blocks = lhs.reshape(form.batch // images, images, *lhs.shape[1:])
-    return lax.map(lambda block: shifted(block, rhs, form=part), blocks).reshape(form.out_shape)
+    return lax.map(lambda block: convolution(block, rhs, form=part), blocks).reshape(form.out_shape)
 
 
 def _scatter(moving: Labelled, short: Labelled, form: Form) -> jax.Array:

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import primitives
 
-from jds.ops import dispatch
-from jds.ops.block import Block, Epilogue
-from jds.ops.dispatch import Implementation
-from jds.ops.fused import compose
-from jds.ops.recognise import recognise
+from jds.ops import _dispatch
+from jds.ops._dispatch import Implementation
+from jds.ops._fused_block import Block, Epilogue
+from jds.ops._fused_primitive import compose
+from jds.ops._recognize import recognise
 
 _DTYPES = tuple(map(jnp.dtype, (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64)))
 
@@ -143,7 +143,7 @@ def check_supported(
         if equation.primitive is not primitives.conv_general_dilated_p:
             continue
         lhs, rhs, out = (variable.aval for variable in (*equation.invars, *equation.outvars))
-        obstacle = dispatch.IMPLEMENTATIONS[implementation].unsupported(recognise(lhs, rhs, out, equation.params))
+        obstacle = _dispatch.IMPLEMENTATIONS[implementation].unsupported(recognise(lhs, rhs, out, equation.params))
         if obstacle:
             shapes = f"inputs {images.shape}, kernel {operands[0].shape}"
             raise NotImplementedError(f"{function}: {obstacle} ({shapes}); use implementation=None")

@@ -18,13 +18,13 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from jds.ops.accelerate import accelerate
-from jds.ops.dispatch import Choice, Target
-from jds.ops.selection import Chosen, chosen, lowering_platform
+from jds.ops._accelerate import accelerate
+from jds.ops._dispatch import Choice, Target
+from jds.ops._selection import Chosen, chosen, lowering_platform
 
 # What transformations put around names.
 _TRANSFORMATION = re.compile(r"\w+\(|\)")
-_LIBRARY = re.compile(rf"[\\/](site|dist)-packages[\\/]|^{re.escape(str(Path(__file__).parent))}[\\/](ops|nn|report)")
+_LIBRARY = re.compile(rf"[\\/](site|dist)-packages[\\/]|^{re.escape(str(Path(__file__).parents[1]))}[\\/](ops|nn)[\\/]")
 # `/path/file.py:12:3 (function)`, with or without the column.
 _LINE = re.compile(r".*?([^\\/:]+:\d+)(?::\d+)?(?= \()")
 

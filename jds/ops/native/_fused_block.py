@@ -7,15 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jds.ops import library
-from jds.ops.block import Block, FusedForm, Step
-from jds.ops.native import DTYPES, MAX_TERMS, MAX_WINDOW
+from jds.ops._fused_block import Block, FusedForm, Step
+from jds.ops.native import _library
+from jds.ops.native._convolution import DTYPES, MAX_TERMS, MAX_WINDOW
 
 # As `Activation` in `problem.h`.
 _ACTIVATIONS = {None: 0, "relu": 1, "relu6": 2, "hard_sigmoid": 3, "hard_silu": 4}
 
 
-def native_block(images: jax.Array, *operands: jax.Array, block: Block) -> jax.Array:
+def fused_block(images: jax.Array, *operands: jax.Array, block: Block) -> jax.Array:
     """Computes a block of one ordinary convolution, or of a depthwise and a pointwise one, on the CPU.
 
     Args:
@@ -26,7 +26,7 @@ def native_block(images: jax.Array, *operands: jax.Array, block: Block) -> jax.A
     Returns:
       `(batch, *out_spatial, out_features)`. Everything is computed in float32 and rounded once, at the end.
     """
-    library.load()
+    _library.load()
     first = block.steps[0]
     rank = len(first.geometry.strides)
     ones = (1,) * (3 - rank)
@@ -56,7 +56,7 @@ def native_block(images: jax.Array, *operands: jax.Array, block: Block) -> jax.A
     return result.reshape(images.shape[0], *positions, out.shape[-1])
 
 
-def unsupported(form: FusedForm) -> str | None:
+def unsupported_block(form: FusedForm) -> str | None:
     """Says in words why the kernel cannot compute this block; None if it can."""
     block = form.block
     images, kernel, *_ = form.operands
@@ -80,7 +80,7 @@ def unsupported(form: FusedForm) -> str | None:
             return "on its own, the kernel's first step is an ordinary convolution"
         if math.prod(kernel.shape[:-1]) > MAX_WINDOW:
             return f"the kernel's windows have at most {MAX_WINDOW} numbers, not {math.prod(kernel.shape[:-1])}"
-    return library.fault()
+    return _library.fault()
 
 
 def _out_features(operands: Sequence[jax.Array]) -> int:

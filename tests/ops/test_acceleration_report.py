@@ -158,7 +158,7 @@ def test_blocks_are_reported_as_they_are_lowered():
     assert all(row.choice.reason.endswith("(epilogue not fused: the kernel does not know silu)") for row in rows)
     assert targets(swish, IMAGES, KERNEL, point) == {"depthwise", "matrix_product"}
     # The step's place is the caller's line, even where the block was traced before.
-    assert all("test_report.py" in row.places[0] for row in rows)
+    assert all("test_acceleration_report.py" in row.places[0] for row in rows)
 
     (row,) = report(lambda x: jds.conv(x, jnp.ones((3, 3, 4, 4)), bias=bias, activation=jax.nn.relu), IMAGES).replaced
     assert row.form == "fused ordinary + bias + relu"
@@ -233,10 +233,10 @@ def test_the_text():
     assert first == "Convolutions for 'cpu': 2 replaced, 1 left to XLA"
     chosen = jds.select_implementation(IMAGES, KERNEL, feature_group_count=4, platform="cpu").forward
     assert replaced == f"{chosen.implementation}: {chosen.reason}"
-    assert row.startswith("2×  depthwise  2×8×8×4 * 3×3×1×4 → 2×8×8×4, float32  block at test_report.py:")
+    assert row.startswith("2×  depthwise  2×8×8×4 * 3×3×1×4 → 2×8×8×4, float32  block at test_acceleration_report.py:")
     assert row.endswith("(depthwise) and 1 more")
     assert xla == "xla: ordinary convolutions are left to XLA"
-    assert last.startswith("1×  ordinary  2×8×8×4 * 3×3×4×4 → 2×8×8×4, float32  test_report.py:")
+    assert last.startswith("1×  ordinary  2×8×8×4 * 3×3×4×4 → 2×8×8×4, float32  test_acceleration_report.py:")
     narrow = Console(width=60)
     with narrow.capture() as capture:
         narrow.print(report(network, IMAGES, KERNEL))
@@ -251,6 +251,6 @@ def test_errors(unchecked_types):
 
 
 def test_a_broken_mechanism_is_reported(monkeypatch):
-    monkeypatch.setattr("jds.ops.lowering.mechanism_fault", lambda: "JAX 99 does not carry the mark")
+    monkeypatch.setattr("jds.ops._lowering.mechanism_fault", lambda: "JAX 99 does not carry the mark")
     found = report(depthwise, IMAGES, KERNEL)
     assert [row.choice for row in found.left] == [("xla", "JAX 99 does not carry the mark")]

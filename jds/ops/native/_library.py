@@ -9,12 +9,13 @@ from pathlib import Path
 
 import jax
 
-from jds.ops import seal
+from jds.ops.native import _seal
 
 # Set to 0, this environment variable switches the kernels off.
 SWITCH = "JDS_NATIVE"
 
-_PATH = Path(__file__).with_name("native") / "libjds.so"
+# In a folder of its own, which is no package: Python would take it for a module.
+_PATH = Path(__file__).parent / "lib" / "libjds.so"
 # As in `ffi.cc`.
 _TARGETS = (
     "jds_depthwise",
@@ -47,7 +48,7 @@ def load() -> ctypes.CDLL:
     Raises:
       OSError: it cannot be loaded.
     """
-    seal.check(_PATH, _PATH.parent)  # to load half a library would kill the process
+    _seal.check(_PATH, _PATH.parents[1] / "src")  # to load half a library would kill the process
     library = ctypes.CDLL(str(_PATH))
     library.jds_instruction_sets.restype = ctypes.c_char_p
     for target in _TARGETS:

@@ -14,8 +14,8 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, xla
 
-from jds.ops.block import ACTIVATIONS, Block, Step
-from jds.ops.lowering import mark, register_block
+from jds.ops._fused_block import ACTIVATIONS, Block, Step
+from jds.ops._lowering import mark, register_block
 
 fused_conv_p = Primitive("fused_conv")
 

@@ -7,9 +7,8 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jds.ops import dispatch
-from jds.ops.block import Block, Epilogue, Step, name_of
-from jds.ops.check import (
+from jds.ops import _dispatch
+from jds.ops._arguments import (
     check_arrays,
     check_depthwise,
     check_epilogue,
@@ -18,10 +17,11 @@ from jds.ops.check import (
     check_pair,
     check_supported,
 )
-from jds.ops.dispatch import Implementation
-from jds.ops.fused import run_block
-from jds.ops.geometry import Geometry, Padding, canonical_geometry
-from jds.ops.lowering import check_mechanism
+from jds.ops._dispatch import Implementation
+from jds.ops._fused_block import Block, Epilogue, Step, name_of
+from jds.ops._fused_primitive import run_block
+from jds.ops._geometry import Geometry, Padding, canonical_geometry
+from jds.ops._lowering import check_mechanism
 
 
 class Convolution(NamedTuple):
@@ -62,7 +62,7 @@ def convolve(
       feature_group_count: of the first, if it is an ordinary one.
       precision, preferred_element_type, implementation: of each.
     """
-    dispatch.check_name(function, implementation)
+    _dispatch.check_name(function, implementation)
     first, *rest = convolutions
     name = f"{first.prefix}kernel"
     inputs, kernel = check_arrays(function, inputs, first.kernel, name)

@@ -8,7 +8,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 import jax
 
-from jds.ops.lowering import check_mechanism, installed, mark
+from jds.ops._lowering import check_mechanism, installed, mark
 
 P = ParamSpec("P")
 R = TypeVar("R")

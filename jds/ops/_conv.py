@@ -7,11 +7,11 @@ from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float, Shaped
 
-from jds.ops.block import Activation, Epilogue
-from jds.ops.convolve import Convolution, convolve
-from jds.ops.dispatch import Implementation
-from jds.ops.geometry import Padding
-from jds.ops.lowering import check_mechanism, mark
+from jds.ops._canonical import Convolution, convolve
+from jds.ops._dispatch import Implementation
+from jds.ops._fused_block import Activation, Epilogue
+from jds.ops._geometry import Padding
+from jds.ops._lowering import check_mechanism, mark
 
 
 def conv(

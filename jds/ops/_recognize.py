@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import JaxprEqn
 
-from jds.ops.block import FusedForm
+from jds.ops._fused_block import FusedForm
 
 Index = Literal["kernel", "output", "input"]
 Kind = Literal["ordinary", "grouped", "depthwise", "pointwise"]

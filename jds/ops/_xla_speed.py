@@ -5,7 +5,7 @@ The limits were measured on a CPU of two cores: `python -m benchmarks.others` sh
 
 import math
 
-from jds.ops.recognise import Form, Index
+from jds.ops._recognize import Form, Index
 
 # Of images: features made of a single one, and numbers in a window of one or two dimensions.
 _FEATURES_OF_ONE, _WINDOW = 16, 256

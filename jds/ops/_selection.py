@@ -7,12 +7,12 @@ from typing import NamedTuple
 import jax
 from jax.extend.core import JaxprEqn, primitives
 
-from jds.ops import lowering
-from jds.ops.block import Activation, FusedForm
-from jds.ops.conv import conv
-from jds.ops.dispatch import Choice, Implementation, Target, choose
-from jds.ops.geometry import Padding
-from jds.ops.recognise import Form, recognise_equation
+from jds.ops import _lowering
+from jds.ops._conv import conv
+from jds.ops._dispatch import Choice, Implementation, Target, choose
+from jds.ops._fused_block import Activation, FusedForm
+from jds.ops._geometry import Padding
+from jds.ops._recognize import Form, recognise_equation
 
 # A GPU's programs are lowered for its maker's platform.
 _ALIASES = {"gpu": "cuda"}
@@ -134,19 +134,19 @@ def chosen(equation: JaxprEqn, target: Target) -> Iterator[Chosen]:
     is_block = "block" in equation.params
     if not is_block and equation.primitive is not primitives.conv_general_dilated_p:
         return
-    if not lowering.is_static(*(variable.aval for variable in (*equation.invars, *equation.outvars))):
+    if not _lowering.is_static(*(variable.aval for variable in (*equation.invars, *equation.outvars))):
         symbolic = "symbolic shapes are left to XLA"
         yield from (
             _unfused(equation, target, symbolic) if is_block else [Chosen(equation, None, Choice("xla", symbolic))]
         )
         return
     operation = recognise_equation(equation)
-    asked = lowering.asked(equation)
-    fault = None if is_block else lowering.mechanism_fault()
+    asked = _lowering.asked(equation)
+    fault = None if is_block else _lowering.mechanism_fault()
     if fault or asked is None:
         yield Chosen(equation, operation, Choice("xla", fault or "`accelerate` does not reach it"))
         return
-    choice = choose(operation, target, lowering.named(asked))
+    choice = choose(operation, target, _lowering.named(asked))
     if isinstance(choice, Choice):
         yield Chosen(equation, operation, choice)
     else:

@@ -24,11 +24,11 @@ from jax.extend.core import ClosedJaxpr, JaxprEqn, Primitive, primitives
 from jax.interpreters import mlir
 from jax.sharding import AbstractMesh
 
-from jds.ops import dispatch
-from jds.ops.block import Block, FusedForm
-from jds.ops.crop import convolve_cropped, is_misread
-from jds.ops.partition import NO_MESH
-from jds.ops.recognise import recognise
+from jds.ops import _dispatch
+from jds.ops._crop import convolve_cropped, is_misread
+from jds.ops._fused_block import Block, FusedForm
+from jds.ops._partition import NO_MESH
+from jds.ops._recognize import recognise
 
 _logger = logging.getLogger(__name__)
 
@@ -87,12 +87,12 @@ def _rule(previous: Callable, platform: str | None) -> Callable:
         lhs_aval, rhs_aval, out_aval = _avals(ctx)
         form = recognise(lhs_aval, rhs_aval, out_aval, params)
         target = _target(ctx, platform)
-        chosen = dispatch.choose(form, target, named(asked))
+        chosen = _dispatch.choose(form, target, named(asked))
         if chosen.implementation == "xla" and target.platform == "cpu" and is_misread(params):
             return _lower_function(functools.partial(convolve_cropped, **params), ctx, lhs, rhs)
         if chosen.implementation == "xla":
             return previous(ctx, lhs, rhs, **params)
-        run = dispatch.IMPLEMENTATIONS[chosen.implementation].run
+        run = _dispatch.IMPLEMENTATIONS[chosen.implementation].run
         fun = functools.partial(run, form=form, partitioned=target.is_partitioned)
         return _lower_function(fun, (target.is_partitioned and _with_mesh(ctx)) or ctx, lhs, rhs)
 
@@ -114,22 +114,22 @@ def register_block(primitive: Primitive) -> None:
 def _lower_block(ctx: mlir.LoweringRuleContext, *operands, jaxpr: ClosedJaxpr, block: Block):
     if is_static(*_avals(ctx)):
         form = FusedForm(block, tuple(ctx.avals_in))
-        chosen = dispatch.choose(form, _target(ctx, None), named(block.implementation))
-        if isinstance(chosen, dispatch.Choice):
-            run = dispatch.FUSED_IMPLEMENTATIONS[chosen.implementation]
+        chosen = _dispatch.choose(form, _target(ctx, None), named(block.implementation))
+        if isinstance(chosen, _dispatch.Choice):
+            run = _dispatch.FUSED_IMPLEMENTATIONS[chosen.implementation]
             return _lower_function(functools.partial(run, block=block), ctx, *operands)
     return mlir.core_call_lowering(ctx, *operands, name="fused_conv", call_jaxpr=jaxpr)
 
 
-def named(asked: str | None) -> dispatch.Implementation | None:
+def named(asked: str | None) -> _dispatch.Implementation | None:
     """Returns the implementation that was asked for by name, if any."""
-    return None if asked == "auto" else cast(dispatch.Implementation | None, asked)
+    return None if asked == "auto" else cast(_dispatch.Implementation | None, asked)
 
 
-def _target(ctx: mlir.LoweringRuleContext, platform: str | None) -> dispatch.Target:
+def _target(ctx: mlir.LoweringRuleContext, platform: str | None) -> _dispatch.Target:
     """What the program is lowered for; the platform is the rule's, if it has one."""
     is_partitioned = _is_partitioned(ctx)
-    return dispatch.Target(
+    return _dispatch.Target(
         platform or ", ".join(ctx.platforms or ctx.module_context.platforms),
         for_export=bool(ctx.module_context.lowering_parameters.for_export),
         is_partitioned=is_partitioned,

@@ -15,10 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jds.ops import library
-from jds.ops.labelled import Labelled
-from jds.ops.partition import partitioned_call
-from jds.ops.recognise import MAX_NUMBER, Axis, Form
+from jds.ops._named_array import Labelled
+from jds.ops._partition import partitioned_call
+from jds.ops._recognize import MAX_NUMBER, Axis, Form
+from jds.ops.native import _library
 
 DTYPES = tuple(map(jnp.dtype, (jnp.float32, jnp.bfloat16, jnp.float16)))
 # As `kMaxTaps` and `kMaxInFeatures` in `problem.h`.
@@ -44,7 +44,7 @@ class _Call(NamedTuple):
     out: tuple[str, ...]
 
 
-def native(lhs: jax.Array, rhs: jax.Array, *, form: Form, partitioned: bool = False) -> jax.Array:
+def convolution(lhs: jax.Array, rhs: jax.Array, *, form: Form, partitioned: bool = False) -> jax.Array:
     """Computes a convolution that `unsupported` has nothing against, or any derivative of one, on the CPU.
 
     Args:
@@ -78,9 +78,9 @@ def unsupported(form: Form) -> str | None:
     if form.kind == "ordinary":
         if not _is_of_images(form):
             return "`native` computes ordinary convolutions of images only, of few features, and their forward pass"
-        return library.fault()
+        return _library.fault()
     if _is_grouped_gradient(form) or _is_plain_pointwise(form):
-        return library.fault()
+        return _library.fault()
     if not _is_depthwise(form):
         which = "" if form.kind != "pointwise" else " with groups" if form.groups > 1 else " with strides or padding"
         return f"`native` computes depthwise and pointwise convolutions, and this one is {form.kind}{which}"
@@ -88,7 +88,7 @@ def unsupported(form: Form) -> str | None:
         return f"`native` sums at most {MAX_TERMS} terms, and this convolution has {form.terms}"
     if form.short != "output" and form.in_features > _MAX_CONTRACTED_FEATURES:
         return f"`native` contracts at most {_MAX_CONTRACTED_FEATURES} features, not {form.in_features}"
-    return library.fault()
+    return _library.fault()
 
 
 def _is_by_positions(form: Form) -> bool:
@@ -215,5 +215,5 @@ def _geometry(axis: Axis, form: Form) -> tuple[int, int, int, int]:
 
 
 def _run(target: str, attributes: dict[str, Any], left: jax.Array, right: jax.Array, out: jax.ShapeDtypeStruct):
-    library.load()
+    _library.load()
     return jax.ffi.ffi_call(target, out)(left, right, **attributes)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from jds.ops.recognise import Axis, Index
+from jds.ops._recognize import Axis, Index
 
 
 class Tie(NamedTuple):

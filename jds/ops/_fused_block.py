@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from jds.ops.geometry import Geometry
+from jds.ops._geometry import Geometry
 
 Activation = Callable[[jax.Array], jax.Array]
 

@@ -8,7 +8,7 @@ from jax import lax
 from jax.experimental.custom_partitioning import custom_partitioning
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
-from jds.ops.labelled import Labelled
+from jds.ops._named_array import Labelled
 
 # Batch and features; a device that has a part of them needs nothing of the others.
 _SHARDED = frozenset("bgim")

@@ -5,10 +5,10 @@ from typing import Literal, NamedTuple, get_args, overload
 
 import jax
 
-from jds.ops import native, native_block, shifted
-from jds.ops.block import FusedForm
-from jds.ops.recognise import Form
-from jds.ops.xla_speed import fast_in_xla
+from jds.ops import native, shifted
+from jds.ops._fused_block import FusedForm
+from jds.ops._recognize import Form
+from jds.ops._xla_speed import fast_in_xla
 
 Implementation = Literal["xla", "shifted", "native"]
 
@@ -22,13 +22,13 @@ class _Entry(NamedTuple):
 
 # In the order of preference, for platforms where XLA's own is not the default.
 IMPLEMENTATIONS: dict[Implementation, _Entry] = {
-    "native": _Entry(native.native, native.unsupported),
-    "shifted": _Entry(shifted.shifted, shifted.unsupported),
+    "native": _Entry(native.convolution, native.unsupported),
+    "shifted": _Entry(shifted.convolution, shifted.unsupported),
 }
 
 # Of fused blocks, called as `run(images, *operands, block=block)`. The other choice is "unfused": each convolution gets
 # an implementation of its own.
-FUSED_IMPLEMENTATIONS: dict[str, Callable[..., jax.Array]] = {"native": native_block.native_block}
+FUSED_IMPLEMENTATIONS: dict[str, Callable[..., jax.Array]] = {"native": native.fused_block}
 
 # Platforms where XLA's own convolution was measured to be slower (`benchmarks/ops.py`).
 _SLOW_PLATFORMS = ("cpu",)
@@ -139,7 +139,7 @@ def _choose_for_block(form: FusedForm, target: Target, asked: Implementation | N
         return Unfused(_NO_EXPORT)
     if target.is_partitioned:
         return Unfused("the compiler partitions the program, step by step")
-    obstacle = native_block.unsupported(form)
+    obstacle = native.unsupported_block(form)
     if obstacle:
         return Unfused(obstacle)
     return Choice("native", "fused: one CPU kernel runs the whole block")
