@@ -17,9 +17,9 @@ from rich.progress import track
 import jds
 from benchmarks.record import replace
 from jds import cost, zoo
-from jds.weights.found import Found
-from jds.weights.load import shapes_of
-from jds.weights.lookalike import kernels_of
+from jds.weights._found import Found
+from jds.weights._load import shapes_of
+from jds.weights._lookalike import kernels_of
 
 
 def figures(name: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ import jds
 from benchmarks import every
 from benchmarks.filled import filled
 from jds import zoo
-from jds.weights import safetensors_file
+from jds.weights import _safetensors_file
 
 RECORD = every.RESULTS / "variants.json"
 APART, FAR_APART = 0.05, 0.55
@@ -117,7 +117,7 @@ def of_torch(variant: zoo.Variant, images: np.ndarray, file: Path) -> tuple[int,
             return model(inputs).numpy()
 
     logits = with_right_gain(logits_of)
-    safetensors_file.write(file, {key: value.numpy() for key, value in model.state_dict().items()})
+    _safetensors_file.write(file, {key: value.numpy() for key, value in model.state_dict().items()})
     return sum(parameter.numel() for parameter in model.parameters()), logits
 
 

@@ -22,7 +22,7 @@ from jds.ops._acceleration_report import acceleration_report as acceleration_rep
 from jds.weights import FreshClassifierWarning as FreshClassifierWarning
 from jds.weights import OrderWarning as OrderWarning
 from jds.weights import WeightsError as WeightsError
-from jds.weights.files import save as save
+from jds.weights._files import save as save
 from jds.zoo import create_model as create_model
 from jds.zoo import list_models as list_models
 

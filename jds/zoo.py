@@ -41,16 +41,16 @@ from jds.models import (
     mobilenet_v4,
     mobileone,
 )
-from jds.models.preprocessing import HALF, Preprocessing
-from jds.models.resizing import Interpolation
-from jds.nn.convnext import gelu
-from jds.suggest import for_option, near_names
-from jds.weights import Source, pretrained_config
-from jds.weights.errors import MismatchError, printable
-from jds.weights.files import Rename, read
-from jds.weights.found import Found
-from jds.weights.load import fill
-from jds.weights.lookalike import kernels_of
+from jds.models._preprocessing import HALF, Preprocessing
+from jds.models._resizing import Interpolation
+from jds.models._suggest import for_option, near_names
+from jds.nn._convnext import gelu
+from jds.weights import Source, _pretrained_config
+from jds.weights._errors import MismatchError, printable
+from jds.weights._files import Rename, read
+from jds.weights._found import Found
+from jds.weights._load import fill
+from jds.weights._lookalike import kernels_of
 
 
 class Variant(NamedTuple):
@@ -157,7 +157,7 @@ def create_model(
             raise TypeError(f"create_model: {name} has no option {field!r}; {for_option(name, field, known)}")
     config = dataclasses.replace(variant.config, **overrides)
     rngs = nnx.Rngs(0) if rngs is None else rngs
-    preprocessing = pretrained_config.read(weights).preprocessing or variant.preprocessing
+    preprocessing = _pretrained_config.read(weights).preprocessing or variant.preprocessing
     if weights is None:
         model = variant.network(config, rngs=rngs)
     else:

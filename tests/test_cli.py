@@ -7,7 +7,8 @@ import sys
 import pytest
 
 import jds
-from jds import cli, cli_options, compare
+from jds import cli, compare
+from jds.cli import _options
 from jds.models import mobilenet_v1
 
 SHORT = ("--seconds", "0.001")
@@ -136,7 +137,7 @@ def test_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch, ca
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cli_options.os, "replace", full)
+    monkeypatch.setattr(_options.os, "replace", full)
     with pytest.raises(SystemExit) as exit:
         cli.main(["compare", *SHORT, "--json", str(path)])
     assert exit.value.code == 2

@@ -9,7 +9,7 @@ from PIL import Image
 
 import jds
 from jds import cli
-from jds.imagenet import LABELS
+from jds.models._imagenet import LABELS
 
 NAME = "mobilenetv3_small_050"
 

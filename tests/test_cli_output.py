@@ -14,7 +14,9 @@ from flax import nnx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jds import cli, cli_output, compare, compare_text, cost
+from jds import cli, compare, cost
+from jds.cli import _output
+from jds.compare import _text
 from jds.models import MobileNetV1, MobileNetV1Config, mobilenet_v1
 
 MAIN = "from jds.cli import main; main()"
@@ -45,9 +47,9 @@ def made():
     layers, comparison = compared()
     for layer in (*layers, cost.Layer("textbook", (6, 6, 3), 5, (3, 3), padding="VALID")):
         if layer.separable:
-            yield compare_text.arithmetic(layer)
-    yield from (compare_text.paper_table(comparison), compare_text.clock_table(comparison))
-    yield from compare_text.notes(comparison)
+            yield _text.arithmetic(layer)
+    yield from (_text.paper_table(comparison), _text.clock_table(comparison))
+    yield from _text.notes(comparison)
     for by in ("layer", "kind", "operation", "equation"):
         yield cost.table(counted(), by)
     yield from cost.notes(counted())
@@ -58,7 +60,7 @@ def made():
 
 def printed(width, capsys, monkeypatch, *parts):
     monkeypatch.setenv("COLUMNS", str(width))
-    cli_output.show(*parts)
+    _output.show(*parts)
     return capsys.readouterr().out
 
 
@@ -78,13 +80,13 @@ def test_paragraphs_are_wrapped_and_tables_are_not(capsys, monkeypatch):
 
 def test_lines_have_no_padding_in_color_either(capsys, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
-    lines = printed(80, capsys, monkeypatch, compare_text.paper_table(compared()[1])).splitlines()
+    lines = printed(80, capsys, monkeypatch, _text.paper_table(compared()[1])).splitlines()
     assert lines[0] == "\x1b[1mOn paper, and FLOPs as XLA counts them (millions)\x1b[0m"
     assert not [line for line in lines if line.endswith(" ")]
 
 
 def test_brackets_and_colons_are_not_markup(capsys):
-    cli_output.show("fun(float32[red], :smile:)", cost.table(cost.analyze(jnp.dot, 1.0, 2.0), "operation"))
+    _output.show("fun(float32[red], :smile:)", cost.table(cost.analyze(jnp.dot, 1.0, 2.0), "operation"))
     assert capsys.readouterr().out.startswith("fun(float32[red], :smile:)\n")
 
 
@@ -124,13 +126,14 @@ def test_a_terminal_without_unicode():
 
 
 def test_a_warning_does_not_run_into_a_table():
-    ended = run("compare", *SHORT, before="from jds.ops import library; library._fault = lambda: 'broken'; ")
+    ended = run("compare", *SHORT, before="from jds.ops.native import _library; _library._fault = lambda: 'broken'; ")
     assert (ended.returncode, ended.stderr) == (0, "jds runs more slowly: broken\n\n")
 
 
 STUBBORN = """
 import time
-from jds import cli_compare, cli_options
+from jds.cli import _compare
+from jds.cli import _options
 
 def half(path):
     path.touch()
@@ -141,7 +144,7 @@ def half(path):
         except BaseException:  # as a callback of JAX's does
             pass
 
-cli_compare.compare_text.arithmetic = lambda *_, **__: cli_options.write("json", cli_options.Path("x.json"), half)
+_compare._text.arithmetic = lambda *_, **__: _options.write("json", _options.Path("x.json"), half)
 """
 
 

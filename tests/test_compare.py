@@ -9,8 +9,9 @@ import pytest
 from rich.console import Console
 
 import jds
-from jds import compare, compare_plot, compare_text, cost
-from jds.compare import FORMS, Comparison, Row, XlaFlops, xla_flops
+from jds import compare, cost
+from jds.compare import _plot, _text
+from jds.compare._measure import FORMS, Comparison, Row, XlaFlops, xla_flops
 from jds.cost import Layer
 
 LAYER = Layer("block", (14, 14, 512), 512, (3, 3))
@@ -63,7 +64,7 @@ def text(*renderables, width=80):
     ids=lambda value: value.name if isinstance(value, Layer) else "",
 )
 def test_arithmetic_goes_step_by_step(layer, batch, lines):
-    written = " ".join(text(compare_text.arithmetic(layer, batch=batch), width=120).split())
+    written = " ".join(text(_text.arithmetic(layer, batch=batch), width=120).split())
     for line in lines:
         assert line in written
 
@@ -85,7 +86,7 @@ def test_total_is_the_sum_of_the_layers():
 
 def test_tables_fit_into_80_columns_and_end_with_the_total():
     comparison = Comparison("network", (row(STEM), row()))
-    paper, clock = text(compare_text.paper_table(comparison)), text(compare_text.clock_table(comparison))
+    paper, clock = text(_text.paper_table(comparison)), text(_text.clock_table(comparison))
     assert "…" not in paper + clock
     cells = {line.split()[0]: line.split()[1:] for line in paper.splitlines() if line.strip()}
     assert cells["total"] == ["465.13", "54.99", "0.118", "4.00", "4.00", "4.00", "4.00"]
@@ -98,7 +99,7 @@ def test_tables_fit_into_80_columns_and_end_with_the_total():
 def test_unknown_flops_are_shown_as_unknown_and_never_summed():
     comparison = Comparison("network", (row(flops=None), row()))
     assert comparison.flops("jds") == (4e6, None)
-    table = text(compare_text.paper_table(comparison))
+    table = text(_text.paper_table(comparison))
     assert [line.split()[-1] for line in table.splitlines() if line.startswith(("block", "total"))] == [
         "unknown", "2.00", "unknown",
     ]  # fmt: skip
@@ -106,19 +107,19 @@ def test_unknown_flops_are_shown_as_unknown_and_never_summed():
 
 def test_layer_that_is_mostly_dispatch_is_marked_and_noted():
     comparison = Comparison("tiny", (row(dispatch=5e-4),))
-    assert "*0.250" in text(compare_text.clock_table(comparison))
-    assert "So small that dispatch is more than a third" in compare_text.notes(comparison)[-1]
+    assert "*0.250" in text(_text.clock_table(comparison))
+    assert "So small that dispatch is more than a third" in _text.notes(comparison)[-1]
     assert comparison.finding.startswith("Too small for the clock to tell")
 
     large = Comparison("large", (row(dispatch=3e-4),))
-    assert "*" not in text(compare_text.clock_table(large), *compare_text.notes(large))
+    assert "*" not in text(_text.clock_table(large), *_text.notes(large))
 
 
 @pytest.mark.parametrize("rows", [(row(),), (row(STEM), row(), row())], ids=["one layer", "network"])
 def test_plot_shows_each_ratio(monkeypatch, tmp_path, rows):
     figures = []
-    monkeypatch.setattr(compare_plot.Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
-    compare_plot.plot(Comparison("some layers", rows), tmp_path / "figure.png")
+    monkeypatch.setattr(_plot.Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    _plot.plot(Comparison("some layers", rows), tmp_path / "figure.png")
     (axes,) = figures[0].axes
     lines = {line.get_label(): line for line in axes.get_lines()}
     total = [Comparison("some layers", rows).multiplications.ratio] if len(rows) > 1 else []

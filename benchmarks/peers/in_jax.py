@@ -17,8 +17,8 @@ from benchmarks import network, weights
 from benchmarks.filled import filled
 from benchmarks.worker import Program
 from benchmarks.workloads import Workload, normal
-from jds.weights import safetensors_file
-from jds.weights.load import emptied
+from jds.weights import _safetensors_file
+from jds.weights._load import emptied
 
 
 def program(fun: Callable[..., Any], arguments: tuple[Any, ...]) -> Program:
@@ -80,7 +80,7 @@ def public(spec: dict[str, Any]) -> Program:
     shapes = {entry: array.shape for entry, array in emptied(model, model.source).items()}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.safetensors"
-        safetensors_file.write(file, filled(shapes, spec["gain"]))
+        _safetensors_file.write(file, filled(shapes, spec["gain"]))
         model = jds.create_model(name, file, implementation=spec["implementation"])
     model.eval()
     model = jds.fold_batch_norm(jds.reparametrize(model))

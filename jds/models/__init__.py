@@ -10,6 +10,10 @@ from jds.models import mobilenet_v3 as mobilenet_v3
 from jds.models import mobilenet_v4 as mobilenet_v4
 from jds.models import mobileone as mobileone
 from jds.models import xception as xception
+from jds.models._network import Feature as Feature
+from jds.models._network import Network as Network
+from jds.models._network import NetworkConfig as NetworkConfig
+from jds.models._network import count_parameters as count_parameters
 from jds.models.convnext import ConvNeXt as ConvNeXt
 from jds.models.convnext import ConvNeXtConfig as ConvNeXtConfig
 from jds.models.efficientnet import EfficientNet as EfficientNet
@@ -28,9 +32,5 @@ from jds.models.mobilenet_v4 import MobileNetV4 as MobileNetV4
 from jds.models.mobilenet_v4 import MobileNetV4Config as MobileNetV4Config
 from jds.models.mobileone import MobileOne as MobileOne
 from jds.models.mobileone import MobileOneConfig as MobileOneConfig
-from jds.models.network import Feature as Feature
-from jds.models.network import Network as Network
-from jds.models.network import NetworkConfig as NetworkConfig
-from jds.models.network import count_parameters as count_parameters
 from jds.models.xception import Xception as Xception
 from jds.models.xception import XceptionConfig as XceptionConfig

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import jax
 from flax import nnx
 
-from jds.models.network import Feature, Network, NetworkConfig, Parts
+from jds.models._network import Feature, Network, NetworkConfig, Parts
 from jds.nn import ConvNeXtBlock, Style
-from jds.nn.conv_norm import convolve
+from jds.nn._conv_norm import convolve
 
 
 class Row(NamedTuple):

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import jax
 from flax import nnx
 
-from jds.models.inverted import Block, inverted_parts, repeated
-from jds.models.network import Network, NetworkConfig, Parts
-from jds.models.rounding import round_features
+from jds.models._inverted_stages import Block, inverted_parts, repeated
+from jds.models._network import Network, NetworkConfig, Parts
+from jds.models._rounding import round_features
 from jds.nn import Style
 
 

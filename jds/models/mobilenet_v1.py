@@ -7,9 +7,9 @@ import jax
 from flax import nnx
 
 from jds.cost import Layer
-from jds.models.check import check_no_drop_path
-from jds.models.network import Network, NetworkConfig, Parts, Placement, build_stages
-from jds.models.rounding import round_features
+from jds.models._arguments import check_no_drop_path
+from jds.models._network import Network, NetworkConfig, Parts, Placement, build_stages
+from jds.models._rounding import round_features
 from jds.nn import ConvNorm, SeparableConv, Style
 from jds.ops._fused_block import Activation
 

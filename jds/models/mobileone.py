@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from flax import nnx
 
-from jds.models.network import Network, NetworkConfig, Parts, Placement, build_stages
-from jds.models.rounding import round_features
+from jds.models._network import Network, NetworkConfig, Parts, Placement, build_stages
+from jds.models._rounding import round_features
 from jds.nn import MobileOneBlock, Style
 
 

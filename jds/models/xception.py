@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import jax
 from flax import nnx
 
-from jds.models.check import check_no_drop_path
-from jds.models.network import Feature, Network, NetworkConfig, Parts
+from jds.models._arguments import check_no_drop_path
+from jds.models._network import Feature, Network, NetworkConfig, Parts
 from jds.nn import ConvNorm, SeparableConv, Style
 
 

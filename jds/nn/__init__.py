@@ -1,18 +1,18 @@
 """Flax NNX modules."""
 
-from jds.nn.conv import DepthwiseConv as DepthwiseConv
-from jds.nn.conv import PointwiseConv as PointwiseConv
-from jds.nn.conv_norm import ConvNorm as ConvNorm
-from jds.nn.convnext import ConvNeXtBlock as ConvNeXtBlock
-from jds.nn.fold import fold_batch_norm as fold_batch_norm
-from jds.nn.inverted_residual import FusedResidual as FusedResidual
-from jds.nn.inverted_residual import InvertedResidual as InvertedResidual
-from jds.nn.mixed import MixedConv as MixedConv
-from jds.nn.mobile_one import MobileOneBlock as MobileOneBlock
-from jds.nn.norm import BatchNorm as BatchNorm
-from jds.nn.reparametrize import reparametrize as reparametrize
-from jds.nn.separable import SeparableConv as SeparableConv
-from jds.nn.squeeze_excite import SqueezeExcite as SqueezeExcite
-from jds.nn.style import Style as Style
-from jds.nn.universal import MultiQueryAttention as MultiQueryAttention
-from jds.nn.universal import UniversalInvertedResidual as UniversalInvertedResidual
+from jds.nn._batch_norm import BatchNorm as BatchNorm
+from jds.nn._batch_norm_folding import fold_batch_norm as fold_batch_norm
+from jds.nn._conv import DepthwiseConv as DepthwiseConv
+from jds.nn._conv import PointwiseConv as PointwiseConv
+from jds.nn._conv_norm import ConvNorm as ConvNorm
+from jds.nn._convnext import ConvNeXtBlock as ConvNeXtBlock
+from jds.nn._inverted_residual import FusedResidual as FusedResidual
+from jds.nn._inverted_residual import InvertedResidual as InvertedResidual
+from jds.nn._layer_config import Style as Style
+from jds.nn._mixed_conv import MixedConv as MixedConv
+from jds.nn._mobileone import MobileOneBlock as MobileOneBlock
+from jds.nn._reparameterization import reparametrize as reparametrize
+from jds.nn._separable import SeparableConv as SeparableConv
+from jds.nn._squeeze_excite import SqueezeExcite as SqueezeExcite
+from jds.nn._universal_inverted_residual import MultiQueryAttention as MultiQueryAttention
+from jds.nn._universal_inverted_residual import UniversalInvertedResidual as UniversalInvertedResidual

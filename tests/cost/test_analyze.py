@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec
 
 import jds
 from jds import cost
-from jds.cost import program as program_module
+from jds.cost import _program as program_module
 
 
 def shape(*sizes, dtype=jnp.float32):

@@ -11,7 +11,8 @@ import pytest
 from jax import lax
 
 from jds import cost
-from jds.cost import program, rules, rules_elements
+from jds.cost import _program
+from jds.cost.rules import _elements, _table
 from tests.cost import interpreter as by_hand
 
 
@@ -427,7 +428,7 @@ TESTED_ABOVE = """
 
 
 def test_no_rule_is_left_out():
-    moving = {*rules_elements._MOVEMENT.split(), *rules_elements._NOTHING.split()}
-    ours = {name for name in rules._RULES if ":" not in name}
+    moving = {*_elements._MOVEMENT.split(), *_elements._NOTHING.split()}
+    ours = {name for name in _table._RULES if ":" not in name}
     known = {*ELEMENTS, *EXACT, *WINDOWS, *STATED.split(), *TESTED_ABOVE.split(), *moving}
-    assert ours - set(program._CONTROL) == known
+    assert ours - set(_program._CONTROL) == known

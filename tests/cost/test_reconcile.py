@@ -7,8 +7,8 @@ from flax import nnx
 from jax import lax
 
 from jds import cost
-from jds.cost import hlo
-from jds.cost.op_name import origin
+from jds.cost.hlo import _parse
+from jds.cost.hlo._op_name import origin
 
 IMAGES, KERNEL = jax.ShapeDtypeStruct((2, 8, 8, 8), jnp.float32), jax.ShapeDtypeStruct((3, 3, 1, 8), jnp.float32)
 MATRIX = jax.ShapeDtypeStruct((8, 8), jnp.float32)
@@ -210,4 +210,4 @@ def test_names_of_equations_tell_their_layer(op_name, layer, primitive):
 
 def test_text_that_is_no_program():
     with pytest.raises(ValueError, match="no ENTRY computation"):
-        hlo.parse("HloModule nothing")
+        _parse.parse("HloModule nothing")

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import pytest
 
 from jds import cost
-from jds.cost import timing
+from jds.cost import _timing
 
 
 def test_contenders_take_turns_and_every_sample_is_long_enough(monkeypatch):
@@ -20,8 +20,8 @@ def test_contenders_take_turns_and_every_sample_is_long_enough(monkeypatch):
 
         return call
 
-    monkeypatch.setattr(timing, "jit", lambda fun: fun)
-    monkeypatch.setattr(timing.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(_timing, "jit", lambda fun: fun)
+    monkeypatch.setattr(_timing.time, "perf_counter", lambda: now)
     contenders = {"slow": (contender("slow", 1.0), ()), "fast": (contender("fast", 0.25), ())}
     samples = cost.measure(contenders, seconds=9.0, sample_seconds=0.5)
 

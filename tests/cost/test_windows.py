@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from jds.cost.windows import WindowAxis, products
+from jds.cost.rules._windows import WindowAxis, products
 
 
 def enumerate_products(axis: WindowAxis, *, padding: bool) -> int:

@@ -19,7 +19,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import jds
-from jds.weights import safetensors_file
+from jds.weights import _safetensors_file
 
 SCRIPT = Path(__file__).parents[2] / "experiments" / "finetune.py"
 sys.path.insert(0, str(SCRIPT.parent))
@@ -84,7 +84,7 @@ def test_a_run_that_is_killed_ends_at_the_same_numbers(digits, tmp_path):
     assert 0 < len(lines(killed)) < len(wanted)
     finished(start(digits, killed, cache))
     assert lines(killed) == wanted
-    one, other = (safetensors_file.read(out / "model.safetensors") for out in (whole, killed))
+    one, other = (_safetensors_file.read(out / "model.safetensors") for out in (whole, killed))
     assert one.keys() == other.keys()
     assert all(np.array_equal(one[name], other[name]) for name in one)
     assert {path.name for path in whole.iterdir()} == {

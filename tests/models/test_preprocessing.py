@@ -15,8 +15,8 @@ from PIL import Image
 
 import jds
 from jds import zoo
-from jds.models import preprocessing, resizing
-from jds.models.preprocessing import HALF, IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from jds.models import _preprocessing, _resizing
+from jds.models._preprocessing import HALF, IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
 # `timm.data.resolve_data_config` of timm 1.0.31, for each name's default weights.
 TIMM = json.loads((Path(__file__).parents[1] / "data" / "timm_preprocessing.json").read_text())
@@ -104,10 +104,10 @@ def test_sizes_are_the_packages_to_the_pixel():
     assert len(sides) > 20
     for place, (width, height) in enumerate([*exact, *drawn]):
         side = sides[place % len(sides)]
-        assert resizing.resized_size((width, height), side, "center") == torchvision_resize(width, height, side)
+        assert _resizing.resized_size((width, height), side, "center") == torchvision_resize(width, height, side)
         wanted = timm_keep_ratio(width, height, side)
-        assert resizing.resized_size((width, height), side, "border") == (max(1, wanted[0]), max(1, wanted[1]))
-        assert resizing.start(width, side) == torchvision_crop(width, side)
+        assert _resizing.resized_size((width, height), side, "border") == (max(1, wanted[0]), max(1, wanted[1]))
+        assert _resizing.start(width, side) == torchvision_crop(width, side)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_a_strip_takes_little_memory(mode, shape):
     st.tuples(st.integers(1, 60), st.integers(1, 60)),
     st.integers(8, 60),
     st.sampled_from([0.5, 0.875, 1.0, 1.2]),
-    st.sampled_from(resizing.INTERPOLATIONS),
+    st.sampled_from(_resizing.INTERPOLATIONS),
 )
 def test_the_part_of_a_strip_is_the_middle_of_the_whole(size, kept, crop, interpolation):
     # Where a point lies midway between two pixels, either may be taken: there, neighbors must be near each other.
@@ -158,11 +158,11 @@ def test_the_part_of_a_strip_is_the_middle_of_the_whole(size, kept, crop, interp
     image = Image.fromarray(ramp if takes_one else noise(*size) // 4 + 96)
     p = Preprocessing(kept, crop, interpolation, mean=(0.0,) * 3, std=(1.0,) * 3)
     whole = p(image)
-    most, resizing._MOST = resizing._MOST, 0
+    most, _resizing._MOST = _resizing._MOST, 0
     try:
         part = p(image)
     finally:
-        resizing._MOST = most
+        _resizing._MOST = most
     # Each of two passes rounds to 8 bits.
     np.testing.assert_allclose(255 * whole, 255 * part, atol=4.01 if takes_one else 2.01)
 
@@ -249,4 +249,4 @@ def test_a_network_without_preprocessing_says_so():
 
 
 def test_every_field_has_a_rule():
-    assert preprocessing.RULES.keys() == {field.name for field in dataclasses.fields(Preprocessing)}
+    assert _preprocessing.RULES.keys() == {field.name for field in dataclasses.fields(Preprocessing)}

@@ -14,10 +14,10 @@ import jds
 from benchmarks import every, variants
 from benchmarks.filled import filled
 from jds import cost, zoo
-from jds.weights import safetensors_file
-from jds.weights.found import Found
-from jds.weights.load import shapes_of
-from jds.weights.lookalike import kernels_of
+from jds.weights import _safetensors_file
+from jds.weights._found import Found
+from jds.weights._load import shapes_of
+from jds.weights._lookalike import kernels_of
 
 DATA = Path(__file__).parents[1] / "data"
 FILES = sorted((DATA / "weights").glob("*.json"))
@@ -33,7 +33,7 @@ def test_logits_and_back(file, tmp_path, quick_compilation):
     facts = json.loads(file.read_text())
     entries = filled(facts["shapes"], facts["gain"])
     path = tmp_path / "weights.safetensors"
-    safetensors_file.write(path, entries)
+    _safetensors_file.write(path, entries)
     name = public_name(facts["source"], facts["name"])
     model = jds.create_model(name, path)
     assert jds.count_parameters(model) == facts["num_params"]
@@ -47,7 +47,7 @@ def test_logits_and_back(file, tmp_path, quick_compilation):
     assert np.linalg.norm(logits - wanted) < 1e-4 * np.linalg.norm(wanted)
 
     jds.save(model, tmp_path / "again.safetensors")
-    again = safetensors_file.read(tmp_path / "again.safetensors")
+    again = _safetensors_file.read(tmp_path / "again.safetensors")
     assert again.keys() == entries.keys()
     for key, array in again.items():
         np.testing.assert_array_equal(array, entries[key])

@@ -13,7 +13,7 @@ from flax import nnx
 from huggingface_hub.errors import EntryNotFoundError
 
 import jds
-from jds.weights import safetensors_file
+from jds.weights import _safetensors_file
 
 NAME = "mobilenetv3_small_050"
 
@@ -66,22 +66,22 @@ def test_dropout_of_a_loaded_network_has_keys_of_its_own(file, quick_compilation
 
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float64])
 def test_other_floating_points_are_converted(model, file, dtype, tmp_path):
-    entries = {name: np.asarray(array).astype(dtype) for name, array in safetensors_file.read(file).items()}
+    entries = {name: np.asarray(array).astype(dtype) for name, array in _safetensors_file.read(file).items()}
     path = tmp_path / "other.safetensors"
-    safetensors_file.write(path, entries)
+    _safetensors_file.write(path, entries)
     loaded = load(path)
     assert loaded.stem.conv.kernel.dtype == jnp.float32
     np.testing.assert_allclose(loaded.stem.conv.kernel, model.stem.conv.kernel, rtol=1e-2)
 
 
 def test_all_that_is_wrong_is_said_at_once(file, tmp_path):
-    entries = {name: np.asarray(array) for name, array in safetensors_file.read(file).items()}
+    entries = {name: np.asarray(array) for name, array in _safetensors_file.read(file).items()}
     entries["conv_stm.weight"] = entries.pop("conv_stem.weight")
     entries["bn1.bias"] = entries["bn1.bias"][:3]
     entries["bn1.weight"] = np.arange(16)
     del entries["blocks.0.0.bn1.running_mean"]
     path = tmp_path / "wrong.safetensors"
-    safetensors_file.write(path, entries)
+    _safetensors_file.write(path, entries)
     with pytest.raises(jds.WeightsError) as error:
         load(path)
     text = str(error.value)

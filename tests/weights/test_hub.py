@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 from huggingface_hub import constants, file_download
 
-from jds.weights.hub import fetch
+from jds.weights._hub import fetch
 
 BODY = bytes(range(256)) * 400
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

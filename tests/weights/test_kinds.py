@@ -15,8 +15,8 @@ from flax import nnx
 import jds
 from benchmarks.filled import filled
 from jds.models import convnext, xception
-from jds.weights import files, keras, keras_match, safetensors_file
-from jds.weights.load import emptied, shapes_of
+from jds.weights import _files, _keras, _keras_match, _safetensors_file
+from jds.weights._load import emptied, shapes_of
 
 SMALL = {"width": 0.35, "num_classes": 5}
 NETWORKS = {
@@ -63,11 +63,11 @@ def write_legacy(path, layers):
 
 
 def write_current(target, layers, *, with_names=True):
-    """As `keras.src.saving.saving_lib` does: each layer in the place of its class's next one."""
+    """As `_keras.src.saving.saving_lib` does: each layer in the place of its class's next one."""
     counts = {}
     with h5py.File(target, "w") as file:
         for name, variables in layers.items():
-            kind = keras_match._kind({key: array.shape for key, array in variables.items()})
+            kind = _keras_match._kind({key: array.shape for key, array in variables.items()})
             number = counts[kind] = counts.get(kind, -1) + 1
             group = file.create_group(f"layers/{kind}{f'_{number}' if number else ''}/vars")
             if with_names:
@@ -128,7 +128,7 @@ def test_keras_files(name, kind, tmp_path):
     path, layers = tmp_path / kind, layers_of(weights_of(name))
     KINDS[kind](path, layers)
     assert holds(jds.create_model(name, path, **NETWORKS[name]), weights_of(name))
-    top = keras.top(nnx.eval_shape(lambda: jds.create_model(name, **NETWORKS[name])))
+    top = _keras.top(nnx.eval_shape(lambda: jds.create_model(name, **NETWORKS[name])))
     if kind == "nested.h5":
         return
     KINDS[kind](path, {layer: variables for layer, variables in layers.items() if layer not in top})
@@ -229,7 +229,7 @@ def test_entries_of_other_names_are_taken_in_their_order(torch_like):
 
 def test_a_file_without_classifier_gets_a_fresh_one(torch_like, tmp_path):
     backbone = {name: array for name, array in torch_like.items() if not name.startswith("classifier")}
-    safetensors_file.write(tmp_path / "a.safetensors", backbone)
+    _safetensors_file.write(tmp_path / "a.safetensors", backbone)
     with pytest.warns(jds.FreshClassifierWarning, match=r"a\.safetensors has no classifier: it is drawn afresh"):
         model = load(tmp_path / "a.safetensors")
     assert holds(model, backbone)
@@ -283,7 +283,7 @@ def test_float8(torch_like, tmp_path):
 
 def test_a_file_is_compared_before_it_is_read(torch_like, tmp_path):
     path = tmp_path / "a.safetensors"
-    safetensors_file.write(path, torch_like)
+    _safetensors_file.write(path, torch_like)
     data = path.read_bytes()
     length = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + length])
@@ -324,4 +324,4 @@ def test_escapes_in_names_are_shown_not_sent(torch_like, tmp_path):
 
 
 def test_all_kinds_of_files_are_named_in_the_docstring():
-    assert all(suffix in jds.create_model.__doc__ for suffix in files._READERS)
+    assert all(suffix in jds.create_model.__doc__ for suffix in _files._READERS)

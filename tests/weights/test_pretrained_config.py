@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 import jds
 from jds import zoo
-from jds.models import resizing
-from jds.models.preprocessing import HALF, IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from jds.weights import files, pretrained_config
-from jds.weights.pretrained_config import PretrainedConfig, parse, to_timm
+from jds.models import _resizing
+from jds.models._preprocessing import HALF, IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from jds.weights import _files, _pretrained_config
+from jds.weights._pretrained_config import PretrainedConfig, parse, to_timm
 
 NAME = "mobilenetv3_small_050"
 
@@ -74,10 +74,10 @@ def test_a_config_that_says_nothing(config):
     st.tuples(
         st.integers(1, 8192),
         st.floats(0.01, 100),
-        st.sampled_from(resizing.INTERPOLATIONS),
+        st.sampled_from(_resizing.INTERPOLATIONS),
         st.tuples(*[st.floats(0, 1)] * 3),
         st.tuples(*[st.floats(1e-4, 1e4)] * 3),
-        st.sampled_from(resizing.CROP_MODES),
+        st.sampled_from(_resizing.CROP_MODES),
     )
 )
 def test_preprocessing_is_written_and_read(fields):
@@ -219,7 +219,7 @@ def test_a_repository_says_it_too(folder, monkeypatch):
         asked.append((repository, filename))
         return folder / filename
 
-    monkeypatch.setattr(files, "fetch", fetch)
+    monkeypatch.setattr(_files, "fetch", fetch)
     assert jds.create_model(NAME, "some/network").preprocessing == parsed(TF_B5_AP).preprocessing
     assert asked == [("some/network", "config.json"), ("some/network", "model.safetensors")]
 
@@ -228,13 +228,13 @@ def test_a_repository_says_it_too(folder, monkeypatch):
             raise FileNotFoundError(f"{repository} has no {filename}")
         return folder / filename
 
-    monkeypatch.setattr(files, "fetch", without)
+    monkeypatch.setattr(_files, "fetch", without)
     assert jds.create_model(NAME, "some/network").preprocessing == zoo.VARIANTS[NAME].preprocessing
 
     def broken(repository, filename):
         raise OSError("no network")
 
-    monkeypatch.setattr(files, "fetch", broken)
+    monkeypatch.setattr(_files, "fetch", broken)
     with pytest.raises(OSError, match="no network"):
         jds.create_model(NAME, "some/network")
 
@@ -246,10 +246,10 @@ def test_a_wrong_config_is_found_before_the_weights_are_read(tmp_path):
 
 
 def test_a_huge_config_is_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(pretrained_config, "_MOST_BYTES", 10)
+    monkeypatch.setattr(_pretrained_config, "_MOST_BYTES", 10)
     (tmp_path / "config.json").write_text('{"architecture": "x"}')
     with pytest.raises(jds.WeightsError, match="must have at most 10 bytes, got 21"):
-        pretrained_config.read(tmp_path)
+        _pretrained_config.read(tmp_path)
 
 
 def test_a_user_may_set_another():

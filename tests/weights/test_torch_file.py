@@ -14,7 +14,7 @@ import pytest
 from flax import nnx
 
 import jds
-from jds.weights import safetensors_file, torch_file
+from jds.weights import _safetensors_file, _torch_file
 
 
 class Storage:
@@ -90,7 +90,7 @@ def test_a_network_is_made_of_a_pth_file(save, tmp_path):
     name = "mobilenetv3_small_050"
     model = jds.create_model(name, num_classes=10, rngs=nnx.Rngs(5))
     jds.save(model, tmp_path / "a.safetensors")
-    entries = safetensors_file.read(tmp_path / "a.safetensors")
+    entries = _safetensors_file.read(tmp_path / "a.safetensors")
     tensors, storages = of({name: np.asarray(array) for name, array in entries.items()})
     save(tmp_path / "a.pth", {"epoch": 3, "args": types.SimpleNamespace(), "state_dict": tensors}, storages)
     again = jds.create_model(name, tmp_path / "a.pth", num_classes=10)
@@ -101,14 +101,14 @@ def test_a_network_is_made_of_a_pth_file(save, tmp_path):
 def test_strides_and_offsets(save, tmp_path):
     storage = Storage("0", np.arange(12, dtype=np.float32))
     save(tmp_path / "a.pth", {"t": Tensor(storage, 2, (2, 3), (1, 3))}, [storage])
-    np.testing.assert_array_equal(torch_file.read(tmp_path / "a.pth")["t"], [[2, 5, 8], [3, 6, 9]])
+    np.testing.assert_array_equal(_torch_file.read(tmp_path / "a.pth")["t"], [[2, 5, 8], [3, 6, 9]])
 
 
 def test_float8(save, tmp_path):
     values = np.asarray([[0.5, -2, 448], [0, 0.25, 1]], ml_dtypes.float8_e4m3fn)
     storage = Storage("0", values)
     save(tmp_path / "a.pth", {"t": Eighths(storage, (2, 3))}, [storage])
-    np.testing.assert_array_equal(torch_file.read(tmp_path / "a.pth")["t"], values)
+    np.testing.assert_array_equal(_torch_file.read(tmp_path / "a.pth")["t"], values)
 
 
 @pytest.mark.parametrize("args", [(8, (2, 3), (3, 1)), (0, (13,), (0,)), (-1, (2,), (1,)), (0, (2,), (-1,))])
@@ -116,7 +116,7 @@ def test_what_is_outside_of_the_storage_is_refused(save, tmp_path, args):
     storage = Storage("0", np.arange(12, dtype=np.float32))
     save(tmp_path / "a.pth", {"t": Tensor(storage, *args)}, [storage])
     with pytest.raises(jds.WeightsError, match=r"t (reaches|has sizes)"):
-        torch_file.read(tmp_path / "a.pth")
+        _torch_file.read(tmp_path / "a.pth")
 
 
 class Call:
@@ -127,17 +127,17 @@ class Call:
 def test_nothing_is_called(save, tmp_path, capsys):
     save(tmp_path / "a.pth", {"t": Call()}, [])
     with pytest.raises(jds.WeightsError, match=r"t is made by __builtin__\.print.*weights_only=True"):
-        torch_file.read(tmp_path / "a.pth")
+        _torch_file.read(tmp_path / "a.pth")
     assert not capsys.readouterr().out
 
 
 def test_compressed_and_older_files_are_refused(save, tmp_path):
     save(tmp_path / "a.pth", {}, [], zipfile.ZIP_DEFLATED)
     with pytest.raises(jds.WeightsError, match="compressed"):
-        torch_file.read(tmp_path / "a.pth")
+        _torch_file.read(tmp_path / "a.pth")
     (tmp_path / "b.pth").write_bytes(pickle.dumps({}))
     with pytest.raises(jds.WeightsError, match=r"PyTorch 1\.6"):
-        torch_file.read(tmp_path / "b.pth")
+        _torch_file.read(tmp_path / "b.pth")
 
 
 def test_damage_is_found(save, tmp_path):
@@ -149,7 +149,7 @@ def test_damage_is_found(save, tmp_path):
         data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
         (tmp_path / "b.pth").write_bytes(data[: draw.choice([len(data), draw.randrange(len(data))])])
         try:
-            found = {name: np.asarray(entry) for name, entry in torch_file.read(tmp_path / "b.pth").items()}
+            found = {name: np.asarray(entry) for name, entry in _torch_file.read(tmp_path / "b.pth").items()}
         except (jds.WeightsError, OSError):
             continue
         assert found.keys() == arrays.keys()
@@ -162,8 +162,8 @@ def test_save_of_a_module_of_ones_own_says_what_to_do(tmp_path):
 
 
 def test_what_save_writes_has_the_mode_of_the_umask_and_a_missing_folder_is_said(tmp_path):
-    safetensors_file.write(tmp_path / "a.safetensors", {"a": np.zeros(2)})
+    _safetensors_file.write(tmp_path / "a.safetensors", {"a": np.zeros(2)})
     (tmp_path / "b").touch()
     assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "b").stat().st_mode
     with pytest.raises(OSError, match=r"there is no folder '.*none'"):
-        safetensors_file.write(tmp_path / "none" / "a.safetensors", {})
+        _safetensors_file.write(tmp_path / "none" / "a.safetensors", {})

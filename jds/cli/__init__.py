@@ -1,0 +1,70 @@
+"""The `jds` command: parses, calls the library, prints."""
+
+import contextlib
+import sys
+from collections.abc import Sequence
+
+import tyro
+
+import jds
+from jds.cli import _compare, _cost, _models, _output, _process
+from jds.cli._options import UsageError
+
+# For each subcommand its options, and what runs with them.
+_COMMANDS = {
+    "compare": (_compare.Compare, _compare.run),
+    "cost": (_cost.Cost, _cost.run),
+    "models": (_models.Models, _models.run_models),
+    "predict": (_models.Predict, _models.run_predict),
+}
+_DESCRIPTION = "Depthwise separable convolutions in JAX. `jds --version` prints the version."
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the `jds` command.
+
+    Args:
+      arguments: the words after `jds`; None for those of the process, which is then the command's own: Ctrl-C ends it.
+
+    Raises:
+      SystemExit: with status 2 and a message on standard error, where the arguments are wrong; with status 1 or, for a
+        pipe that nobody reads any more, 141, where standard output cannot be written.
+    """
+    own_process = arguments is None
+    words = sys.argv[1:] if own_process else list(arguments)
+    if own_process:
+        _output.use_plain_signs()
+        _process.warn_in_paragraphs()
+    with _process.interruptible() if own_process else contextlib.nullcontext():
+        try:
+            _run(words)
+        except _output.OutputError as error:
+            if own_process:
+                _output.drop_output()
+            if not error.is_closed:
+                _complain(f"jds: {error}")
+            sys.exit(error.status)
+
+
+def _run(words: Sequence[str]) -> None:
+    if list(words) == ["--version"]:
+        _output.show(f"jds {jds.__version__}")
+        return
+    app = tyro.extras.SubcommandApp()
+    for name, (options, _) in _COMMANDS.items():
+        app.command(name=name)(options)
+    with _output.writing(), _output.wide_help():
+        chosen = app.cli(prog="jds", description=_DESCRIPTION, args=words)
+    name, run = next((name, run) for name, (options, run) in _COMMANDS.items() if isinstance(chosen, options))
+    try:
+        run(chosen)
+    except UsageError as error:
+        _complain(f"jds {name}: {error}")
+        sys.exit(2)
+    with _output.writing():
+        pass
+
+
+def _complain(message: str) -> None:
+    with contextlib.suppress(OSError):
+        print(message, file=sys.stderr)

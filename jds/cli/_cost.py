@@ -1,0 +1,177 @@
+"""`jds cost`: what a program costs, in the terminal."""
+
+import dataclasses
+import importlib
+import inspect
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import tyro
+from flax import nnx
+
+from jds import cost, zoo
+from jds.cli._options import PUBLIC_NAMES, UsageError, check_absent, check_output, check_positive, option, write
+from jds.cli._output import show
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """Count what a network or any JAX function costs: multiply-adds, FLOPs, parameters and bytes, layer by layer.
+
+    Nothing is run, but with --measure. A function is named as module:function; the shapes and dtypes of its arguments
+    follow --arguments.
+    """
+
+    target: Annotated[
+        tyro.conf.Positional[str],
+        option("MODEL|module:function", "a network that `jds models` lists, or a function"),
+    ]
+    arguments: Annotated[
+        tuple[str, ...], option("DTYPE[SIZES]", "a function's arguments, as float32[8,224,224,3] int32[8]")
+    ] = ()
+    image_size: Annotated[int | None, option("INT", "height and width of a network's images (default: its own)")] = None
+    width: Annotated[float | None, option("FLOAT", "a network's width multiplier (default: 1)")] = None
+    batch: Annotated[int | None, option("INT", "a network's examples in a call (default: 1)")] = None
+    grad: Annotated[bool, option("", "count the gradient of the sum of the results, too")] = False
+    by: Annotated[cost.By, option("layer|kind|operation|equation", "what a row is (default: layer)")] = "layer"
+    padding: Annotated[cost.Padding, option("counted|skipped", "products with padding (default: counted)")] = "counted"
+    trip_counts: Annotated[int | None, option("INT", "how often `while` loops run")] = None
+    xla: Annotated[bool, option("", "compile it, and explain the difference between paper and XLA's counts")] = False
+    device: Annotated[
+        str | None, option("NAME", f"least time on {', '.join(cost.DEVICES)}, or this: the machine at hand")
+    ] = None
+    measure: Annotated[bool, option("", "run it, and set its times beside the least; with --device this")] = False
+    json: Annotated[Path | None, option("FILE", "write all rows and conventions as JSON")] = None
+    csv: Annotated[Path | None, option("FILE", "write the rows as CSV")] = None
+    html: Annotated[Path | None, option("FILE", "write the rows as one page for a browser")] = None
+    plot: Annotated[Path | None, option("FILE", "draw the layers: .png, .svg or .pdf")] = None
+
+
+def run(options: Cost) -> None:
+    """Prints the analysis that was asked for, and writes its files."""
+    title, fun, args = _function(options) if ":" in options.target else _network(options)
+    for name, path in (("json", options.json), ("csv", options.csv), ("html", options.html), ("plot", options.plot)):
+        check_output(name, path)
+    peak = _peak(options)
+    counted = _with_gradient(title, fun, args) if options.grad else fun
+    try:
+        found = cost.analyze(counted, *args, padding=options.padding, trip_counts=options.trip_counts)
+    except (TypeError, ValueError) as error:
+        raise UsageError(str(error)) from None
+    show(title, "", cost.table(found, options.by), "", *cost.notes(found))
+    if options.xla:
+        show("", cost.reconciliation(cost.reconcile(counted, *args, trip_counts=options.trip_counts)))
+    measured = cost.measure_program(counted, *args) if options.measure else None
+    bounds = None if peak is None else cost.estimate(found, peak, options.by, measured)
+    if bounds is not None:
+        show("", cost.bounds(bounds), *cost.bound_notes(bounds))
+    if options.json is not None:
+        text = json.dumps(cost.record(found, bounds), indent=1) + "\n"
+        write("json", options.json, lambda path: path.write_text(text, encoding="utf-8"))
+    if options.csv is not None:
+        rows = cost.comma_separated(found, options.by, bounds)
+        write("csv", options.csv, lambda path: path.write_text(rows, encoding="utf-8"))
+    if options.html is not None:
+        page = cost.page(title, found, options.by, bounds)
+        write("html", options.html, lambda path: path.write_text(page, encoding="utf-8"))
+    if options.plot is not None:
+        # Matplotlib takes longer to import than all else: only who wants a figure waits for it.
+        from jds.cost import _plot
+
+        by_layer = None if peak is None else cost.estimate(found, peak, measured=measured)
+        write("plot", options.plot, lambda path: _plot.plot(title, found, path, by_layer))
+
+
+def _peak(options: Cost) -> cost.Peak | None:
+    if options.measure and options.device != "this":
+        raise UsageError("`--measure` goes with `--device this`: other devices are not here")
+    try:
+        return None if options.device is None else cost.find_device(options.device)
+    except ValueError as error:
+        raise UsageError(f"`--device` {str(error).removeprefix('device: ')}") from None
+
+
+def _network(options: Cost) -> tuple[str, Callable[..., Any], tuple[Any, ...]]:
+    name = PUBLIC_NAMES.get(options.target, options.target)
+    try:
+        variant = zoo.find(name)
+    except ValueError as error:
+        raise UsageError(f"{str(error).removeprefix('create_model: ')} A function is named module:function") from None
+    if options.arguments:
+        raise UsageError(f"`--arguments` goes with a function, not with the network {name}")
+    check_positive(options, "image_size", "width", "batch", "trip_counts")
+    size, batch = options.image_size or variant.preprocessing.image_size, options.batch or 1
+    overrides: dict[str, Any] = {} if options.width is None else {"width": options.width}
+    try:
+        model = nnx.eval_shape(lambda: zoo.create_model(name, **overrides))
+    except TypeError as error:
+        raise UsageError(f"`--width` does not go with {name}: {error}") from None
+    if not options.grad:
+        model.eval()
+    images = jax.ShapeDtypeStruct((batch, size, size, model.config.in_features), jnp.float32)
+    mode = "with its gradient" if options.grad else "forward, in evaluation mode"
+    width = f", width {options.width:g}" if options.width else ""
+    return f"{name}, {size}×{size}{width}, batch {batch}, {mode}", lambda m, x: m(x), (model, images)
+
+
+def _function(options: Cost) -> tuple[str, Callable[..., Any], tuple[Any, ...]]:
+    check_absent(options, ("image_size", "width", "batch"), "goes with a network, such as `jds cost mobilenetv1_100`")
+    check_positive(options, "trip_counts")
+    module_name, _, path = options.target.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # as `python -m` has it
+    try:
+        fun: Any = importlib.import_module(module_name)
+        for name in path.split("."):
+            fun = getattr(fun, name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(f"{options.target!r} cannot be imported: {error}") from None
+    if inspect.isclass(fun):
+        raise UsageError(f"{options.target!r} must be a function or an instance, got the class {fun.__name__}")
+    if not callable(fun):
+        raise UsageError(f"{options.target!r} must be a function, got {type(fun).__name__}")
+    return f"{options.target}({', '.join(options.arguments)})", fun, tuple(map(_argument, options.arguments))
+
+
+# As JAX prints dtypes: f32, bf16, u8, c64.
+_LONG = {"bf": "bfloat", "f": "float", "i": "int", "u": "uint", "c": "complex"}
+_SHORT = re.compile(rf"^({'|'.join(_LONG)})(?=\d)")
+
+
+def _argument(text: str) -> jax.ShapeDtypeStruct:
+    match = re.fullmatch(r"(\w+)\[((?:\d+(?:,\d+)*)?)\]", text)
+    if match is None:
+        raise UsageError(f"`--arguments` must be like float32[8,16], got {text!r}")
+    try:
+        dtype = jnp.dtype(_SHORT.sub(lambda short: _LONG[short[0]], match[1]))
+    except TypeError:
+        raise UsageError(f"`--arguments` must begin with a dtype, like float32[8,16], got {text!r}") from None
+    return jax.ShapeDtypeStruct(tuple(int(size) for size in match[2].split(",") if size), dtype)
+
+
+def _with_gradient(target: str, fun: Callable[..., Any], args: tuple[Any, ...]) -> Callable[..., Any]:
+    """Its value and the gradient by all its arguments of floating point, or by a module's parameters."""
+    modules = tuple(i for i, arg in enumerate(args) if isinstance(arg, nnx.Module))
+    numbers = tuple(
+        i
+        for i, arg in enumerate(args)
+        if isinstance(arg, jax.ShapeDtypeStruct) and jnp.issubdtype(arg.dtype, jnp.inexact)
+    )
+    if not modules and not numbers:
+        raise UsageError(f"`--grad` needs an argument of floating point to differentiate by, got {target}")
+
+    def total(*args: Any) -> jax.Array:
+        results = jax.tree.leaves(fun(*args))
+        sums = [jnp.sum(jnp.real(leaf)) for leaf in results if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+        return sum(sums, jnp.zeros(()))
+
+    def value_and_gradient(*args: Any) -> Any:
+        return nnx.value_and_grad(total, argnums=modules or numbers)(*args)
+
+    return value_and_gradient

@@ -1,0 +1,162 @@
+"""`jds models` and `jds predict`: public networks, in the terminal."""
+
+import dataclasses
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import jax
+import numpy as np
+import tyro
+from flax import nnx
+from PIL import Image
+from rich import box
+from rich.table import Table
+
+from jds import cost, zoo
+from jds.cli._options import UsageError, check_positive, option
+from jds.cli._output import show
+from jds.models import Network
+from jds.models._imagenet import LABELS
+from jds.models._pictures import open_image
+from jds.models._suggest import near_names
+from jds.weights import WeightsError, _pretrained_config
+from jds.weights._errors import FreshClassifierWarning, OrderWarning, printable
+from jds.weights._pretrained_config import PretrainedConfig
+
+TOP = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Models:
+    """List public networks with their parameters, mult-adds and image size."""
+
+    pattern: Annotated[
+        tyro.conf.Positional[str], option("[PATTERN]", "of names, with * and ?, or a part (default: all)")
+    ] = "*"
+
+
+@dataclasses.dataclass(frozen=True)
+class Predict:
+    """Classify images with a public network and its weights, or with a network that was fine-tuned."""
+
+    images: Annotated[tyro.conf.Positional[tuple[Path, ...]], option("IMAGE...", "image files")]
+    weights: Annotated[
+        str, option("FILE|FOLDER|ID", "a file, a folder with model.safetensors, or a Hugging Face repository's id")
+    ]
+    model: Annotated[
+        str | None, option("NAME", "a network that `jds models` lists (default: what the weights' config.json names)")
+    ] = None
+    num_classes: Annotated[
+        int | None,
+        option("INT", "that the weights have (default: what their config.json says, or ImageNet's 1000)"),
+    ] = None
+    top: Annotated[int, option("INT", f"classes to print (default: {TOP})")] = TOP
+
+
+def run_models(options: Models) -> None:
+    """Prints the table."""
+    names = zoo.list_models(options.pattern)
+    if not names:
+        near = ", ".join(near_names(options.pattern, zoo.VARIANTS))
+        hint = f"; did you mean {near}?" if near else ""
+        raise UsageError(f"`PATTERN` fits none of the {len(zoo.VARIANTS)} networks, got {options.pattern!r}{hint}")
+    table = Table(box=box.SIMPLE_HEAD, header_style="", show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("network", overflow="fold")
+    for heading in ("parameters", "mult-adds", "image size"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name in names:
+        of = zoo.figures()[name]
+        table.add_row(name, f"{of.parameters:,}", cost.number(of.multiply_adds), str(of.image_size))
+    show(table)
+
+
+def run_predict(options: Predict) -> None:
+    """Prints the most likely classes of images."""
+    if not options.images:
+        raise UsageError("`IMAGE` must be at least one image file")
+    check_positive(options, "num_classes", "top")
+    images = [_opened(path) for path in options.images]
+    config = _checked(options, lambda: _pretrained_config.read(options.weights))
+    classes = _num_classes(options, config)
+    model = _loaded(_architecture(options, config), classes, options)
+    labels = config.labels if classes == config.num_classes and config.labels else _usual_labels(classes)
+    model.eval()
+    run = nnx.jit(lambda model, images: model(images))
+    for path, image in zip(options.images, images, strict=True):
+        logits = np.asarray(run(model, model.preprocess(image))[0])
+        if not np.isfinite(logits).all():
+            raise UsageError(f"`--weights`: what {options.weights} makes of '{path}' is no number")
+        if len(images) > 1:
+            print(f"{printable(str(path))}:")
+        shares = np.asarray(jax.nn.softmax(logits))
+        for place in np.argsort(-shares, kind="stable")[: options.top].tolist():
+            print(f"{shares[place]:7.2%}  {printable(labels.get(place, f'class {place}'))}")
+
+
+def _usual_labels(classes: int) -> Mapping[int, str]:
+    return dict(enumerate(LABELS)) if classes == len(LABELS) else {}
+
+
+def _num_classes(options: Predict, config: PretrainedConfig) -> int:
+    if options.num_classes is not None:
+        return options.num_classes
+    if config.num_classes == 0:
+        raise UsageError(f"`--weights` must be those of a classifier; {options.weights} has none, by its config.json")
+    return len(LABELS) if config.num_classes is None else config.num_classes
+
+
+def _architecture(options: Predict, config: PretrainedConfig) -> str:
+    if options.model is not None:
+        return options.model
+    if config.architecture in zoo.VARIANTS:
+        return config.architecture
+    found = "has no config.json that names one" if config.architecture is None else f"names {config.architecture!r}"
+    raise UsageError(f"`--model` must be given, one of those that `jds models` lists: {options.weights} {found}")
+
+
+def _loaded(name: str, classes: int, options: Predict) -> Network:
+    try:
+        # Before the weights are read.
+        zoo.find(name)
+    except ValueError as error:
+        raise UsageError(f"`--model`: {str(error).removeprefix('create_model: ')}") from None
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", OrderWarning)
+        warnings.simplefilter("error", FreshClassifierWarning)
+        try:
+            model = _checked(options, lambda: zoo.create_model(name, options.weights, num_classes=classes))
+        except FreshClassifierWarning as warning:
+            raise UsageError(f"`--num-classes` must be the number that the weights have: {warning}") from None
+        except ValueError as error:
+            raise UsageError(f"`--model`: {error}") from None
+    for warning in caught:
+        print(f"jds predict: {warning.message}", file=sys.stderr)
+    return model
+
+
+T = TypeVar("T")
+
+
+def _checked(options: Predict, read: Callable[[], T]) -> T:
+    """What is read of the weights, or what is wrong with them."""
+    try:
+        return read()
+    except WeightsError as error:
+        raise UsageError(f"`--weights`: {error}") from None
+    except OSError as error:
+        if error.strerror is None:
+            raise UsageError(f"`--weights`: {error}") from None
+        # Python's own errors name the file at the end of their text, too.
+        raise UsageError(
+            f"`--weights` must be a file that can be read, got '{error.filename}': {error.strerror}"
+        ) from None
+
+
+def _opened(path: Path) -> Image.Image:
+    try:
+        return open_image(path)
+    except OSError as error:
+        raise UsageError(f"`IMAGE` must be an image file that can be read, got {error}") from None

@@ -1,0 +1,108 @@
+"""The time of a program and of its layers: JAX's profiler times the instructions of XLA's own program."""
+
+import bisect
+import collections
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jds.cost._timing import Spread, measure, spread
+from jds.cost._traceable import Arguments
+from jds.cost.hlo._view import instructions
+
+_RUN = "jds: one run"
+
+
+class Measurement(NamedTuple):
+    """Seconds a call of a program.
+
+    Attributes:
+      total: of the whole, from the call to its results.
+      layers: for each layer the time in its instructions, those of all threads together. One that XLA fused of several
+        layers belongs to the layer that XLA names it after; a layer that has none of its own is missing.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jds import cost
+      >>> measured = cost.measure_program(jnp.sin, jnp.ones(9), seconds=0.0)
+      >>> measured.total.low <= measured.total.median
+      True
+    """
+
+    total: Spread
+    layers: dict[str, Spread]
+
+
+def measure_program(fun: Callable[..., Any], *args: Any, seconds: float = 1.0, **kwargs: Any) -> Measurement:
+    """Times a program by itself and its layers, with zeros for all its arrays.
+
+    Args:
+      fun: a function, jitted or not, or an NNX module.
+      *args: its arguments, as for `analyze`: their shapes and dtypes count, not their values.
+      seconds: about how long to measure the whole, and the layers once more; compilation not included.
+      **kwargs: its keyword arguments, as `args`.
+
+    Returns:
+      The times.
+
+    Raises:
+      ValueError, TypeError: the function cannot be traced with these arguments.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from jds import cost
+      >>> cost.measure_program(jnp.sin, jax.ShapeDtypeStruct((9,), jnp.float32), seconds=0.0).total.median > 0
+      True
+    """
+    program = Arguments(fun, args, kwargs)
+    compiled = program.traced(lambda call: jax.jit(call).lower).compile()
+    zeros = tuple(map(_zeros, program.arrays))
+    total = spread(measure({"program": (compiled, zeros)}, seconds=seconds)["program"])
+    runs = max(3, min(1000, round(seconds / total.median)))
+    layer_of = {instruction.name: instruction.layer for instruction in instructions(compiled)}
+    return Measurement(total, _by_layer(_profiled(compiled, zeros, runs), layer_of))
+
+
+def _profiled(compiled: Callable[..., Any], args: Sequence[jax.Array], runs: int) -> Any:
+    """A `jax.profiler.ProfileData` of so many runs."""
+    options = jax.profiler.ProfileOptions()
+    options.python_tracer_level = 0
+    options.host_tracer_level = 1  # instructions, and nothing finer, which would take time of its own
+    with tempfile.TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder, profiler_options=options):
+            for _ in range(runs):
+                with jax.profiler.TraceAnnotation(_RUN):
+                    jax.block_until_ready(compiled(*args))
+        (file,) = Path(folder).rglob("*.xplane.pb")
+        return jax.profiler.ProfileData.from_file(str(file))
+
+
+def _by_layer(profile: Any, layer_of: Mapping[str, str]) -> dict[str, Spread]:
+    runs = sorted(event.start_ns for event, _ in _events(profile) if event.name == _RUN)
+    seconds: dict[str, list[float]] = collections.defaultdict(lambda: [0.0] * len(runs))
+    for event, on_host in _events(profile):
+        # On the CPU an event has the instruction's name; on GPUs it is a kernel, and says whose.
+        name = event.name if on_host else dict(event.stats).get("hlo_op", event.name)
+        layer, run = layer_of.get(str(name)), bisect.bisect(runs, event.start_ns) - 1
+        if layer is not None and run >= 0:
+            seconds[layer][run] += event.duration_ns / 1e9
+    return {layer: spread(values) for layer, values in seconds.items()}
+
+
+def _events(profile: Any) -> Iterator[tuple[Any, bool]]:
+    """All events, and whether they are the CPU's."""
+    for plane in profile.planes:
+        for line in plane.lines:
+            for event in line.events:
+                yield event, plane.name.startswith("/host")
+
+
+def _zeros(leaf: Any) -> jax.Array:
+    aval = jax.typeof(leaf) if not isinstance(leaf, jax.ShapeDtypeStruct) else leaf
+    if jnp.issubdtype(aval.dtype, jax.dtypes.prng_key):
+        return jnp.broadcast_to(jax.random.key(0), aval.shape)
+    return jnp.zeros(aval.shape, aval.dtype)

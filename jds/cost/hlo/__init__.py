@@ -1,0 +1,8 @@
+"""What XLA makes of a program, and how that agrees with the count of its jaxpr."""
+
+from jds.cost.hlo._reconcile import Difference as Difference
+from jds.cost.hlo._reconcile import Reconciliation as Reconciliation
+from jds.cost.hlo._reconcile import reconcile as reconcile
+from jds.cost.hlo._view import XlaInstruction as XlaInstruction
+from jds.cost.hlo._view import XlaView as XlaView
+from jds.cost.hlo._view import xla as xla

@@ -1,0 +1,276 @@
+"""Why XLA counts another number of FLOPs than paper does."""
+
+import collections
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jds.cost._analysis import Analysis
+from jds.cost._analyze import count, trace
+from jds.cost._counts import Counts
+from jds.cost._program import Operation, Settings
+from jds.cost.hlo._view import XlaInstruction, XlaView, xla
+
+# So many times the products that paper has in a layer are no rounding, but another algorithm.
+_DENSE = 1.5
+
+
+class Difference(NamedTuple):
+    """One cause of a difference.
+
+    Attributes:
+      cause: on the way to the lowered program `"padding"`, `"loops counted once"`, `"devices"`, `"foreign code"`,
+        `"integers"`, `"sorts"`, `"loop counters"` or `"multiplications by one"`; on the way to the compiled one
+        `"devices"`, `"dense convolution"`, `"products"`, `"simplified work"` or `"added work"`;
+        on both `"rounding"`.
+      flops: how much it adds, or takes away.
+      words: the same for people.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jds import cost
+      >>> steps = cost.reconcile(jnp.add, jnp.ones(8, int), jnp.ones(8, int))
+      >>> [(step.cause, step.flops) for step in steps.to_lowered]
+      [('integers', 8)]
+    """
+
+    cause: str
+    flops: int
+    words: str
+
+
+class Reconciliation(NamedTuple):
+    """The steps from FLOPs on paper to those of the lowered and of the compiled program.
+
+    Attributes:
+      paper: FLOPs with padding and all runs of loops.
+      lowered, compiled: XLA's counts; None where XLA does not say.
+      to_lowered, to_compiled: the causes, from paper to lowered and from there to compiled.
+      unexplained_lowered, unexplained_compiled: what remains of the differences, in FLOPs; None where XLA does not say.
+      foreign_calls: targets of foreign code that runs and that XLA counts as nothing.
+      devices: on how many the compiled program runs; its counts are of one.
+      least_bytes: that arguments and results have on paper, each once.
+      lowered_bytes, compiled_bytes: XLA's counts: of all that every instruction reads and writes.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jds import cost
+      >>> steps = cost.reconcile(jnp.dot, jnp.ones((8, 16)), jnp.ones((16, 4)))
+      >>> steps.paper, steps.lowered, steps.unexplained_lowered
+      (1024, 1024.0, 0.0)
+    """
+
+    paper: int
+    lowered: float | None
+    compiled: float | None
+    to_lowered: tuple[Difference, ...]
+    to_compiled: tuple[Difference, ...]
+    unexplained_lowered: float | None
+    unexplained_compiled: float | None
+    foreign_calls: tuple[str, ...]
+    devices: int
+    least_bytes: int
+    lowered_bytes: float | None
+    compiled_bytes: float | None
+
+
+def reconcile(
+    fun: Callable[..., Any], *args: Any, trip_counts: int | Mapping[str, int] | None = None, **kwargs: Any
+) -> Reconciliation:
+    """Explains the difference between FLOPs on paper and XLA's counts, before and after compilation.
+
+    Args:
+      fun: a function, jitted or not, or an NNX module.
+      *args: its arguments, as for `analyze`; the program is compiled, and not run.
+      trip_counts: how often `while` loops run, as for `analyze`.
+      **kwargs: its keyword arguments, as `args`.
+
+    Returns:
+      The differences, each with its cause, and what cannot be explained.
+
+    Raises:
+      ValueError, TypeError: the function cannot be traced with these arguments.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from jds import cost
+      >>> steps = cost.reconcile(lambda x: jax.lax.fori_loop(0, 3, lambda _, y: y @ y, x), jnp.ones((8, 8)))
+      >>> steps.paper, steps.lowered, [(step.cause, step.flops) for step in steps.to_lowered]
+      (3072, 1026.0, [('loops counted once', -2048), ('loop counters', 2)])
+    """
+    jaxpr, parameters = trace(fun, args, kwargs)
+    platform = jax.default_backend()
+    counted, skipped = (
+        count(jaxpr, parameters, Settings(padding, platform, trip_counts)) for padding in ("counted", "skipped")
+    )
+    view = xla(fun, *args, **kwargs)
+    paper, lowered, compiled = counted.total.flops, view.lowered.flops, view.compiled.flops
+    to_lowered = list(_to_lowered(counted, skipped, view))
+    to_lowered += _of_the_rest(paper, to_lowered, lowered, view.lowered_instructions, _by_one(skipped))
+    to_compiled = list(_to_compiled(skipped, view))
+    to_compiled += _of_the_rest(lowered, to_compiled, compiled, view.instructions)
+    return Reconciliation(
+        paper,
+        lowered,
+        compiled,
+        tuple(to_lowered),
+        tuple(to_compiled),
+        _rest(paper, to_lowered, lowered),
+        _rest(lowered, to_compiled, compiled),
+        view.foreign_calls,
+        view.devices,
+        counted.total.traffic,
+        view.lowered.bytes,
+        view.compiled.bytes,
+    )
+
+
+def _rest(start: int | float | None, steps: Iterable[Difference], end: int | float | None) -> float | None:
+    return None if start is None or end is None else end - start - sum(step.flops for step in steps)
+
+
+def _of_the_rest(
+    start: int | float | None,
+    steps: Iterable[Difference],
+    end: int | float | None,
+    instructions: Sequence[XlaInstruction],
+    by_one: int = 0,
+) -> Iterator[Difference]:
+    """Causes that cannot be seen in the program, and are named only where they are the whole of what remains."""
+    rest = _rest(start, steps, end)
+    if not rest or end is None:
+        return
+    if rest == by_one:
+        yield Difference("multiplications by one", by_one, "XLA drops them before it counts")
+    elif end >= _EXACT and abs(rest) <= len(instructions) * float(np.spacing(np.float32(end))) / 2:
+        yield Difference("rounding", round(rest), "XLA counts in float32, which is exact up to 16,777,216")
+
+
+# A float32 has 24 bits.
+_EXACT = 2**24
+
+
+def _by_one(analysis: Analysis) -> int:
+    return -sum(o.cost.counts.flops for o in analysis.operations if o.is_by_one and o.cost)
+
+
+def _to_lowered(counted: Analysis, skipped: Analysis, view: XlaView) -> Iterator[Difference]:
+    padding = skipped.total.flops - counted.total.flops
+    if padding:
+        yield Difference("padding", padding, "XLA leaves out products with padding")
+    once = _sum(skipped.operations, lambda operation: 1)
+    on_all_devices = _sum(skipped.operations, lambda operation: operation.devices)
+    loops = on_all_devices.flops - skipped.total.flops
+    if loops:
+        yield Difference("loops counted once", loops, "XLA counts the body of a loop once, however often it runs")
+    devices = once.flops - on_all_devices.flops
+    if devices:
+        yield Difference("devices", devices, "XLA counts what one device does of work that is split by hand")
+    if view.foreign_calls:
+        products = sum(2 * o.cost.counts.macs for o in skipped.operations if o.cost)
+        missing = sum(i.product_flops for i in view.lowered_instructions) - products
+        yield Difference("foreign code", missing, f"XLA counts nothing for {', '.join(view.foreign_calls)}")
+    if once.integer_operations:
+        words = "XLA counts operations on integers and booleans, too"
+        yield Difference("integers", once.integer_operations, words)
+    sorts = sum(i.flops or 0 for i in view.lowered_instructions if i.operation == "sort")
+    sorts -= sum(
+        o.cost.counts.flops + o.cost.counts.integer_operations
+        for o in skipped.operations
+        if o.cost and o.name == "sort"
+    )
+    if sorts:
+        yield Difference("sorts", sorts, "XLA takes the logarithm of an array's size, not of what is sorted together")
+    counters = sum(i.flops or 0 for i in view.lowered_instructions if _is_counter(i)) if loops else 0
+    if counters:
+        yield Difference("loop counters", counters, "XLA counts how far a loop has come, and where it reads and writes")
+
+
+def _sum(operations: Iterable[Operation], times: Callable[[Operation], int]) -> Counts:
+    """Every equation as if it ran so many times."""
+    return sum((o.cost.counts * times(o) for o in operations if o.cost), Counts())
+
+
+def _is_counter(instruction: XlaInstruction) -> bool:
+    return instruction.in_loop and instruction.shape in ("s32[]", "pred[]", "u32[]", "s64[]")
+
+
+def _to_compiled(paper: Analysis, view: XlaView) -> Iterator[Difference]:
+    before, after = _by_opcode(view.lowered_instructions), _by_opcode(view.instructions)
+    split = _split(paper, view, before)
+    if any(split.values()):
+        words = f"each of {view.devices} devices does its part of work that XLA splits"
+        yield Difference("devices", sum(split.values()), words)
+    before = before + split
+    explained = 0
+    for difference in _dense(paper, view):
+        explained += difference.flops
+        yield difference
+    products = sum(after[opcode] - before[opcode] for opcode in _PRODUCTS) - explained
+    if products:
+        yield Difference("products", products, "XLA computes other products, or the same ones more or less often")
+    changes = {name: after[name] - before[name] for name in sorted({*before, *after} - {*_PRODUCTS})}
+    less, more = _listed(changes, -1), _listed(changes, 1)
+    if less:
+        yield Difference("simplified work", less[0], f"XLA has less of {less[1]}")
+    if more:
+        yield Difference(
+            "added work", more[0], f"XLA has more of {more[1]}: in place of other work, or again in each fusion"
+        )
+
+
+_PRODUCTS = ("dot", "convolution")
+
+
+class _Totals(collections.Counter[str]):
+    """FLOPs by opcode, which may be negative."""
+
+    def __add__(self, other: "_Totals") -> "_Totals":  # type: ignore[override]
+        return _Totals({name: self[name] + other[name] for name in {*self, *other}})
+
+
+def _by_opcode(instructions: Iterable[XlaInstruction]) -> _Totals:
+    found = _Totals()
+    for instruction in instructions:
+        found.update(instruction.parts)
+    return found
+
+
+def _split(paper: Analysis, view: XlaView, before: _Totals) -> _Totals:
+    """What one device does less, of work that XLA splits: all but that which the program has split by hand."""
+    if view.devices == 1:
+        return _Totals()
+    by_hand = sum(o.cost.counts.flops for o in paper.operations if o.cost and o.devices > 1)
+    whole = sum(o.cost.counts.flops for o in paper.operations if o.cost)
+    share = 1 - by_hand / whole if whole else 0
+    return _Totals({name: -round(share * flops * (1 - 1 / view.devices)) for name, flops in before.items()})
+
+
+def _dense(paper: Analysis, view: XlaView) -> Iterator[Difference]:
+    of_layer: collections.Counter[str] = collections.Counter()
+    for instruction in view.instructions:
+        of_layer[instruction.layer] += instruction.product_flops
+    on_paper: collections.Counter[str] = collections.Counter()
+    kinds: dict[str, str] = {}
+    for operation in paper.operations:
+        if operation.cost and operation.cost.counts.macs:
+            layer = "/".join(operation.path)
+            on_paper[layer] += operation.cost.counts.flops
+            kinds.setdefault(layer, operation.cost.kind)
+    for layer, flops in of_layer.items():
+        if on_paper[layer] and flops > _DENSE * on_paper[layer] and kinds[layer] in ("depthwise", "grouped"):
+            yield Difference(
+                "dense convolution",
+                flops - on_paper[layer],
+                f"in {layer or 'no layer'}, XLA runs a {kinds[layer]} convolution or its gradient as a dense one: "
+                f"{flops:,} FLOPs instead of {on_paper[layer]:,}, {flops / on_paper[layer]:.1f} times as many",
+            )
+
+
+def _listed(changes: Mapping[str, int], sign: int) -> tuple[int, str] | None:
+    """The sum of the changes with this sign, and the largest ones by name."""
+    found = {name: change for name, change in changes.items() if change * sign > 0}
+    largest = sorted(found, key=lambda name: -abs(found[name]))[:3]
+    return (sum(found.values()), ", ".join(largest)) if found else None

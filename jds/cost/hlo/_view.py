@@ -1,0 +1,228 @@
+"""XLA's view of a program: its own counts, and the instructions of what it made of it."""
+
+import collections
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+
+from jds.cost._traceable import Arguments
+from jds.cost.hlo import _parse
+from jds.cost.hlo._op_name import Origin, origin
+
+
+class XlaCounts(NamedTuple):
+    """What XLA says of one call of a program; None where it does not say.
+
+    Attributes:
+      flops: a multiplication and an addition are two, those with padding are left out, integers and booleans count like
+        floating-point numbers, and the body of a loop counts once.
+      transcendentals: elements of exponentials and the like.
+      bytes: read and written by all instructions, in bytes.
+    """
+
+    flops: float | None
+    transcendentals: float | None
+    bytes: float | None
+
+
+class XlaInstruction(NamedTuple):
+    """An instruction of the optimised program that runs by itself: a fusion is one.
+
+    Attributes:
+      name, operation: as XLA prints them; a foreign call's operation has its target.
+      shape: of its result, as `f32[8,16]`.
+      flops: of one run, with all that is fused into it; None for foreign code.
+      parts: the same by HLO opcode, without foreign code.
+      bytes: of its operands and its result.
+      times: how often it runs; None in a loop of which XLA does not know how often it runs.
+      layer: the path of the equation that it comes from.
+      primitive: that of the equation; of a fusion, the last one's.
+      in_loop: whether it stands in the body or the condition of a `while`, and in nothing that those call.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jds import cost
+      >>> view = cost.xla(jnp.dot, jnp.ones((8, 16)), jnp.ones((16, 4)))
+      >>> [(instruction.shape, instruction.bytes) for instruction in view.instructions]
+      [('f32[8,4]', 896)]
+    """
+
+    name: str
+    operation: str
+    shape: str
+    flops: int | None
+    parts: dict[str, int]
+    bytes: int
+    times: int | None
+    layer: str
+    primitive: str
+    in_loop: bool
+
+    @property
+    def product_flops(self) -> int:
+        """Those of matrix products and convolutions."""
+        return sum(self.parts.get(opcode, 0) for opcode in ("dot", "convolution"))
+
+
+class XlaView(NamedTuple):
+    """A program before and after XLA's compiler.
+
+    Attributes:
+      lowered, compiled: XLA's counts.
+      peak_bytes: of arguments, results and temporary buffers together; None where XLA does not say.
+      lowered_instructions: of the program before compilation, which has no layers.
+      instructions: of the optimised program, in the order of its computations.
+      foreign_calls: targets of the calls of foreign code, whose FLOPs XLA does not count.
+      devices: on how many the optimised program runs, each on a part: its counts and instructions are those of one.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jds import cost
+      >>> cost.xla(jnp.dot, jnp.ones((8, 16)), jnp.ones((16, 4))).lowered.flops
+      1024.0
+    """
+
+    lowered: XlaCounts
+    compiled: XlaCounts
+    peak_bytes: int | None
+    lowered_instructions: tuple[XlaInstruction, ...]
+    instructions: tuple[XlaInstruction, ...]
+    foreign_calls: tuple[str, ...]
+    devices: int
+
+
+def xla(fun: Callable[..., Any], *args: Any, **kwargs: Any) -> XlaView:
+    """Compiles a program, without running it, and reads what XLA says of it.
+
+    Args:
+      fun: a function, jitted or not, or an NNX module.
+      *args: its arguments, as for `analyze`.
+      **kwargs: its keyword arguments, as `args`.
+
+    Returns:
+      The counts and the instructions.
+
+    Raises:
+      ValueError, TypeError: the function cannot be traced with these arguments.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jds import cost
+      >>> view = cost.xla(jnp.dot, jnp.ones((8, 16)), jnp.ones((16, 4)))
+      >>> view.lowered.flops, [(i.shape, i.flops) for i in view.instructions]
+      (1024.0, [('f32[8,4]', 1024)])
+    """
+    program = Arguments(fun, args, kwargs)
+    lowered = program.traced(lambda call: jax.jit(call).lower)
+    compiled = lowered.compile()
+    modules = _parse.parse(lowered.as_text(dialect="hlo") or ""), _parse.parse(compiled.as_text() or "")
+    before, optimised = map(_instructions, modules)
+    return XlaView(
+        _counts(lowered.cost_analysis(), before),
+        _counts(compiled.cost_analysis(), optimised),
+        _peak(compiled),
+        tuple(instruction for instruction in before if not _is_marker(instruction)),
+        optimised,
+        tuple(dict.fromkeys(i.operation.partition(":")[2] for i in optimised if i.flops is None)),
+        modules[1].partitions,
+    )
+
+
+def instructions(compiled: jax.stages.Compiled) -> tuple[XlaInstruction, ...]:
+    """The instructions of an optimised program, in the order of its computations."""
+    return _instructions(_parse.parse(compiled.as_text() or ""))
+
+
+def _instructions(module: _parse.Module) -> tuple[XlaInstruction, ...]:
+    return tuple(_of_computation(module, module.entry, 1))
+
+
+def _counts(properties: Any, found: Sequence[XlaInstruction]) -> XlaCounts:
+    """Reads the counts from what XLA returns: a dictionary, or None; a missing key is unknown, and so is -1."""
+    # XLA adds -1 for each call whose cost it does not know.
+    calls = sum(instruction.operation.startswith("custom-call") for instruction in found)
+
+    def read(key: str, correction: int = 0) -> float | None:
+        count = (properties or {}).get(key)
+        return None if count is None or count + correction < 0 else float(count + correction)
+
+    return XlaCounts(read("flops", calls), read("transcendentals"), read("bytes accessed", calls))
+
+
+def _is_marker(instruction: XlaInstruction) -> bool:
+    """Whether it calls nothing, but says how arrays are laid out over devices."""
+    target = instruction.operation.partition(":")[2]
+    return target.startswith("xla.sdy.") or target in ("Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape")
+
+
+def _peak(compiled: jax.stages.Compiled) -> int | None:
+    stats = compiled.memory_analysis()
+    if stats is None:
+        return None
+    sizes = stats.argument_size_in_bytes + stats.output_size_in_bytes + stats.temp_size_in_bytes
+    return sizes - stats.alias_size_in_bytes
+
+
+# What moves nothing.
+_FREE = ("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "opt-barrier", "partition-id")
+
+
+def _of_computation(
+    module: _parse.Module, name: str, times: int | None, in_loop: bool = False
+) -> Iterator[XlaInstruction]:
+    computation = module.computations[name]
+    shapes = {instruction.name: instruction.shapes for instruction in computation}
+    origins = _origins(computation)
+    for instruction in computation:
+        opcode = instruction.opcode
+        if opcode in ("while", "conditional", "call"):
+            trips = instruction.trips if opcode == "while" else 1
+            for called in instruction.called:
+                yield from _of_computation(module, called, _times(times, trips), opcode == "while")
+        elif opcode not in _FREE:
+            read = sum(shape.bytes for operand in instruction.operands for shape in shapes.get(operand, ()))
+            written = sum(shape.bytes for shape in instruction.shapes)
+            target = instruction.attribute("custom_call_target").strip('"')
+            yield XlaInstruction(
+                instruction.name,
+                f"{opcode}:{target}" if target else opcode,
+                " ".join(f"{s.dtype}[{','.join(map(str, s.sizes))}]" for s in instruction.shapes),
+                *_flops(module, instruction, shapes),
+                read + written,
+                times,
+                *origins[instruction.name],
+                in_loop,
+            )
+
+
+def _times(outer: int | None, inner: int | None) -> int | None:
+    return None if outer is None or inner is None else outer * inner
+
+
+def _origins(computation: Sequence[_parse.Instruction]) -> dict[str, Origin]:
+    """Where each instruction comes from; one that XLA made without a name, from where its first user does."""
+    names = {instruction.name: instruction.op_name for instruction in computation}
+    for instruction in reversed(computation):
+        for operand in instruction.operands:
+            if operand in names:
+                names[operand] = names[operand] or names[instruction.name]
+    return {name: origin(op_name) for name, op_name in names.items()}
+
+
+def _flops(
+    module: _parse.Module, instruction: _parse.Instruction, shapes: Mapping[str, Any]
+) -> tuple[int | None, dict[str, int]]:
+    """Those of an instruction and of all that is fused into it, together and by opcode."""
+    if instruction.opcode != "fusion":
+        count = _parse.flops(instruction, shapes)
+        return count, {instruction.opcode: count} if count else {}
+    total, parts = 0, collections.Counter[str]()
+    for called in instruction.called:
+        computation = module.computations[called]
+        inner = {each.name: each.shapes for each in computation}
+        for each in computation:
+            count, of_each = _flops(module, each, inner)
+            total = None if total is None or count is None else total + count
+            parts.update(of_each)
+    return total, dict(parts)

@@ -1,0 +1,61 @@
+"""Rules of random numbers, of JAX's default generator; others have none."""
+
+import math
+
+import jax
+
+from jds.cost._counts import Counts
+from jds.cost.rules._table import Cost, Equation, register, size
+
+# Threefry-2x32, https://www.thesalmons.org/john/random123/papers/random123sc11.pdf: of two words 20 rounds, each of an
+# addition, a rotation (two shifts and an or) and an exclusive or, and 5 insertions of two key words and a counter, with
+# two additions before the first round.
+_BLOCK = 20 * 5 + 5 * 3 + 2
+# A third word of each key is made of its two by two exclusive ors.
+_KEY = 2
+# A seed becomes a key by a shift and a mask.
+_SEED = 2
+
+
+def _threefry(blocks: int, keys: int, more: int = 0) -> Cost:
+    return Cost("random", Counts(integer_operations=blocks * _BLOCK + keys * _KEY + more))
+
+
+@register("threefry2x32")
+def _threefry_block(equation: Equation) -> Cost:
+    return _threefry(size(equation.outputs[0]), size(equation.inputs[0]))
+
+
+def _is_threefry(aval) -> bool:
+    return "fry" in str(aval.dtype)
+
+
+@register("random_bits")
+def _random_bits(equation: Equation) -> Cost | None:
+    keys, out = equation.inputs[0], equation.outputs[0]
+    if not _is_threefry(keys):
+        return None
+    bits = 8 * out.dtype.itemsize
+    if jax.config.jax_threefry_partitionable:  # pyright: ignore[reportAttributeAccessIssue]
+        # A block for each number; an exclusive or joins its two words, or for 64 bits a shift and an or.
+        return _threefry(size(out), size(keys), size(out) * (2 if bits == 64 else 1))
+    words = math.ceil(math.prod(equation.params["shape"]) * bits / 32)
+    return _threefry(size(keys) * math.ceil(words / 2), size(keys))
+
+
+@register("random_split")
+def _random_split(equation: Equation) -> Cost | None:
+    keys, out = equation.inputs[0], equation.outputs[0]
+    return _threefry(size(out), size(keys)) if _is_threefry(keys) else None
+
+
+@register("random_fold_in")
+def _random_fold_in(equation: Equation) -> Cost | None:
+    keys, out = equation.inputs[0], equation.outputs[0]
+    return _threefry(size(out), size(keys), size(out) * _SEED) if _is_threefry(keys) else None
+
+
+@register("random_seed")
+def _random_seed(equation: Equation) -> Cost | None:
+    out = equation.outputs[0]
+    return Cost("random", Counts(integer_operations=size(out) * _SEED)) if _is_threefry(out) else None

@@ -1,0 +1,120 @@
+"""Rules of reductions, windows, sorts and what passes between devices."""
+
+import math
+
+from jds.cost._counts import Counts
+from jds.cost.rules._table import Cost, Equation, find_rule, operations, register, size
+from jds.cost.rules._windows import WindowAxis, products
+
+
+@register("argmax", "argmin", *(f"reduce_{name}" for name in ("sum", "max", "min", "prod", "and", "or", "xor")))
+def _reduce(equation: Equation) -> Cost:
+    # Each element but the first of a sum meets those before it.
+    array = equation.inputs[0]
+    return Cost("reduction", operations(array, max(0, size(array) - size(equation.outputs[0]))))
+
+
+def _steps(equation: Equation) -> int:
+    """Elements of a running sum that have another before them."""
+    array = equation.inputs[0]
+    length = array.shape[equation.params["axis"]]
+    return size(array) // length * (length - 1) if length else 0
+
+
+@register("cumsum", "cumprod", "cummax", "cummin")
+def _scan(equation: Equation) -> Cost:
+    return Cost("reduction", operations(equation.inputs[0], _steps(equation)))
+
+
+@register("cumlogsumexp")
+def _log_scan(equation: Equation) -> Cost:
+    # Of each two numbers: their difference, its exponential and logarithm, the larger one, and a sum.
+    steps = _steps(equation)
+    return Cost("reduction", operations(equation.inputs[0], 3 * steps) + Counts(transcendentals=2 * steps))
+
+
+def _of_body(equation: Equation) -> Counts | None:
+    """What the function of scalars costs that a general reduction applies to two elements."""
+    total = Counts()
+    for eqn in equation.params["jaxpr"].eqns:
+        scalars = Equation(eqn.primitive.name, [a.aval for a in eqn.invars], [a.aval for a in eqn.outvars], eqn.params)
+        rule = find_rule(scalars.primitive)
+        cost = rule(scalars) if rule else None
+        if cost is None:
+            return None
+        total += cost.counts
+    return total
+
+
+@register("reduce")
+def _general_reduce(equation: Equation) -> Cost | None:
+    array, out, body = equation.inputs[0], equation.outputs[0], _of_body(equation)
+    return None if body is None else Cost("reduction", body * max(0, size(array) - size(out)))
+
+
+def _window_sums(equation: Equation, array, out) -> int:
+    """Pairs of an output and an element of its window, as `padding` says."""
+    params = equation.params
+    ones = (1,) * len(out.shape)
+    axes = (
+        WindowAxis(i, k, o, stride, low, base, dilation)
+        for i, k, o, stride, (low, _), base, dilation in zip(
+            array.shape,
+            params["window_dimensions"],
+            out.shape,
+            params["window_strides"],
+            params["padding"],
+            params.get("base_dilation", ones),
+            params.get("window_dilation", ones),
+            strict=True,
+        )
+    )
+    return math.prod(products(axis, padding=equation.padding == "counted") for axis in axes)
+
+
+@register("reduce_window_sum", "reduce_window_max", "reduce_window_min", "select_and_gather_add")
+def _reduce_window(equation: Equation) -> Cost:
+    array, out = equation.inputs[0], equation.outputs[0]
+    return Cost("reduction", operations(array, max(0, _window_sums(equation, array, out) - size(out))))
+
+
+@register("reduce_window")
+def _general_reduce_window(equation: Equation) -> Cost | None:
+    array, out, body = equation.inputs[0], equation.outputs[0], _of_body(equation)
+    return None if body is None else Cost("reduction", body * max(0, _window_sums(equation, array, out) - size(out)))
+
+
+@register("select_and_scatter_add")
+def _select_and_scatter(equation: Equation) -> Cost:
+    # The gradient of max pooling: each window finds its largest element again, and adds to it.
+    source, array = equation.inputs[:2]
+    return Cost("reduction", operations(array, _window_sums(equation, array, source)))
+
+
+@register("sort")
+def _sort(equation: Equation) -> Cost:
+    # Comparisons of a merge sort, for each key.
+    array, keys = equation.inputs[0], equation.params["num_keys"]
+    length = array.shape[equation.params["dimension"]]
+    return Cost("sorting", operations(array, size(array) * math.ceil(math.log2(max(1, length))) * keys))
+
+
+@register("top_k", "approx_top_k")
+def _top_k(equation: Equation) -> Cost:
+    # Each element is compared with the smallest of the k, and a heap of those is log2 k high.
+    array, k = equation.inputs[0], equation.params["k"]
+    return Cost("sorting", operations(array, size(array) * (1 + math.ceil(math.log2(max(1, k))))))
+
+
+@register("psum", "psum_invariant", "pmax", "pmin", "reduce_scatter")
+def _all_reduce(equation: Equation) -> Cost:
+    # On each device, one operation for each of its elements.
+    total = Counts()
+    for aval in equation.inputs:
+        total += operations(aval, size(aval))
+    return Cost("communication", total)
+
+
+@register("all_gather", "all_gather_invariant", "all_to_all", "ppermute", "pbroadcast", "ragged_all_to_all")
+def _exchange(equation: Equation) -> Cost:
+    return Cost("communication")

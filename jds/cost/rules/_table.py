@@ -1,0 +1,106 @@
+"""The table of rules: what an equation of each primitive costs."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jds.cost._counts import Counts, Kind, Padding
+
+
+class Equation(NamedTuple):
+    """One equation of a jaxpr, as rules see it.
+
+    Attributes:
+      primitive: its name.
+      inputs: shapes and dtypes of its operands, each with `shape` and `dtype`.
+      outputs: those of its results.
+      params: its parameters, as JAX has them.
+      padding: whether multiply-accumulates with padding are counted.
+      is_backward: whether reverse-mode differentiation made it.
+      weights: for each operand whether it is made of parameters only.
+
+    Example:
+      >>> from jds import cost
+      >>> @cost.register("ffi_call:my_sum")
+      ... def my_sum(equation: cost.Equation):
+      ...     return cost.Cost("reduction", cost.Counts(flops=equation.inputs[0].size))
+    """
+
+    primitive: str
+    inputs: Sequence[Any]
+    outputs: Sequence[Any]
+    params: Mapping[str, Any]
+    padding: Padding = "counted"
+    is_backward: bool = False
+    weights: Sequence[bool] = ()
+
+
+class Cost(NamedTuple):
+    """What a rule says of an equation.
+
+    Example:
+      >>> from jds import cost
+      >>> cost.Cost("element-wise", cost.Counts(flops=8)).counts.flops
+      8
+    """
+
+    kind: Kind
+    counts: Counts = Counts()
+
+
+Rule = Callable[[Equation], Cost | None]
+
+_RULES: dict[str, Rule] = {}
+
+
+def register(*primitives: str) -> Callable[[Rule], Rule]:
+    """Registers a rule for primitives, by their names; a later rule takes the place of an earlier one.
+
+    A kernel that XLA calls through its foreign function interface has the name `ffi_call:` and its target's name, and a
+    Pallas kernel that declares no cost has `pallas_call:` and the kernel's name.
+
+    Args:
+      *primitives: names, as `jax.make_jaxpr` prints them.
+
+    Returns:
+      A decorator for the rule: a function of an `Equation` that returns its `Cost`, or None if it has no answer.
+
+    Example:
+      >>> from jds import cost
+      >>> @cost.register("ffi_call:my_square")
+      ... def square(equation):
+      ...     return cost.Cost("element-wise", cost.Counts(flops=equation.outputs[0].size))
+    """
+
+    def decorator(rule: Rule) -> Rule:
+        _RULES.update(dict.fromkeys(primitives, rule))
+        return rule
+
+    return decorator
+
+
+def find_rule(name: str) -> Rule | None:
+    """The rule of a primitive, or None."""
+    return _RULES.get(name)
+
+
+def size(aval: Any) -> int:
+    """Elements of an array; 1 for what has no shape."""
+    return math.prod(getattr(aval, "shape", ()))
+
+
+def operations(aval: Any, count: int, *, multiply: int = 0) -> Counts:
+    """Operations on numbers of the array's dtype; of complex ones 2 each, and 6 for each multiplication."""
+    dtype = getattr(aval, "dtype", np.dtype(bool))
+    if np.issubdtype(dtype, np.complexfloating):
+        return Counts(flops=2 * count + 6 * multiply)
+    if np.issubdtype(dtype, np.integer) or dtype == np.dtype(bool):
+        return Counts(integer_operations=count + multiply)
+    return Counts(flops=count + multiply)
+
+
+def multiply_accumulates(aval: Any, macs: int, counted: int) -> Counts:
+    """`macs` of them in the array's dtype, and `counted` with padding."""
+    return operations(aval, macs, multiply=macs)._replace(multiplications=counted, macs=macs)

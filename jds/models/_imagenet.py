@@ -1,0 +1,7 @@
+"""The classes of ImageNet: https://www.image-net.org/challenges/LSVRC/2012."""
+
+from importlib import resources
+
+LABELS: tuple[str, ...] = tuple(
+    resources.files("jds.models").joinpath("imagenet.txt").read_text(encoding="utf-8").splitlines()
+)

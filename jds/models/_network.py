@@ -1,0 +1,346 @@
+"""What the networks have in common: a stem, stages of blocks, a mean over all positions, and a classifier."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+
+from jds.models._arguments import check_fields, checked_images
+from jds.models._initialize import draw_kernels
+from jds.models._preprocessing import Preprocessing
+from jds.nn import BatchNorm, Style
+from jds.nn._separable import Norm
+from jds.ops._dispatch import Implementation
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """What every network can be told; each has a config of its own with its rows and more.
+
+    Attributes:
+      num_classes: outputs of the classifier; 0 for none, the features then being the output.
+      in_features: channels of the images.
+      dropout: share of the features that training leaves out before the classifier.
+      drop_path: share of examples in which training leaves the last block out; the blocks before it in proportion to
+        their place. Stochastic depth, https://arxiv.org/abs/1603.09382.
+      output_stride: pixels between neighbours of the last map: 32, or 16 or 8 for dilated filters in place of strides.
+      padding: `"SAME"` as TensorFlow has it, or `"SYMMETRIC"` as PyTorch.
+      epsilon, momentum: of the batch normalisations.
+      unbiased_variance: whether their running variances are unbiased, as PyTorch's; Keras's and Flax's are not.
+      norm: makes a normalisation in place of those, called as `norm(features, rngs=rngs)`.
+      dtype: of the computation; None for the common dtype of images and parameters.
+      param_dtype: of the parameters.
+      implementation: of the convolutions, as in `jds.depthwise_conv`.
+
+    Raises:
+      ValueError, TypeError: a value breaks a rule.
+
+    Example:
+      >>> import dataclasses, jds
+      >>> config = jds.models.MobileNetV2Config(num_classes=10)
+      >>> dataclasses.replace(config, output_stride=16).num_classes
+      10
+    """
+
+    num_classes: int = 1000
+    in_features: int = 3
+    dropout: float = 0.0
+    drop_path: float = 0.0
+    output_stride: int = 32
+    padding: Literal["SAME", "SYMMETRIC"] = "SAME"
+    epsilon: float = 1e-3
+    momentum: float = 0.99
+    unbiased_variance: bool = False
+    norm: Norm | None = None
+    dtype: DTypeLike | None = None
+    param_dtype: DTypeLike = jnp.float32
+    implementation: Implementation | None = None
+
+    def __post_init__(self):
+        check_fields(self)
+
+    @property
+    def style(self) -> Style:
+        """What all layers share; kernels are drawn afterwards, all at once."""
+        norm = functools.partial(
+            BatchNorm,
+            epsilon=self.epsilon,
+            momentum=self.momentum,
+            unbiased_variance=self.unbiased_variance,
+            dtype=self.dtype,
+        )
+        return Style(
+            norm=self.norm or norm,
+            padding=self.padding,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            kernel_init=nnx.initializers.zeros,
+            implementation=self.implementation,
+        )
+
+
+class Feature(NamedTuple):
+    """A map that `Network.features` returns: pixels between neighbours, and channels.
+
+    Example:
+      >>> import jds
+      >>> from flax import nnx
+      >>> nnx.eval_shape(lambda: jds.create_model("mobilenetv1_100")).feature_info[0]
+      Feature(stride=2, features=64)
+    """
+
+    stride: int
+    features: int
+
+
+class Placement(NamedTuple):
+    """What a block's place in the network makes of it."""
+
+    strides: int
+    kernel_dilation: int
+    drop_path: float
+
+
+@runtime_checkable
+class Row(Protocol):
+    """A row of a paper's table: a block."""
+
+    @property
+    def features(self) -> int:
+        """Channels of its output."""
+        ...
+
+    @property
+    def strides(self) -> int:
+        """Of its depthwise step."""
+        ...
+
+
+R = TypeVar("R", bound=Row)
+
+
+@dataclasses.dataclass
+class Parts:
+    """The pieces of a network, and the maps that it has.
+
+    Attributes:
+      stem: what comes first.
+      stages: lists of blocks.
+      feature_info: of the maps.
+      ends: after which stages they are; -1 is the stem.
+      head: after the last stage; None for nothing.
+      neck: after the mean; None for nothing.
+      out_features: channels before the classifier.
+    """
+
+    stem: nnx.Module
+    stages: Any
+    feature_info: tuple[Feature, ...]
+    ends: tuple[int, ...]
+    head: nnx.Module | None = None
+    neck: nnx.Module | None = None
+    out_features: int = 0
+
+
+class _Still(nnx.RngStream):
+    """Gives the same key whenever it is asked: to constants, which need none.
+
+    What a stream does otherwise, count, takes under a trace the more time the longer the trace is.
+    """
+
+    def __call__(self) -> jax.Array:
+        return self.key[...]
+
+
+def _still(rngs: nnx.Rngs) -> nnx.Rngs:
+    """Random numbers for modules whose parameters are constants until all kernels are drawn at once."""
+    still: Any = nnx.Rngs(0)
+    still.params = _Still(jax.random.key(0), tag="params")
+    still.dropout = rngs.dropout
+    return still
+
+
+class Network(nnx.Module):
+    """A network that classifies images, or gives the maps of features for other uses.
+
+    Args:
+      config: its rows and all else.
+      rngs: gives the keys `params` and, for dropout and stochastic depth, `dropout`.
+
+    Example:
+      >>> import jds
+      >>> issubclass(jds.models.MobileNetV2, jds.models.Network)
+      True
+    """
+
+    def __init__(self, config: NetworkConfig, *, rngs: nnx.Rngs):
+        self.config: Any = config
+        self.preprocessing: Preprocessing | None = None
+        self.source: Any = None
+        found: list[Parts] = []
+
+        @nnx.jit  # eagerly, each parameter would be a program of its own
+        def build(rngs: nnx.Rngs):
+            still = _still(rngs)
+            parts = self._parts(config, config.style, still)
+            found.append(parts)
+            modules: dict[str, Any] = {"stem": parts.stem, "stages": parts.stages}
+            modules |= {name: getattr(parts, name) for name in ("head", "neck") if getattr(parts, name) is not None}
+            if config.dropout:
+                modules["dropout"] = nnx.Dropout(config.dropout, rngs=still)
+            if config.num_classes:
+                modules["classifier"] = nnx.Linear(
+                    parts.out_features,
+                    config.num_classes,
+                    dtype=config.dtype,
+                    param_dtype=config.param_dtype,
+                    kernel_init=nnx.initializers.zeros,
+                    rngs=still,
+                )
+            draw_kernels(nnx.Dict(modules), rngs)
+            return modules
+
+        modules = build(rngs)
+        (parts,) = found
+        self.feature_info = parts.feature_info
+        self.ends = parts.ends
+        self.out_features = parts.out_features
+        self.stem: Any = modules["stem"]
+        self.stages: Any = modules["stages"]
+        self.head: Any = nnx.data(modules.get("head"))
+        self.neck: Any = nnx.data(modules.get("neck"))
+        self.dropout: Any = nnx.data(modules.get("dropout"))
+        self.classifier: Any = nnx.data(modules.get("classifier"))
+
+    @staticmethod
+    def _parts(config: Any, style: Style, rngs: nnx.Rngs) -> Parts:
+        """Makes the pieces."""
+        raise NotImplementedError
+
+    def preprocess(self, image: Any) -> jax.Array:
+        """Makes images ready as the network's weights expect them.
+
+        What is done is `self.preprocessing`, a `jds.models._preprocessing.Preprocessing`; another may be set.
+
+        Args:
+          image: a `PIL.Image.Image`, an array `(height, width)`, `(height, width, channels)` or
+            `(n, height, width, channels)`, or a list of images; see `Preprocessing`.
+
+        Returns:
+          `(n, image_size, image_size, 3)`, float32; n is 1 for a single image.
+
+        Raises:
+          ValueError: the network is not from `jds.create_model`; or the image has another shape, or other values.
+          TypeError: it is no image.
+        """
+        if self.preprocessing is None:
+            raise ValueError("preprocess: the network must be made by `jds.create_model`, or have a `preprocessing`")
+        return self.preprocessing(image)
+
+    def features(self, images: jax.Array) -> tuple[jax.Array, ...]:
+        """Returns the last map of each stride, as `feature_info` lists them.
+
+        A smaller `output_stride` keeps the list: its last maps then have the same stride, as timm's do.
+
+        Args:
+          images: `(batch, height, width, in_features)`.
+
+        Returns:
+          For each entry of `feature_info` an array `(batch, ceil(height / stride), ceil(width / stride), features)`;
+          what becomes of odd sizes is the padding's affair.
+
+        Raises:
+          ValueError, TypeError: the images are not of this shape, or not of floating point.
+        """
+        return self._maps(images)
+
+    def _maps(self, images: jax.Array) -> tuple[jax.Array, ...]:
+        """The maps that the rest of the network goes on from."""
+        x = self.stem(checked_images(type(self).__name__, images, self.config.in_features))
+        maps = {-1: x}
+        for number, stage in enumerate(self.stages):
+            for block in stage:
+                x = block(x)
+            maps[number] = x
+        return tuple(maps[number] for number in self.ends)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Classifies `(batch, height, width, in_features)` to logits `(batch, num_classes)`.
+
+        Raises:
+          ValueError, TypeError: the images are not of this shape, or not of floating point.
+        """
+        x = self._maps(images)[-1]
+        x = x if self.head is None else self.head(x)
+        x = x.mean((1, 2), keepdims=True)
+        x = x if self.neck is None else self.neck(x)
+        x = x.reshape(x.shape[0], x.shape[3])  # by number, so that an empty batch has it, too
+        for step in (self.dropout, self.classifier):
+            x = x if step is None else step(x)
+        return x
+
+
+def build_stages(
+    config: NetworkConfig,
+    features: int,
+    rows: Sequence[Sequence[R]],
+    make: Callable[[int, R, Placement], nnx.Module],
+    *,
+    stride: int = 2,
+    others: int = 0,
+) -> tuple[Any, tuple[Feature, ...], tuple[int, ...]]:
+    """Makes the blocks of a table.
+
+    Args:
+      config: of the network.
+      features: channels of the stem's output.
+      rows: for each stage its blocks.
+      make: makes a block of its channels, its row and its place.
+      stride: of the stem.
+      others: how many blocks more than the table's count for the rates of `drop_path`.
+
+    Returns:
+      The stages, the maps at the end of each stride, and after which stages those are.
+    """
+    count, number, dilation = max(1, sum(map(len, rows)) + others), 0, 1
+    info, ends, stages = [], [], nnx.List()
+    if rows[0][0].strides > 1:
+        info.append(Feature(stride, features))
+        ends.append(-1)
+    for place, stage in enumerate(rows):
+        blocks = nnx.List()
+        for row in stage:
+            strides, next_dilation = row.strides, dilation
+            if stride * strides > config.output_stride:
+                strides, next_dilation = 1, dilation * strides
+            stride *= strides
+            blocks.append(make(features, row, Placement(strides, dilation, config.drop_path * number / count)))
+            dilation, features, number = next_dilation, row.features, number + 1
+        stages.append(blocks)
+        if place + 1 == len(rows) or rows[place + 1][0].strides > 1:
+            info.append(Feature(stride, features))
+            ends.append(place)
+    return stages, tuple(info), tuple(ends)
+
+
+def count_parameters(model: nnx.Module) -> int:
+    """Counts the numbers in all parameters of a model; running statistics are none.
+
+    Args:
+      model: with arrays, or without, as `nnx.eval_shape` makes it.
+
+    Returns:
+      Their number.
+
+    Example:
+      >>> import jds
+      >>> from flax import nnx
+      >>> jds.count_parameters(nnx.Linear(3, 5, rngs=nnx.Rngs(0)))
+      20
+    """
+    return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))

@@ -1,0 +1,168 @@
+"""Images as people have them, made 8-bit pictures that stand upright."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+_KINDS = "an array of uint8, uint16 or floats from 0 to 1"
+_SHAPES = "(height, width), or (height, width, channels) or (n, height, width, channels) with 1, 3 or 4 channels"
+
+# By the orientation in the EXIF data.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def open_image(path: str | Path) -> Image.Image:
+    """Opens an image file.
+
+    A photograph is turned upright as its EXIF data say. Values of more than 8 bits are scaled: see `scaled`.
+    Transparency is dropped, as `image.convert("RGB")` does it; of an animation the first picture is taken.
+
+    Args:
+      path: of a file in a format that Pillow reads.
+
+    Returns:
+      A picture of mode RGB.
+
+    Raises:
+      OSError: there is no such file, it is no image, it is damaged, or it has more than twice
+        `PIL.Image.MAX_IMAGE_PIXELS`; the message begins with the path.
+
+    Example:
+      >>> import tempfile
+      >>> from pathlib import Path
+      >>> import numpy as np
+      >>> from PIL import Image
+      >>> from jds.models._pictures import open_image
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     file = Path(folder) / "depth.png"
+      ...     Image.fromarray(np.full((20, 30), 40 * 257, np.uint16)).save(file)
+      ...     open_image(file).getpixel((0, 0))
+      (40, 40, 40)
+    """
+    try:
+        # Opened here, because Pillow, given a path, maps some TIFF files into memory and then turns them wrongly.
+        with open(path, "rb") as file, warnings.catch_warnings():
+            # Of images that are large, but not too large.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(file) as image:
+                return as_picture(image, "RGB")
+    except UnidentifiedImageError:
+        raise OSError(f"'{path}': no image of a format that Pillow reads") from None
+    except Exception as error:  # Pillow's decoders raise whatever their parsing of damaged files meets
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise OSError(f"'{path}': {reason}") from None
+
+
+def as_picture(image: Image.Image, mode: str) -> Image.Image:
+    """Turns an image upright, scales it to 8 bits, and makes it RGB or L.
+
+    Raises:
+      ValueError: it has no pixels, or its values are no numbers.
+      OSError: it was opened, but cannot be read.
+    """
+    if 0 in image.size:
+        raise ValueError(f"an image must have pixels, got one of {image.width} x {image.height}")
+    image = upright(image)
+    if image.mode[0] in "IF":
+        image = Image.fromarray(scaled(np.asarray(image)))
+    if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
+        image = image.convert("RGBA")  # the same colors, and no warning of Pillow's
+    return image.convert(mode)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Turns or mirrors an image as the orientation in its EXIF data says."""
+    image.load()  # TIFF files are turned here
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # whatever Pillow's parsing of damaged data meets; the pixels are sound
+        return image
+    if orientation not in _TURNS:
+        return image
+    turned = image.transpose(_TURNS[orientation])
+    # The data still say that it is to be turned. Pillow's own `exif_transpose` writes them anew, and fails on odd ones.
+    turned.info = {key: value for key, value in image.info.items() if key == "transparency"}
+    return turned
+
+
+def scaled(values: np.ndarray) -> np.ndarray:
+    """Scales the values of a grey image of more than 8 bits to uint8.
+
+    Values of uint16 are divided by 257. Others are taken as from 0 to 1 if they are floats and all of them are, else as
+    from 0 to 255, else as from 0 to 65535; values that are beyond that are stretched from their least to their largest.
+
+    Raises:
+      ValueError: some are no numbers.
+    """
+    if values.dtype.itemsize == 2 and values.dtype.kind == "u":
+        return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    least, largest = float(values.min()), float(values.max())
+    if not np.isfinite([least, largest]).all():
+        raise ValueError("the values of an image must be numbers, got NaN or infinity")
+    ends = (1, 255, 65535) if values.dtype.kind == "f" else (255, 65535)
+    low, high = next(((0, end) for end in ends if least >= 0 and largest <= end), (least, largest))
+    shares = (values.astype(np.float64) - low) / max(high - low, 1e-300)
+    return np.round(255 * shares).astype(np.uint8)
+
+
+def pictures_of(images: Any, mode: str) -> list[Image.Image]:
+    """Makes pictures of whatever `Preprocessing` takes.
+
+    Raises:
+      TypeError, ValueError: it is no image.
+    """
+    if isinstance(images, Image.Image):
+        return [as_picture(images, mode)]
+    if isinstance(images, list | tuple):
+        return [_single(image, mode) for image in images]
+    return [Image.fromarray(values).convert(mode) for values in _bytes(images)]
+
+
+def _single(image: Any, mode: str) -> Image.Image:
+    if getattr(image, "ndim", 0) == 4:
+        raise ValueError(f"preprocess: `image` must be a list of single images, got one of shape {image.shape}")
+    if isinstance(image, list | tuple):
+        raise TypeError(f"preprocess: `image` must be a list of PIL images or arrays, got one of {type(image)}")
+    return pictures_of(image, mode)[0]
+
+
+def _bytes(image: Any) -> list[np.ndarray]:
+    """Arrays of uint8, of a shape that Pillow takes."""
+    if not hasattr(image, "__array__"):
+        raise TypeError(f"preprocess: `image` must be a PIL image, {_KINDS}, or a list of those, got {type(image)}")
+    array = np.asarray(image)
+    if array.ndim == 2:
+        array = array[None, ..., None]
+    elif array.ndim == 3:
+        array = array[None]
+    if array.ndim != 4 or array.shape[-1] not in (1, 3, 4) or 0 in array.shape[1:]:
+        raise ValueError(f"preprocess: `image` must have shape {_SHAPES}, got {np.shape(image)}")
+    if array.dtype == np.uint16:
+        array = scaled(array)
+    elif jnp.issubdtype(array.dtype, jnp.floating):
+        array = _from_shares(array)
+    if array.dtype != np.uint8:
+        raise TypeError(f"preprocess: `image` must be a PIL image, {_KINDS}, or a list of those, got {array.dtype}")
+    return list(array[..., 0] if array.shape[-1] == 1 else array)
+
+
+def _from_shares(array: np.ndarray) -> np.ndarray:
+    shares = array.astype(np.float64)
+    if not (np.all(shares >= 0) and np.all(shares <= 1)):
+        raise ValueError(
+            "preprocess: `image` of floats must have values from 0 to 1, got values from "
+            f"{shares.min():.6g} to {shares.max():.6g}; if they are from 0 to 255, give image.astype(np.uint8)"
+        )
+    return np.round(255 * shares).astype(np.uint8)

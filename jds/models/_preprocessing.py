@@ -1,0 +1,112 @@
+"""What a network expects of its images."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+from jds.models._pictures import pictures_of
+from jds.models._resizing import CROP_MODES, INTERPOLATIONS, CropMode, Interpolation, middle
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+HALF = (0.5, 0.5, 0.5)
+
+
+def _is_number(value: Any, least: int | float, largest: int | float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= largest
+
+
+def _are_numbers(values: Any, least: int | float, largest: int | float) -> bool:
+    return (
+        isinstance(values, tuple)
+        and len(values) in (1, 3)
+        and all(_is_number(value, least, largest) for value in values)
+    )
+
+
+# For each field what it must be, in words and as a test.
+RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "image_size": ("an int from 1 to 8192", lambda value: isinstance(value, int) and _is_number(value, 1, 8192)),
+    "crop": ("a number from 0.01 to 100", lambda value: _is_number(value, 0.01, 100)),
+    "crop_mode": (f"one of {', '.join(CROP_MODES)}", lambda value: value in CROP_MODES),
+    "interpolation": (f"one of {', '.join(INTERPOLATIONS)}", lambda value: value in INTERPOLATIONS),
+    "mean": ("3 numbers from 0 to 1, or one for grey images", lambda values: _are_numbers(values, 0, 1)),
+    "std": ("as many numbers from 0.0001 to 10000", lambda values: _are_numbers(values, 1e-4, 1e4)),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """From images to a network's input: the middle of the resized image, less a mean, by a scale.
+
+    The sizes and pixels are those of timm, torchvision and Keras on Pillow, but for photographs that lie on their side,
+    which are turned, and for images of more than 8 bits, which the packages cut.
+
+    Attributes:
+      image_size: height and width of the input.
+      crop: what of the resized image's side is kept.
+      interpolation: as it is resized.
+      mean, std: of each channel, for values from 0 to 1; one number for a network of grey images.
+      crop_mode: `"center"`: the shorter side is resized, the aspect ratio kept, and the middle is cut out; `"squash"`:
+        both sides are resized, whatever the aspect ratio; `"border"`: the longer side is resized, and the rest filled
+        with the mean.
+
+    Raises:
+      ValueError: a field breaks its rule.
+
+    Example:
+      >>> import dataclasses, jds, numpy as np
+      >>> model = jds.create_model("mobilenetv3_small_050")
+      >>> model.preprocessing = dataclasses.replace(model.preprocessing, image_size=96, crop=1.0, crop_mode="squash")
+      >>> model.preprocess(np.zeros((480, 640, 3), np.uint8)).shape
+      (1, 96, 96, 3)
+    """
+
+    image_size: int = 224
+    crop: float = 0.875
+    interpolation: Interpolation = "bicubic"
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    crop_mode: CropMode = "center"
+
+    def __post_init__(self):
+        for field, (rule, holds) in RULES.items():
+            if not holds(getattr(self, field)):
+                raise ValueError(f"Preprocessing: `{field}` must be {rule}, got {getattr(self, field)!r}")
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"Preprocessing: `std` must have a number for each of `mean`, got {self.mean}, {self.std}")
+
+    def __call__(self, image: Any) -> jax.Array:
+        """Makes images ready.
+
+        Args:
+          image: a `PIL.Image.Image`, which is turned upright as its EXIF data say; or an array of uint8, of uint16, or
+            of floats from 0 to 1, of shape `(height, width)`, or `(height, width, channels)` or
+            `(n, height, width, channels)` with 1, 3 or 4 channels; or a list of images, of whatever sizes. Transparency
+            is dropped. Grey PIL images of 16 or 32 bits are scaled: see `jds.models._pictures.scaled`.
+
+        Returns:
+          `(n, image_size, image_size, 3)`, float32; n is 1 for a single image. For a network of grey images the last
+          axis is 1.
+
+        Raises:
+          TypeError, ValueError: it is no such image.
+        """
+        channels = len(self.mean)
+        pictures = pictures_of(image, "RGB" if channels == 3 else "L")
+        ready = np.empty((len(pictures), self.image_size, self.image_size, channels), np.float32)
+        for place, picture in enumerate(pictures):
+            ready[place] = self._values(picture).reshape(ready.shape[1:])
+        ready /= 255
+        return jnp.asarray((ready - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32))
+
+    def _values(self, picture: Image.Image) -> np.ndarray:
+        resized = max(1, math.floor(self.image_size / self.crop))
+        # Where nothing of the image is, torchvision has black, and timm's mode the mean.
+        fill = tuple(round(255 * value) if self.crop_mode == "border" else 0 for value in self.mean)
+        return np.asarray(middle(picture, resized, self.image_size, self.crop_mode, self.interpolation, fill))

@@ -1,0 +1,62 @@
+"""What is left of a batch normalisation of 16 bits that was folded."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+
+from jds.nn._batch_norm import at_least_float32
+
+
+class Affine(nnx.Module):
+    """Multiplies each channel by a number and adds another, in float32, and rounds once.
+
+    A factor that went into a kernel of 16 bits would round its weights once more; so it stays beside the kernel, and is
+    part of the convolution's equation all the same.
+
+    Args:
+      scale: parameter `(features,)`; None for a factor of 1.
+      bias: parameter `(features,)`.
+      dtype: of the result; None for the common dtype of inputs and parameters.
+    """
+
+    def __init__(self, scale: nnx.Param | None, bias: nnx.Param, dtype: DTypeLike | None):
+        self.scale = nnx.data(scale)
+        self.bias = nnx.data(bias)
+        self.dtype = dtype
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """Applies the layer to `(..., features)`."""
+        scale, bias = self.values(inputs.dtype)
+        out = inputs.astype(bias.dtype)
+        out = out if scale is None else out * scale.reshape((1,) * (out.ndim - 1) + scale.shape)
+        return (out + bias.reshape((1,) * (out.ndim - 1) + bias.shape)).astype(self.result_dtype(inputs.dtype))
+
+    def values(self, dtype: DTypeLike) -> tuple[jax.Array | None, jax.Array]:
+        """Scale and bias for inputs of a dtype: of float32 at least."""
+        wide = at_least_float32(dtype)
+        return None if self.scale is None else self.scale[...].astype(wide), self.bias[...].astype(wide)
+
+    def result_dtype(self, dtype: DTypeLike) -> jnp.dtype:
+        """The result's dtype, for inputs of a dtype."""
+        return jnp.dtype(self.dtype or max(jnp.dtype(dtype), self.bias[...].dtype, key=lambda dtype: dtype.itemsize))
+
+
+def as_epilogue(
+    norm: object, bias: jax.Array | None, dtype: DTypeLike
+) -> tuple[jax.Array | None, jax.Array | None] | None:
+    """Scale and bias that a convolution has in its equation, with a normalisation after it.
+
+    Args:
+      norm: what follows the convolution; None for nothing.
+      bias: the convolution's own.
+      dtype: of the convolution's result.
+
+    Returns:
+      Scale and bias; None if the normalisation is no part of the equation.
+    """
+    if norm is None:
+        return None, bias
+    if isinstance(norm, Affine) and bias is None and norm.result_dtype(dtype) == dtype:
+        return norm.values(dtype)
+    return None

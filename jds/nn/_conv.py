@@ -1,0 +1,231 @@
+"""The two halves of a depthwise separable convolution as Flax NNX modules."""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from flax.nnx.nn import dtypes
+from jax import lax
+from jax.typing import DTypeLike
+
+from jds.nn._arguments import check_features
+from jds.ops import _dispatch
+from jds.ops._conv import depthwise_conv, pointwise_conv
+from jds.ops._dispatch import Implementation
+from jds.ops._geometry import Padding, canonical_padding, canonical_tuple
+
+# Of a kernel laid out as `(*kernel_size, in_features // groups, out_features)` it takes the fan-in to be
+# `prod(kernel_size)` for a depthwise and `in_features` for a pointwise one: what each output really sums over.
+default_kernel_init = nnx.initializers.lecun_normal()
+default_bias_init = nnx.initializers.zeros_init()
+
+
+class DepthwiseConv(nnx.Module):
+    """Convolves each channel with a filter of its own.
+
+    `nnx.Conv(in_features, in_features * channel_multiplier, kernel_size, feature_group_count=in_features)` with the
+    same parameters, by `jds.depthwise_conv`; but `out_features` follow from `channel_multiplier`, and all after
+    `kernel_size` is given by name. From MobileNets, https://arxiv.org/abs/1704.04861.
+
+    Args:
+      in_features: number of input channels.
+      kernel_size: size of the filters; an int for 1 spatial axis, or a sequence of 1, 2 or 3 ints.
+      strides: positions between windows; an int for all axes, or one for each.
+      channel_multiplier: filters a channel.
+      padding, input_dilation, kernel_dilation, precision, preferred_element_type, implementation: as in
+        `jds.depthwise_conv`.
+      use_bias: whether to add a bias to each output channel.
+      mask: weights are multiplied by it; of the kernel's shape.
+      dtype: of the computation; None for the common dtype of inputs and parameters.
+      param_dtype: of the parameters.
+      kernel_init, bias_init: initialisers.
+      promote_dtype: brings inputs, kernel and bias to one dtype.
+      rngs: gives the key `params`.
+      kernel_metadata, bias_metadata: metadata of the parameters, such as their sharding.
+
+    Raises:
+      ValueError, TypeError: an argument breaks a rule.
+
+    Example:
+      >>> import jax.numpy as jnp, jds
+      >>> from flax import nnx
+      >>> layer = jds.nn.DepthwiseConv(8, (3, 3), strides=2, rngs=nnx.Rngs(0))
+      >>> layer(jnp.ones((1, 16, 16, 8))).shape
+      (1, 8, 8, 8)
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        kernel_size: int | Sequence[int],
+        *,
+        strides: int | Sequence[int] = 1,
+        channel_multiplier: int = 1,
+        padding: Padding = "SAME",
+        input_dilation: int | Sequence[int] = 1,
+        kernel_dilation: int | Sequence[int] = 1,
+        use_bias: bool = True,
+        mask: jax.Array | None = None,
+        dtype: DTypeLike | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+        precision: lax.PrecisionLike = None,
+        kernel_init: nnx.Initializer = default_kernel_init,
+        bias_init: nnx.Initializer = default_bias_init,
+        promote_dtype: Callable = dtypes.promote_dtype,
+        preferred_element_type: DTypeLike | None = None,
+        implementation: Implementation | None = None,
+        rngs: nnx.Rngs,
+        kernel_metadata: Mapping[str, Any] = MappingProxyType({}),
+        bias_metadata: Mapping[str, Any] = MappingProxyType({}),
+    ):
+        check_features("DepthwiseConv", in_features=in_features, channel_multiplier=channel_multiplier)
+        self.kernel_size = canonical_kernel_size("DepthwiseConv", kernel_size)
+        rank = len(self.kernel_size)
+        self.strides = canonical_tuple("DepthwiseConv", "strides", strides, rank)
+        self.input_dilation = canonical_tuple("DepthwiseConv", "input_dilation", input_dilation, rank)
+        self.kernel_dilation = canonical_tuple("DepthwiseConv", "kernel_dilation", kernel_dilation, rank)
+        self.padding = canonical_padding("DepthwiseConv", padding, rank)
+        _dispatch.check_name("DepthwiseConv", implementation)
+        self.in_features = in_features
+        self.out_features = in_features * channel_multiplier
+        self.channel_multiplier = channel_multiplier
+        self.dtype = dtype
+        self.param_dtype = param_dtype
+        self.precision = precision
+        self.promote_dtype = promote_dtype
+        self.preferred_element_type = preferred_element_type
+        self.implementation: Implementation | None = implementation
+        shape = (*self.kernel_size, 1, self.out_features)
+        self.kernel = nnx.Param(kernel_init(rngs.params(), shape, param_dtype), **kernel_metadata)
+        self.bias = nnx.data(make_bias(use_bias, self.out_features, bias_init, rngs, param_dtype, bias_metadata))
+        self.mask = nnx.data(check_mask("DepthwiseConv", mask, shape))
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """Applies the layer: `(*batch, *spatial, in_features)` to `(*batch, *out_spatial, out_features)`."""
+        inputs, kernel, bias = operands(self, inputs)
+        out = depthwise_conv(
+            inputs,
+            kernel,
+            strides=self.strides,
+            padding=self.padding,
+            input_dilation=self.input_dilation,
+            kernel_dilation=self.kernel_dilation,
+            precision=self.precision,
+            preferred_element_type=self.preferred_element_type,
+            implementation=self.implementation,
+        )
+        return add_bias(out, bias)
+
+
+class PointwiseConv(nnx.Module):
+    """Mixes the channels at each position.
+
+    `nnx.Conv(in_features, out_features, (1,) * spatial_axes)` with the same parameters, by `jds.pointwise_conv`; all
+    after `out_features` is given by name. From MobileNets, https://arxiv.org/abs/1704.04861.
+
+    Args:
+      in_features, out_features: numbers of channels.
+      strides: positions between outputs; an int for all axes, or one for each.
+      spatial_axes: number of spatial axes: 1, 2 or 3.
+      use_bias, mask, dtype, param_dtype, precision, kernel_init, bias_init, promote_dtype, preferred_element_type,
+        implementation, rngs, kernel_metadata, bias_metadata: as in `DepthwiseConv`.
+
+    Raises:
+      ValueError, TypeError: an argument breaks a rule.
+
+    Example:
+      >>> import jax.numpy as jnp, jds
+      >>> from flax import nnx
+      >>> jds.nn.PointwiseConv(8, 4, rngs=nnx.Rngs(0))(jnp.ones((1, 16, 16, 8))).shape
+      (1, 16, 16, 4)
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        strides: int | Sequence[int] = 1,
+        spatial_axes: int = 2,
+        use_bias: bool = True,
+        mask: jax.Array | None = None,
+        dtype: DTypeLike | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+        precision: lax.PrecisionLike = None,
+        kernel_init: nnx.Initializer = default_kernel_init,
+        bias_init: nnx.Initializer = default_bias_init,
+        promote_dtype: Callable = dtypes.promote_dtype,
+        preferred_element_type: DTypeLike | None = None,
+        implementation: Implementation | None = None,
+        rngs: nnx.Rngs,
+        kernel_metadata: Mapping[str, Any] = MappingProxyType({}),
+        bias_metadata: Mapping[str, Any] = MappingProxyType({}),
+    ):
+        check_features("PointwiseConv", in_features=in_features, out_features=out_features)
+        if spatial_axes not in (1, 2, 3):
+            raise ValueError(f"PointwiseConv: `spatial_axes` must be 1, 2 or 3, got {spatial_axes!r}")
+        self.strides = canonical_tuple("PointwiseConv", "strides", strides, spatial_axes)
+        _dispatch.check_name("PointwiseConv", implementation)
+        self.in_features = in_features
+        self.out_features = out_features
+        self.dtype = dtype
+        self.param_dtype = param_dtype
+        self.precision = precision
+        self.promote_dtype = promote_dtype
+        self.preferred_element_type = preferred_element_type
+        self.implementation: Implementation | None = implementation
+        shape = (*(1,) * spatial_axes, in_features, out_features)
+        self.kernel = nnx.Param(kernel_init(rngs.params(), shape, param_dtype), **kernel_metadata)
+        self.bias = nnx.data(make_bias(use_bias, out_features, bias_init, rngs, param_dtype, bias_metadata))
+        self.mask = nnx.data(check_mask("PointwiseConv", mask, shape))
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """Applies the layer: `(*batch, *spatial, in_features)` to `(*batch, *out_spatial, out_features)`."""
+        inputs, kernel, bias = operands(self, inputs)
+        out = pointwise_conv(
+            inputs,
+            kernel,
+            strides=self.strides,
+            precision=self.precision,
+            preferred_element_type=self.preferred_element_type,
+            implementation=self.implementation,
+        )
+        return add_bias(out, bias)
+
+
+def canonical_kernel_size(module: str, kernel_size: int | Sequence[int]) -> tuple[int, ...]:
+    """Returns the kernel's size as a tuple of 1, 2 or 3 positive ints."""
+    rank = 1 if not isinstance(kernel_size, Sequence) else len(kernel_size)
+    if rank not in (1, 2, 3):
+        raise ValueError(f"{module}: `kernel_size` must have 1, 2 or 3 entries, got {kernel_size!r}")
+    return canonical_tuple(module, "kernel_size", kernel_size, rank)
+
+
+def make_bias(use_bias, features: int, bias_init, rngs: nnx.Rngs, param_dtype, metadata) -> nnx.Param | None:
+    """Returns the bias's parameter, if there is to be one."""
+    return nnx.Param(bias_init(rngs.params(), (features,), param_dtype), **metadata) if use_bias else None
+
+
+def check_mask(module: str, mask: jax.Array | None, shape: tuple[int, ...]) -> jax.Array | None:
+    """Returns the mask, or raises ValueError if it is not of the kernel's shape."""
+    if mask is not None and np.shape(mask) != shape:
+        raise ValueError(f"{module}: `mask` must have the kernel's shape {shape}, got {np.shape(mask)}")
+    return None if mask is None else jnp.asarray(mask)
+
+
+def operands(module: Any, inputs: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+    """Returns inputs, masked kernel and bias in the dtype of the computation."""
+    kernel = module.kernel[...]
+    if module.mask is not None:
+        kernel = kernel * module.mask.astype(kernel.dtype)
+    bias = None if module.bias is None else module.bias[...]
+    return module.promote_dtype((inputs, kernel, bias), dtype=module.dtype)
+
+
+def add_bias(out: jax.Array, bias: jax.Array | None) -> jax.Array:
+    """Adds the bias to the last axis, in the dtype of `out`."""
+    return out if bias is None else out + bias.astype(out.dtype).reshape((1,) * (out.ndim - 1) + bias.shape)

@@ -1,0 +1,161 @@
+"""The inverted residual of MobileNet V2 and its descendants, and its fused form."""
+
+from collections.abc import Sequence
+
+import jax
+from flax import nnx
+
+from jds.nn._conv_norm import ConvNorm, in_sequence
+from jds.nn._layer_config import DEFAULT_STYLE, Style
+from jds.nn._residual import Skip
+from jds.nn._squeeze_excite import SqueezeExcite
+from jds.ops._fused_block import Activation
+
+
+class InvertedResidual(nnx.Module):
+    """Expands the channels, filters each, weighs them, and projects them to fewer; with a way around.
+
+    From MobileNetV2, https://arxiv.org/abs/1801.04381, with the squeeze and excitation of MnasNet,
+    https://arxiv.org/abs/1807.11626, and the mixed kernels of MixNet, https://arxiv.org/abs/1907.09595.
+
+    Args:
+      in_features, out_features: numbers of channels.
+      kernel_size: of the depthwise step.
+      kernel_sizes: in its place, sizes that share the channels out; None for none.
+      strides, kernel_dilation: of the depthwise step.
+      expanded: channels of the depthwise step; None for `in_features`, without the step that expands.
+      expand_kernels, project_kernels: into how many parts the pointwise steps are cut, each of size 1.
+      squeezed: features of the squeeze and excitation; 0 for none.
+      activation: after the first two steps.
+      squeeze_activation, gate: of the squeeze and excitation.
+      has_skip: False for none, though strides and numbers of channels allow it.
+      drop_path: share of examples in which training leaves the block out.
+      style: normalisation, padding and dtypes.
+      rngs: gives the keys `params` and, for `drop_path`, `dropout`.
+
+    Raises:
+      ValueError: a number is not positive.
+
+    Example:
+      >>> import jax.numpy as jnp, jds
+      >>> from flax import nnx
+      >>> block = jds.nn.InvertedResidual(8, 8, 3, expanded=48, rngs=nnx.Rngs(0))
+      >>> block(jnp.ones((1, 16, 16, 8))).shape
+      (1, 16, 16, 8)
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        kernel_size: int = 3,
+        *,
+        kernel_sizes: Sequence[int] | None = None,
+        strides: int = 1,
+        kernel_dilation: int = 1,
+        expanded: int | None = None,
+        expand_kernels: Sequence[int] = (1,),
+        project_kernels: Sequence[int] = (1,),
+        squeezed: int = 0,
+        activation: Activation = jax.nn.relu6,
+        squeeze_activation: Activation = jax.nn.relu,
+        gate: Activation = jax.nn.sigmoid,
+        has_skip: bool = True,
+        drop_path: float = 0.0,
+        style: Style = DEFAULT_STYLE,
+        rngs: nnx.Rngs,
+    ):
+        between = in_features if expanded is None else expanded
+        self.expand = nnx.data(
+            None
+            if expanded is None
+            else ConvNorm(
+                in_features, between, kernel_sizes=expand_kernels, activation=activation, style=style, rngs=rngs
+            )
+        )
+        self.depthwise = ConvNorm(
+            between,
+            between,
+            kernel_size,
+            kernel_sizes=kernel_sizes,
+            strides=strides,
+            kernel_dilation=kernel_dilation,
+            depthwise=True,
+            activation=activation,
+            style=style,
+            rngs=rngs,
+        )
+        self.squeeze_excite = nnx.data(
+            SqueezeExcite(between, squeezed, activation=squeeze_activation, gate=gate, style=style, rngs=rngs)
+            if squeezed
+            else None
+        )
+        self.project = ConvNorm(between, out_features, kernel_sizes=project_kernels, style=style, rngs=rngs)
+        skips = has_skip and strides == 1 and in_features == out_features
+        self.skip = nnx.data(Skip(drop_path, rngs=rngs) if skips else None)
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """Applies the block: `(batch, height, width, in_features)` to `(batch, *out_size, out_features)`."""
+        x = inputs if self.expand is None else self.expand(inputs)
+        if self.squeeze_excite is None:
+            x = in_sequence(self.depthwise, self.project, x)
+        else:
+            x = self.project(self.squeeze_excite(self.depthwise(x)))
+        return x if self.skip is None else self.skip(x, inputs)
+
+
+class FusedResidual(nnx.Module):
+    """An inverted residual whose expansion and depthwise step are one ordinary convolution.
+
+    From EfficientNet-EdgeTPU, https://ai.googleblog.com/2019/08/efficientnet-edgetpu-creating.html.
+
+    Args:
+      in_features, out_features: numbers of channels.
+      kernel_size, strides, kernel_dilation: of the ordinary convolution.
+      expanded: channels after it.
+      activation: after it.
+      drop_path, style, rngs: as in `InvertedResidual`.
+
+    Raises:
+      ValueError: a number is not positive.
+
+    Example:
+      >>> import jax.numpy as jnp, jds
+      >>> from flax import nnx
+      >>> block = jds.nn.FusedResidual(8, 16, 3, strides=2, expanded=32, rngs=nnx.Rngs(0))
+      >>> block(jnp.ones((1, 16, 16, 8))).shape
+      (1, 8, 8, 16)
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        kernel_size: int = 3,
+        *,
+        strides: int = 1,
+        kernel_dilation: int = 1,
+        expanded: int,
+        activation: Activation = jax.nn.relu,
+        drop_path: float = 0.0,
+        style: Style = DEFAULT_STYLE,
+        rngs: nnx.Rngs,
+    ):
+        self.expand = ConvNorm(
+            in_features,
+            expanded,
+            kernel_size,
+            strides=strides,
+            kernel_dilation=kernel_dilation,
+            activation=activation,
+            style=style,
+            rngs=rngs,
+        )
+        self.project = ConvNorm(expanded, out_features, style=style, rngs=rngs)
+        skips = strides == 1 and in_features == out_features
+        self.skip = nnx.data(Skip(drop_path, rngs=rngs) if skips else None)
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """Applies the block: `(batch, height, width, in_features)` to `(batch, *out_size, out_features)`."""
+        x = self.project(self.expand(inputs))
+        return x if self.skip is None else self.skip(x, inputs)

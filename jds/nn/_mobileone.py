@@ -1,0 +1,90 @@
+"""MobileOne's block: several branches for training, one convolution for inference."""
+
+import jax
+from flax import nnx
+
+from jds.nn._arguments import check_activation, check_features
+from jds.nn._conv_norm import ConvNorm
+from jds.nn._layer_config import DEFAULT_STYLE, Style
+from jds.nn._residual import Skip
+from jds.nn._squeeze_excite import SqueezeExcite
+from jds.ops._fused_block import Activation
+
+
+class MobileOneBlock(nnx.Module):
+    """Adds up convolutions of the same shape, one of size 1, and the inputs, each normalised by itself.
+
+    From MobileOne, https://arxiv.org/abs/2206.04040. `jds.reparametrize` makes one convolution of them all.
+
+    Args:
+      in_features, out_features: numbers of channels.
+      kernel_size, strides, kernel_dilation: of the convolutions.
+      depthwise: whether each channel has filters of its own.
+      branches: how many convolutions of this size there are.
+      has_identity: False for no branch of the inputs, though strides and numbers of channels allow it.
+      squeezed: features of a squeeze and excitation after the sum; 0 for none.
+      activation: after the sum.
+      drop_path: share of examples in which training leaves all branches out but that of the inputs, if there is one.
+      style: normalisation, padding and dtypes.
+      rngs: gives the keys `params` and, for `drop_path`, `dropout`.
+
+    Raises:
+      ValueError: a number is not positive.
+
+    Example:
+      >>> import jax.numpy as jnp, jds
+      >>> from flax import nnx
+      >>> block = jds.nn.MobileOneBlock(8, 8, 3, depthwise=True, branches=4, rngs=nnx.Rngs(0))
+      >>> block(jnp.ones((1, 16, 16, 8))).shape
+      (1, 16, 16, 8)
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        kernel_size: int = 3,
+        *,
+        strides: int = 1,
+        kernel_dilation: int = 1,
+        depthwise: bool = False,
+        branches: int = 1,
+        has_identity: bool = True,
+        squeezed: int = 0,
+        activation: Activation = jax.nn.relu,
+        drop_path: float = 0.0,
+        style: Style = DEFAULT_STYLE,
+        rngs: nnx.Rngs,
+    ):
+        check_features("MobileOneBlock", kernel_size=kernel_size, branches=branches)
+        check_activation("MobileOneBlock", activation=activation)
+
+        def convolution(size: int) -> ConvNorm:
+            return ConvNorm(
+                in_features,
+                out_features,
+                size,
+                strides=strides,
+                kernel_dilation=kernel_dilation,
+                depthwise=depthwise,
+                style=style,
+                rngs=rngs,
+            )
+
+        self.branches = nnx.List(convolution(kernel_size) for _ in range(branches))
+        self.scale = nnx.data(convolution(1) if kernel_size > 1 else None)
+        has_identity = has_identity and strides == 1 and in_features == out_features
+        self.identity = nnx.data(style.norm(out_features, rngs=rngs) if has_identity else None)
+        self.skip = nnx.data(Skip(drop_path, rngs=rngs) if has_identity else None)
+        self.squeeze_excite = nnx.data(
+            SqueezeExcite(out_features, squeezed, style=style, rngs=rngs) if squeezed else None
+        )
+        self.activation: Activation | None = activation
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """Applies the block: `(batch, height, width, in_features)` to `(batch, *out_size, out_features)`."""
+        first, *others = (step for step in (*self.branches, self.scale) if step is not None)
+        out = sum((step(inputs) for step in others), first(inputs))
+        out = out if self.identity is None or self.skip is None else self.skip(out, self.identity(inputs))
+        out = out if self.squeeze_excite is None else self.squeeze_excite(out)
+        return out if self.activation is None else self.activation(out)

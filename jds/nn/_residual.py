@@ -1,0 +1,48 @@
+"""The sum of a block's result and its inputs."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+
+from jds.nn._arguments import check_share
+
+
+class Skip(nnx.Module):
+    """Adds a block's inputs to its result, and in training leaves the result out of some examples.
+
+    Stochastic depth is from https://arxiv.org/abs/1603.09382; what is left in is scaled, so that evaluation needs no
+    scale.
+
+    Args:
+      rate: the share of examples in which the result is left out.
+      rngs: gives the key `dropout`, where the rate is not 0.
+    """
+
+    def __init__(self, rate: float = 0.0, *, rngs: nnx.Rngs):
+        check_share("Skip", drop_path=rate)
+        self.dropout = nnx.data(nnx.Dropout(rate, broadcast_dims=(1, 2, 3), rngs=rngs) if rate else None)
+
+    def __call__(self, result: jax.Array, inputs: jax.Array) -> jax.Array:
+        """Adds `inputs` to `result`, both `(batch, height, width, features)`."""
+        return inputs + (result if self.dropout is None else self.dropout(result))
+
+
+class LayerScale(nnx.Module):
+    """Multiplies each channel by a parameter.
+
+    From Going deeper with Image Transformers, https://arxiv.org/abs/2103.17239.
+
+    Args:
+      features: number of channels.
+      initial: what the parameters are at first.
+      param_dtype: of the parameters.
+    """
+
+    def __init__(self, features: int, initial: float, *, param_dtype: DTypeLike = jnp.float32):
+        self.scale = nnx.Param(jnp.full((features,), initial, param_dtype))
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """Applies the layer to `(..., features)`."""
+        scale = self.scale[...].astype(inputs.dtype)
+        return inputs * scale.reshape((1,) * (inputs.ndim - 1) + scale.shape)

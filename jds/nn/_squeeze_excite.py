@@ -1,0 +1,55 @@
+"""Squeeze and excitation."""
+
+import jax
+from flax import nnx
+
+from jds.nn._arguments import check_activation, check_features
+from jds.nn._layer_config import DEFAULT_STYLE, Style
+from jds.ops._fused_block import Activation
+
+
+class SqueezeExcite(nnx.Module):
+    """Scales each channel by a factor that is computed from the means of all channels.
+
+    From Squeeze-and-Excitation Networks, https://arxiv.org/abs/1709.01507.
+
+    Args:
+      features: number of channels.
+      squeezed: features between the two linear layers.
+      activation: between them.
+      gate: after them.
+      style: dtypes.
+      rngs: gives the key `params`.
+
+    Raises:
+      ValueError: a number is not positive.
+
+    Example:
+      >>> import jax.numpy as jnp, jds
+      >>> from flax import nnx
+      >>> jds.nn.SqueezeExcite(8, 2, rngs=nnx.Rngs(0))(jnp.ones((1, 4, 4, 8))).shape
+      (1, 4, 4, 8)
+    """
+
+    def __init__(
+        self,
+        features: int,
+        squeezed: int,
+        *,
+        activation: Activation = jax.nn.relu,
+        gate: Activation = jax.nn.sigmoid,
+        style: Style = DEFAULT_STYLE,
+        rngs: nnx.Rngs,
+    ):
+        check_features("SqueezeExcite", features=features, squeezed=squeezed)
+        check_activation("SqueezeExcite", activation=activation, gate=gate)
+        shared = {"dtype": style.dtype, "param_dtype": style.param_dtype, "kernel_init": style.kernel_init}
+        self.squeeze = nnx.Linear(features, squeezed, rngs=rngs, **shared)
+        self.excite = nnx.Linear(squeezed, features, rngs=rngs, **shared)
+        self.activation, self.gate = activation, gate
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """Applies the layer to `(batch, height, width, features)`."""
+        means = inputs.mean((1, 2))
+        factors = self.gate(self.excite(self.activation(self.squeeze(means))))
+        return inputs * factors[:, None, None, :].astype(inputs.dtype)

@@ -1,0 +1,64 @@
+"""What is wrong with weights."""
+
+
+def printable(text: str) -> str:
+    r"""Shows what a terminal would obey, or hide: files of strangers have names that are printed.
+
+    Example:
+      >>> from jds.weights._errors import printable
+      >>> print(printable("conv\x1b[31m.weight"))
+      conv\x1b[31m.weight
+    """
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
+
+
+class WeightsError(ValueError):
+    """A file of weights is damaged, or is not of this network; the message says all that is wrong.
+
+    Example:
+      >>> import jds, tempfile
+      >>> from pathlib import Path
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     file = Path(folder) / "weights.safetensors"
+      ...     _ = file.write_bytes(b"half of a file")
+      ...     try:
+      ...         jds.create_model("mobilenetv2_035", file)
+      ...     except jds.WeightsError as error:
+      ...         print(str(error).replace(folder, "…"))
+      …/weights.safetensors is no sound safetensors file: Error while deserializing header: header too large
+    """
+
+
+class MismatchError(WeightsError):
+    """A sound file of weights is not of this network."""
+
+
+class FreshClassifierWarning(UserWarning):
+    """Weights have no classifier, or one of other classes: it was drawn afresh, and is to be trained.
+
+    Example:
+      >>> import jds, warnings
+      >>> from jds.weights._load import emptied
+      >>> weights = emptied(jds.create_model("mobilenetv2_035", num_classes=3), "timm")
+      >>> with warnings.catch_warnings(record=True) as caught:
+      ...     warnings.simplefilter("always")
+      ...     model = jds.create_model("mobilenetv2_035", weights, num_classes=2)
+      >>> print(caught[0].message)
+      the mapping of weights classifies 3 classes, not 2: the classifier is drawn afresh, and is to be trained
+    """
+
+
+class OrderWarning(UserWarning):
+    """Weights have other names than the network's: they were taken in their order, where all shapes fit.
+
+    Example:
+      >>> import jds, warnings
+      >>> from jds.weights._load import emptied
+      >>> weights = emptied(jds.create_model("mobilenetv2_035", num_classes=3), "timm")
+      >>> others = {f"tensor {place}": array for place, array in enumerate(weights.values())}
+      >>> with warnings.catch_warnings(record=True) as caught:
+      ...     warnings.simplefilter("always")
+      ...     model = jds.create_model("mobilenetv2_035", others, num_classes=3)
+      >>> print(str(caught[0].message).partition(":")[0])
+      the mapping of weights has other names than timm's
+    """

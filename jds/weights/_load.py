@@ -1,0 +1,282 @@
+"""Fills a network from a checkpoint's entries, and the other way round."""
+
+import difflib
+import warnings
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from types import ModuleType
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jds.models import Network
+from jds.weights import _keras, _keras_match, _match, _timm, _torchvision
+from jds.weights._entries import Entry, Path
+from jds.weights._errors import FreshClassifierWarning, MismatchError, OrderWarning, WeightsError, printable
+from jds.weights._found import Found
+from jds.weights._layout import from_public, public_shape, to_public
+from jds.weights._lazy import LazyArray, Shape
+
+Source = Literal["timm", "torchvision", "keras"]
+_SOURCES: dict[str, ModuleType] = {"timm": _timm, "torchvision": _torchvision, "keras": _keras}
+_LISTED = 10
+_VARIANCES = ("running_var", "moving_variance")
+
+
+def entries_of(network: Network, source: Source) -> tuple[Entry, ...]:
+    """Names all variables of a network that a checkpoint of this source holds, in the source's order."""
+    return (*_SOURCES[source].entries(network), *_classifier(network, source))
+
+
+def shapes_of(network: Network, source: Source) -> dict[str, jax.ShapeDtypeStruct]:
+    """The names, shapes and dtypes of all entries of a network's checkpoint, in the source's order.
+
+    Args:
+      network: with arrays, or as `nnx.eval_shape` makes it.
+      source: whose names they have.
+    """
+    variables = dict(nnx.to_flat_state(nnx.state(network)))
+    found = {}
+    for entry in entries_of(network, source):
+        like = variables[entry.path].get_value()
+        found[entry.name] = jax.ShapeDtypeStruct(public_shape(like.shape, entry, source != "keras"), like.dtype)
+    return found
+
+
+def _classifier(network: Network, source: Source) -> Iterator[Entry]:
+    if network.classifier is not None:
+        weight, bias = _classifier_names(network, source)
+        rank = _keras.classifier_rank(network) if source == "keras" else None
+        yield Entry(("classifier", "kernel"), weight, rank)
+        yield Entry(("classifier", "bias"), bias)
+
+
+def _classifier_names(network: Network, source: Source) -> tuple[str, str]:
+    name = _SOURCES[source].classifier_name(network)
+    return (f"{name}/kernel", f"{name}/bias") if source == "keras" else (f"{name}.weight", f"{name}.bias")
+
+
+def fill(network: Network, found: Found, source: Source, where: str, rngs: nnx.Rngs) -> None:
+    """Gives a network without arrays those of a checkpoint.
+
+    A classifier that the checkpoint does not have, or has for another number of classes, is drawn afresh, with a
+    warning; what the checkpoint has for a network that is to have none is left out. The kernels of the stem are summed
+    or repeated for images of other than three channels, as timm does.
+
+    Args:
+      network: as `nnx.eval_shape` makes it; it is changed only if all is well.
+      found: the checkpoint's entries.
+      source: whose names they have.
+      where: they are from, for messages.
+      rngs: gives the keys `params` for a classifier, and `dropout`.
+
+    Raises:
+      WeightsError: entries are missing, are not of this network, have another shape or type, or are no weights.
+    """
+    variables = dict(nnx.to_flat_state(nnx.state(network)))
+    is_torch = source != "keras"
+    entries = {entry.name: entry for entry in entries_of(network, source)}
+    wanted = {name: entry.shape for name, entry in shapes_of(network, source).items()}
+    head = _classifier_names(network, source)
+    top = {*head, *(name for name in entries if not is_torch and _layer(name) in _keras.top(network))}
+    arrays, is_by_order = _matched(network, found, wanted, top, source, where)
+    arrays = {name: array for name, array in arrays.items() if not _is_counter(name, entries)}
+    arrays |= _of_other_channels(arrays, entries, wanted, network.config.in_features, 1 if is_torch else 2)
+    left_out, fresh = _fresh(network, arrays, wanted, head, top, 0 if is_torch else -1)
+    problems = _problems(
+        {name: shape for name, shape in wanted.items() if name not in left_out},
+        {name: array for name, array in arrays.items() if name not in left_out},
+    )
+    if problems:
+        raise MismatchError(f"{where} is not of this network:\n" + "\n".join(problems))
+    kept = {entry: arrays[name] for name, entry in entries.items() if name not in left_out}
+    _set(variables, _read(kept, variables, is_torch, where), rngs)
+    nnx.update(network, nnx.from_flat_state(list(variables.items())))
+    if is_by_order:
+        text = f"{where} has other names than {source}'s: its entries are taken in their order, where all shapes fit"
+        warnings.warn(text, OrderWarning, stacklevel=3)
+    if fresh:
+        text = f"{where} {fresh} is drawn afresh, and is to be trained"
+        warnings.warn(text, FreshClassifierWarning, stacklevel=3)
+
+
+def _fresh(
+    network: Network,
+    arrays: Mapping[str, Any],
+    wanted: Mapping[str, Shape],
+    head: tuple[str, str],
+    top: set[str],
+    axis: int,
+) -> tuple[set[str], str]:
+    """The entries that are not taken from a checkpoint, and why some of them are drawn afresh, if they are."""
+    if network.classifier is not None and _is_of_others(arrays, wanted, *head, axis=axis):
+        classes = arrays[head[1]].shape[0]
+        return {*head}, f"classifies {classes} classes, not {network.config.num_classes}: the classifier"
+    ours = [name for name in wanted if name in top]
+    if ours and not any(name in arrays for name in ours):
+        return top, f"has no {', '.join(sorted({*map(_layer, ours)}))}: it"
+    return {*head} if network.classifier is None else set(), ""
+
+
+def _layer(name: str) -> str:
+    return name.partition("/")[0] if "/" in name else name.rpartition(".")[0]
+
+
+def _matched(
+    network: Network, found: Found, wanted: dict[str, Shape], top: set[str], source: Source, where: str
+) -> tuple[dict[str, Any], bool]:
+    """The entries by the names of the network's own, and whether they are so by their order alone."""
+    if found.layers is not None:
+        if source != "keras":
+            raise MismatchError(f"{where} is a file of Keras, and the network has names of {source}: see `keras/…`")
+        # Of a network without classifier, the file may have one.
+        rank = _keras.classifier_rank(network) or 2
+        for name, shape in zip(_classifier_names(network, source), ((1,) * rank, (1,)), strict=True):
+            wanted = {**wanted, name: wanted.get(name, shape)}
+        return _keras_match.entries(found.layers, wanted, {*map(_layer, top)}), False
+    needed = [name for name in wanted if name not in top]
+    arrays = _match.without_prefix(found.arrays, needed)
+    if found.is_ordered and not any(name in arrays for name in needed):
+        ordered = _match.by_order(arrays, wanted, top)
+        if ordered is not None:
+            return ordered, True
+    return arrays, False
+
+
+def _of_other_channels(
+    arrays: Mapping[str, Any], entries: Mapping[str, Entry], wanted: Mapping[str, Shape], channels: int, axis: int
+) -> dict[str, LazyArray]:
+    """The stem's kernels of weights for images of three channels, for those of another number."""
+    changed = {}
+    for name, entry in entries.items():
+        ours = wanted[name]
+        if entry.path[0] != "stem" or channels == 3 or len(ours) != 4 or name not in arrays:
+            continue
+        if arrays[name].shape == (*ours[:axis], 3, *ours[axis + 1 :]) and ours[axis] == channels:
+            array = arrays[name]
+            changed[name] = LazyArray(ours, array.dtype, lambda array=array: _channels(array, channels, axis))
+    return changed
+
+
+def _channels(array: Any, channels: int, axis: int) -> np.ndarray:
+    """Summed for one channel; repeated, and smaller accordingly, for more: https://timm.fast.ai."""
+    kernel = np.asarray(np.asarray(array), np.float32)
+    if channels == 1:
+        return kernel.sum(axis, keepdims=True)
+    return kernel.take(np.arange(channels) % 3, axis) * (3 / channels)
+
+
+def _read(
+    arrays: Mapping[Entry, Any], variables: Mapping[Any, Any], is_torch: bool, where: str
+) -> dict[Path, np.ndarray]:
+    """Reads all arrays in the layout and of the dtypes of the variables."""
+    found, not_finite, negative = {}, [], []
+    for entry, array in arrays.items():
+        like = variables[entry.path].get_value()
+        with np.errstate(over="ignore"):
+            values = from_public(np.asarray(array), like.shape, is_torch).astype(like.dtype)
+        if not np.isfinite(values.astype(np.float32) if values.dtype.itemsize < 4 else values).all():
+            not_finite.append(f"{entry.name} as {values.dtype}")
+        elif entry.name.endswith(_VARIANCES) and (values < 0).any():
+            negative.append(entry.name)
+        found[entry.path] = values
+    problems = _listed((("with NaN or infinity", not_finite), ("negative variances", negative)))
+    if problems:
+        raise WeightsError(f"{where} has values that are no weights:\n" + "\n".join(problems))
+    return found
+
+
+def emptied(network: Network, source: Source) -> dict[str, np.ndarray]:
+    """Returns all that a network holds as the entries of a checkpoint."""
+    is_torch = source != "keras"
+    variables = dict(nnx.to_flat_state(nnx.state(network)))
+    found: dict[str, np.ndarray] = {}
+    for entry in entries_of(network, source):
+        array = np.asarray(variables[entry.path].get_value())
+        found[entry.name] = to_public(array, public_shape(array.shape, entry, is_torch), is_torch)
+        if entry.is_counted:
+            found[_counter(entry.name)] = np.zeros((), np.int64)
+    return found
+
+
+def _counter(name: str) -> str:
+    return f"{name.rpartition('.')[0]}.num_batches_tracked"
+
+
+def _is_counter(name: str, wanted: Mapping[str, Entry]) -> bool:
+    prefix, _, last = name.rpartition(".")
+    return last == "num_batches_tracked" and f"{prefix}.running_var" in wanted
+
+
+def _is_of_others(found: Mapping[str, Any], wanted: Mapping[str, Shape], kernel: str, bias: str, *, axis: int) -> bool:
+    """Whether the checkpoint's classifier differs in nothing but its number of classes, which this axis has."""
+    if kernel not in found or bias not in found or found[bias].ndim != 1:
+        return False
+    theirs, ours = list(found[kernel].shape), list(wanted[kernel])
+    if theirs == ours or len(theirs) != len(ours) or theirs[axis] != found[bias].shape[0]:
+        return False
+    theirs[axis] = ours[axis]
+    return theirs == ours
+
+
+def _problems(wanted: Mapping[str, Shape], found: Mapping[str, Any]) -> list[str]:
+    missing = [name for name in wanted if name not in found]
+    unexpected = [name for name in found if name not in wanted]
+    both = [name for name in wanted if name in found]
+    return _listed(
+        (
+            ("missing", _with_nearest(missing, unexpected, wanted, found)),
+            ("unexpected", _with_nearest(unexpected, missing, wanted, found)),
+            (
+                "of another shape",
+                [f"{n} is {found[n].shape}, not {wanted[n]}" for n in both if found[n].shape != wanted[n]],
+            ),
+            (
+                "of another type",
+                [
+                    f"{name} is {found[name].dtype}, not floating point"
+                    for name in both
+                    if not jnp.issubdtype(found[name].dtype, jnp.floating)
+                ],
+            ),
+        )
+    )
+
+
+def _listed(kinds: Iterable[tuple[str, list[str]]]) -> list[str]:
+    return [
+        f"{len(names)} {what}: {', '.join(names[:_LISTED])}{', …' if len(names) > _LISTED else ''}"
+        for what, names in kinds
+        if names
+    ]
+
+
+def _with_nearest(
+    names: list[str], others: Collection[str], wanted: Mapping[str, Shape], found: Mapping[str, Any]
+) -> list[str]:
+    """The names, the first ones with that of the same shape which they are most like."""
+
+    def shape(name: str) -> Shape:
+        return wanted[name] if name in wanted else found[name].shape
+
+    shown = [*map(printable, names)]
+    for place, name in enumerate(names[:_LISTED]):
+        near = difflib.get_close_matches(name, [other for other in others if shape(other) == shape(name)], n=1)
+        shown[place] += f" (is it {printable(near[0])}?)" if near else ""
+    return shown
+
+
+def _set(variables: Mapping[Any, Any], arrays: Mapping[Path, np.ndarray], rngs: nnx.Rngs) -> None:
+    for path, variable in variables.items():
+        expected = variable.get_value()
+        if path in arrays:
+            variable.set_value(jnp.asarray(arrays[path]))
+        elif isinstance(variable, nnx.RngKey):
+            variable.set_value(rngs.dropout())
+        elif isinstance(variable, nnx.Param) and len(expected.shape) > 1:
+            draw = jax.nn.initializers.lecun_normal()
+            variable.set_value(draw(rngs.params(), expected.shape, expected.dtype))
+        else:
+            variable.set_value(jnp.zeros(expected.shape, expected.dtype))
