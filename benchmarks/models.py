@@ -14,11 +14,11 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import whole
-from benchmarks.command import command
-from benchmarks.contenders import BenchmarkError, Contender
-from benchmarks.contest import Case, Result
-from benchmarks.targets import Target, hardest, of_ratio
+from benchmarks.harness import network_benchmark
+from benchmarks.harness.command import command
+from benchmarks.harness.contenders import BenchmarkError, Contender
+from benchmarks.harness.contest import Case, Result
+from benchmarks.harness.targets import Target, hardest, of_ratio
 
 IN_JAX = "benchmarks.peers.in_jax:inference"
 IN_TORCH = "benchmarks.peers.in_torch:inference"
@@ -70,7 +70,7 @@ NETWORKS = {"MobileNet V1": MOBILENET_V1, "Keras MobileNetV2": MOBILENET_V2} | d
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(whole.Settings):
+class Settings(network_benchmark.Settings):
     """Times inference of whole networks: jds against its peers, taking turns."""
 
     batches: tuple[int, ...] = (1, 16)
@@ -124,7 +124,7 @@ def targets(results: Sequence[Result]) -> list[Target]:
 
 
 def main(settings: Settings) -> None:
-    whole.run("models", settings, [*MOBILENET_V1, *MOBILENET_V2, *FAMILY], cases, targets)
+    network_benchmark.run("models", settings, [*MOBILENET_V1, *MOBILENET_V2, *FAMILY], cases, targets)
 
 
 if __name__ == "__main__":

@@ -17,12 +17,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks import pictures, record, report, roofline
-from benchmarks.command import command
-from benchmarks.contenders import BenchmarkError, Contender, choose
-from benchmarks.contest import Case, Result, hold, processes
-from benchmarks.targets import Target, of_layers
-from benchmarks.workloads import MOBILENET_V1, Workload
+from benchmarks.harness import pictures, record, report, roofline
+from benchmarks.harness.command import command
+from benchmarks.harness.contenders import BenchmarkError, Contender, choose
+from benchmarks.harness.contest import Case, Result, processes, run_case
+from benchmarks.harness.targets import Target, of_layers
+from benchmarks.harness.workloads import MOBILENET_V1, Workload
 from jds import cost
 
 IN_JAX = "benchmarks.peers.in_jax:op"
@@ -113,7 +113,7 @@ def main(settings: Settings) -> None:
     report.announce([*todo, *roofs], settings.rounds, settings.seconds, settings.out)
     progress = track([*todo, *roofs], "measuring", console=Console(stderr=True), auto_refresh=False, transient=True)
     with processes() as process:
-        measured = [hold(case, process, rounds=settings.rounds, seconds=settings.seconds) for case in progress]
+        measured = [run_case(case, process, rounds=settings.rounds, seconds=settings.seconds) for case in progress]
     results, references = measured[: len(todo)], measured[len(todo) :]
     judged = targets(results)
     points = roofline.points(results, references)

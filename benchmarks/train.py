@@ -13,11 +13,11 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import whole
-from benchmarks.command import command
-from benchmarks.contenders import Contender
-from benchmarks.contest import Case, Result
-from benchmarks.targets import Target, of_ratio
+from benchmarks.harness import network_benchmark
+from benchmarks.harness.command import command
+from benchmarks.harness.contenders import Contender
+from benchmarks.harness.contest import Case, Result
+from benchmarks.harness.targets import Target, of_ratio
 
 IN_JAX = "benchmarks.peers.in_jax:training"
 
@@ -31,7 +31,7 @@ TOLERANCE = {"loss": 1e-4, "mean": 1e-4, "gradient": 5e-2}
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(whole.Settings):
+class Settings(network_benchmark.Settings):
     """Times a training step of MobileNet V1: jds against its peers, taking turns."""
 
     batches: tuple[int, ...] = (16,)
@@ -44,7 +44,7 @@ class Settings(whole.Settings):
     momentum: float = 0.9
 
 
-def cases(settings: whole.Settings, able: tuple[Contender, ...], weights: str) -> list[Case]:
+def cases(settings: network_benchmark.Settings, able: tuple[Contender, ...], weights: str) -> list[Case]:
     assert isinstance(settings, Settings)
     spec = {"weights": weights, "learning_rate": settings.learning_rate, "momentum": settings.momentum}
     return [
@@ -73,7 +73,7 @@ def targets(results: Sequence[Result]) -> list[Target]:
 
 
 def main(settings: Settings) -> None:
-    whole.run("train", settings, CONTENDERS, cases, targets)
+    network_benchmark.run("train", settings, CONTENDERS, cases, targets)
 
 
 if __name__ == "__main__":

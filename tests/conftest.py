@@ -2,11 +2,16 @@
 
 import gc
 import os
+import sys
+from pathlib import Path
 
 import jax
 import jaxtyping
 import pytest
 from jaxtyping import install_import_hook
+
+# The benchmarks and checks are no part of the installed package. Last, so that an installed jds is the one tested.
+sys.path.append(str(Path(__file__).parents[1]))
 
 # Before the first import of jds, whose annotations it checks.
 install_import_hook("jds", "beartype.beartype")

@@ -1,1 +1,1 @@
-"""What each contender does, a file for each library; functions for `benchmarks.worker`."""
+"""What each contender does, a file for each library; functions for `benchmarks.harness.worker`."""

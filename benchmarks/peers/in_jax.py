@@ -13,10 +13,11 @@ import optax
 from flax import nnx
 
 import jds
-from benchmarks import network, weights
-from benchmarks.filled import filled
-from benchmarks.worker import Program
-from benchmarks.workloads import Workload, normal
+from benchmarks.harness.worker import Program
+from benchmarks.harness.workloads import Workload, normal
+from benchmarks.peers import mobilenet_v1, mobilenet_v1_weights
+from benchmarks.peers.mobilenet_v1_weights import flatten
+from checks.synthetic_weights import filled
 from jds.weights import _safetensors_file
 from jds.weights._load import emptied
 
@@ -67,10 +68,10 @@ def op(spec: dict[str, Any]) -> Program:
 
 def inference(spec: dict[str, Any]) -> Program:
     """MobileNet V1 in evaluation mode, batch normalisation folded into the convolutions."""
-    model = weights.load(spec)
+    model = mobilenet_v1_weights.load(spec)
     model.eval()
     # The weights belong to the program, as in the other contenders'.
-    return program(jds.fold_batch_norm(model), (jnp.asarray(network.images(spec)),))
+    return program(jds.fold_batch_norm(model), (jnp.asarray(mobilenet_v1.images(spec)),))
 
 
 def public(spec: dict[str, Any]) -> Program:
@@ -84,16 +85,16 @@ def public(spec: dict[str, Any]) -> Program:
         model = jds.create_model(name, file, implementation=spec["implementation"])
     model.eval()
     model = jds.fold_batch_norm(jds.reparametrize(model))
-    return program(model, (jnp.asarray(network.images(spec)),))
+    return program(model, (jnp.asarray(mobilenet_v1.images(spec)),))
 
 
 def training(spec: dict[str, Any]) -> Program:
     """MobileNet V1's training step: cross-entropy, gradients, SGD with momentum, running statistics."""
-    model = weights.load(spec)
+    model = mobilenet_v1_weights.load(spec)
     model.train()
     graph, parameters, statistics = nnx.split(model, nnx.Param, ...)
     optimizer = optax.sgd(spec["learning_rate"], spec["momentum"])
-    images, labels = jnp.asarray(network.images(spec)), jnp.asarray(network.labels(spec))
+    images, labels = jnp.asarray(mobilenet_v1.images(spec)), jnp.asarray(mobilenet_v1.labels(spec))
 
     def loss(parameters, statistics, images, labels):
         model = nnx.merge(graph, parameters, statistics, copy=True)
@@ -122,9 +123,9 @@ def training(spec: dict[str, Any]) -> Program:
     def arrays(out):
         (_, statistics, moments), value = out
         # After the first step the momentum is the gradient.
-        gradients = {f"gradient {name}": array for name, array in weights.flatten(moments[0].trace).items()}
+        gradients = {f"gradient {name}": array for name, array in flatten(moments[0].trace).items()}
         # Not the variances: PyTorch keeps the unbiased ones, Flax the biased ones.
-        means = {f"mean {name}": array for name, array in weights.flatten(statistics).items() if name.endswith("mean")}
+        means = {f"mean {name}": array for name, array in flatten(statistics).items() if name.endswith("mean")}
         return {"loss": np.asarray(value), **gradients, **means}
 
     return Program(compile, arrays)

@@ -5,9 +5,9 @@ from typing import Any
 import jax.numpy as jnp
 import keras  # pyright: ignore[reportMissingImports]
 
-from benchmarks import network
+from benchmarks.harness.worker import Program
+from benchmarks.peers import mobilenet_v1
 from benchmarks.peers.in_jax import program
-from benchmarks.worker import Program
 
 
 def inference(spec: dict[str, Any]) -> Program:
@@ -26,4 +26,4 @@ def inference(spec: dict[str, Any]) -> Program:
         import jds  # not in the process of the one that does without
 
         forward = jds.accelerate(forward)
-    return program(forward, (*variables, jnp.asarray(network.images(spec))))
+    return program(forward, (*variables, jnp.asarray(mobilenet_v1.images(spec))))

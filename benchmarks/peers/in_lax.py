@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from jax import lax
 
 import jds
+from benchmarks.harness.worker import Program
+from benchmarks.harness.workloads import normal
 from benchmarks.peers.in_jax import program
-from benchmarks.worker import Program
-from benchmarks.workloads import normal
 
 _NUMBERS = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.worker import Program
+from benchmarks.harness.worker import Program
 
 # One call copies at least so much: several times over where the arrays are small, for a thread to be worth waking.
 BYTES = 2**28

@@ -6,13 +6,13 @@ import numpy as np
 import onnx  # pyright: ignore[reportMissingImports]
 from onnx import helper, numpy_helper  # pyright: ignore[reportMissingImports]
 
-from benchmarks import network
-from benchmarks.worker import Program
+from benchmarks.harness.worker import Program
+from benchmarks.peers import mobilenet_v1
 
 
 def graph(spec: dict[str, Any]) -> bytes:
     """MobileNet V1 in evaluation mode, batch normalisation folded into the convolutions."""
-    weights = network.load(spec)
+    weights = mobilenet_v1.load(spec)
     nodes, constants = [], []
 
     def node(kind: str, value: str, arrays: dict[str, np.ndarray] | None = None, **attributes: Any) -> str:
@@ -22,8 +22,8 @@ def graph(spec: dict[str, Any]) -> bytes:
         return nodes[-1].output[0]
 
     value = "images"
-    for row in network.convolutions(weights):
-        kernel, bias = network.folded(weights, row)
+    for row in mobilenet_v1.convolutions(weights):
+        kernel, bias = mobilenet_v1.folded(weights, row)
         value = node(
             "Conv",
             value,
@@ -45,7 +45,7 @@ def graph(spec: dict[str, Any]) -> bytes:
 
 
 def nchw(spec: dict[str, Any]) -> np.ndarray:
-    return np.ascontiguousarray(network.images(spec).transpose(0, 3, 1, 2))
+    return np.ascontiguousarray(mobilenet_v1.images(spec).transpose(0, 3, 1, 2))
 
 
 def onnxruntime(spec: dict[str, Any]) -> Program:

@@ -7,10 +7,10 @@ import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 from torch import nn  # pyright: ignore[reportMissingImports]
 
-from benchmarks import network
-from benchmarks.filled import filled
+from benchmarks.harness.worker import Program
+from benchmarks.peers import mobilenet_v1
 from benchmarks.peers.in_torch import channels_last, program
-from benchmarks.worker import Program
+from checks.synthetic_weights import filled
 
 
 def inference(spec: dict[str, Any]) -> Program:
@@ -21,7 +21,7 @@ def inference(spec: dict[str, Any]) -> Program:
     model.load_state_dict({name: torch.from_numpy(np.asarray(value)) for name, value in entries.items()})
     model = importlib.import_module("timm.utils.model").reparameterize_model(model)
     model = channels_last(fold(model))
-    images = torch.from_numpy(network.images(spec)).permute(0, 3, 1, 2)
+    images = torch.from_numpy(mobilenet_v1.images(spec)).permute(0, 3, 1, 2)
 
     if not spec["compiled"]:
         return program(model, images, compiled=False)

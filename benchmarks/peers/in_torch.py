@@ -12,9 +12,9 @@ import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 from torch import nn  # pyright: ignore[reportMissingImports]
 
-from benchmarks import network
-from benchmarks.worker import Program
-from benchmarks.workloads import Workload, normal
+from benchmarks.harness.worker import Program
+from benchmarks.harness.workloads import Workload, normal
+from benchmarks.peers import mobilenet_v1
 
 
 def nchw(array: np.ndarray) -> Any:
@@ -72,16 +72,16 @@ class MobileNetV1(nn.Module):
 
     def __init__(self, spec: dict[str, Any]):
         super().__init__()
-        weights = network.load(spec)
+        weights = mobilenet_v1.load(spec)
         self.names = {}
         layers = []
-        for row in network.convolutions(weights):
+        for row in mobilenet_v1.convolutions(weights):
             weight = oihw(weights[row.kernel])
             out_features, group_features, size, _ = weight.shape
             sizes: Any = group_features * row.groups, out_features, size, row.stride, size // 2, 1, row.groups, False
             conv = nn.Conv2d(*sizes)
             # Flax's momentum is the share of the old average, PyTorch's that of the new value.
-            norm = nn.BatchNorm2d(out_features, network.EPSILON, 1 - network.NORM_MOMENTUM)
+            norm = nn.BatchNorm2d(out_features, mobilenet_v1.EPSILON, 1 - mobilenet_v1.NORM_MOMENTUM)
             state = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "var"}
             tensors = {ours: torch.from_numpy(weights[f"{row.norm}.{theirs}"]) for ours, theirs in state.items()}
             conv.load_state_dict({"weight": weight})
@@ -117,7 +117,7 @@ def inference(spec: dict[str, Any]) -> Program:
     """MobileNet V1 in evaluation mode, batch normalisation folded into the convolutions."""
     torch.set_num_threads(spec["threads"])
     model = MobileNetV1(spec).fold()
-    return program(model, nchw(network.images(spec)), compiled=spec["compiled"])
+    return program(model, nchw(mobilenet_v1.images(spec)), compiled=spec["compiled"])
 
 
 def program(
@@ -150,7 +150,7 @@ def program(
 def training(spec: dict[str, Any]) -> Program:
     """MobileNet V1's training step: cross-entropy, gradients, SGD with momentum, running statistics."""
     torch.set_num_threads(spec["threads"])
-    images, labels = nchw(network.images(spec)), torch.from_numpy(network.labels(spec)).long()
+    images, labels = nchw(mobilenet_v1.images(spec)), torch.from_numpy(mobilenet_v1.labels(spec)).long()
 
     def compile():
         model = MobileNetV1(spec).train()

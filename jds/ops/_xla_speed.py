@@ -1,6 +1,6 @@
 """What XLA's own convolution runs as fast as jds's implementations, of the forms that they know.
 
-The limits were measured on a CPU of two cores: `python -m benchmarks.others` shows what they do.
+The limits were measured on a CPU of two cores: `python -m benchmarks.other_layers` shows what they do.
 """
 
 import math

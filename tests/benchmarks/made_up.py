@@ -1,6 +1,6 @@
 """Results as if they had been measured."""
 
-from benchmarks.contest import Case, Measured, Result
+from benchmarks.harness.contest import Case, Measured, Result
 
 
 def measured(*milliseconds, compiled=(2.0, 3.0)):

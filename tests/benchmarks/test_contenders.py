@@ -4,9 +4,10 @@ import dataclasses
 
 import pytest
 
-from benchmarks import allocator, contenders, models, ops, train
-from benchmarks.allocator import Allocator
-from benchmarks.contenders import BenchmarkError, Contender, choose
+from benchmarks import models, ops, train
+from benchmarks.harness import allocator, contenders
+from benchmarks.harness.allocator import Allocator
+from benchmarks.harness.contenders import BenchmarkError, Contender, choose
 
 TABLE = (
     Contender("one", "One", "trivial:steady"),

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import contest, worker
-from benchmarks.allocator import Allocator
-from benchmarks.contenders import BenchmarkError, Contender
-from benchmarks.contest import Case, Measured, Result, hold, processes
+from benchmarks.harness import contest, worker
+from benchmarks.harness.allocator import Allocator
+from benchmarks.harness.contenders import BenchmarkError, Contender
+from benchmarks.harness.contest import Case, Measured, Result, processes, run_case
 
 TOLERANCE = {"out": 1e-4, "loose": 1e-1}
 
@@ -21,7 +21,7 @@ def contender(name, function="steady", **options):
 
 def held(log, *contenders, rounds=3, **case):
     with processes() as process:
-        return hold(
+        return run_case(
             Case("a case", {"log": str(log)}, contenders, TOLERANCE, **case), process, rounds=rounds, seconds=0.004
         )
 

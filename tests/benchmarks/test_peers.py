@@ -6,10 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import models, network, ops, train, weights
-from benchmarks.contenders import BenchmarkError
-from benchmarks.peers import in_jax, in_numpy
-from benchmarks.workloads import MOBILENET_V1, Workload
+from benchmarks import models, ops, train
+from benchmarks.harness.contenders import BenchmarkError
+from benchmarks.harness.workloads import MOBILENET_V1, Workload
+from benchmarks.peers import in_jax, in_numpy, mobilenet_v1, mobilenet_v1_weights
 
 SMALL = Workload("6x6x4 /2", 6, 4, 2, 3)
 
@@ -68,31 +68,31 @@ SIZES = {
 @pytest.fixture(scope="module")
 def spec(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "weights.npz"
-    weights.save(path, width=0.25)
+    mobilenet_v1_weights.save(path, width=0.25)
     return {"weights": str(path), "width": 0.25, "implementation": "xla", "batch": 2, "image_size": 32}
 
 
 def test_one_set_of_weights_reaches_the_model(spec):
-    arrays = network.load(spec)
-    model = weights.load(spec)
-    assert weights.flatten(in_jax.nnx.state(model)).keys() == arrays.keys()
+    arrays = mobilenet_v1.load(spec)
+    model = mobilenet_v1_weights.load(spec)
+    assert mobilenet_v1_weights.flatten(in_jax.nnx.state(model)).keys() == arrays.keys()
     np.testing.assert_array_equal(model.stages[2][0].pointwise.kernel[...], arrays["blocks.3.pointwise.kernel"])
     np.testing.assert_array_equal(model.stem.norm.var[...], arrays["stem.norm.var"])
     assert {array.dtype for array in arrays.values()} == {np.dtype(np.float32)}
-    assert model.stem.norm.epsilon == network.EPSILON
-    assert model.stem.norm.momentum == network.NORM_MOMENTUM
+    assert model.stem.norm.epsilon == mobilenet_v1.EPSILON
+    assert model.stem.norm.momentum == mobilenet_v1.NORM_MOMENTUM
     assert 0.4 < arrays["blocks.3.pointwise_norm.var"].std() / (1 / 12**0.5) < 1.6
 
 
 def test_convolutions_are_the_network_s_in_order(spec):
-    arrays = network.load(spec)
-    rows = network.convolutions(arrays)
-    model = weights.load(spec)
+    arrays = mobilenet_v1.load(spec)
+    rows = mobilenet_v1.convolutions(arrays)
+    model = mobilenet_v1_weights.load(spec)
     assert len(rows) == 27
     for block, row in zip((block for stage in model.stages for block in stage), rows[1::2], strict=True):
         assert block.depthwise.strides == (row.stride, row.stride)
         assert row.groups == block.depthwise.in_features
-    kernel, bias = network.folded(arrays, rows[1])
+    kernel, bias = mobilenet_v1.folded(arrays, rows[1])
     model.eval()
     inputs = np.ones((1, 3, 3, 8), np.float32)
     block = model.stages[0][0]

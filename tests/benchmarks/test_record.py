@@ -6,9 +6,10 @@ import pytest
 from made_up import measured, result
 from rich.console import Console
 
-from benchmarks import models, ops, pictures, record, report, roofline
-from benchmarks.targets import Target
-from benchmarks.workloads import MOBILENET_V1
+from benchmarks import models, ops
+from benchmarks.harness import pictures, record, report, roofline
+from benchmarks.harness.targets import Target
+from benchmarks.harness.workloads import MOBILENET_V1
 
 
 @pytest.fixture

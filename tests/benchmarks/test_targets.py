@@ -3,8 +3,9 @@
 import pytest
 from made_up import measured, result
 
-from benchmarks import models, ops, targets, train
-from benchmarks.workloads import MOBILENET_V1
+from benchmarks import models, ops, train
+from benchmarks.harness import targets
+from benchmarks.harness.workloads import MOBILENET_V1
 from jds.cost import Spread
 
 

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from benchmarks.worker import Program
+from benchmarks.harness.worker import Program
 
 
 def steady(spec):

@@ -11,8 +11,8 @@ import pytest
 from flax import nnx
 
 import jds
-from benchmarks import every, variants
-from benchmarks.filled import filled
+from checks import sweep, variants
+from checks.synthetic_weights import filled
 from jds import cost, zoo
 from jds.weights import _safetensors_file
 from jds.weights._found import Found
@@ -66,7 +66,7 @@ def test_parameters_and_multiply_accumulates(name):
     assert figures.image_size != size or figures.multiply_adds == counted["conv_and_matmul_macs"]
 
 
-RECORD = every.load(variants.RECORD)
+RECORD = sweep.load(variants.RECORD)
 
 
 def test_the_record_of_the_comparison_has_all_variants_and_no_difference():
@@ -107,5 +107,5 @@ def test_every_network_has_the_public_number_of_parameters(names):
 
 
 def test_the_figures_are_of_all_networks():
-    # `python -m benchmarks.figures` makes them anew.
+    # `python -m checks.figures` makes them anew.
     assert zoo.figures().keys() == zoo.VARIANTS.keys()

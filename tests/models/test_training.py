@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 import jds
-from benchmarks import every, training_steps
+from checks import sweep, training_steps
 from jds import zoo
 from jds.ops.native import _library
 
@@ -31,7 +31,7 @@ def test_a_training_step(name, quick_compilation):
 
 
 def test_the_record_of_the_training_steps_has_all_variants_and_no_fault():
-    networks = every.load(training_steps.RECORD)
+    networks = sweep.load(training_steps.RECORD)
     assert networks.keys() == zoo.VARIANTS.keys()
     assert all(map(training_steps.is_right, networks.values()))
 

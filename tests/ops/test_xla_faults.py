@@ -1,4 +1,4 @@
-"""What XLA computes wrongly, and jds works around: each fails when it is mended, and `docs/xla.md` is to be changed."""
+"""What XLA computes wrongly, and jds works around: each fails when it is mended, and `docs/known-faults.md` is to be changed."""
 
 import functools
 

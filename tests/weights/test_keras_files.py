@@ -10,13 +10,13 @@ import pytest
 from flax import nnx
 
 import jds
-from benchmarks import variants
+from checks import variants
 
 
 def test_logits(tmp_path, monkeypatch, quick_compilation):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    # All other networks of Keras's are compared by `python -m benchmarks.variants`.
+    # All other networks of Keras's are compared by `python -m checks.variants`.
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = variants.keras_model("MobileNet", 65, {"alpha": 0.25, "classes": 12})

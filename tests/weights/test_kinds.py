@@ -13,7 +13,7 @@ import pytest
 from flax import nnx
 
 import jds
-from benchmarks.filled import filled
+from checks.synthetic_weights import filled
 from jds.models import convnext, xception
 from jds.weights import _files, _keras, _keras_match, _safetensors_file
 from jds.weights._load import emptied, shapes_of

@@ -1,6 +1,6 @@
 """One contender, in a process of its own, doing what it is told line by line.
 
-    python -m benchmarks.worker MODULE:FUNCTION
+    python -m benchmarks.harness.worker MODULE:FUNCTION
 
 Each line of the standard input is a JSON object, `{"do": ..., ...}`, and is answered by one. FUNCTION takes what a case
 says, as a dictionary, makes ready all that is not to be timed, and returns a `Program`. This file imports neither JAX

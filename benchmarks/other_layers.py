@@ -1,12 +1,12 @@
 """Times layers that the mobile families do not have: plain JAX with `jds.accelerate` against plain JAX.
 
     pip install -e ".[test]"
-    python -m benchmarks.others
+    python -m benchmarks.other_layers
 
 What accelerates some layers must slow none down. Forward pass and both gradients, batches 1 and 8, float32, on this
 machine's CPU: grouped convolutions of ResNeXt, RegNet, NFNet and wav2vec2, ordinary ones, filters of one channel,
 stems of images, videos and audio, ensembles by `vmap`. A row that is above the limit is measured again, in three times
-the rounds, and that counts. Written: `benchmarks/results/others.json` with every sample.
+the rounds, and that counts. Written: `benchmarks/results/other_layers.json` with every sample.
 Takes about twenty minutes on 2 cores; leave the machine alone meanwhile.
 """
 
@@ -19,11 +19,11 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks import record, report
-from benchmarks.command import command
-from benchmarks.contenders import BenchmarkError, Contender, choose
-from benchmarks.contest import Case, Process, Result, hold, processes
-from benchmarks.targets import Target, hardest, of_ratio
+from benchmarks.harness import record, report
+from benchmarks.harness.command import command
+from benchmarks.harness.contenders import BenchmarkError, Contender, choose
+from benchmarks.harness.contest import Case, Process, Result, processes, run_case
+from benchmarks.harness.targets import Target, hardest, of_ratio
 from jds import cost
 
 CONTENDERS = (
@@ -105,7 +105,7 @@ class Settings:
     """How long each turn is."""
     layers: tuple[str, ...] = ()
     """Words in the names of layers; none for all."""
-    out: Path = Path("benchmarks/results/others.json")
+    out: Path = Path("benchmarks/results/other_layers.json")
 
     def __post_init__(self):
         if self.rounds < 3 or not self.batches or min(self.batches) < 1 or not self.seconds > 0:
@@ -172,11 +172,11 @@ def table(kind: str, results: Sequence[Result]) -> Table:
 
 def _held(case: Case, process: Callable[[Contender], Process], settings: Settings) -> Result:
     """Of a row above the limit, a second contest of three times the rounds: of two hundred, some are so by chance."""
-    result = hold(case, process, rounds=settings.rounds, seconds=settings.seconds)
+    result = run_case(case, process, rounds=settings.rounds, seconds=settings.seconds)
     ratio = result.ratio("jds", "xla")
     if ratio is None or ratio.low <= SLOWDOWN:
         return result
-    return hold(case, process, rounds=3 * settings.rounds, seconds=settings.seconds)
+    return run_case(case, process, rounds=3 * settings.rounds, seconds=settings.seconds)
 
 
 def main(settings: Settings) -> None:
@@ -188,7 +188,7 @@ def main(settings: Settings) -> None:
     judged = targets(results)
     kept = dataclasses.asdict(settings)
     del kept["out"]
-    content = record.record("others", kept, able, results, judged)
+    content = record.record("other_layers", kept, able, results, judged)
     tables = [table(kind, [r for r in results if r.case.spec["pass"] == kind]) for kind in PASSES]
     notes += [note for result in results for note in result.notes()]
     report.publish(settings.out, content, {}, tables, judged, notes)

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from rich.console import Console, RenderableType
 from rich.table import Table
 
-from benchmarks import record
-from benchmarks.contest import Case, Result
-from benchmarks.targets import Target
+from benchmarks.harness import record
+from benchmarks.harness.contest import Case, Result
+from benchmarks.harness.targets import Target
 
 # Of the tables; a narrower terminal wraps them, but a file or a pipe does not.
 WIDTH = 110

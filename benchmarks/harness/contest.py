@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.allocator import Allocator
-from benchmarks.contenders import BenchmarkError, Contender
+from benchmarks.harness.allocator import Allocator
+from benchmarks.harness.contenders import BenchmarkError, Contender
 from jds import cost
 
 # The duration of a sample, so that reading the clock costs nothing beside it.
@@ -143,7 +143,7 @@ class Process:
             environment["LD_PRELOAD"] = str(allocator.path)
         self.log = (folder / "stderr").open("w+b")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", contender.target],
+            [sys.executable, "-m", "benchmarks.harness.worker", contender.target],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,
@@ -212,7 +212,7 @@ def processes(allocator: Allocator | None = None) -> Iterator[Callable[[Contende
         yield process
 
 
-def hold(
+def run_case(
     case: Case,
     process: Callable[[Contender], Process],
     *,

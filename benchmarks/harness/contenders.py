@@ -19,7 +19,7 @@ class Contender:
     Attributes:
       name: on the command line and in the record.
       label: in tables and pictures.
-      target: the function that `benchmarks.worker` calls, as `"module:function"`.
+      target: the function that `benchmarks.harness.worker` calls, as `"module:function"`.
       options: what the function is told beside the case.
       needs: packages that must be installed beside jds's own.
       tools: programs of which one must be found.

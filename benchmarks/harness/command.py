@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import tyro
 
-from benchmarks.contenders import BenchmarkError
+from benchmarks.harness.contenders import BenchmarkError
 
 T = TypeVar("T")
 

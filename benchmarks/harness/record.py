@@ -10,9 +10,9 @@ from typing import Any
 from matplotlib.figure import Figure
 
 import jds
-from benchmarks.contenders import Contender, versions
-from benchmarks.contest import Measured, Result
-from benchmarks.targets import Target
+from benchmarks.harness.contenders import Contender, versions
+from benchmarks.harness.contest import Measured, Result
+from benchmarks.harness.targets import Target
 from jds import cost
 
 VERSION = 2

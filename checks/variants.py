@@ -1,8 +1,8 @@
 """Every public network against the package that it is from: parameters, and logits with weights made by a rule.
 
-    python -m benchmarks.variants [--pattern NAME]
+    python -m checks.variants [--pattern NAME]
 
-Needs timm and torchvision with PyTorch, and Keras. The record is benchmarks/results/variants.json.
+Needs timm and torchvision with PyTorch, and Keras. The record is checks/results/variants.json.
 """
 
 import importlib
@@ -19,12 +19,12 @@ import tyro
 from flax import nnx
 
 import jds
-from benchmarks import every
-from benchmarks.filled import filled
+from checks import sweep
+from checks.synthetic_weights import filled
 from jds import zoo
 from jds.weights import _safetensors_file
 
-RECORD = every.RESULTS / "variants.json"
+RECORD = sweep.RESULTS / "variants.json"
 APART, FAR_APART = 0.05, 0.55
 # Odd, so that both ways to pad are seen.
 IMAGE_SIZE = 97
@@ -171,9 +171,9 @@ def is_equal(result: dict[str, Any]) -> bool:
 if __name__ == "__main__":
     os.environ["KERAS_BACKEND"] = "jax"
     jax.config.update("jax_default_matmul_precision", "highest")
-    every.run(
+    sweep.run(
         RECORD,
-        tyro.cli(every.Settings, description=__doc__),
+        tyro.cli(sweep.Settings, description=__doc__),
         compare,
         is_equal,
         packages=("torch", "timm", "torchvision", "keras", "jax"),

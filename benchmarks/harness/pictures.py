@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from benchmarks.contest import Result
-from benchmarks.report import AS_IT_IS
-from benchmarks.roofline import LARGE, Point, copy_speeds, product_speed
+from benchmarks.harness.contest import Result
+from benchmarks.harness.report import AS_IT_IS
+from benchmarks.harness.roofline import LARGE, Point, copy_speeds, product_speed
 from jds import cost
 
 # Okabe and Ito's colours, which the colour-blind can tell apart: https://jfly.uni-koeln.de/color/.

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.workloads import normal
+from benchmarks.harness.workloads import normal
 
 # Those of `jds.models.MobileNetV1`.
 EPSILON, NORM_MOMENTUM = 1e-3, 0.99

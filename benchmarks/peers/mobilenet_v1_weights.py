@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from benchmarks import network
+from benchmarks.peers import mobilenet_v1
 from jds.models import MobileNetV1, MobileNetV1Config
 
 
@@ -34,7 +34,7 @@ def load(spec: dict[str, Any]) -> MobileNetV1:
     """The model that a case asks for, with the weights in its file."""
     config = MobileNetV1Config(width=spec["width"], implementation=spec["implementation"])
     made = MobileNetV1(config, rngs=nnx.Rngs(0))
-    weights = network.load(spec)
+    weights = mobilenet_v1.load(spec)
     state = nnx.state(made)
     leaves, structure = jax.tree.flatten(state)
     values = [jax.numpy.asarray(weights[name]) for name in flatten(state)]

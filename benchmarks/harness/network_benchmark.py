@@ -9,11 +9,12 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks import allocator as allocators
-from benchmarks import pictures, record, report, weights
-from benchmarks.contenders import BenchmarkError, Contender, choose
-from benchmarks.contest import Case, Result, hold, processes
-from benchmarks.targets import Target
+from benchmarks.harness import allocator as allocators
+from benchmarks.harness import pictures, record, report
+from benchmarks.harness.contenders import BenchmarkError, Contender, choose
+from benchmarks.harness.contest import Case, Result, processes, run_case
+from benchmarks.harness.targets import Target
+from benchmarks.peers import mobilenet_v1_weights
 from jds import cost
 
 
@@ -73,14 +74,14 @@ def run(
     results = []
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
         path = Path(folder) / "weights.npz"
-        weights.save(path, settings.width)
+        mobilenet_v1_weights.save(path, settings.width)
         preloads = dict.fromkeys((None, other))  # once, if there is no other
         todo = [(case, preload) for case in cases(settings, able, str(path)) for preload in preloads]
         report.announce([case for case, _ in todo], settings.rounds, settings.seconds, settings.out)
         console = Console(stderr=True)
         for case, preload in track(todo, "measuring", console=console, auto_refresh=False, transient=True):
             with processes(preload) as process:
-                result = hold(case, process, rounds=settings.rounds, seconds=settings.seconds)
+                result = run_case(case, process, rounds=settings.rounds, seconds=settings.seconds)
             results.append(dataclasses.replace(result, allocator=preload and preload.name))
     judged = targets(results) if settings.are_full else []
     if not judged:

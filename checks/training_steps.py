@@ -1,11 +1,11 @@
 """A training step of every public network, as the tests have it for the smallest of each family.
 
-    python -m benchmarks.training_steps [--pattern NAME]
+    python -m checks.training_steps [--pattern NAME]
 
 Each network learns a fixed batch at 64×64, for 5 steps or for up to 20 until the loss has fallen: it must, with one
 trace, and no grouped convolution may be left in the program for the CPU.
 
-The record is benchmarks/results/training_steps.json.
+The record is checks/results/training_steps.json.
 """
 
 import math
@@ -19,9 +19,9 @@ import tyro
 from flax import nnx
 
 import jds
-from benchmarks import every
+from checks import sweep
 
-RECORD = every.RESULTS / "training_steps.json"
+RECORD = sweep.RESULTS / "training_steps.json"
 IMAGE_SIZE = 64
 FEWEST, MOST = 5, 20
 
@@ -60,5 +60,5 @@ def is_right(result: dict[str, Any]) -> bool:
 
 
 if __name__ == "__main__":
-    settings = tyro.cli(every.Settings, description=__doc__)
-    every.run(RECORD, settings, train, is_right, packages=("jax", "flax", "optax"), image_size=IMAGE_SIZE)
+    settings = tyro.cli(sweep.Settings, description=__doc__)
+    sweep.run(RECORD, settings, train, is_right, packages=("jax", "flax", "optax"), image_size=IMAGE_SIZE)

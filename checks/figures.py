@@ -1,6 +1,6 @@
 """Parameters and multiply-adds of every public network, which `jds models` prints.
 
-    python -m benchmarks.figures
+    python -m checks.figures
 
 Counts for about two minutes. The record is jds/zoo.json, a part of the library.
 """
@@ -15,7 +15,7 @@ from flax import nnx
 from rich.progress import track
 
 import jds
-from benchmarks.record import replace
+from benchmarks.harness.record import replace
 from jds import cost, zoo
 from jds.weights._found import Found
 from jds.weights._load import shapes_of

@@ -12,7 +12,7 @@ import jax
 from rich.progress import track
 
 import jds
-from benchmarks.record import replace
+from benchmarks.harness.record import replace
 from jds import zoo
 
 RESULTS = Path(__file__).parent / "results"

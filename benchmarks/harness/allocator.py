@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.contenders import BenchmarkError
+from benchmarks.harness.contenders import BenchmarkError
 
 NAMES = ("tcmalloc_minimal", "tcmalloc", "jemalloc")
 FOLDERS = ("/usr/lib/*-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib", "/opt/conda/lib")

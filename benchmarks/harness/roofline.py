@@ -13,10 +13,10 @@ import jax.numpy as jnp
 from rich.table import Table
 
 import jds
-from benchmarks.contenders import Contender
-from benchmarks.contest import Case, Result
+from benchmarks.harness.contenders import Contender
+from benchmarks.harness.contest import Case, Result
+from benchmarks.harness.workloads import Workload
 from benchmarks.peers.in_numpy import copies
-from benchmarks.workloads import Workload
 from jds import cost
 
 COPY = Contender("numpy", "NumPy", "benchmarks.peers.in_numpy:copy")

@@ -1,0 +1,1 @@
+"""The harness of the benchmarks: processes, turns, records, tables and pictures."""

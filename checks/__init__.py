@@ -1,0 +1,1 @@
+"""Checks of every public network, each a command whose record is kept in `results/`."""
