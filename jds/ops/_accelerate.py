@@ -1,4 +1,4 @@
-"""jds's implementations for programs that were written without jds."""
+"""Runs jds's implementations in programs that do not call jds."""
 
 import functools
 import inspect
@@ -13,9 +13,9 @@ from jds.ops._lowering import check_mechanism, installed, mark
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Holds the function itself: `functools.wraps` copies attributes to functions that are no longer the same.
+# Holds the function itself, because `functools.wraps` copies attributes to other functions.
 _SELF = "_jds_accelerated"
-# What traces of a jitted function's attributes.
+# Attributes of a jitted function that trace it.
 _AHEAD_OF_TIME = ("lower", "trace", "eval_shape")
 
 
@@ -24,35 +24,34 @@ def accelerate(fun: jax.stages.Wrapped) -> jax.stages.Wrapped: ...
 @overload
 def accelerate(fun: Callable[P, R]) -> Callable[P, R]: ...
 def accelerate(fun: Callable[..., Any]) -> Callable[..., Any]:
-    """Makes `fun` run its depthwise and pointwise convolutions by jds's implementations.
+    """Returns `fun` with its depthwise and pointwise convolutions run by jds.
 
-    For functions and modules that were written without jds. Each `lax.conv_general_dilated` that `fun` calls, in
-    whatever library and layout, is replaced when the program is lowered, if it is of a form that XLA runs badly on
-    that platform; so are the convolutions of its derivatives. `jds.acceleration_report` lists them.
+    For functions and modules that do not call jds. When the program is lowered, each `lax.conv_general_dilated` that
+    `fun` calls, from any library and in any layout, is replaced if XLA runs it slowly on that platform. The
+    convolutions of its derivatives are replaced too. `jds.acceleration_report` lists them.
 
     Values agree up to rounding: a result that sums `n` products differs from XLA's by at most `2 * n` roundings
     (`2**-24` in float32, `2**-53` in float64) of the sum of their magnitudes, in practice by 1e-7 to 1e-5 of the
-    largest value in float32. A 16-bit result is summed in float32 and may differ in its last bit besides. What follows
-    can enlarge the difference, as batch norm does in training on a few small images.
+    largest value in float32. A 16-bit result is summed in float32 and may also differ in its last bit. Later
+    operations can amplify the difference, as batch norm does when training on a few small images.
 
-    Padding times an infinite or NaN weight is NaN in some of XLA's convolutions and nothing in others; the CPU kernels
-    leave padding out.
+    Padding times an infinite or NaN weight is NaN in some of XLA's convolutions and ignored in others; the CPU kernels
+    ignore padding.
 
-    All else is left alone: grouped convolutions but for their kernel gradients, ordinary ones (but those of images, of
-    at most three features, which run faster on the CPU by jds), what XLA runs as fast, integers, symbolic shapes,
-    convolutions with `implementation="xla"`, and what `fun` does not trace itself: work in threads of its own,
-    callbacks to the host, executables and exported programs. An operation traced under `accelerate` bears the attribute
-    `jds="auto"` in the program's text, which XLA ignores.
+    Left to XLA: grouped convolutions except their kernel gradients; ordinary ones with more than three input features;
+    convolutions that XLA runs as fast; integers; symbolic shapes; `implementation="xla"`; and anything that `fun` does
+    not trace itself, such as its own threads, host callbacks, compiled executables and exported programs. Operations
+    traced under `accelerate` have the attribute `jds="auto"` in the program's text, which XLA ignores.
 
     Args:
-      fun: any function, method or callable object; a Flax module too. Whether it is jitted, and where, does not
-        matter; a jitted one keeps `lower`, `trace` and `eval_shape`.
+      fun: a function, method or callable object, such as a Flax module, jitted or not. If it is jitted, the result also
+        has `lower`, `trace` and `eval_shape`.
 
     Returns:
       A function with the same arguments and results.
 
     Raises:
-      TypeError: `fun` cannot be called, or returns before its body runs.
+      TypeError: `fun` is not callable, or returns before its body runs.
 
     Example:
       >>> import jax, jax.numpy as jnp, jds
@@ -63,13 +62,13 @@ def accelerate(fun: Callable[..., Any]) -> Callable[..., Any]:
     """
     if not callable(fun) or isinstance(fun, type):
         raise TypeError(
-            "accelerate: `fun` must be callable, and no class but its instance; of a pair such as `init` and `apply` "
-            f"accelerate the one that is applied; got {fun!r}"
+            "accelerate: `fun` must be callable and not a class (pass an instance; of an `init`/`apply` pair, pass "
+            f"`apply`), got {fun!r}"
         )
     if any(is_kind(fun) for is_kind in _RETURN_EARLY):
         raise TypeError(
-            f"accelerate: `fun` must not be a generator or coroutine function, whose body runs after the call; "
-            f"accelerate the functions that it calls; got {fun!r}"
+            "accelerate: `fun` must not be a generator or coroutine function, whose body runs after the call "
+            f"(accelerate the functions that it calls), got {fun!r}"
         )
     check_mechanism()
     if is_accelerated(fun):
@@ -86,7 +85,7 @@ _RETURN_EARLY = (inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspe
 
 
 def is_accelerated(fun: Callable) -> bool:
-    """Whether `accelerate` made this function; it then has the one that it wraps as `__wrapped__`."""
+    """Whether `accelerate` made this function; its `__wrapped__` is then the original."""
     return getattr(fun, _SELF, None) is (fun.__func__ if inspect.ismethod(fun) else fun)
 
 
@@ -100,10 +99,10 @@ def _marked(fun: Callable[P, R]) -> Callable[P, R]:
 
 
 class _AcceleratedJit:
-    """An accelerated jitted function, which can be lowered too.
+    """An accelerated jitted function, which can also be lowered.
 
-    Not a function with `lower` for an attribute: JAX's transformations copy a function's attributes to what they make
-    of it, whose own `lower` it would hide.
+    It is not a function with an attribute `lower`, because JAX's transformations copy a function's attributes to their
+    result and would hide the `lower` of that result.
     """
 
     def __init__(self, fun: Callable):
@@ -124,11 +123,11 @@ class _AcceleratedJit:
 
 
 def install() -> None:
-    """Accelerates every program of this process, in all threads, as if it were wrapped in `jds.accelerate`.
+    """Accelerates every program of this process, in all threads, as if wrapped in `jds.accelerate`.
 
-    For frameworks that give no function to wrap, such as Keras on its JAX backend: `model.fit` and `model.predict` are
-    accelerated too. Functions that were jitted before are traced again at their next call. Executables that were
-    compiled ahead of time (`jit(f).lower(...).compile()`) and exported programs (`jax.export`) stay as they are.
+    For frameworks that expose no function to wrap, such as Keras on its JAX backend: `model.fit` and `model.predict`
+    are accelerated too. Functions that are already jitted are retraced at their next call. Executables compiled ahead
+    of time (`jit(f).lower(...).compile()`) and exported programs (`jax.export`) do not change.
 
     Example:
       >>> import jds
@@ -140,7 +139,7 @@ def install() -> None:
 
 
 def uninstall() -> None:
-    """Takes back `jds.install()`: functions are traced again at their next call, or found as they were compiled before.
+    """Undoes `jds.install()`: at their next call, functions run as they were compiled before it, or are retraced.
 
     Example:
       >>> import jds

@@ -1,4 +1,4 @@
-"""What the public functions check of their arrays."""
+"""Checks of the arrays that are passed to the public functions."""
 
 import functools
 import operator
@@ -12,13 +12,13 @@ from jds.ops import _dispatch
 from jds.ops._dispatch import Implementation
 from jds.ops._fused_block import Block, Epilogue
 from jds.ops._fused_primitive import compose
-from jds.ops._recognize import recognise
+from jds.ops._recognize import recognize
 
 _DTYPES = tuple(map(jnp.dtype, (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64)))
 
 
 def check_arrays(function: str, inputs, kernel, name: str) -> tuple[jax.Array, jax.Array]:
-    """Checks what can be said of inputs and kernel before the convolution is known; `name` is the kernel's."""
+    """Returns inputs and kernel as arrays if their dtypes and ranks fit; `name` is the kernel's argument name."""
     inputs, kernel = jnp.asarray(inputs), jnp.asarray(kernel)
     for argument, array in (("inputs", inputs), (name, kernel)):
         if array.dtype not in _DTYPES:
@@ -64,7 +64,7 @@ def check_groups(function: str, inputs: jax.Array, kernel: jax.Array, groups: in
 
 
 def check_depthwise(function: str, inputs: jax.Array, kernel: jax.Array, name: str) -> int:
-    """Returns the number of groups, one for each input channel, if the kernel is a depthwise one for the inputs."""
+    """Returns the number of groups, one per input channel, if the kernel is a depthwise one for the inputs."""
     features = inputs.shape[-1]
     if kernel.shape[-2] != 1 or features < 1 or kernel.shape[-1] % features:
         raise ValueError(
@@ -123,7 +123,7 @@ def _per_channel(function: str, name: str, values, kernel: jax.Array) -> jax.Arr
     values = jnp.asarray(values)
     if values.shape != kernel.shape[-1:]:
         raise ValueError(
-            f"{function}: `{name}` must have a value for each output channel, shape {kernel.shape[-1:]}, got "
+            f"{function}: `{name}` must have one value per output channel, shape {kernel.shape[-1:]}, got "
             f"{values.shape}"
         )
     wide = " or float32" if kernel.dtype.itemsize < 4 else ""
@@ -143,7 +143,7 @@ def check_supported(
         if equation.primitive is not primitives.conv_general_dilated_p:
             continue
         lhs, rhs, out = (variable.aval for variable in (*equation.invars, *equation.outvars))
-        obstacle = _dispatch.IMPLEMENTATIONS[implementation].unsupported(recognise(lhs, rhs, out, equation.params))
+        obstacle = _dispatch.IMPLEMENTATIONS[implementation].unsupported(recognize(lhs, rhs, out, equation.params))
         if obstacle:
             shapes = f"inputs {images.shape}, kernel {operands[0].shape}"
             raise NotImplementedError(f"{function}: {obstacle} ({shapes}); use implementation=None")

@@ -1,4 +1,4 @@
-"""The canonical form: checks each argument once, flattens the batch axes, makes a block of them and runs it."""
+"""The canonical form: checks each argument once, flattens the batch axes, and runs the arguments as a block."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -25,12 +25,12 @@ from jds.ops._lowering import check_mechanism
 
 
 class Convolution(NamedTuple):
-    """A convolution as the caller gave it.
+    """A convolution as the caller specified it.
 
     Attributes:
-      kind: `"depthwise"`, `"pointwise"`, or `"ordinary"` for one of any number of groups.
-      kernel, epilogue: as the caller had them.
-      prefix: what the names of the caller's arguments for it begin with.
+      kind: `"depthwise"`, `"pointwise"`, or `"ordinary"`, with any number of groups.
+      kernel, epilogue: as the caller passed them.
+      prefix: prefix of the caller's argument names, for messages.
     """
 
     kind: Literal["ordinary", "depthwise", "pointwise"]
@@ -52,15 +52,15 @@ def convolve(
     preferred_element_type: Any,
     implementation: Implementation | None,
 ) -> jax.Array:
-    """Checks everything, brings it into the form of a block, and runs that.
+    """Checks the arguments, puts them into canonical form, and runs them as a block.
 
     Args:
-      function: the caller's name, for messages.
+      function: name of the public function, for messages.
       inputs: `(*batch, *spatial, in_features)`.
-      *convolutions: one, or a depthwise one and a pointwise one of its result.
-      strides, padding, input_dilation, kernel_dilation: of the first.
-      feature_group_count: of the first, if it is an ordinary one.
-      precision, preferred_element_type, implementation: of each.
+      *convolutions: one, or a depthwise one followed by a pointwise one.
+      strides, padding, input_dilation, kernel_dilation: of the first convolution.
+      feature_group_count: of the first convolution, if it is ordinary.
+      precision, preferred_element_type, implementation: of every convolution.
     """
     _dispatch.check_name(function, implementation)
     first, *rest = convolutions
@@ -123,7 +123,7 @@ def _step(
 
 
 def _activation(argument: str, activation: Callable | None) -> str | Callable | None:
-    """Returns the activation's name or, where it has none, a function that checks what it does to the shape."""
+    """Returns the activation's name or, if it has none, a function that also checks the shape of its result."""
     if activation is None:
         return None
 
@@ -137,7 +137,7 @@ def _activation(argument: str, activation: Callable | None) -> str | Callable | 
 
 
 def _pad(images: jax.Array, geometry: Geometry) -> tuple[jax.Array, Geometry]:
-    """Pads with copies where the geometry asks for it, so that what is left is padding with zeros."""
+    """Applies circular and reflecting padding, so that only zero padding is left for the convolution."""
     if geometry.pad_mode == "constant":
         return images, geometry
     padded = jnp.pad(images, [(0, 0), *geometry.padding, (0, 0)], mode=geometry.pad_mode)

@@ -1,4 +1,4 @@
-"""The convolutions, and the drop-in for lax's own."""
+"""The public functions: convolutions, and a drop-in for lax's own."""
 
 import functools
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ from jds.ops._lowering import check_mechanism, mark
 
 
 def conv(
-    inputs: Shaped[ArrayLike, "..."],
-    kernel: Shaped[ArrayLike, "..."],
+    inputs: Shaped[ArrayLike, "... in_features"],
+    kernel: Shaped[ArrayLike, "... group_features out_features"],
     *,
     strides: int | Sequence[int] = 1,
     padding: Padding = "SAME",
@@ -25,43 +25,43 @@ def conv(
     feature_group_count: int = 1,
     precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
-    scale: Shaped[ArrayLike, "..."] | None = None,
-    bias: Shaped[ArrayLike, "..."] | None = None,
+    scale: Shaped[ArrayLike, " out_features"] | None = None,
+    bias: Shaped[ArrayLike, " out_features"] | None = None,
     activation: Activation | None = None,
     implementation: Implementation | None = None,
-) -> Float[Array, "..."]:
-    """Convolves: every output feature sees every input feature of its group.
+) -> Float[Array, "... out_features"]:
+    """Convolution: each output feature sees every input feature of its group.
 
-    On shapes that need no broadcasting it is
+    With one batch axis and two spatial axes it is
     `lax.conv_general_dilated(inputs, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"), ...)`.
 
     Args:
       inputs: `(*batch, *spatial, in_features)`; any number of batch axes, none included.
-      kernel: `(*kernel_size, in_features // feature_group_count, out_features)`, of the inputs' dtype. Its rank says
-        how many spatial axes there are: 1, 2 or 3.
-      strides: positions between windows; an int for all axes, or one for each.
+      kernel: `(*kernel_size, in_features // feature_group_count, out_features)`, with the dtype of the inputs. Its rank
+        sets the number of spatial axes: 1, 2 or 3.
+      strides: step between windows, in positions; one int, or one per axis.
       padding: `"SAME"`, `"SAME_LOWER"`, `"VALID"`, `"CAUSAL"` (1 spatial axis), `"CIRCULAR"`, `"REFLECT"`, or
-        positions to add: an int, or for each axis an int or a pair (before, after).
-      input_dilation: distance of neighbours in the dilated input; where it is not 1, padding is given as numbers.
-      kernel_dilation: distance of neighbours in the dilated kernel.
-      feature_group_count: number of groups that the features are cut into.
+        positions to add: an int, or one int or (low, high) pair per axis.
+      input_dilation: distance between neighbors in the dilated input; if it is not 1, padding must be numbers.
+      kernel_dilation: distance between neighbors in the dilated kernel.
+      feature_group_count: number of groups that the features are split into.
       precision: as in `jax.lax`.
-      preferred_element_type: dtype of the result; None for the inputs'.
-      scale, bias, activation: what follows the convolution, `activation(result * scale + bias)`, in one equation that
-        may be computed as a whole; None for none. `scale` and `bias` have shape `(out_features,)` and the kernel's
-        dtype, or float32 beside a kernel of 16 bits; `activation` is an elementwise function, such as `jax.nn.relu`.
-        (One that jds does not know by name is called as it is, after the convolution.)
-      implementation: `"xla"`, `"shifted"`, `"native"`, or None for the library's choice (see `select_implementation`).
+      preferred_element_type: dtype of the result; None for the dtype of the inputs.
+      scale, bias, activation: the epilogue, `activation(result * scale + bias)`, fused with the convolution where
+        possible; None for no such step. `scale` and `bias` have shape `(out_features,)` and the dtype of the kernel, or
+        float32 with a 16-bit kernel. `activation` is an elementwise function, such as `jax.nn.relu`. The fused kernels
+        know `jax.nn.relu`, `relu6`, `hard_sigmoid` and `hard_silu`; any other function runs after the convolution.
+      implementation: `"xla"`, `"shifted"`, `"native"`, or None to let jds choose (see `select_implementation`).
 
     Returns:
-      `(*batch, *out_spatial, out_features)`. Inputs of 16 bits are accumulated in float32. What follows the
-      convolution is meant in the dtype of the result, or in float32 if scale or bias are; computed as a whole, it may
-      be rounded only once, at its end.
+      `(*batch, *out_spatial, out_features)`. 16-bit inputs accumulate in float32. The epilogue is defined in the dtype
+      of the result, or in float32 if scale or bias are float32; when fused it may be computed in float32 and rounded
+      once.
 
     Raises:
       ValueError: shapes, strides, padding or dilation do not fit, or the implementation is unknown.
-      TypeError: a dtype is not a floating one, or two differ, or the activation is no function.
-      NotImplementedError: the implementation that was asked for cannot do this case.
+      TypeError: a dtype is not floating-point, two dtypes differ, or the activation is not callable.
+      NotImplementedError: the named implementation does not support this case.
 
     Example:
       >>> import jax, jax.numpy as jnp, jds
@@ -87,8 +87,8 @@ def conv(
 
 
 def depthwise_conv(
-    inputs: Shaped[ArrayLike, "..."],
-    kernel: Shaped[ArrayLike, "..."],
+    inputs: Shaped[ArrayLike, "... in_features"],
+    kernel: Shaped[ArrayLike, "... 1 out_features"],
     *,
     strides: int | Sequence[int] = 1,
     padding: Padding = "SAME",
@@ -96,31 +96,31 @@ def depthwise_conv(
     kernel_dilation: int | Sequence[int] = 1,
     precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
-    scale: Shaped[ArrayLike, "..."] | None = None,
-    bias: Shaped[ArrayLike, "..."] | None = None,
+    scale: Shaped[ArrayLike, " out_features"] | None = None,
+    bias: Shaped[ArrayLike, " out_features"] | None = None,
     activation: Activation | None = None,
     implementation: Implementation | None = None,
-) -> Float[Array, "..."]:
-    """Convolves each channel with a filter of its own.
+) -> Float[Array, "... out_features"]:
+    """Depthwise convolution: filters each channel separately.
 
-    It is `conv(..., feature_group_count=in_features)`: the first half of a depthwise separable convolution, from
+    It is `conv(..., feature_group_count=in_features)`: the first step of a depthwise separable convolution, from
     MobileNets, https://arxiv.org/abs/1704.04861.
 
     Args:
       inputs: `(*batch, *spatial, in_features)`; any number of batch axes, none included.
-      kernel: `(*kernel_size, 1, in_features * channel_multiplier)`, of the inputs' dtype; output channel
+      kernel: `(*kernel_size, 1, in_features * channel_multiplier)`, with the dtype of the inputs; output channel
         `c * channel_multiplier + j` is filter `j` of input channel `c`. 1, 2 or 3 spatial axes.
       strides, padding, input_dilation, kernel_dilation, precision, preferred_element_type, scale, bias,
         activation: as in `conv`.
-      implementation: `"xla"`, `"shifted"`, `"native"`, or None for the library's choice (see `select_implementation`).
+      implementation: `"xla"`, `"shifted"`, `"native"`, or None to let jds choose (see `select_implementation`).
 
     Returns:
-      `(*batch, *out_spatial, in_features * channel_multiplier)`. Inputs of 16 bits are accumulated in float32.
+      `(*batch, *out_spatial, in_features * channel_multiplier)`. 16-bit inputs accumulate in float32.
 
     Raises:
       ValueError: shapes, strides, padding or dilation do not fit, or the implementation is unknown.
-      TypeError: a dtype is not a floating one, or two differ, or the activation is no function.
-      NotImplementedError: the implementation that was asked for cannot do this case.
+      TypeError: a dtype is not floating-point, two dtypes differ, or the activation is not callable.
+      NotImplementedError: the named implementation does not support this case.
 
     Example:
       >>> import jax.numpy as jnp, jds
@@ -142,35 +142,35 @@ def depthwise_conv(
 
 
 def pointwise_conv(
-    inputs: Shaped[ArrayLike, "..."],
-    kernel: Shaped[ArrayLike, "..."],
+    inputs: Shaped[ArrayLike, "... in_features"],
+    kernel: Shaped[ArrayLike, "... in_features out_features"],
     *,
     strides: int | Sequence[int] = 1,
     precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
-    scale: Shaped[ArrayLike, "..."] | None = None,
-    bias: Shaped[ArrayLike, "..."] | None = None,
+    scale: Shaped[ArrayLike, " out_features"] | None = None,
+    bias: Shaped[ArrayLike, " out_features"] | None = None,
     activation: Activation | None = None,
     implementation: Implementation | None = None,
-) -> Float[Array, "..."]:
-    """Mixes the channels at each position: a convolution with a kernel of one position.
+) -> Float[Array, "... out_features"]:
+    """Pointwise (1×1) convolution: mixes the channels at each position.
 
-    It is `conv` with such a kernel, and in effect `inputs @ kernel`: the second half of a depthwise separable
+    It is `conv` with a kernel of one position, in effect `inputs @ kernel`: the second step of a depthwise separable
     convolution, from MobileNets, https://arxiv.org/abs/1704.04861.
 
     Args:
       inputs: `(*batch, *spatial, in_features)`; any number of batch axes, none included.
-      kernel: `(1, ..., 1, in_features, out_features)`, of the inputs' dtype, with 1, 2 or 3 leading ones.
+      kernel: `(1, ..., 1, in_features, out_features)`, with 1, 2 or 3 leading ones and the dtype of the inputs.
       strides, precision, preferred_element_type, scale, bias,
         activation: as in `conv`.
-      implementation: `"xla"`, `"shifted"` (a matrix product), or None for the library's choice.
+      implementation: `"xla"`, `"shifted"` (a matrix product), `"native"`, or None to let jds choose.
 
     Returns:
-      `(*batch, *out_spatial, out_features)`. Inputs of 16 bits are accumulated in float32.
+      `(*batch, *out_spatial, out_features)`. 16-bit inputs accumulate in float32.
 
     Raises:
       ValueError: shapes or strides do not fit, or the implementation is unknown.
-      TypeError: a dtype is not a floating one, or two differ, or the activation is no function.
+      TypeError: a dtype is not floating-point, two dtypes differ, or the activation is not callable.
 
     Example:
       >>> import jax.numpy as jnp, jds
@@ -190,23 +190,23 @@ def pointwise_conv(
 
 
 def separable_conv(
-    inputs: Shaped[ArrayLike, "..."],
-    depthwise_kernel: Shaped[ArrayLike, "..."],
-    pointwise_kernel: Shaped[ArrayLike, "..."],
+    inputs: Shaped[ArrayLike, "... in_features"],
+    depthwise_kernel: Shaped[ArrayLike, "... 1 features"],
+    pointwise_kernel: Shaped[ArrayLike, "... features out_features"],
     *,
     strides: int | Sequence[int] = 1,
     padding: Padding = "SAME",
     kernel_dilation: int | Sequence[int] = 1,
     precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
-    depthwise_scale: Shaped[ArrayLike, "..."] | None = None,
-    depthwise_bias: Shaped[ArrayLike, "..."] | None = None,
+    depthwise_scale: Shaped[ArrayLike, " features"] | None = None,
+    depthwise_bias: Shaped[ArrayLike, " features"] | None = None,
     depthwise_activation: Activation | None = None,
-    pointwise_scale: Shaped[ArrayLike, "..."] | None = None,
-    pointwise_bias: Shaped[ArrayLike, "..."] | None = None,
+    pointwise_scale: Shaped[ArrayLike, " out_features"] | None = None,
+    pointwise_bias: Shaped[ArrayLike, " out_features"] | None = None,
     pointwise_activation: Activation | None = None,
     implementation: Implementation | None = None,
-) -> Float[Array, "..."]:
+) -> Float[Array, "... out_features"]:
     """Depthwise separable convolution: filters each channel, then mixes the channels.
 
     It is `pointwise_conv(depthwise_conv(inputs, depthwise_kernel, ...), pointwise_kernel)`, and takes
@@ -215,25 +215,25 @@ def separable_conv(
 
     Args:
       inputs: `(*batch, *spatial, in_features)`; any number of batch axes, none included.
-      depthwise_kernel: `(*kernel_size, 1, in_features * channel_multiplier)`, of the inputs' dtype.
-      pointwise_kernel: `(1, ..., 1, in_features * channel_multiplier, out_features)`, of the inputs' dtype.
+      depthwise_kernel: `(*kernel_size, 1, in_features * channel_multiplier)`, with the dtype of the inputs.
+      pointwise_kernel: `(1, ..., 1, in_features * channel_multiplier, out_features)`, with the dtype of the inputs.
       strides, padding, kernel_dilation: of the depthwise step, as in `conv`.
       precision: of both steps, as in `jax.lax`.
-      preferred_element_type: dtype of the result and of what is between the steps; None for the inputs'.
-      depthwise_scale, depthwise_bias, depthwise_activation: what follows the depthwise step, as in `conv`:
-        `activation(result * scale + bias)`, with a value for each of `in_features * channel_multiplier` channels.
-      pointwise_scale, pointwise_bias, pointwise_activation: what follows the pointwise step.
-      implementation: of both steps: `"xla"`, `"shifted"`, `"native"`, or None for the library's choice.
+      preferred_element_type: dtype of the result and of the values between the steps; None for the dtype of the inputs.
+      depthwise_scale, depthwise_bias, depthwise_activation: epilogue of the depthwise step, as in `conv`; `scale` and
+        `bias` have shape `(in_features * channel_multiplier,)`.
+      pointwise_scale, pointwise_bias, pointwise_activation: epilogue of the pointwise step, as in `conv`.
+      implementation: of both steps: `"xla"`, `"shifted"`, `"native"`, or None to let jds choose.
 
     Returns:
-      `(*batch, *out_spatial, out_features)`. Inputs of 16 bits are accumulated in float32 in each step. What follows
-      a step is meant in the dtype of its result. With any of it given, the whole is one equation in programs that
-      evaluate, which may be computed tile by tile and rounded only once, at its end. Derivatives are the steps'.
+      `(*batch, *out_spatial, out_features)`. 16-bit inputs accumulate in float32 in each step. An epilogue is defined
+      in the dtype of its step's result. With an epilogue, programs that only evaluate run the block as one fused op,
+      which may be computed tile by tile and rounded once. Under differentiation the steps run separately.
 
     Raises:
       ValueError: shapes, strides, padding or dilation do not fit, or the implementation is unknown.
-      TypeError: a dtype is not a floating one, or two differ, or an activation is no function.
-      NotImplementedError: the implementation that was asked for cannot do this case.
+      TypeError: a dtype is not floating-point, two dtypes differ, or an activation is not callable.
+      NotImplementedError: the named implementation does not support this case.
 
     Example:
       >>> import jax, jax.numpy as jnp, jds
@@ -263,10 +263,10 @@ def separable_conv(
 
 @functools.wraps(lax.conv_general_dilated, assigned=("__annotations__",), updated=())
 def conv_general_dilated(*args, **kwargs) -> Array:
-    """`jax.lax.conv_general_dilated`, accelerated: the same parameters, results and errors.
+    """`jax.lax.conv_general_dilated`, accelerated: same parameters, results and errors.
 
-    Each convolution of a form that jds knows is lowered by the library's choice of implementation; lax's own stands
-    everywhere else. It is what `flax.nnx.Conv(..., conv_general_dilated=jds.conv_general_dilated)` expects.
+    Convolutions that jds can accelerate are lowered by an implementation of its choice; XLA runs all others. It fits
+    `flax.nnx.Conv(..., conv_general_dilated=jds.conv_general_dilated)`.
 
     Args:
       *args, **kwargs: as `jax.lax.conv_general_dilated` has them.

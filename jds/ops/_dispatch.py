@@ -1,4 +1,4 @@
-"""The table of implementations, and the one rule that selects among them."""
+"""The table of implementations, and the one function that chooses among them."""
 
 from collections.abc import Callable
 from typing import Literal, NamedTuple, get_args, overload
@@ -14,20 +14,19 @@ Implementation = Literal["xla", "shifted", "native"]
 
 
 class _Entry(NamedTuple):
-    """How to run an implementation, and what it cannot do; lax's own lowering has none."""
+    """How to run an implementation, and what it does not support; `"xla"` is the previous lowering rule instead."""
 
     run: Callable[..., jax.Array]
     unsupported: Callable[[Form], str | None]
 
 
-# In the order of preference, for platforms where XLA's own is not the default.
+# In order of preference, for platforms where XLA's convolution is not the default.
 IMPLEMENTATIONS: dict[Implementation, _Entry] = {
     "native": _Entry(native.convolution, native.unsupported),
     "shifted": _Entry(shifted.convolution, shifted.unsupported),
 }
 
-# Of fused blocks, called as `run(images, *operands, block=block)`. The other choice is "unfused": each convolution gets
-# an implementation of its own.
+# Implementations of fused blocks, called as `run(images, *operands, block=block)`. The alternative is `Unfused`.
 FUSED_IMPLEMENTATIONS: dict[str, Callable[..., jax.Array]] = {"native": native.fused_block}
 
 # Platforms where XLA's own convolution was measured to be slower (`benchmarks/ops.py`).
@@ -49,7 +48,7 @@ class Choice(NamedTuple):
 
 
 class Unfused(NamedTuple):
-    """The choice not to fuse a block, and why: each of its convolutions gets a choice of its own."""
+    """The choice not to fuse a block, and why: an implementation is then chosen for each of its convolutions."""
 
     reason: str
 
@@ -58,8 +57,8 @@ class Target(NamedTuple):
     """What a program is lowered for.
 
     Attributes:
-      platform: `"cpu"`, `"cuda"`, `"rocm"`, `"tpu"`, …; several, separated by commas, if it is one program for all.
-      for_export: whether the program is to run elsewhere, perhaps without jds.
+      platform: `"cpu"`, `"cuda"`, `"rocm"`, `"tpu"`, …, or several separated by commas for a multi-platform program.
+      for_export: whether the program is exported, and may run where jds is not installed.
       is_partitioned: whether the compiler may partition the program over several devices.
       has_mesh: whether jds's CPU kernels can be partitioned over these devices.
     """
@@ -75,18 +74,18 @@ def choose(operation: Form, target: Target, asked: Implementation | None = None)
 @overload
 def choose(operation: FusedForm, target: Target, asked: Implementation | None = None) -> Choice | Unfused: ...
 def choose(operation: Form | FusedForm, target: Target, asked: Implementation | None = None) -> Choice | Unfused:
-    """Selects the implementation of one operation: a convolution or a fused block.
+    """Chooses the implementation of a convolution or of a fused block.
 
     Args:
-      operation: what `recognise_equation` read off its equation.
+      operation: the result of `recognize_equation`.
       target: what the program is lowered for.
-      asked: the implementation that was asked for by name, if any.
+      asked: the implementation that the caller named, if any.
 
     Returns:
-      The implementation and the reason, in words. A block may be `Unfused` instead.
+      The implementation and the reason. A block may be `Unfused` instead.
 
     Raises:
-      NotImplementedError: `"native"` was asked for, and the platform is no CPU.
+      NotImplementedError: `"native"` was named, and the platform is not a CPU.
     """
     if isinstance(operation, FusedForm):
         return _choose_for_block(operation, target, asked)
@@ -96,9 +95,9 @@ def choose(operation: Form | FusedForm, target: Target, asked: Implementation | 
 def _choose_for_convolution(form: Form, target: Target, asked: Implementation | None) -> Choice:
     platform = target.platform
     if asked == "xla":
-        return Choice("xla", "asked for by name")
+        return Choice("xla", "named by `implementation`")
     if 0 in form.sizes("kernel"):
-        return Choice("xla", "the kernel has no position, which XLA refuses")
+        return Choice("xla", "the kernel has no positions, which XLA refuses")
     if asked == "native" and platform != "cpu":
         raise NotImplementedError(f"`native` runs on CPUs only, not on {platform!r}; use implementation=None")
     if platform not in _SLOW_PLATFORMS and asked is None:
@@ -106,14 +105,16 @@ def _choose_for_convolution(form: Form, target: Target, asked: Implementation | 
     obstacles = {name: entry.unsupported(form) for name, entry in IMPLEMENTATIONS.items()}
     obstacles["native"] = _obstacle_to_native(form, target) or obstacles["native"]
     if asked and not obstacles[asked]:
-        return Choice(asked, "asked for by name")
+        return Choice(asked, "named by `implementation`")
     if platform not in _SLOW_PLATFORMS:
         return Choice("xla", f"on {platform!r}, XLA's own convolution is the default")
     fast = None if asked else fast_in_xla(form)
     if fast:
         return Choice("xla", fast)
     if form.kind == "ordinary" and not asked and not obstacles["native"]:
-        return Choice("native", f"an ordinary convolution of {form.in_features} features: a CPU kernel is faster")
+        return Choice(
+            "native", f"ordinary, {form.in_features} input features: a CPU kernel is faster than XLA's convolution"
+        )
     if form.kind == "ordinary" or (form.kind == "grouped" and form.short != "output"):
         return Choice("xla", f"{form.kind} convolutions are left to XLA")
     if not obstacles["native"]:
@@ -132,13 +133,13 @@ def _choose_for_convolution(form: Form, target: Target, asked: Implementation | 
 
 def _choose_for_block(form: FusedForm, target: Target, asked: Implementation | None) -> Choice | Unfused:
     if asked not in (None, "native"):
-        return Unfused(f"`{asked}` was asked for by name, which runs step by step")
+        return Unfused(f"`{asked}` was named, which runs the steps separately")
     if target.platform != "cpu":
         return Unfused(f"fused kernels run on CPUs only, not on {target.platform!r}")
     if target.for_export:
         return Unfused(_NO_EXPORT)
     if target.is_partitioned:
-        return Unfused("the compiler partitions the program, step by step")
+        return Unfused("the compiler partitions the program")
     obstacle = native.unsupported_block(form)
     if obstacle:
         return Unfused(obstacle)
@@ -149,7 +150,7 @@ _NO_EXPORT = "an exported program cannot call jds's CPU kernels"
 
 
 def _obstacle_to_native(form: Form, target: Target) -> str | None:
-    """Says what in the program, not in the equation, keeps it from calling jds's CPU kernels."""
+    """Returns the reason why this program, whatever the equation, cannot call jds's CPU kernels, if there is one."""
     if target.for_export:
         return _NO_EXPORT
     if not target.is_partitioned:

@@ -1,4 +1,4 @@
-"""A block as data: one or two convolutions, each followed by a scale, a bias and an activation."""
+"""A block as data: one or two convolutions, each with an epilogue of scale, bias and activation."""
 
 import dataclasses
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from jds.ops._geometry import Geometry
 
 Activation = Callable[[jax.Array], jax.Array]
 
-# The activations that a kernel can know, by name.
+# The activations that a kernel may know, by name.
 ACTIVATIONS: dict[str, Activation] = {
     "relu": jax.nn.relu,
     "relu6": jax.nn.relu6,
@@ -25,7 +25,7 @@ ACTIVATIONS: dict[str, Activation] = {
 
 
 class Epilogue(NamedTuple):
-    """What the caller wants done to a convolution's result; `activation(result * scale + bias)`."""
+    """The operations after a convolution, as the caller passed them: `activation(result * scale + bias)`."""
 
     scale: ArrayLike | None = None
     bias: ArrayLike | None = None
@@ -34,13 +34,13 @@ class Epilogue(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """A convolution, channels last, and what follows it.
+    """A convolution, channels last, with its epilogue.
 
     Attributes:
-      geometry: the spatial side; its `pad_mode` is always `"constant"`.
-      feature_group_count, precision, preferred_element_type: as `lax.conv_general_dilated` has them.
-      has_scale, has_bias: whether such an operand follows the kernel.
-      activation: a name in `ACTIVATIONS`, None for none, or any other function.
+      geometry: the spatial parameters; `pad_mode` is always `"constant"`.
+      feature_group_count, precision, preferred_element_type: as in `lax.conv_general_dilated`.
+      has_scale, has_bias: whether scale and bias are among the operands, after the kernel.
+      activation: a name in `ACTIVATIONS`, any other function, or None.
     """
 
     geometry: Geometry
@@ -53,7 +53,7 @@ class Step:
 
     @property
     def epilogue(self) -> tuple[str, ...]:
-        """What follows the convolution, in words."""
+        """The parts of the epilogue, by name."""
         activation = "activation" if callable(self.activation) else self.activation
         parts = ("scale" if self.has_scale else None, "bias" if self.has_bias else None, activation)
         return tuple(part for part in parts if part is not None)
@@ -61,14 +61,14 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """Steps that feed each other.
+    """Convolutions that run one after the other.
 
-    Its operands are the images `(batch, *spatial, in_features)` and then, for each step, its kernel, its scale if it
-    has one, and its bias if it has one; all of the images' dtype, but scale and bias may be of float32 beside 16 bits.
+    The operands are the images `(batch, *spatial, in_features)`, then for each step its kernel, its scale if any, and
+    its bias if any. All have the dtype of the images, except that scale and bias may be float32 with 16-bit images.
 
     Attributes:
-      steps: one, or a depthwise one and a pointwise one.
-      implementation: of each step, as the caller asked for it; None for the library's choice.
+      steps: one, or a depthwise step and a pointwise step.
+      implementation: the implementation that the caller named for every step; None to let jds choose.
     """
 
     steps: tuple[Step, ...]
@@ -76,7 +76,7 @@ class Block:
 
     @property
     def has_epilogue(self) -> bool:
-        """Whether it is more than its convolutions."""
+        """Whether any step has an epilogue."""
         return any(step.epilogue for step in self.steps)
 
     @property
@@ -86,7 +86,7 @@ class Block:
 
 
 class FusedForm(NamedTuple):
-    """A fused block in canonical terms: the block, and the shapes and dtypes of its operands, in the block's order."""
+    """A fused block as the implementations see it: the block, and the shapes and dtypes of its operands."""
 
     block: Block
     operands: tuple[Any, ...]
@@ -99,5 +99,5 @@ class FusedForm(NamedTuple):
 
 
 def name_of(activation: Activation) -> str | None:
-    """Returns the name of an activation; None if it has none."""
+    """Returns the name of an activation in `ACTIVATIONS`, or None."""
     return next((name for name, known in ACTIVATIONS.items() if known is activation), None)

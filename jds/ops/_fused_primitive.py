@@ -1,8 +1,8 @@
-"""The fused block: convolutions with their scales, biases and activations as one equation.
+"""The fused block: convolutions with their epilogues as one primitive.
 
-The equation holds its own meaning, the jaxpr of the plain composition, and is lowered to that, or to a kernel that
-keeps what is between the steps out of memory. So programs that evaluate have one equation to replace. A derivative is
-the composition's: nothing of the equation is left where something is differentiated.
+The primitive carries its reference jaxpr, the plain composition of the steps. It is lowered to that jaxpr, or to one
+kernel that keeps the values between the steps out of memory. Its derivatives are those of the composition, so the
+primitive only occurs in programs, or parts of them, that are not differentiated.
 """
 
 import functools
@@ -21,14 +21,14 @@ fused_conv_p = Primitive("fused_conv")
 
 
 def run_block(images: jax.Array, *operands: jax.Array, block: Block) -> jax.Array:
-    """Runs a block: as one equation if there is more to it than convolutions, and if its activations have names."""
+    """Runs a block: as one fused op if it has an epilogue and all its activations have names."""
     if block.has_epilogue and block.is_known:
         return _bind(images, *operands, block=block)
     return compose(images, *operands, block=block)
 
 
 def compose(images: jax.Array, *operands: jax.Array, block: Block) -> jax.Array:
-    """Runs a block step by step: what it means."""
+    """Reference implementation: runs the block step by step."""
     out, rest = images, iter(operands)
     for step in block.steps:
         kernel = next(rest)
@@ -38,7 +38,7 @@ def compose(images: jax.Array, *operands: jax.Array, block: Block) -> jax.Array:
         scale = next(rest) if step.has_scale else None
         bias = next(rest) if step.has_bias else None
         if jnp.float32 in [values.dtype for values in (scale, bias) if values is not None] and dtype.itemsize < 4:
-            out = out.astype(jnp.float32)  # they are not rounded to 16 bits, nor is what is between them and the end
+            out = out.astype(jnp.float32)  # rounded to 16 bits only once, at the end
         if scale is not None:
             out = out * _per_channel(scale, out)
         if bias is not None:
@@ -52,7 +52,7 @@ def compose(images: jax.Array, *operands: jax.Array, block: Block) -> jax.Array:
 
 
 def convolution(images: jax.Array, kernel: jax.Array, *, step: Step) -> jax.Array:
-    """Runs the convolution of a step, without what follows."""
+    """Runs the convolution of a step, without its epilogue."""
     geometry = step.geometry
     return lax.conv_general_dilated(
         images,
@@ -85,7 +85,7 @@ def _cast(values: jax.Array, dtype: jnp.dtype) -> jax.Array:
 
 @functools.lru_cache(4096)
 def _composition(block: Block):
-    """The composition of one block as a function of its own, so that JAX remembers what it traced."""
+    """One jitted function per block, so that JAX caches its trace."""
     return jax.jit(functools.partial(compose, block=block))
 
 
@@ -108,7 +108,7 @@ def _jvp(primals: Sequence, tangents: Sequence, *, jaxpr, block: Block):
 
 
 def _transpose(cotangent, *operands, jaxpr, block: Block):
-    """Of a block that is linear in some of its operands: without bias and activation."""
+    """Transposes a block that is linear in some operands, which has no bias and no activation."""
     linear = [place for place, operand in enumerate(operands) if ad.is_undefined_primal(operand)]
     gradients: list = [None] * len(operands)
     if not isinstance(cotangent, ad.Zero):
@@ -122,7 +122,7 @@ def _transpose(cotangent, *operands, jaxpr, block: Block):
 
 
 def _batch(operands: Sequence, axes: Sequence, *, jaxpr, block: Block):
-    """Takes a mapped axis of the images alone into their batch; maps the composition over all else."""
+    """Merges a mapped axis into the batch if only the images are mapped; otherwise maps the composition."""
     images, *rest = operands
     if any(axis is not None for axis in axes[1:]):
         return jax.vmap(functools.partial(compose, block=block), tuple(axes))(*operands), 0

@@ -5,21 +5,21 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 Padding = str | int | Sequence[int | tuple[int, int]]
-"""A word (`"SAME"`, `"SAME_LOWER"`, `"VALID"`, `"CAUSAL"`, `"CIRCULAR"`, `"REFLECT"`), or numbers."""
+"""A string (`"SAME"`, `"SAME_LOWER"`, `"VALID"`, `"CAUSAL"`, `"CIRCULAR"`, `"REFLECT"`), or numbers."""
 
 PadMode = Literal["constant", "wrap", "reflect"]
 
-_WORDS = ("SAME", "SAME_LOWER", "VALID", "CAUSAL", "CIRCULAR", "REFLECT")
+_NAMED_PADDINGS = ("SAME", "SAME_LOWER", "VALID", "CAUSAL", "CIRCULAR", "REFLECT")
 
 
 class Geometry(NamedTuple):
-    """The spatial side of a convolution, in canonical form, one entry for each spatial axis.
+    """The spatial parameters of a convolution in canonical form, one entry per spatial axis.
 
     Attributes:
       strides: positions from one window to the next.
       padding: positions added before and after each axis.
-      pad_mode: what they hold; `"constant"` is zeros.
-      input_dilation, kernel_dilation: distance of neighbours in the dilated input and kernel.
+      pad_mode: what the added positions hold; `"constant"` means zeros.
+      input_dilation, kernel_dilation: distance between neighbors in the dilated input and kernel.
     """
 
     strides: tuple[int, ...]
@@ -43,7 +43,7 @@ def canonical_geometry(
     Args:
       function: the caller's name, for messages.
       input_size, kernel_size: sizes of the spatial axes.
-      strides, padding, input_dilation, kernel_dilation: as the caller had them.
+      strides, padding, input_dilation, kernel_dilation: as the caller passed them.
 
     Returns:
       The geometry.
@@ -65,7 +65,7 @@ def canonical_geometry(
                 f"{function}: `padding` must be given as numbers where `input_dilation` is not 1, "
                 f"got {padding!r} with input_dilation={input_dilation}"
             )
-        pads, mode = _padding_of_word(canonical, dilated_input, dilated_kernel, strides)
+        pads, mode = _named_padding(canonical, dilated_input, dilated_kernel, strides)
     else:
         pads, mode = canonical, "constant"
     # The two modes that copy from the input pad it before it is dilated.
@@ -105,37 +105,40 @@ def canonical_tuple(function: str, name: str, value: int | Sequence[int], rank: 
 
 
 def canonical_padding(function: str, padding: Padding, rank: int) -> str | tuple[tuple[int, int], ...]:
-    """Returns a word, or a pair for each of `rank` spatial axes; raises ValueError or TypeError if it is neither."""
+    """Returns a string, or one pair per spatial axis; raises ValueError or TypeError for anything else."""
     if isinstance(padding, str):
-        if padding not in _WORDS:
-            raise ValueError(f"{function}: `padding` must be one of {', '.join(_WORDS)} or numbers, got {padding!r}")
+        if padding not in _NAMED_PADDINGS:
+            raise ValueError(
+                f"{function}: `padding` must be one of {', '.join(_NAMED_PADDINGS)} or be numbers, got {padding!r}"
+            )
         if padding == "CAUSAL" and rank != 1:
             raise ValueError(f"{function}: `padding` 'CAUSAL' is for 1 spatial axis, and this kernel has {rank}")
         return padding
-    return _padding_of_numbers(function, padding, rank)
+    return _numeric_padding(function, padding, rank)
 
 
 def dilate(sizes: Sequence[int], dilation: Sequence[int]) -> tuple[int, ...]:
-    """Returns the sizes with `dilation - 1` positions between neighbours."""
+    """Returns the sizes with `dilation - 1` positions between neighbors."""
     return tuple((n - 1) * d + 1 if n else 0 for n, d in zip(sizes, dilation, strict=True))
 
 
-def _padding_of_numbers(function: str, padding, rank: int) -> tuple[tuple[int, int], ...]:
+def _numeric_padding(function: str, padding, rank: int) -> tuple[tuple[int, int], ...]:
     entries = list(padding) if isinstance(padding, Iterable) else [padding] * rank
     pairs = [tuple(entry) if isinstance(entry, Iterable) else (entry, entry) for entry in entries]
     if len(pairs) != rank or any(len(pair) != 2 for pair in pairs):
         raise ValueError(
-            f"{function}: `padding` must have an int or a pair for each of the {rank} spatial axes, got {padding!r}"
+            f"{function}: `padding` must have one int or (low, high) pair for each of the {rank} spatial axes, got "
+            f"{padding!r}"
         )
     try:
         return tuple((operator.index(low), operator.index(high)) for low, high in pairs)
     except TypeError:
         raise TypeError(
-            f"{function}: `padding` must be a word, an int, or an int or a pair of ints for each axis, got {padding!r}"
+            f"{function}: `padding` must be a string, an int, or one int or (low, high) pair per axis, got {padding!r}"
         ) from None
 
 
-def _padding_of_word(padding: str, input_size, kernel_size, strides) -> tuple[tuple[tuple[int, int], ...], PadMode]:
+def _named_padding(padding: str, input_size, kernel_size, strides) -> tuple[tuple[tuple[int, int], ...], PadMode]:
     if padding == "VALID":
         return ((0, 0),) * len(kernel_size), "constant"
     if padding == "CAUSAL":

@@ -1,10 +1,10 @@
 """The mark on convolution equations and the lowering rule that reads it: all that touches JAX's insides.
 
-A jds function is `lax.conv_general_dilated` called under a mark. The mark is stored with each equation that is traced
-under it, is part of `jit`'s cache key, and goes with the equation through every transformation; the equations of
-derivatives inherit it. When a program is lowered, the rule below reads the mark: a marked convolution of a form that
-jds knows is lowered by the chosen implementation, everything else by the rule that was there before. So derivatives,
-batching, loops and sharding are JAX's own.
+A jds function is `lax.conv_general_dilated` called under a mark. The mark is stored with each equation traced under
+it, is part of `jit`'s cache key, and stays with the equation through every transformation; equations of derivatives
+inherit it. When a program is lowered, the rule below reads the mark: a marked convolution that jds supports is lowered
+by the chosen implementation, everything else by JAX's own rule. So derivatives, batching, loops and sharding are JAX's
+own.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from jds.ops import _dispatch
 from jds.ops._crop import convolve_cropped, is_misread
 from jds.ops._fused_block import Block, FusedForm
 from jds.ops._partition import NO_MESH
-from jds.ops._recognize import recognise
+from jds.ops._recognize import recognize
 
 _logger = logging.getLogger(__name__)
 
@@ -42,16 +42,16 @@ def mark(implementation: str | None = None) -> contextlib.AbstractContextManager
     """Returns a context under which convolutions are traced with jds's mark.
 
     Args:
-      implementation: a name to insist on; None lets the library choose at lowering.
+      implementation: the implementation to use; None lets jds choose at lowering.
     """
     return set_xla_metadata(**{_KEY: implementation or "auto"})
 
 
 @functools.cache
 def mechanism_fault() -> str | None:
-    """Says why the mark does not reach the lowering rule on this JAX; None if it does.
+    """Returns the reason why the mark does not reach the lowering rule on this JAX, or None if it does.
 
-    Values are right either way; without the mark every convolution is XLA's own.
+    Values are right either way; without the mark XLA runs every convolution.
     """
     if _registration_fault:
         return _registration_fault
@@ -74,18 +74,18 @@ def check_mechanism() -> None:
     """Warns once, in the log, if this JAX does not let jds replace convolutions."""
     fault = mechanism_fault()
     if fault:
-        _logger.warning("jds runs at XLA's own speed: %s", fault)
+        _logger.warning("jds cannot accelerate convolutions on this JAX version: %s", fault)
 
 
 def _rule(previous: Callable, platform: str | None) -> Callable:
-    """Wraps the lowering rule `previous` of `conv_general_dilated_p` on a platform; None for all without their own."""
+    """Wraps `previous`, the lowering rule of `conv_general_dilated_p` on a platform; None for the default rule."""
 
     def lower(ctx: mlir.LoweringRuleContext, lhs, rhs, **params):
         asked = _asked(ctx.jaxpr_eqn_ctx)
         if asked is None or not is_static(*_avals(ctx)):
             return previous(ctx, lhs, rhs, **params)
         lhs_aval, rhs_aval, out_aval = _avals(ctx)
-        form = recognise(lhs_aval, rhs_aval, out_aval, params)
+        form = recognize(lhs_aval, rhs_aval, out_aval, params)
         target = _target(ctx, platform)
         chosen = _dispatch.choose(form, target, named(asked))
         if chosen.implementation == "xla" and target.platform == "cpu" and is_misread(params):
@@ -100,14 +100,14 @@ def _rule(previous: Callable, platform: str | None) -> Callable:
 
 
 def asked(equation: JaxprEqn) -> str | None:
-    """Returns what is asked for an equation of a jaxpr: "auto" or an implementation's name; None without a mark."""
+    """Returns the mark of an equation of a jaxpr: "auto" or the name of an implementation; None without a mark."""
     if "block" in equation.params:
         return equation.params["block"].implementation or "auto"
     return _asked(equation.ctx)
 
 
 def register_block(primitive: Primitive) -> None:
-    """Registers the lowering rule of the primitive that holds a fused block."""
+    """Registers the lowering rule of the primitive of fused blocks."""
     mlir.register_lowering(primitive, _lower_block)
 
 
@@ -122,12 +122,12 @@ def _lower_block(ctx: mlir.LoweringRuleContext, *operands, jaxpr: ClosedJaxpr, b
 
 
 def named(asked: str | None) -> _dispatch.Implementation | None:
-    """Returns the implementation that was asked for by name, if any."""
+    """Returns the implementation that a mark names, if any."""
     return None if asked == "auto" else cast(_dispatch.Implementation | None, asked)
 
 
 def _target(ctx: mlir.LoweringRuleContext, platform: str | None) -> _dispatch.Target:
-    """What the program is lowered for; the platform is the rule's, if it has one."""
+    """Returns what the program is lowered for; `platform` is the rule's, if it has one."""
     is_partitioned = _is_partitioned(ctx)
     return _dispatch.Target(
         platform or ", ".join(ctx.platforms or ctx.module_context.platforms),
@@ -153,7 +153,7 @@ def _avals(ctx: mlir.LoweringRuleContext) -> tuple[Any, ...]:
 
 
 def _is_partitioned(ctx: mlir.LoweringRuleContext) -> bool:
-    """Whether the compiler may partition the program; inside `shard_map` over all axes it is partitioned by hand."""
+    """Whether the compiler may partition the program; inside `shard_map` over all axes it does not."""
     context = ctx.module_context.axis_context
     manual = getattr(context, "manual_axes", frozenset())
     mesh = getattr(context, "mesh", None)
@@ -163,11 +163,11 @@ def _is_partitioned(ctx: mlir.LoweringRuleContext) -> bool:
 
 
 def _with_mesh(ctx: mlir.LoweringRuleContext) -> mlir.LoweringRuleContext | None:
-    """Gives a program that is to be partitioned a mesh, for the partitioning of a kernel to speak of, if it can.
+    """Returns a context with a mesh over which the partitioning of a kernel can be described, or None.
 
-    When a program is lowered, the mesh of its shardings is not known. But a number of devices that is a power of a
-    prime has a mesh with that prime for the size of each axis, and shardings over any other mesh are shardings over
-    this one. Only the order of the devices counts, not which they are.
+    The mesh of a program's shardings is not known at lowering. But if the number of devices is a power of a prime, then
+    shardings over any mesh are also shardings over the mesh whose axes all have that prime as size. Only the order of
+    the devices matters, not which devices they are.
     """
     context: Any = ctx.module_context.axis_context
     size: int = getattr(context, "num_devices", 1)
@@ -182,12 +182,12 @@ def _with_mesh(ctx: mlir.LoweringRuleContext) -> mlir.LoweringRuleContext | None
 
 
 def _lower_function(fun: Callable, ctx: mlir.LoweringRuleContext, *values):
-    """Lowers `fun(*values)` in place of the equation, and gives the result the sharding that the equation has."""
+    """Lowers `fun(*values)` in place of the equation; the result has the sharding of the equation's result."""
     *operands, result = _avals(ctx)
     bare: Any = [ShapedArray(aval.shape, aval.dtype) for aval in operands]
     with contextlib.ExitStack() as stack:
-        # Traced on bare shapes, outside any mesh: `fun` is arithmetic, and how it is partitioned is the compiler's
-        # affair. Unmarked, whole (loops stay loops without jit), and in float64 wherever the operands come from.
+        # Traced on bare shapes, outside any mesh: `fun` is arithmetic, and the compiler decides how to partition it.
+        # Unmarked, with jit enabled so that loops stay loops, and in float64 if an operand is float64.
         stack.enter_context(jax.sharding.use_abstract_mesh(NO_MESH))
         stack.enter_context(set_xla_metadata(**{_KEY: None}))
         stack.enter_context(jax.disable_jit(False))
@@ -198,7 +198,7 @@ def _lower_function(fun: Callable, ctx: mlir.LoweringRuleContext, *values):
 
 
 def _register() -> str | None:
-    """Wraps JAX's rules for the convolution; returns what stands in the way, if anything does."""
+    """Wraps JAX's lowering rules for the convolution; returns the reason if it cannot."""
     global _with_sharding_in_types
     try:
         from jax._src.interpreters.mlir import lower_with_sharding_in_types

@@ -1,4 +1,4 @@
-"""Arrays whose dimensions have labels, so that one algorithm serves every layout."""
+"""Arrays with named dimensions, so that one algorithm serves every layout."""
 
 import dataclasses
 import math
@@ -10,8 +10,8 @@ from jax import lax
 
 
 @dataclasses.dataclass(frozen=True)
-class Labelled:
-    """An array with a label for each dimension: `b`, `g`, `i`, `m`, and a digit for each spatial axis."""
+class NamedArray:
+    """An array with one label per dimension: `b`, `g`, `i`, `m`, and a digit per spatial axis."""
 
     array: jax.Array
     labels: tuple[str, ...]
@@ -21,18 +21,18 @@ class Labelled:
         """Size of each dimension."""
         return dict(zip(self.labels, self.array.shape, strict=True))
 
-    def arrange(self, labels: Sequence[str]) -> "Labelled":
+    def arrange(self, labels: Sequence[str]) -> "NamedArray":
         """Transposes to the order of `labels`; one that the array lacks becomes a dimension of size 1."""
         present = [label for label in labels if label in self.labels]
         sizes = self.sizes
         if [label for label in self.labels if sizes[label] > 1] == [label for label in present if sizes[label] > 1]:
-            # One operation, of which XLA makes nothing; a transposition may get a layout of its own, and be a copy.
-            return Labelled(lax.reshape(self.array, [sizes.get(label, 1) for label in labels]), tuple(labels))
+            # A reshape costs nothing in XLA; a transposition may get a different layout and become a copy.
+            return NamedArray(lax.reshape(self.array, [sizes.get(label, 1) for label in labels]), tuple(labels))
         array = lax.transpose(self.array, [self.labels.index(label) for label in present])
         missing = [dimension for dimension, label in enumerate(labels) if label not in self.labels]
-        return Labelled(lax.expand_dims(array, missing), tuple(labels))
+        return NamedArray(lax.expand_dims(array, missing), tuple(labels))
 
-    def window(self, starts: Sequence, counts: Sequence[int], steps: Sequence[int] | None = None) -> "Labelled":
+    def window(self, starts: Sequence, counts: Sequence[int], steps: Sequence[int] | None = None) -> "NamedArray":
         """Cuts out `counts` positions, `steps` apart, on the spatial axes; starts may be traced."""
         at: list = [0] * self.array.ndim
         size, stride = list(self.array.shape), [1] * self.array.ndim
@@ -44,34 +44,34 @@ class Labelled:
         else:
             at = [lax.convert_element_type(start, jnp.int32) for start in at]
             array = lax.slice(lax.dynamic_slice(self.array, at, size), [0] * len(at), size, stride)
-        return Labelled(array, self.labels)
+        return NamedArray(array, self.labels)
 
-    def pad(self, widths: dict[str, tuple[int, int]]) -> "Labelled":
+    def pad(self, widths: dict[str, tuple[int, int]]) -> "NamedArray":
         """Adds zeros before and after."""
         if not any(low or high for low, high in widths.values()):
             return self
         config = [(*widths.get(label, (0, 0)), 0) for label in self.labels]
-        return Labelled(lax.pad(self.array, jnp.zeros((), self.array.dtype), config), self.labels)
+        return NamedArray(lax.pad(self.array, jnp.zeros((), self.array.dtype), config), self.labels)
 
-    def without(self, labels: Sequence[str]) -> "Labelled":
+    def without(self, labels: Sequence[str]) -> "NamedArray":
         """Drops dimensions of size 1."""
         array = lax.squeeze(self.array, [self.labels.index(label) for label in labels])
-        return Labelled(array, tuple(label for label in self.labels if label not in labels))
+        return NamedArray(array, tuple(label for label in self.labels if label not in labels))
 
-    def sum(self, labels: Sequence[str]) -> "Labelled":
+    def sum(self, labels: Sequence[str]) -> "NamedArray":
         """Sums over dimensions."""
         if math.prod(self.sizes[label] for label in labels) == 1:
             return self.without(labels)
         array = self.array.sum([self.labels.index(label) for label in labels])
-        return Labelled(array, tuple(label for label in self.labels if label not in labels))
+        return NamedArray(array, tuple(label for label in self.labels if label not in labels))
 
 
-def multiply(a: Labelled, b: Labelled, dtype: jnp.dtype) -> Labelled:
+def multiply(a: NamedArray, b: NamedArray, dtype: jnp.dtype) -> NamedArray:
     """Multiplies element by element two arrays with the same labels, whose sizes agree or are 1."""
-    return Labelled(a.array.astype(dtype) * b.array.astype(dtype), a.labels)
+    return NamedArray(a.array.astype(dtype) * b.array.astype(dtype), a.labels)
 
 
-def contract(a: Labelled, b: Labelled, over: Sequence[str], dtype: jnp.dtype, precision) -> Labelled:
+def contract(a: NamedArray, b: NamedArray, over: Sequence[str], dtype: jnp.dtype, precision) -> NamedArray:
     """Sums products over the labels `over`, as a matrix product for each group, in `dtype`."""
     if a.sizes["g"] == 1:
         a, b = a.without("g"), b.without("g")
@@ -87,4 +87,4 @@ def contract(a: Labelled, b: Labelled, over: Sequence[str], dtype: jnp.dtype, pr
         precision=precision,
         preferred_element_type=dtype,
     )
-    return Labelled(array, (*batch, *free[0], *free[1]))
+    return NamedArray(array, (*batch, *free[0], *free[1]))

@@ -1,4 +1,4 @@
-"""A kernel called on arrays that are sharded over devices: each device computes its part."""
+"""Calls a kernel on arrays that are sharded over devices: each device computes its part."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,20 +8,20 @@ from jax import lax
 from jax.experimental.custom_partitioning import custom_partitioning
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
-from jds.ops._named_array import Labelled
+from jds.ops._named_array import NamedArray
 
-# Batch and features; a device that has a part of them needs nothing of the others.
+# Labels of batch and features: a device that holds a part of them needs no data of other devices.
 _SHARDED = frozenset("bgim")
 NO_MESH = AbstractMesh((), ())
 
 
 def partitioned_call(
-    run: Callable, moving: Labelled, other: Labelled, out: jax.ShapeDtypeStruct, out_labels: Sequence[str]
+    run: Callable, moving: NamedArray, other: NamedArray, out: jax.ShapeDtypeStruct, out_labels: Sequence[str]
 ) -> jax.Array:
     """Calls `run(moving, other, out)` on each device's part of the operands.
 
-    What is sharded over the batch or over features stays so; where that is summed over, the devices' results are
-    added. Spatial dimensions are gathered.
+    Sharding over batch and features is kept; if such a dimension is contracted, the devices' results are added.
+    Spatial dimensions are gathered.
 
     Args:
       run: takes two arrays, and the shape and dtype of the result.
@@ -49,7 +49,7 @@ def partitioned_call(
         local = jax.ShapeDtypeStruct(sharding.shard_shape(out.shape), out.dtype)
 
         def lower(moving, other):
-            # Outside any mesh: what is added is a device's own, and nothing of it is sharded.
+            # Outside any mesh: each device's part is not sharded.
             with jax.sharding.use_abstract_mesh(NO_MESH):
                 part = run(moving, other, local)
                 return lax.psum(part, summed_over) if summed_over else part
@@ -78,7 +78,7 @@ def _factors(labels: Sequence[str], array: str) -> list[str]:
 
 
 def _axes_of_labels(labels: Sequence[Sequence[str]], shardings: Sequence[NamedSharding]) -> dict[str, tuple[str, ...]]:
-    """Which mesh axes shard batch and features; where the operands disagree, the first has its way."""
+    """Which mesh axes shard batch and features; where the operands disagree, the first wins."""
     found: dict[str, tuple[str, ...]] = {}
     used: set[str] = set()
     for of, sharding in zip(labels, shardings, strict=True):

@@ -1,7 +1,7 @@
-"""Reads off which form a convolution equation has.
+"""Recognizes the form of a convolution equation.
 
-`conv_general_dilated` is one equation in many guises: a forward pass, an input gradient, a kernel gradient and the
-second derivatives differ only in their sizes and in which index is short. With the feature groups and the batch
+`conv_general_dilated` has many uses: a forward pass, an input gradient, a kernel gradient and the second derivatives
+differ only in their sizes and in which index is short. With the feature groups and the batch
 groups under one name `g`, every one of them is
 
     out[b, g, m, p] = sum over i, k of lhs[b, g, i, x] * rhs[g, i, m, k]
@@ -23,11 +23,11 @@ from jds.ops._fused_block import FusedForm
 Index = Literal["kernel", "output", "input"]
 Kind = Literal["ordinary", "grouped", "depthwise", "pointwise"]
 
-# The implementations compute with positions of 32 bits.
+# The implementations use 32-bit positions.
 MAX_NUMBER = 2**31 - 1
-# So many times as many positions are many more.
+# An index with this many times as many positions as another is much longer.
 _MANY = 4
-# Groups with so many products for each pair of positions are run by XLA as slowly as those of single features.
+# XLA runs groups with at most this many products per pair of positions as slowly as groups of single features.
 _SMALL = 16
 
 _KINDS_IN_WORDS: dict[tuple[Kind, Index], str] = {
@@ -71,9 +71,8 @@ class Form:
     """A convolution equation in canonical terms.
 
     Attributes:
-      kind: `"pointwise"` where one index has a single position, so that the whole is a matrix product;
-        `"depthwise"` where the groups leave nothing to contract or nothing to spread; `"grouped"` and `"ordinary"`
-        for the rest.
+      kind: `"pointwise"` if one index has a single position, so that the convolution is a matrix product;
+        `"depthwise"` if each group has one input or one output channel; otherwise `"grouped"` or `"ordinary"`.
       short: the index with the fewest positions: the one to write out term by term.
       short_features: the two feature sizes of the array with the short index. Where one of them is 1, each group of
         it is a vector: there is nothing to gain from a matrix product.
@@ -122,13 +121,13 @@ class Form:
         return jnp.dtype(jnp.float64 if jnp.float64 in (self.dtype, self.out_dtype) else jnp.float32)
 
     def split_shape(self, labels: Sequence[str], array: Index = "output") -> list[int]:
-        """Shape of an operand or of the output with a dimension of its own for each label."""
+        """Shape of an operand or of the output with one dimension per label."""
         features = {"b": self.batch, "g": self.groups, "i": self.in_features, "m": self.out_features}
         return [getattr(self.axes[int(label)], array) if label.isdigit() else features[label] for label in labels]
 
     @property
     def is_empty(self) -> bool:
-        """Whether an operand or the result has no element."""
+        """Whether an operand or the result has no elements."""
         sizes = (self.groups, self.batch, self.in_features, self.out_features)
         return 0 in sizes or any(0 in (axis.input, axis.kernel, axis.output) for axis in self.axes)
 
@@ -136,12 +135,12 @@ class Form:
         return _KINDS_IN_WORDS.get((self.kind, self.short), self.kind)
 
 
-def recognise(lhs: Any, rhs: Any, out: Any, params: Mapping[str, Any]) -> Form:
+def recognize(lhs: Any, rhs: Any, out: Any, params: Mapping[str, Any]) -> Form:
     """Returns the form of the equation `out = conv_general_dilated(lhs, rhs, **params)`.
 
     Args:
-      lhs, rhs, out: what has the shapes and dtypes of operands and result; every size an integer.
-      params: the equation's parameters, as `conv_general_dilated_p` has them.
+      lhs, rhs, out: shapes and dtypes of operands and result; every size an integer.
+      params: the parameters of `conv_general_dilated_p`.
     """
     numbers = params["dimension_numbers"]
     # lax keeps the integers that it was given, NumPy's among them.
@@ -187,13 +186,13 @@ def recognise(lhs: Any, rhs: Any, out: Any, params: Mapping[str, Any]) -> Form:
     )
 
 
-def recognise_equation(equation: JaxprEqn) -> Form | FusedForm:
+def recognize_equation(equation: JaxprEqn) -> Form | FusedForm:
     """Returns the form of an equation of a jaxpr: of a convolution or of a fused block."""
     operands = tuple(variable.aval for variable in equation.invars)
     if "block" in equation.params:
         return FusedForm(equation.params["block"], operands)
     lhs, rhs = operands
-    return recognise(lhs, rhs, equation.outvars[0].aval, equation.params)
+    return recognize(lhs, rhs, equation.outvars[0].aval, equation.params)
 
 
 def _short(

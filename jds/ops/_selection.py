@@ -1,4 +1,4 @@
-"""Says which implementation a call would get."""
+"""Says which implementation a call would get, by asking what the lowering rule asks."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -12,9 +12,9 @@ from jds.ops._conv import conv
 from jds.ops._dispatch import Choice, Implementation, Target, choose
 from jds.ops._fused_block import Activation, FusedForm
 from jds.ops._geometry import Padding
-from jds.ops._recognize import Form, recognise_equation
+from jds.ops._recognize import Form, recognize_equation
 
-# A GPU's programs are lowered for its maker's platform.
+# Programs for a GPU are lowered for the platform of its maker.
 _ALIASES = {"gpu": "cuda"}
 _PLATFORMS = ("cpu", "gpu", "cuda", "rocm", "oneapi", "tpu")
 
@@ -50,19 +50,19 @@ def select_implementation(
     implementation: Implementation | None = None,
     platform: str | None = None,
 ) -> Selection:
-    """Tells which implementation `conv` would get in each pass, and why.
+    """Returns the implementation that `conv` would get in each pass, and why.
 
     Args:
       inputs, kernel: arrays, or shapes and dtypes only; as in `conv`.
       strides, padding, input_dilation, kernel_dilation, feature_group_count: as in `conv`.
       scale, bias, activation: the epilogue, as in `conv`; arrays, or shapes and dtypes only.
-      implementation: what would be asked for by name.
+      implementation: as in `conv`.
       platform: what the program would be lowered for: `"cpu"`, `"gpu"`, `"cuda"`, `"rocm"`, `"oneapi"` or `"tpu"`;
         None for JAX's default backend.
 
     Returns:
-      A choice (`implementation` and `reason`) each for the forward pass, the input gradient and the kernel gradient.
-      Where the epilogue is not fused with the forward pass, the reason says why.
+      A choice, with `implementation` and `reason`, for each of the forward pass, the input gradient and the kernel
+      gradient. If the epilogue is not fused with the forward pass, the reason says why.
 
     Raises:
       ValueError: the platform is unknown, or `conv` would raise.
@@ -112,11 +112,11 @@ def lowering_platform(function: str, platform: str | None) -> str:
 
 
 class Chosen(NamedTuple):
-    """What lowering runs by one implementation: a convolution or a fused block.
+    """A convolution or a fused block, and what runs it.
 
     Attributes:
       equation: its equation, in a jaxpr.
-      operation: what was read off the equation; None where shapes are symbolic.
+      operation: the form of the equation; None if shapes are symbolic.
       choice: the implementation, and why.
     """
 
@@ -126,10 +126,10 @@ class Chosen(NamedTuple):
 
 
 def chosen(equation: JaxprEqn, target: Target) -> Iterator[Chosen]:
-    """Yields what lowering makes of an equation of a jaxpr, by asking what the lowering rule asks.
+    """Yields what lowering makes of an equation of a jaxpr.
 
-    It is nothing for an equation that is neither a convolution nor a fused block, and several for a block that is not
-    fused on this target: its convolutions.
+    Nothing for an equation that is neither a convolution nor a fused block; for a block that is not fused on this
+    target, one for each of its convolutions.
     """
     is_block = "block" in equation.params
     if not is_block and equation.primitive is not primitives.conv_general_dilated_p:
@@ -140,11 +140,11 @@ def chosen(equation: JaxprEqn, target: Target) -> Iterator[Chosen]:
             _unfused(equation, target, symbolic) if is_block else [Chosen(equation, None, Choice("xla", symbolic))]
         )
         return
-    operation = recognise_equation(equation)
+    operation = recognize_equation(equation)
     asked = _lowering.asked(equation)
     fault = None if is_block else _lowering.mechanism_fault()
     if fault or asked is None:
-        yield Chosen(equation, operation, Choice("xla", fault or "`accelerate` does not reach it"))
+        yield Chosen(equation, operation, Choice("xla", fault or "not under `accelerate`"))
         return
     choice = choose(operation, target, _lowering.named(asked))
     if isinstance(choice, Choice):

@@ -1,6 +1,6 @@
-"""What XLA's own convolution runs as fast as jds's implementations, of the forms that they know.
+"""Forms that jds supports and XLA's own convolution runs as fast.
 
-The limits were measured on a CPU of two cores: `python -m benchmarks.other_layers` shows what they do.
+The limits were measured on a two-core CPU; `python -m benchmarks.other_layers` shows their effect.
 """
 
 import math
@@ -17,7 +17,7 @@ _NARROW = {2: (128, 32), 3: (512, 256)}
 
 
 def fast_in_xla(form: Form) -> str | None:
-    """Says in words why XLA's own convolution is as fast for a form that jds knows; None if it is slower."""
+    """Returns the reason why XLA's own convolution is as fast for a form that jds supports, or None if it is slower."""
     is_line = sum(size > 1 for size in form.sizes(form.short)) <= 1
     if form.kind == "ordinary":
         return _of_images(form, is_line)
@@ -42,7 +42,7 @@ def _of_images(form: Form, is_line: bool) -> str | None:
 
 
 def _is_short_line(form: Form) -> bool:
-    """Whether so little is computed that what a call of XLA's costs besides weighs more."""
+    """Whether the arithmetic is so small that the overhead of XLA's call outweighs it."""
     is_gradient = form.short == "output"
     long: Index = "kernel" if is_gradient else "output"
     positions = form.batch * form.in_features * form.out_features * math.prod(form.sizes(long))

@@ -1,4 +1,4 @@
-"""Recognises whose network weights are of, without knowing their names."""
+"""Recognizes whose network weights are of, without knowing their names."""
 
 import collections
 import hashlib

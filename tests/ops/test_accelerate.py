@@ -519,9 +519,9 @@ def _generator():
     ("fun", "message"),
     [
         (3, "must be callable"),
-        (nnx.Conv, "no class but its instance"),
-        ((network, network), "accelerate the one that is applied"),
-        (_generator, "after the call; accelerate the functions that it calls"),
+        (nnx.Conv, "not a class"),
+        ((network, network), "pass an instance; of an `init`/`apply` pair, pass `apply`"),
+        (_generator, r"after the call \(accelerate the functions that it calls\)"),
         (functools.partial(_coroutine), "generator or coroutine"),
     ],
 )

@@ -124,9 +124,9 @@ def test_what_is_left_and_why():
 
     reasons = [(row.choice.implementation, row.choice.reason) for row in report(fun, IMAGES, KERNEL).convolutions]
     assert reasons == [
-        ("xla", "`accelerate` does not reach it"),
-        ("xla", "asked for by name"),
-        ("shifted", "asked for by name"),
+        ("xla", "not under `accelerate`"),
+        ("xla", "named by `implementation`"),
+        ("shifted", "named by `implementation`"),
     ]
     for platform, expected in (("gpu", "on 'cuda'"), ("tpu", "on 'tpu'")):
         found = jds.acceleration_report(depthwise, IMAGES, KERNEL, platform=platform)

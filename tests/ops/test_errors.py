@@ -117,12 +117,12 @@ CASES = {
     "padding of the wrong length": (
         depthwise(padding=[1, 1, 1]),
         ValueError,
-        r"depthwise_conv: `padding` must have an int or a pair for each of the 2 spatial axes, got \[1, 1, 1\]",
+        r"depthwise_conv: `padding` must have one int or \(low, high\) pair for each of the 2 spatial axes, got \[1, 1, 1\]",
     ),
     "padding of triples": (
         depthwise(padding=[1, (1, 1, 1)]),
         ValueError,
-        r"depthwise_conv: `padding` must have an int or a",
+        r"depthwise_conv: `padding` must have one int or \(low",
     ),
     "wide reflection": (
         depthwise(jnp.ones((5, 5, 1, 4)), jnp.ones((1, 2, 8, 4)), padding="REFLECT"),
@@ -157,7 +157,7 @@ CASES = {
     "bias of a wrong length": (
         lambda: jds.conv(IMAGES, jnp.ones((3, 3, 4, 6)), bias=jnp.ones(4)),
         ValueError,
-        r"conv: `bias` must have a value for each output channel, shape \(6,\), got \(4,\)",
+        r"conv: `bias` must have one value per output channel, shape \(6,\), got \(4,\)",
     ),
     "bias of another dtype": (
         depthwise(bias=jnp.ones(4, jnp.bfloat16)),
@@ -219,7 +219,7 @@ CASES = {
         ValueError,
         r"select_implementation: `platform` must be one of 'cpu', .* got 'abacus'",
     ),
-    "a class to accelerate": (lambda: jds.accelerate(dict), TypeError, r"accelerate: .* no class but its instance"),
+    "a class to accelerate": (lambda: jds.accelerate(dict), TypeError, r"accelerate: .* not a class"),
     "groups of a broken number": (
         lambda: jds.conv(IMAGES, jnp.ones((3, 3, 2, 4)), feature_group_count=2.0),
         TypeError,

@@ -122,7 +122,7 @@ def test_of_ordinary_convolutions_only_those_of_images_are_replaced():
     assert targets(3, call=lambda x, k: jds.conv(x, k, implementation="xla")) == (0, 1)
     choice = jds.select_implementation(jnp.ones((1, 8, 8, 3)), jnp.ones((3, 3, 3, 4)), platform="cpu")
     assert [c.implementation for c in choice] == ["native", "xla", "xla"]
-    assert choice.forward.reason == "an ordinary convolution of 3 features: a CPU kernel is faster"
+    assert choice.forward.reason == "ordinary, 3 input features: a CPU kernel is faster than XLA's convolution"
 
 
 def test_the_same_call_gives_the_same_bits():

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jds.ops._named_array import Labelled
+from jds.ops._named_array import NamedArray
 from jds.ops._partition import partitioned_call
 from jds.ops._recognize import MAX_NUMBER, Axis, Form
 from jds.ops.native import _library
@@ -49,7 +49,7 @@ def convolution(lhs: jax.Array, rhs: jax.Array, *, form: Form, partitioned: bool
 
     Args:
       lhs, rhs: the operands of `lax.conv_general_dilated`, in the layouts of `form.labels`.
-      form: what `recognise` read off the equation.
+      form: what `recognize` read off the equation.
       partitioned: whether the compiler may cut the operands up for several devices.
 
     Returns:
@@ -57,8 +57,8 @@ def convolution(lhs: jax.Array, rhs: jax.Array, *, form: Form, partitioned: bool
     """
     if form.is_empty:
         return jnp.zeros(form.out_shape, form.out_dtype)
-    left = Labelled(lhs.reshape(form.split_shape(form.labels.lhs, "input")), form.labels.lhs)
-    right = Labelled(rhs.reshape(form.split_shape(form.labels.rhs, "kernel")), form.labels.rhs)
+    left = NamedArray(lhs.reshape(form.split_shape(form.labels.lhs, "input")), form.labels.lhs)
+    right = NamedArray(rhs.reshape(form.split_shape(form.labels.rhs, "kernel")), form.labels.rhs)
     compute = _by_positions if _is_by_positions(form) else _of_images if form.kind == "ordinary" else _pointwise
     out = compute(left, right, form, partitioned).arrange(form.labels.out)
     return out.array.reshape(form.out_shape).astype(form.out_dtype)
@@ -129,11 +129,11 @@ def _long_step(axis: Axis, form: Form) -> int:
     return axis.stride if form.short == "kernel" else axis.rhs_dilation
 
 
-def _by_positions(left: Labelled, right: Labelled, form: Form, partitioned: bool) -> Labelled:
+def _by_positions(left: NamedArray, right: NamedArray, form: Form, partitioned: bool) -> NamedArray:
     call = _call(form)
     if form.short == "input":
         flipped = lax.rev(right.array, [right.labels.index(axis) for axis in form.spatial])
-        left, right = Labelled(flipped, right.labels), left
+        left, right = NamedArray(flipped, right.labels), left
     moving, other = left.arrange(call.moving), right.arrange(call.other)
     sizes = dict(zip(form.labels.out, form.split_shape(form.labels.out), strict=True))
     out = jax.ShapeDtypeStruct([sizes.get(label, 1) for label in call.out], _out_dtype(form))
@@ -142,10 +142,10 @@ def _by_positions(left: Labelled, right: Labelled, form: Form, partitioned: bool
         attributes["endings"] = _NO_ENDING
     run = functools.partial(_run, call.target, attributes)
     result = partitioned_call(run, moving, other, out, call.out) if partitioned else run(moving.array, other.array, out)
-    return Labelled(result, call.out).without([axis for axis in call.out if axis in _MISSING_AXES])
+    return NamedArray(result, call.out).without([axis for axis in call.out if axis in _MISSING_AXES])
 
 
-def _of_images(left: Labelled, right: Labelled, form: Form, partitioned: bool) -> Labelled:
+def _of_images(left: NamedArray, right: NamedArray, form: Form, partitioned: bool) -> NamedArray:
     space = _space(form)
     images = left.arrange(["b", *space, "g", "i"]).array.squeeze(-2)
     kernel = right.arrange([*space, "g", "i", "m"]).array.squeeze(-3)
@@ -154,10 +154,10 @@ def _of_images(left: Labelled, right: Labelled, form: Form, partitioned: bool) -
     out = jax.ShapeDtypeStruct((form.batch, *ones, *positions, form.out_features), _out_dtype(form))
     attributes = {"geometry": _geometries(form), "endings": _NO_ENDING}
     result = _run("jds_ordinary", attributes, images, kernel, out)
-    return Labelled(result.reshape(form.batch, *positions, 1, form.out_features), ("b", *form.spatial, "g", "m"))
+    return NamedArray(result.reshape(form.batch, *positions, 1, form.out_features), ("b", *form.spatial, "g", "m"))
 
 
-def _pointwise(left: Labelled, right: Labelled, form: Form, partitioned: bool) -> Labelled:
+def _pointwise(left: NamedArray, right: NamedArray, form: Form, partitioned: bool) -> NamedArray:
     space = form.spatial
     sizes = left.sizes | right.sizes
     if form.short == "output":
@@ -167,7 +167,7 @@ def _pointwise(left: Labelled, right: Labelled, form: Form, partitioned: bool) -
         )
         out = jax.ShapeDtypeStruct((sizes["b"], sizes["m"]), _out_dtype(form))
         product = _run("jds_matrix_gradient", {}, rows, columns, out)
-        return Labelled(product.reshape(*(1 for _ in space), 1, *out.shape), (*space, "g", "b", "m"))
+        return NamedArray(product.reshape(*(1 for _ in space), 1, *out.shape), (*space, "g", "b", "m"))
     pixels = left.arrange(["b", *space, "g", "i"]).array.reshape(-1, sizes["i"])
     transposed = right.labels.index("m") < right.labels.index("i")
     weights = right.arrange([*space, "g", *("mi" if transposed else "im")])
@@ -175,7 +175,7 @@ def _pointwise(left: Labelled, right: Labelled, form: Form, partitioned: bool) -
     out = jax.ShapeDtypeStruct((pixels.shape[0], sizes["m"]), _out_dtype(form))
     product = _run("jds_matrix_product", {"transposed": transposed}, pixels, matrix, out)
     positions = [axis.output for axis in form.axes]
-    return Labelled(product.reshape(form.batch, *positions, 1, sizes["m"]), ("b", *space, "g", "m"))
+    return NamedArray(product.reshape(form.batch, *positions, 1, sizes["m"]), ("b", *space, "g", "m"))
 
 
 def _out_dtype(form: Form) -> jnp.dtype:

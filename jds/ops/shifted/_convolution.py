@@ -1,10 +1,10 @@
 """Convolutions as sums of shifted products, in plain `jax.lax`.
 
-XLA fuses a sum of shifted products into one loop over contiguous channels, which its own grouped convolution on the
-CPU does not do. One idea serves the forward pass and every derivative: the index with the fewest positions (the
-kernel's, the output's or the input's) is written out, term by term, and each term is a product of whole arrays. Where
-a term gives positions of the output, terms of the same phase are summed and the phases interleaved, so that a strided
-input gradient multiplies nothing by zero. Where it gives one position of the output, the product is summed.
+XLA fuses a sum of shifted products into one loop over contiguous channels; its own grouped convolution on the CPU is
+not such a loop. One algorithm serves the forward pass and every derivative: the index with the fewest positions (of
+kernel, output or input) is unrolled into terms, each a product of whole arrays. If a term gives positions of the
+output, terms of the same phase are summed and the phases interleaved, so that a strided input gradient never
+multiplies by zero. If it gives one position of the output, the product is summed.
 """
 
 import dataclasses
@@ -16,17 +16,17 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jds.ops._named_array import Labelled, contract, multiply
+from jds.ops._named_array import NamedArray, contract, multiply
 from jds.ops._recognize import MAX_NUMBER, Form
 from jds.ops.shifted._kernel_gradient import correlate
-from jds.ops.shifted._taps import Ties, by_phase, overlap, solve
+from jds.ops.shifted._taps import Taps, by_phase, find_taps, overlap
 
-# A term is an operation of the compiled program; beyond this many, compiling takes too long.
+# Each term is an operation of the compiled program; more than this take too long to compile.
 MAX_TERMS = 256
-# Products of so many contracted features are added one by one; those of more by a reduction, which XLA does slowly.
+# Up to this many contracted features are added one by one; more are reduced, which is slow in XLA.
 _FEATURES_WRITTEN_OUT = 8
-# An input of more bytes is convolved a few images at a time, of at least so many bytes a step: a fresh buffer of tens
-# of megabytes, for its padded copy, costs more in page faults than the arithmetic.
+# A larger input is convolved a few images at a time, at least `_BYTES_IN_A_STEP` per step: page faults on a fresh
+# buffer of tens of megabytes, for the padded copy, cost more than the arithmetic.
 _BYTES_AT_ONCE = 12 * 2**20
 _BYTES_IN_A_STEP = 2**20
 
@@ -36,9 +36,9 @@ def convolution(lhs: jax.Array, rhs: jax.Array, *, form: Form, partitioned: bool
 
     Args:
       lhs, rhs: the operands of `lax.conv_general_dilated`, in the layouts of `form.labels`.
-      form: what `recognise` read off the equation.
-      partitioned: whether the compiler may cut the operands up for several devices; loops over the batch, which would
-        gather it, are then left out.
+      form: the result of `recognize`.
+      partitioned: whether the compiler may partition the operands over several devices; if so there is no loop over the
+        batch, which would gather it.
 
     Returns:
       The convolution, in the layout `form.labels.out` and of dtype `form.out_dtype`. Accumulates in float32, or in
@@ -49,20 +49,20 @@ def convolution(lhs: jax.Array, rhs: jax.Array, *, form: Form, partitioned: bool
     images = form.batch if partitioned else _images_in_a_step(lhs, form)
     if images < form.batch:
         return _in_blocks(lhs, rhs, images, form)
-    left = Labelled(lhs.reshape(form.split_shape(form.labels.lhs, "input")), form.labels.lhs)
-    right = Labelled(rhs.reshape(form.split_shape(form.labels.rhs, "kernel")), form.labels.rhs)
+    left = NamedArray(lhs.reshape(form.split_shape(form.labels.lhs, "input")), form.labels.lhs)
+    right = NamedArray(rhs.reshape(form.split_shape(form.labels.rhs, "kernel")), form.labels.rhs)
     if form.short == "output":
         out = _gather(left, right, form)
     elif form.short == "kernel":
         out = _scatter(left, right, form)
     else:
         flipped = lax.rev(right.array, [right.labels.index(axis) for axis in form.spatial])
-        out = _scatter(Labelled(flipped, right.labels), left, form)
+        out = _scatter(NamedArray(flipped, right.labels), left, form)
     return out.reshape(form.out_shape).astype(form.out_dtype)
 
 
 def unsupported(form: Form) -> str | None:
-    """Says in words why `shifted` cannot compute this equation; None if it can."""
+    """Returns the reason why `shifted` cannot compute this equation, or None if it can."""
     if form.dtype not in map(jnp.dtype, (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64)):
         return f"`shifted` computes float16, bfloat16, float32 and float64, not {form.dtype.name}"
     if not jnp.issubdtype(form.out_dtype, jnp.floating):
@@ -77,7 +77,7 @@ def unsupported(form: Form) -> str | None:
 
 
 def _images_in_a_step(lhs: jax.Array, form: Form) -> int:
-    """Number of images to take at once: all, or few where the input is large."""
+    """Number of images per step: all, or few if the input is large."""
     batch_first = form.labels.lhs[0] == form.labels.out[0] == "b"
     total = lhs.size * lhs.dtype.itemsize
     if not batch_first or form.short != "kernel" or form.kind == "pointwise" or total <= _BYTES_AT_ONCE:
@@ -87,7 +87,7 @@ def _images_in_a_step(lhs: jax.Array, form: Form) -> int:
 
 
 def _in_blocks(lhs: jax.Array, rhs: jax.Array, images: int, form: Form) -> jax.Array:
-    """Convolves so many images at a time."""
+    """Convolves `images` images at a time."""
     part = dataclasses.replace(form, batch=images, out_shape=(images, *form.out_shape[1:]))
     if images == 1:
         # Without a dimension of size 1 in what the loop carries: XLA might copy all of it into another layout.
@@ -96,9 +96,9 @@ def _in_blocks(lhs: jax.Array, rhs: jax.Array, images: int, form: Form) -> jax.A
     return lax.map(lambda block: convolution(block, rhs, form=part), blocks).reshape(form.out_shape)
 
 
-def _scatter(moving: Labelled, short: Labelled, form: Form) -> jax.Array:
+def _scatter(moving: NamedArray, short: NamedArray, form: Form) -> jax.Array:
     """Sums `short[index] * moving[shifted]` over the terms: forward passes and input gradients."""
-    moving, axes = _pad_to_reach([solve(axis, form.short) for axis in form.axes], moving)
+    moving, axes = _pad_to_reach([find_taps(axis, form.short) for axis in form.axes], moving)
     if form.in_features > 1 and form.kind != "pointwise":
         moving = moving.arrange(["i", *(label for label in moving.labels if label != "i")])
     # Every phase is computed as long as the longest, so that they interleave; the excess is cut off.
@@ -109,8 +109,8 @@ def _scatter(moving: Labelled, short: Labelled, form: Form) -> jax.Array:
     work = ["i", *form.labels.out]
 
     def product(term) -> jax.Array:
-        window = moving.window([tie.start for tie in term], counts, steps)
-        weights = short.window([tie.position for tie in term], [1] * len(term))
+        window = moving.window([tap.start for tap in term], counts, steps)
+        weights = short.window([tap.position for tap in term], [1] * len(term))
         if form.kind == "pointwise":
             out = contract(window, weights.without(form.spatial), "i", form.accumulator, form.precision)
             return out.arrange(work).array
@@ -124,21 +124,21 @@ def _scatter(moving: Labelled, short: Labelled, form: Form) -> jax.Array:
         return functools.reduce(operator.add, [products[i] for i in range(products.shape[0])])
 
     parts = {phase: total(terms) for phase, terms in by_phase(axes).items()}
-    for axis, ties in enumerate(axes):
-        parts = _interleave(parts, form.labels.out.index(str(axis)), ties)
+    for axis, taps in enumerate(axes):
+        parts = _interleave(parts, form.labels.out.index(str(axis)), taps)
     return parts[()] if parts else jnp.zeros(form.out_shape, form.out_dtype)
 
 
-def _gather(lhs: Labelled, rhs: Labelled, form: Form) -> jax.Array:
+def _gather(lhs: NamedArray, rhs: NamedArray, form: Form) -> jax.Array:
     """Sums `lhs[shifted] * rhs` over all positions, for each short position of the output: kernel gradients."""
-    axes = [solve(axis, "output") for axis in form.axes]
+    axes = [find_taps(axis, "output") for axis in form.axes]
     features = [label for label in form.labels.out if label not in form.spatial]
     sums: dict[tuple[int, ...], jax.Array] = {}
     for phase, terms in by_phase(axes).items():
-        counts = [ties.positions(p) for ties, p in zip(axes, phase, strict=True)]
-        still = rhs.window(phase, counts, [ties.a_step for ties in axes])
+        counts = [taps.positions(p) for taps, p in zip(axes, phase, strict=True)]
+        still = rhs.window(phase, counts, [taps.a_step for taps in axes])
         windows = [
-            [overlap(tie, ties.b_step, count, ties.b_size) for tie, ties, count in zip(term, axes, counts, strict=True)]
+            [overlap(tap, taps.b_step, count, taps.b_size) for tap, taps, count in zip(term, axes, counts, strict=True)]
             for term in terms
         ]
         if min(form.short_features) > 1:
@@ -146,53 +146,53 @@ def _gather(lhs: Labelled, rhs: Labelled, form: Form) -> jax.Array:
         else:
             values = correlate(lhs, still, windows, form.accumulator)
         for term, value in zip(terms, values, strict=True):
-            sums[tuple(tie.position for tie in term)] = value.arrange(features).array
+            sums[tuple(tap.position for tap in term)] = value.arrange(features).array
     sizes = [axis.output for axis in form.axes]
-    # Positions that no data reaches: a kernel's weights that only ever meet padding.
+    # Positions that no data reaches, such as weights that only meet padding.
     zero = jnp.zeros(next(iter(sums.values())).shape if sums else form.split_shape(features), form.accumulator)
     stacked = jnp.stack([sums.get(index, zero) for index in itertools.product(*map(range, sizes))])
-    return Labelled(stacked.reshape(*sizes, *zero.shape), (*form.spatial, *features)).arrange(form.labels.out).array
+    return NamedArray(stacked.reshape(*sizes, *zero.shape), (*form.spatial, *features)).arrange(form.labels.out).array
 
 
-def _matrix_product(lhs: Labelled, rhs: Labelled, window, form: Form) -> Labelled:
+def _matrix_product(lhs: NamedArray, rhs: NamedArray, window, form: Form) -> NamedArray:
     counts = [axis.positions for axis in window]
     moving = lhs.window([axis.b for axis in window], counts, [axis.b_step for axis in window])
     still = rhs.window([axis.a for axis in window], counts)
     return contract(moving, still, ["i", *form.spatial], form.accumulator, form.precision)
 
 
-def _pad_to_reach(axes: list[Ties], moving: Labelled) -> tuple[Labelled, list[Ties]]:
+def _pad_to_reach(axes: list[Taps], moving: NamedArray) -> tuple[NamedArray, list[Taps]]:
     """Pads the moving array so that every window lies inside, and moves the starts accordingly."""
     widths, moved = {}, []
-    for axis, ties in enumerate(axes):
-        starts = [tie.start for tie in ties.ties]
+    for axis, taps in enumerate(axes):
+        starts = [tap.start for tap in taps.taps]
         low = max([0, *(-start for start in starts)])
-        last = max([0, *(start + ties.b_step * (ties.positions(0) - 1) for start in starts)])
-        widths[str(axis)] = (low, max(0, last - ties.b_size + 1))
-        moved.append(ties._replace(ties=tuple(tie._replace(start=tie.start + low) for tie in ties.ties)))
+        last = max([0, *(start + taps.b_step * (taps.positions(0) - 1) for start in starts)])
+        widths[str(axis)] = (low, max(0, last - taps.b_size + 1))
+        moved.append(taps._replace(taps=tuple(tap._replace(start=tap.start + low) for tap in taps.taps)))
     return moving.pad(widths), moved
 
 
-def _interleave(parts: dict[tuple[int, ...], jax.Array], dimension: int, ties: Ties) -> dict:
-    """Puts the phases of one axis, the first of the keys, side by side, and cuts the axis to its size."""
+def _interleave(parts: dict[tuple[int, ...], jax.Array], dimension: int, taps: Taps) -> dict:
+    """Interleaves the phases of one axis, the first of the keys, and cuts the axis to its size."""
     grouped: dict[tuple[int, ...], dict[int, jax.Array]] = {}
     for (phase, *rest), part in parts.items():
         grouped.setdefault(tuple(rest), {})[phase] = part
-    return {rest: _interleave_axis(by_phase, dimension, ties) for rest, by_phase in grouped.items()}
+    return {rest: _interleave_axis(by_phase, dimension, taps) for rest, by_phase in grouped.items()}
 
 
-def _interleave_axis(by_phase: dict[int, jax.Array], dimension: int, ties: Ties) -> jax.Array:
-    if ties.a_step == 1:
+def _interleave_axis(by_phase: dict[int, jax.Array], dimension: int, taps: Taps) -> jax.Array:
+    if taps.a_step == 1:
         return by_phase[0]
     some = next(iter(by_phase.values()))
     if len(by_phase) == 1:  # the rest is zero: dilate
         (phase,) = by_phase
-        length = (some.shape[dimension] - 1) * ties.a_step + 1
+        length = (some.shape[dimension] - 1) * taps.a_step + 1
         config = [(0, 0, 0)] * some.ndim
-        config[dimension] = (phase, ties.a_size - phase - length, ties.a_step - 1)
+        config[dimension] = (phase, taps.a_size - phase - length, taps.a_step - 1)
         return lax.pad(some, jnp.zeros((), some.dtype), config)
     zeros = jnp.zeros(some.shape, some.dtype)
-    stacked = jnp.stack([by_phase.get(phase, zeros) for phase in range(ties.a_step)], dimension + 1)
+    stacked = jnp.stack([by_phase.get(phase, zeros) for phase in range(taps.a_step)], dimension + 1)
     shape = list(some.shape)
-    shape[dimension] *= ties.a_step
-    return lax.slice_in_dim(stacked.reshape(shape), 0, ties.a_size, axis=dimension)
+    shape[dimension] *= taps.a_step
+    return lax.slice_in_dim(stacked.reshape(shape), 0, taps.a_size, axis=dimension)

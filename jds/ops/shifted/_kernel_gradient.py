@@ -1,8 +1,8 @@
 """Sums of products over positions: the kernel gradient of a depthwise convolution.
 
-XLA does not vectorise a reduction over outer dimensions. A loop over rows that adds whole rows to an accumulator does
-vectorise; only the accumulators are reduced, at the end. The batch is not looped over: a sharded batch stays sharded,
-and its one reduction comes last.
+XLA does not vectorize a reduction over outer dimensions. It does vectorize a loop that adds whole rows to an
+accumulator; only the accumulators are reduced, at the end. There is no loop over the batch: a sharded batch stays
+sharded, and is reduced once, at the end.
 """
 
 import math
@@ -13,19 +13,19 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jds.ops._named_array import Labelled, multiply
+from jds.ops._named_array import NamedArray, multiply
 from jds.ops.shifted._taps import Overlap
 
-# Windows accumulated together in one loop: few enough that their accumulators stay in the cache.
+# Number of windows that one loop accumulates: few enough that the accumulators stay in the cache.
 _WINDOWS_IN_A_LOOP = 12
-# Beyond so many windows, those of one row share their code: writing out each of them would take long to compile.
+# With more windows, those of one row share their code: unrolling all of them would take long to compile.
 _WINDOWS_WRITTEN_OUT = 32
-# A step of a loop takes about as long, its arithmetic apart, as XLA takes to reduce so many elements.
+# The overhead of a loop step, as the number of elements that XLA reduces in that time.
 _STEP_IN_ELEMENTS = 150
 
 
 class Loop(NamedTuple):
-    """How a loop runs over one axis: `trips` steps of `block` positions; the next one comes every `period` steps."""
+    """A loop over one axis: `trips` steps of `block` positions, advancing every `period` steps."""
 
     trips: int
     block: int
@@ -33,13 +33,13 @@ class Loop(NamedTuple):
     outermost: bool
 
     def position(self, step):
-        """First position of a step; without the divisions where they change nothing."""
+        """Returns the first position of a step; omits divisions that change nothing."""
         step = step if self.period == 1 else step // self.period
         step = step if self.outermost else step % self.trips
         return step if self.block == 1 else step * self.block
 
 
-def correlate(lhs: Labelled, rhs: Labelled, windows: list[list[Overlap]], dtype: jnp.dtype) -> list[Labelled]:
+def correlate(lhs: NamedArray, rhs: NamedArray, windows: list[list[Overlap]], dtype: jnp.dtype) -> list[NamedArray]:
     """Multiplies `rhs` with shifted windows of `lhs`, and sums over positions and contracted features.
 
     Args:
@@ -54,7 +54,7 @@ def correlate(lhs: Labelled, rhs: Labelled, windows: list[list[Overlap]], dtype:
     spatial = [label for label in lhs.labels if label.isdigit()]
     work = [*lhs.labels, "m"]
     lhs, rhs = lhs.arrange(work), rhs.arrange(work)
-    loops = _plan(rhs, spatial)
+    loops = _loops(rhs, spatial)
     lhs, rhs, windows = _whole_blocks(lhs, rhs, windows, loops)
 
     def sums(windows: list[list[Overlap]]) -> jax.Array:
@@ -66,13 +66,13 @@ def correlate(lhs: Labelled, rhs: Labelled, windows: list[list[Overlap]], dtype:
         stacked = jnp.concatenate([sums(group) for group in _even_groups(windows)])
     # One reduction over the batch for all windows: if it is sharded, one all-reduce.
     rest = tuple(label for label in work if label not in spatial)
-    contracted = Labelled(stacked, ("window", *rest)).sum("i")
-    return [Labelled(value, contracted.labels[1:]) for value in contracted.array]
+    contracted = NamedArray(stacked, ("window", *rest)).sum("i")
+    return [NamedArray(value, contracted.labels[1:]) for value in contracted.array]
 
 
 def _totals(
-    lhs: Labelled, rhs: Labelled, windows: list[list[Overlap]], loops: dict[int, Loop], dtype
-) -> list[Labelled]:
+    lhs: NamedArray, rhs: NamedArray, windows: list[list[Overlap]], loops: dict[int, Loop], dtype
+) -> list[NamedArray]:
     """Accumulates the products of all steps, for each window."""
     totals = [_product(lhs, rhs, 0, window, loops, dtype).array for window in windows]
     steps = math.prod(loop.trips for loop in loops.values())
@@ -83,11 +83,11 @@ def _totals(
             return [total + product for total, product in zip(totals, products, strict=True)]
 
         totals = lax.fori_loop(1, steps, add, totals)
-    return [Labelled(total, lhs.labels) for total in totals]
+    return [NamedArray(total, lhs.labels) for total in totals]
 
 
 def _by_row(sums: Callable[[list[list[Overlap]]], jax.Array], windows: list[list[Overlap]], axis: int) -> jax.Array:
-    """Computes the sums of windows that differ on one axis only by one piece of code; keeps the order of `windows`."""
+    """Computes windows that differ on one axis only with shared code; keeps the order of `windows`."""
     rows: dict[Overlap, list[int]] = {}
     for number, window in enumerate(windows):
         rows.setdefault(window[axis], []).append(number)
@@ -106,7 +106,9 @@ def _by_row(sums: Callable[[list[list[Overlap]]], jax.Array], windows: list[list
     return out.reshape(len(windows), *out.shape[2:])[jnp.array(back)]
 
 
-def _product(lhs: Labelled, rhs: Labelled, step, window: Sequence[Overlap], loops: dict[int, Loop], dtype) -> Labelled:
+def _product(
+    lhs: NamedArray, rhs: NamedArray, step, window: Sequence[Overlap], loops: dict[int, Loop], dtype
+) -> NamedArray:
     """One step's rows of `lhs` times those of `rhs`; zero where the window has left `lhs`."""
     inside, a, b, counts = True, [], [], []
     for axis, overlap in enumerate(window):
@@ -122,16 +124,16 @@ def _product(lhs: Labelled, rhs: Labelled, step, window: Sequence[Overlap], loop
     if inside is False:  # in the first step, where positions are known; a slice must still lie inside
         b = [max(start, 0) for start in b]
     product = multiply(lhs.window(b, counts, [axis.b_step for axis in window]), rhs.window(a, counts), dtype)
-    return product if inside is True else Labelled(jnp.where(inside, product.array, 0), product.labels)
+    return product if inside is True else NamedArray(jnp.where(inside, product.array, 0), product.labels)
 
 
 def _start(overlap: Overlap):
-    """Position of `lhs` that meets position 0 of `rhs`, perhaps outside of it; traced where `overlap` is."""
+    """Position of `lhs` that meets position 0 of `rhs`, possibly out of bounds; traced if `overlap` is."""
     return overlap.b - overlap.b_step * overlap.a
 
 
-def _plan(rhs: Labelled, spatial: list[str]) -> dict[int, Loop]:
-    """Loops over all spatial axes but the innermost, and takes several positions a step where a step would be small."""
+def _loops(rhs: NamedArray, spatial: list[str]) -> dict[int, Loop]:
+    """Loops over all spatial axes but the innermost, with several positions per step if a step would be small."""
     looped = spatial[: max(1, len(spatial) - 1)]
     *outer, rows = (rhs.sizes[label] for label in looped)
     elements = math.prod(size for label, size in rhs.sizes.items() if label not in looped)
@@ -144,8 +146,8 @@ def _plan(rhs: Labelled, spatial: list[str]) -> dict[int, Loop]:
     }
 
 
-def _whole_blocks(lhs: Labelled, rhs: Labelled, windows: list[list[Overlap]], loops: dict[int, Loop]):
-    """Pads what is taken several positions a step, so that no block sticks out of either array."""
+def _whole_blocks(lhs: NamedArray, rhs: NamedArray, windows: list[list[Overlap]], loops: dict[int, Loop]):
+    """Pads axes with several positions per step, so that every block lies inside both arrays."""
     for axis, loop in loops.items():
         if loop.block == 1:
             continue
@@ -162,6 +164,6 @@ def _whole_blocks(lhs: Labelled, rhs: Labelled, windows: list[list[Overlap]], lo
 
 
 def _even_groups(windows: list) -> list[list]:
-    """Cuts the windows into even groups of at most `_WINDOWS_IN_A_LOOP`."""
+    """Splits the windows into even groups of at most `_WINDOWS_IN_A_LOOP`."""
     number = -(-len(windows) // _WINDOWS_IN_A_LOOP)
     return [windows[n * len(windows) // number : (n + 1) * len(windows) // number] for n in range(number)]

@@ -1,7 +1,7 @@
-"""Which positions of two arrays meet when a position of a third is fixed.
+"""The taps of a convolution: which positions of two arrays meet when a position of the third is fixed.
 
-On one axis of a convolution, fixing a position of the short index ties a position `a` of one of the other two indices
-to a position `b` of the other by `alpha * a - beta * b == c`. The solutions are `a = phase + a_step * q`,
+On one axis, fixing a position of the short index pairs a position `a` of one of the other two indices with a position
+`b` of the other by `alpha * a - beta * b == c`. The solutions are `a = phase + a_step * q`,
 `b = start + b_step * q` for `q = 0, 1, ...`.
 """
 
@@ -13,18 +13,18 @@ from typing import NamedTuple
 from jds.ops._recognize import Axis, Index
 
 
-class Tie(NamedTuple):
-    """On one axis, a `position` of the short array ties `phase + a_step * q` to `start + b_step * q`."""
+class Tap(NamedTuple):
+    """On one axis, `position` of the short array pairs `phase + a_step * q` with `start + b_step * q`."""
 
     position: int
     phase: int
     start: int
 
 
-class Ties(NamedTuple):
-    """All that touch data on one axis, with the steps and sizes that they share."""
+class Taps(NamedTuple):
+    """The taps of one axis that reach data, with their common steps and sizes."""
 
-    ties: tuple[Tie, ...]
+    taps: tuple[Tap, ...]
     a_step: int
     b_step: int
     a_size: int
@@ -36,7 +36,7 @@ class Ties(NamedTuple):
 
 
 class Overlap(NamedTuple):
-    """The part of a tie where both arrays have data: `a` counted in steps within its phase, `b` in positions."""
+    """The part of a tap where both arrays have data: `a` in steps within its phase, `b` in positions."""
 
     a: int
     b: int
@@ -44,41 +44,41 @@ class Overlap(NamedTuple):
     positions: int
 
 
-def solve(axis: Axis, short: Index) -> Ties:
-    """Returns the ties of one axis.
+def find_taps(axis: Axis, short: Index) -> Taps:
+    """Returns the taps of one axis.
 
     Args:
       axis: the axis.
-      short: the index that is written out. For `"kernel"` and `"input"`, `a` is the output's; for `"output"` it is
+      short: the index that is unrolled. For `"kernel"` and `"input"`, `a` is the output's; for `"output"` it is
         the kernel's. `b` is the input's, but for `"input"` that of the flipped kernel.
     """
     alpha, beta, constants, a_size, b_size = _equation(axis, short)
     divisor = math.gcd(alpha, beta)
     a_step, b_step = beta // divisor, alpha // divisor
-    ties = []
+    taps = []
     for position, c in enumerate(constants):
         if c % divisor:
             continue
         phase = c // divisor * pow(b_step, -1, a_step) % a_step
-        tie = Tie(position, phase, (alpha * phase - c) // beta)
+        tap = Tap(position, phase, (alpha * phase - c) // beta)
         positions = -(-(a_size - phase) // a_step)
-        if overlap(tie, b_step, positions, b_size).positions > 0:
-            ties.append(tie)
-    return Ties(tuple(ties), a_step, b_step, a_size, b_size)
+        if overlap(tap, b_step, positions, b_size).positions > 0:
+            taps.append(tap)
+    return Taps(tuple(taps), a_step, b_step, a_size, b_size)
 
 
-def overlap(tie: Tie, b_step: int, positions: int, b_size: int) -> Overlap:
-    """Cuts a tie of so many positions to those inside an array of size `b_size`."""
-    first = max(0, -(tie.start // b_step))
-    last = min(positions - 1, (b_size - 1 - tie.start) // b_step)
-    return Overlap(first, tie.start + b_step * first, b_step, last - first + 1)
+def overlap(tap: Tap, b_step: int, positions: int, b_size: int) -> Overlap:
+    """Restricts a tap with `positions` positions to an array of size `b_size`."""
+    first = max(0, -(tap.start // b_step))
+    last = min(positions - 1, (b_size - 1 - tap.start) // b_step)
+    return Overlap(first, tap.start + b_step * first, b_step, last - first + 1)
 
 
-def by_phase(axes: Sequence[Ties]) -> dict[tuple[int, ...], list[tuple[Tie, ...]]]:
-    """Returns the terms, each with a tie for each axis, under their phases."""
-    phases: dict[tuple[int, ...], list[tuple[Tie, ...]]] = {}
-    for term in itertools.product(*(axis.ties for axis in axes)):
-        phases.setdefault(tuple(tie.phase for tie in term), []).append(term)
+def by_phase(axes: Sequence[Taps]) -> dict[tuple[int, ...], list[tuple[Tap, ...]]]:
+    """Groups the terms, one tap per axis, by phase."""
+    phases: dict[tuple[int, ...], list[tuple[Tap, ...]]] = {}
+    for term in itertools.product(*(axis.taps for axis in axes)):
+        phases.setdefault(tuple(tap.phase for tap in term), []).append(term)
     return phases
 
 
