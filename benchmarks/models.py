@@ -1,13 +1,12 @@
-"""Times inference of whole networks: jds against XLA's own, PyTorch, ONNX Runtime and OpenVINO, taking turns.
+"""Times inference of whole networks: jds, XLA's own, PyTorch, ONNX Runtime and OpenVINO, interleaved.
 
     pip install -e ".[peers]"
     python -m benchmarks.models
 
-MobileNet V1 at 224×224 in evaluation mode, batch normalisation folded by all contenders; a network of each other
-family beside timm's; and Keras's own MobileNetV2 with and without `jds.accelerate`; float32, on this machine's CPU.
-Each is measured as it is and with another allocator preloaded for all contenders. Written beside each other:
-`benchmarks/results/models.json` with every sample, and a picture. Takes most of an hour on 2 cores; leave the machine
-alone meanwhile. `--networks` selects some of them.
+MobileNet V1 at 224×224 in evaluation mode, batch normalization folded by all contenders, and Keras's own MobileNetV2
+with and without `jds.accelerate`; float32, on this machine's CPU. Each case is measured as it is and with another
+allocator preloaded for all contenders. Writes `benchmarks/results/models.json`, with every sample, and a picture. Takes
+about 10 minutes on 2 cores; leave the machine idle meanwhile.
 """
 
 import dataclasses
@@ -16,15 +15,13 @@ from pathlib import Path
 
 from benchmarks.harness import network_benchmark
 from benchmarks.harness.command import command
-from benchmarks.harness.contenders import BenchmarkError, Contender
+from benchmarks.harness.contenders import Contender
 from benchmarks.harness.contest import Case, Result
 from benchmarks.harness.targets import Target, hardest, of_ratio
 
 IN_JAX = "benchmarks.peers.in_jax:inference"
 IN_TORCH = "benchmarks.peers.in_torch:inference"
 IN_ONNX = "benchmarks.peers.in_onnx"
-IN_TIMM = "benchmarks.peers.in_timm:inference"
-PUBLIC = "benchmarks.peers.in_jax:public"
 IN_KERAS = "benchmarks.peers.in_keras:inference"
 CPLUSPLUS = ("g++", "clang++", "c++")
 # OpenVINO's oneTBB ends a process in which another allocator is preloaded, but not if it is told this:
@@ -44,64 +41,36 @@ MOBILENET_V2 = (
     Contender("keras-jds", "Keras, accelerated", IN_KERAS, {"accelerate": True}, ("keras",), (), ON_JAX),
     Contender("keras", "Keras", IN_KERAS, {"accelerate": False}, ("keras",), (), ON_JAX),
 )
-FAMILY = (
-    Contender("family-jds", "jds", PUBLIC, {"implementation": None}),
-    Contender("family-xla", "XLA's own", PUBLIC, {"implementation": "xla"}),
-    Contender("timm", "timm eager", IN_TIMM, {"compiled": False}, ("torch", "timm")),
-    Contender("timm-compiled", "timm compiled", IN_TIMM, {"compiled": True}, ("torch", "timm"), CPLUSPLUS),
-)
-# One network of each, and the gain with which its logits depend on the image, and not on roundings.
-FAMILIES = {
-    "mobilenetv2_100": 0.8,
-    "mobilenetv3_large_100": 0.9,
-    "mobilenetv4_conv_small": 0.8,
-    "mobilenetv4_hybrid_medium": 0.7,
-    "efficientnet_b0": 1.1,
-    "efficientnet_lite0": 0.8,
-    "mnasnet_100": 0.8,
-    "mixnet_s": 1.0,
-    "legacy_xception": 0.6,
-    "convnext_atto": 0.8,
-    "mobileone_s0": 0.35,
-}
-# Networks of a hundred layers with weights made by a rule make more of a rounding than trained ones.
 TOLERANCE = {"out": 1e-3}
-NETWORKS = {"MobileNet V1": MOBILENET_V1, "Keras MobileNetV2": MOBILENET_V2} | dict.fromkeys(FAMILIES, FAMILY)
+NETWORKS = {"MobileNet V1": MOBILENET_V1, "Keras MobileNetV2": MOBILENET_V2}
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings(network_benchmark.Settings):
-    """Times inference of whole networks: jds against its peers, taking turns."""
+    """Times inference of whole networks: jds and its peers, interleaved."""
 
     batches: tuple[int, ...] = (1, 16)
-    rounds: int = 15
+    rounds: int = 9
     seconds: float = 0.5
     out: Path = Path("benchmarks/results/models.json")
-    networks: tuple[str, ...] = tuple(NETWORKS)
-
-    def __post_init__(self):
-        super().__post_init__()
-        for name in self.networks:
-            if name not in NETWORKS:
-                raise BenchmarkError(f"unknown network {name!r}; there are {', '.join(NETWORKS)}")
 
 
 def cases(settings: Settings, able: tuple[Contender, ...], weights: str) -> list[Case]:
     return [
         Case(
             f"{network}, batch {batch}",
-            settings.spec(batch, network=network, weights=weights, gain=FAMILIES.get(network)),
+            settings.spec(batch, network=network, weights=weights),
             contenders,
             TOLERANCE,
         )
-        for network in settings.networks
+        for network in NETWORKS
         if (contenders := tuple(contender for contender in able if contender in NETWORKS[network]))
         for batch in settings.batches
     ]
 
 
 def targets(results: Sequence[Result]) -> list[Target]:
-    """As they are, without the other allocator."""
+    """Targets are about runs without the other allocator."""
     found = []
     for result in results:
         batch, network = result.case.spec["batch"], result.case.spec["network"]
@@ -114,9 +83,6 @@ def targets(results: Sequence[Result]) -> list[Target]:
             ):
                 ratio = hardest(result.ratio("jds", other) for other in others)
                 found.append(of_ratio(f"{result.case.name}: jds / {name}", limit, ratio))
-        elif network in FAMILIES:
-            ratio = hardest(result.ratio("family-jds", other) for other in ("timm", "timm-compiled"))
-            found.append(of_ratio(f"{result.case.name}: jds / the better of timm eager and compiled", 1.0, ratio))
         elif batch == 1:
             ratio = result.ratio("keras-jds", "keras")
             found.append(of_ratio(f"{result.case.name}: with / without jds.accelerate", 0.15, ratio))
@@ -124,7 +90,7 @@ def targets(results: Sequence[Result]) -> list[Target]:
 
 
 def main(settings: Settings) -> None:
-    network_benchmark.run("models", settings, [*MOBILENET_V1, *MOBILENET_V2, *FAMILY], cases, targets)
+    network_benchmark.run("models", settings, [*MOBILENET_V1, *MOBILENET_V2], cases, targets)
 
 
 if __name__ == "__main__":

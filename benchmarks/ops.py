@@ -1,13 +1,13 @@
-"""Times the depthwise step: jds against XLA's own and PyTorch, taking turns.
+"""Times the depthwise step: jds, XLA's own and PyTorch, interleaved.
 
     pip install -e ".[peers]"
     python -m benchmarks.ops
 
 Forward pass, input gradient and kernel gradient of each distinct depthwise layer of MobileNet V1 at 224×224, and the
 layer with its pointwise step against XLA's ordinary convolution of the same values; float32, batches 1 and 16, on this
-machine's CPU. The forward passes are set against a copy of memory and a matrix product, both measured. Written beside
-each other: `benchmarks/results/ops.json` with every sample, and two pictures. Takes about ten minutes on 2 cores; leave
-the machine alone meanwhile.
+machine's CPU. Forward passes are compared with a memory copy and a matrix product, both measured. Writes
+`benchmarks/results/ops.json`, with every sample, and two pictures. Takes about 10 minutes on 2 cores; leave the machine
+idle meanwhile.
 """
 
 import dataclasses
@@ -40,19 +40,19 @@ LIMITS_TO_XLA = {"forward": (0.1, 0.33), "input gradient": (0.1, 0.1), "kernel g
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Times the depthwise step: jds against XLA's own and PyTorch, taking turns."""
+    """Times the depthwise step: jds, XLA's own and PyTorch, interleaved."""
 
     batches: tuple[int, ...] = (1, 16)
     rounds: int = 9
-    """How many to keep; one more warms up."""
+    """Number of rounds that count; one more warms up."""
     seconds: float = 0.1
-    """How long each turn is."""
+    """Duration of each turn, in seconds."""
     contenders: tuple[str, ...] = ()
-    """Names; none for all that are installed."""
+    """Names; by default all that are installed."""
     layers: tuple[str, ...] = ()
-    """Names, such as 7x7x1024; none for all."""
+    """Names, such as 7x7x1024; by default all."""
     out: Path = Path("benchmarks/results/ops.json")
-    """The record; the pictures are written beside it."""
+    """The record; the pictures are written next to it."""
 
     def __post_init__(self):
         if self.rounds < 3 or not self.batches or min(self.batches) < 1 or not self.seconds > 0:
@@ -80,7 +80,7 @@ def cases(settings: Settings, able: Sequence[Contender]) -> list[Case]:
     return out
 
 
-def paper_ratio(workload: Workload) -> float:
+def theoretical_ratio(workload: Workload) -> float:
     """Multiplications of the separable block to those of the ordinary convolution."""
     size = (workload.size, workload.size, workload.features)
     layer = cost.Layer(workload.name, size, workload.out_features, (workload.kernel,) * 2, strides=workload.stride)
@@ -96,9 +96,9 @@ def targets(results: Sequence[Result]) -> list[Target]:
         if kind == "block":
             shares = []
             for row in rows:
-                ratio, paper = row.ratio("jds", "ordinary"), paper_ratio(Workload(**row.case.spec["workload"]))
-                shares.append(ratio and cost.Spread(*(at / paper for at in ratio)))
-            found += of_layers(f"{name} / XLA's ordinary convolution / ratio on paper", 1.3, shares)
+                ratio, theory = row.ratio("jds", "ordinary"), theoretical_ratio(Workload(**row.case.spec["workload"]))
+                shares.append(ratio and cost.Spread(*(at / theory for at in ratio)))
+            found += of_layers(f"{name} / XLA's ordinary convolution / ratio in theory", 1.3, shares)
         else:
             mean, worst = LIMITS_TO_XLA[kind]
             found += of_layers(f"{name} / PyTorch", 1.0, (row.ratio("jds", "torch") for row in rows), worst=1.5)

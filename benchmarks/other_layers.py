@@ -3,11 +3,11 @@
     pip install -e ".[test]"
     python -m benchmarks.other_layers
 
-What accelerates some layers must slow none down. Forward pass and both gradients, batches 1 and 8, float32, on this
-machine's CPU: grouped convolutions of ResNeXt, RegNet, NFNet and wav2vec2, ordinary ones, filters of one channel,
-stems of images, videos and audio, ensembles by `vmap`. A row that is above the limit is measured again, in three times
-the rounds, and that counts. Written: `benchmarks/results/other_layers.json` with every sample.
-Takes about twenty minutes on 2 cores; leave the machine alone meanwhile.
+What accelerates some layers must slow down none. Forward pass and both gradients, batches 1 and 8, float32, on this
+machine's CPU: grouped convolutions of ResNeXt, RegNet, NFNet and wav2vec2, ordinary ones, filters of one channel, stems
+of images, videos and audio, ensembles by `vmap`. A row above its limit is measured again with three times the rounds;
+the second result counts. Writes `benchmarks/results/other_layers.json`, with every sample. Takes about 20 minutes on 2
+cores; leave the machine idle meanwhile.
 """
 
 import dataclasses

@@ -1,12 +1,12 @@
-"""Times a training step of MobileNet V1: jds against XLA's own and PyTorch, taking turns.
+"""Times a training step of MobileNet V1: jds, XLA's own and PyTorch, interleaved.
 
     pip install -e ".[peers]"
     python -m benchmarks.train
 
-224×224, batch 16, float32, on this machine's CPU: batch normalisation with running statistics, cross-entropy, all
-gradients, SGD with momentum. Compilation is timed in turns as well. Each is measured as it is and with another
-allocator preloaded for all contenders. Written beside each other: `benchmarks/results/train.json` with every sample,
-and a picture. Takes about ten minutes on 2 cores; leave the machine alone meanwhile.
+224×224, batch 16, float32, on this machine's CPU: batch normalization with running statistics, cross-entropy, all
+gradients, SGD with momentum. Compilation is timed in turns as well. Measured as it is and with another allocator
+preloaded for all contenders. Writes `benchmarks/results/train.json`, with every sample, and a picture. Takes about 10
+minutes on 2 cores; leave the machine idle meanwhile.
 """
 
 import dataclasses
@@ -26,20 +26,20 @@ CONTENDERS = (
     Contender("xla", "XLA's own", IN_JAX, {"implementation": "xla"}),
     Contender("torch", "PyTorch eager", "benchmarks.peers.in_torch:training", {}, ("torch",)),
 )
-# Where rounding moves a sum across ReLU's zero, a gradient jumps; what comes forward does not.
+# If rounding moves a sum across the zero of ReLU, a gradient jumps; a forward value does not.
 TOLERANCE = {"loss": 1e-4, "mean": 1e-4, "gradient": 5e-2}
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings(network_benchmark.Settings):
-    """Times a training step of MobileNet V1: jds against its peers, taking turns."""
+    """Times a training step of MobileNet V1: jds and its peers, interleaved."""
 
     batches: tuple[int, ...] = (16,)
     rounds: int = 9
     seconds: float = 2.0
     out: Path = Path("benchmarks/results/train.json")
     compiles: int = 3
-    """How often each contender compiles."""
+    """How many times each contender compiles."""
     learning_rate: float = 0.01
     momentum: float = 0.9
 
@@ -60,7 +60,7 @@ def cases(settings: network_benchmark.Settings, able: tuple[Contender, ...], wei
 
 
 def targets(results: Sequence[Result]) -> list[Target]:
-    """As they are, without the other allocator."""
+    """Targets are about runs without the other allocator."""
     found = []
     for result in results:
         if result.allocator is None:

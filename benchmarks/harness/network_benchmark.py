@@ -1,4 +1,4 @@
-"""What the benchmarks of whole networks share: each case as it is, and again with another allocator preloaded."""
+"""Runs a benchmark of whole networks: each case as it is, and again with another allocator preloaded."""
 
 import dataclasses
 import tempfile
@@ -20,19 +20,19 @@ from jds import cost
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What may be set from the command line."""
+    """Options of the command."""
 
     batches: tuple[int, ...]
     rounds: int
-    """How many to keep; one more warms up."""
+    """Number of rounds that count; one more warms up."""
     seconds: float
-    """How long each turn is."""
+    """Duration of each turn, in seconds."""
     out: Path
-    """The record; the picture is written beside it."""
+    """The record; the picture is written next to it."""
     contenders: tuple[str, ...] = ()
-    """Names; none for all that are installed."""
+    """Names; by default all that are installed."""
     allocator: str = "auto"
-    """To preload in a second measurement: auto to search for one, none, or the path of a shared library."""
+    """Allocator for a second measurement: auto to search for one, none, or the path of a shared library."""
     image_size: int = 224
     width: float = 1.0
     """MobileNet V1's width multiplier."""
@@ -43,7 +43,7 @@ class Settings:
 
     @property
     def are_full(self) -> bool:
-        """Whether the targets are about these sizes."""
+        """Whether the targets apply: they are set for these sizes."""
         return self.image_size == 224 and self.width == 1
 
     def spec(self, batch: int, **more: Any) -> dict[str, Any]:

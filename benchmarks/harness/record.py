@@ -3,6 +3,8 @@
 import datetime
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,12 @@ from benchmarks.harness.contest import Measured, Result
 from benchmarks.harness.targets import Target
 from jds import cost
 
-VERSION = 2
-# Taken when this file is imported, before anything is measured: others' work disturbs.
+VERSION = 3
+# Read on import, before anything is measured: other load on the machine disturbs.
 LOAD_BEFORE = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 TIMER = (
-    "time.perf_counter around calls that are each waited for; a sample is the mean of as many calls as fill 5 ms; "
-    "`seconds` are of the rounds' medians, `ratios` of the first contender's time to the others', round by round"
+    "time.perf_counter around blocking calls; a sample is the mean of as many calls as fill 5 ms; `seconds` are taken "
+    "from the medians of the rounds, `ratios` are the first contender's time to each other's, round by round"
 )
 
 
@@ -31,9 +33,11 @@ def record(
     results: Sequence[Result],
     targets: Sequence[Target],
 ) -> dict[str, Any]:
-    """Everything that was found out, for a JSON file."""
+    """Everything that was measured, for a JSON file."""
     return {
         "schema": {"name": f"jds.benchmarks.{name}", "version": VERSION},
+        "command": " ".join(["python", "-m", f"benchmarks.{name}", *sys.argv[1:]]),
+        "commit": commit(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": cost.machine_facts() | {"jds": jds.__version__} | versions(contenders),
         "load_average_before": LOAD_BEFORE,
@@ -42,6 +46,19 @@ def record(
         "targets": [target._asdict() | {"verdict": target.verdict} for target in targets],
         "results": [entry(result) for result in results],
     }
+
+
+def commit() -> str:
+    """The commit that is measured, with "and changes" if files differ from it; "unknown" outside a repository."""
+    folder = Path(__file__).parent
+    outputs = []
+    for command in (["git", "rev-parse", "HEAD"], ["git", "status", "--porcelain", "--", "*.py", "*.cc", "*.h"]):
+        try:
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            return "unknown"
+        outputs.append(done.stdout.strip())
+    return outputs[0] + (" and changes" if outputs[1] else "")
 
 
 def entry(result: Result) -> dict[str, Any]:
@@ -62,7 +79,7 @@ def of_contender(measured: Measured) -> dict[str, Any]:
         "seconds": measured.seconds._asdict(),
         "compile_seconds": measured.compile_seconds,
         "mib": measured.memory,
-        "page_faults_a_call": measured.middle("page_faults"),
+        "page_faults_per_call": measured.middle("page_faults"),
         "cores": measured.middle("cores"),
         "idle_cores": measured.middle("idle_cores"),
         "other_cores": [turn["other_cores"] for turn in measured.turns],
@@ -71,9 +88,15 @@ def of_contender(measured: Measured) -> dict[str, Any]:
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
-    """Writes a record whole or not at all."""
+    """Writes a record whole or not at all: one line per entry, and per result, so that differences can be read."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace(path, lambda beside: beside.write_text(json.dumps(significant(content)) + "\n"))
+    lines = []
+    for key, value in significant(content).items():
+        if isinstance(value, list):
+            lines.append(f"{json.dumps(key)}: [\n" + ",\n".join(map(json.dumps, value)) + "\n]")
+        else:
+            lines.append(f"{json.dumps(key)}: {json.dumps(value)}")
+    replace(path, lambda beside: beside.write_text("{\n" + ",\n".join(lines) + "\n}\n"))
 
 
 def draw(path: Path, figure: Figure) -> None:

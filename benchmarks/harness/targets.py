@@ -1,4 +1,4 @@
-"""What the library promises, and whether a measurement bears it out."""
+"""The targets of the library, and whether a measurement meets them."""
 
 import statistics
 from collections.abc import Iterable
@@ -8,13 +8,13 @@ from jds.cost import Spread
 
 
 class Target(NamedTuple):
-    """A number that is to be no greater than a limit.
+    """A number that should not exceed a limit.
 
     Attributes:
       name: what the number is.
-      limit: its greatest value.
-      value: what was measured; None if it was not.
-      quartiles: of the rounds, if there is one ratio a round.
+      limit: the target: the greatest value that meets it.
+      value: the measured value; None if it was not measured.
+      quartiles: quartiles over the rounds, if there is one ratio per round.
     """
 
     name: str
@@ -29,9 +29,10 @@ class Target(NamedTuple):
         return "met" if self.value <= self.limit else "MISSED"
 
     def __str__(self) -> str:
-        value = "" if self.value is None else f" {self.value:.3g}"
+        if self.value is None:
+            return f"{self.name}: {self.verdict} (target {self.limit:g})"
         spread = "" if self.quartiles is None else " ({:.3g} to {:.3g})".format(*self.quartiles)
-        return f"{self.name}:{value}{spread}, at most {self.limit:g}: {self.verdict}"
+        return f"{self.name}: {self.value:.3g}{spread}, target {self.limit:g}: {self.verdict}"
 
 
 def of_ratio(name: str, limit: float, ratio: Spread | None) -> Target:
@@ -42,7 +43,7 @@ def of_ratio(name: str, limit: float, ratio: Spread | None) -> Target:
 def of_layers(name: str, limit: float, ratios: Iterable[Spread | None], *, worst: float | None = None) -> list[Target]:
     """Targets for the geometric mean of the layers' ratios and, if there is a limit for it, for the greatest of them.
 
-    They are not measured if one layer is not.
+    Without a measurement of every layer, they are not measured.
     """
     found = list(ratios)
     known = [ratio for ratio in found if ratio is not None]
@@ -59,5 +60,5 @@ def of_layers(name: str, limit: float, ratios: Iterable[Spread | None], *, worst
 
 
 def hardest(ratios: Iterable[Spread | None]) -> Spread | None:
-    """The greatest of the ratios to several contenders: the one to the best of them."""
+    """The greatest of the ratios to several contenders: the ratio to the fastest of them."""
     return max(filter(None, ratios), key=lambda ratio: ratio.median, default=None)

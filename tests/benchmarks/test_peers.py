@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import models, ops, train
+from benchmarks import families, models, ops, train
 from benchmarks.harness.contenders import BenchmarkError
 from benchmarks.harness.workloads import MOBILENET_V1, Workload
 from benchmarks.peers import in_jax, in_numpy, mobilenet_v1, mobilenet_v1_weights
@@ -117,8 +117,8 @@ def test_bad_settings_are_told(benchmark_module):
             dataclasses.replace(settings, **wrong)
     with pytest.raises(BenchmarkError, match="unknown layer '5x5'; there are 112x112x32"):
         ops.Settings(layers=("5x5",))
-    with pytest.raises(BenchmarkError, match="unknown network 'vgg'; there are MobileNet V1, Keras MobileNetV2, mob"):
-        models.Settings(networks=("vgg",))
+    with pytest.raises(BenchmarkError, match="unknown network 'vgg'; there are mobilenetv2_100, mob"):
+        families.Settings(networks=("vgg",))
 
 
 def test_cases():
@@ -132,7 +132,7 @@ def test_cases():
         *("MobileNet V1, batch 1", "MobileNet V1, batch 16"),
         *("Keras MobileNetV2, batch 1", "Keras MobileNetV2, batch 16"),
     ]
-    cases = models.cases(models.Settings(networks=("mixnet_s",), batches=(1,)), models.FAMILY, "weights.npz")
+    cases = families.cases(families.Settings(networks=("mixnet_s",)), families.CONTENDERS, "weights.npz")
     assert [case.name for case in cases] == ["mixnet_s, batch 1"]
     (case,) = train.cases(train.Settings(), train.CONTENDERS, "weights.npz")
     assert (case.compiles, case.spec["batch"]) == (3, 16)

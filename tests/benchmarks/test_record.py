@@ -1,6 +1,7 @@
 """The record, the tables and the pictures, from results that are given."""
 
 import json
+import re
 
 import pytest
 from made_up import measured, result
@@ -46,7 +47,8 @@ def test_record_has_a_schema_the_machine_and_every_sample(results):
     target = Target("one / two", 1.0, 0.123456789, (0.1, 0.2))
     found = record.significant(record.record("models", {"rounds": 3}, (), results, [target]))
     assert found == json.loads(json.dumps(found, allow_nan=False))
-    assert found["schema"] == {"name": "jds.benchmarks.models", "version": 2}
+    assert found["schema"] == {"name": "jds.benchmarks.models", "version": 3}
+    assert re.fullmatch(r"[0-9a-f]{40}( and changes)?|unknown", found["commit"])
     assert {"cpu", "cores", "jax", "jaxlib", "jds"} <= found["machine"].keys()
     assert found["targets"] == [
         {"name": "one / two", "limit": 1.0, "value": 0.123457, "quartiles": [0.1, 0.2], "verdict": "met"}
@@ -62,13 +64,13 @@ def test_record_has_a_schema_the_machine_and_every_sample(results):
 
 def test_files_are_written_whole_or_not_at_all(tmp_path):
     path = tmp_path / "new" / "record.json"
-    record.write(path, {"x": (1.23456789, 1)})
-    assert path.read_text() == '{"x": [1.23457, 1]}\n'
+    record.write(path, {"x": (1.23456789, 1)})  # a line per entry
+    assert path.read_text() == '{\n"x": [\n1.23457,\n1\n]\n}\n'
     with pytest.raises(TypeError):
         record.write(path, {"x": object()})
     with pytest.raises(ZeroDivisionError):
         record.replace(path, lambda beside: (beside.write_text("half"), 1 / 0))
-    assert path.read_text() == '{"x": [1.23457, 1]}\n'
+    assert path.read_text() == '{\n"x": [\n1.23457,\n1\n]\n}\n'
     assert [file.name for file in path.parent.iterdir()] == ["record.json"]
 
 
@@ -104,7 +106,7 @@ def test_publishing_writes_prints_and_says_where(results, tmp_path, capsys):
     figures = {picture: pictures.networks(results)}
     report.publish(out, {"schema": 1}, figures, ["[a table]"], [target], ["Two [two] is left out"])
     printed = capsys.readouterr().out
-    assert "one / two:, at most 1: not measured\nTwo [two] is left out\n" in printed
+    assert "one / two: not measured (target 1)\nTwo [two] is left out\n" in printed
     assert json.loads(out.read_text()) == {"schema": 1}
     assert picture.read_bytes().startswith(b"\x89PNG")
 

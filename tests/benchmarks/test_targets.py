@@ -1,9 +1,9 @@
-"""Whether what was promised is said to be met, from results that are given."""
+"""Which targets are met, judged from given results."""
 
 import pytest
 from made_up import measured, result
 
-from benchmarks import models, ops, train
+from benchmarks import families, models, ops, train
 from benchmarks.harness import targets
 from benchmarks.harness.workloads import MOBILENET_V1
 from jds.cost import Spread
@@ -12,9 +12,9 @@ from jds.cost import Spread
 def test_verdicts():
     ratio = Spread(0.5, 0.7, 0.9)
     met, missed, unknown = (targets.of_ratio("one / two", *of) for of in ((0.7, ratio), (0.6, ratio), (0.7, None)))
-    assert str(met) == "one / two: 0.7 (0.5 to 0.9), at most 0.7: met"
+    assert str(met) == "one / two: 0.7 (0.5 to 0.9), target 0.7: met"
     assert missed.verdict == "MISSED"
-    assert str(unknown) == "one / two:, at most 0.7: not measured"
+    assert str(unknown) == "one / two: not measured (target 0.7)"
 
 
 def test_layers_are_judged_by_their_geometric_mean_and_the_slowest():
@@ -39,14 +39,14 @@ def layer(kind, workload, **times):
 def test_targets_of_the_layers():
     workloads = MOBILENET_V1[2], MOBILENET_V1[8]
     results = [layer(kind, w, jds=1.0, xla=8.0, torch=2.0) for kind in ops.PASSES for w in workloads]
-    results += [layer("block", w, jds=1.2 * ops.paper_ratio(w), ordinary=1.0) for w in workloads]
+    results += [layer("block", w, jds=1.2 * ops.theoretical_ratio(w), ordinary=1.0) for w in workloads]
     found = {target.name: target for target in ops.targets(results)}
     assert found["forward, batch 1: jds / PyTorch, geometric mean"].value == pytest.approx(0.5)
     assert found["forward, batch 1: jds / XLA's own, geometric mean"].verdict == "MISSED"
     assert found["kernel gradient, batch 1: jds / XLA's own, slowest layer"].verdict == "met"
-    block = found["block, batch 1: jds / XLA's ordinary convolution / ratio on paper, geometric mean"]
+    block = found["block, batch 1: jds / XLA's ordinary convolution / ratio in theory, geometric mean"]
     assert (block.value, block.verdict) == (pytest.approx(1.2), "met")
-    assert ops.paper_ratio(workloads[0]) == pytest.approx(1 / 128 + 1 / 9)
+    assert ops.theoretical_ratio(workloads[0]) == pytest.approx(1 / 128 + 1 / 9)
 
 
 def test_targets_of_the_networks_take_the_better_peer_and_the_system_s_allocator():
@@ -65,11 +65,11 @@ def test_targets_of_the_networks_take_the_better_peer_and_the_system_s_allocator
 
 
 def test_the_target_of_a_family_is_the_better_of_timm_eager_and_compiled():
-    times = {"family-jds": 9.0, "family-xla": 99.0, "timm": 20.0, "timm-compiled": 10.0}
+    times = {"jds": 9.0, "xla": 99.0, "timm": 20.0, "timm-compiled": 10.0}
     spec = {"network": "mixnet_s", "batch": 1}
-    (target,) = models.targets([result(models.FAMILY, spec, times)])
+    (target,) = families.targets([result(families.CONTENDERS, spec, times)])
     assert (target.value, target.verdict) == (pytest.approx(0.9), "met")
-    (target,) = models.targets([result(models.FAMILY, spec, {"family-jds": 9.0})])
+    (target,) = families.targets([result(families.CONTENDERS, spec, {"jds": 9.0})])
     assert target.verdict == "not measured"
 
 

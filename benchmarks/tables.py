@@ -1,0 +1,79 @@
+"""Renews the tables of `benchmarks/README.md` from the records in `benchmarks/results/`.
+
+    python -m benchmarks.tables
+
+Each table stands between `<!-- table NAME -->` and `<!-- end -->`.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness.record import replace
+
+README = Path(__file__).with_name("README.md")
+RESULTS = Path(__file__).with_name("results")
+
+
+def targets(name: str) -> list[str]:
+    """One row per target; a missed one is marked."""
+    rows = ["| ratio of times | measured | target |", "| --- | --- | --- |"]
+    for target in load(name)["targets"]:
+        missed = ", **missed**" if target["value"] > target["limit"] else ""
+        rows.append(f"| {target['name']} | {target['value']:.2f}{missed} | {target['limit']:g} |")
+    return rows
+
+
+def origin(name: str) -> list[str]:
+    """What a record says of its measurement."""
+    record = load(name)
+    machine = record["machine"]
+    packages = [
+        f"{key} {machine[key]}"
+        for key in ("jax", "torch", "timm", "onnxruntime", "openvino", "keras")
+        if key in machine
+    ]
+    commit = record.get("commit", "unknown")
+    return [
+        f"{record['date'][:10]}, {machine['cores']} cores, {', '.join(packages)}, commit {commit[:9]}{commit[40:]}."
+    ]
+
+
+def digits() -> list[str]:
+    """One row per network of the training experiment."""
+    lines = (RESULTS / "train_digits.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [
+        "| network | parameters | multiplications | held-out accuracy | seconds per epoch |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, facts in json.loads(lines[-1])["networks"].items():
+        accuracy, seconds = facts["held_out_accuracy"], facts["seconds_per_epoch"]
+        rows.append(
+            f"| {name} | {facts['parameters']:,} | {facts['multiplications']:,} | {accuracy['mean'] * 100:.2f} % ± "
+            f"{accuracy['spread'] * 100:.2f} | {seconds['mean']:.2f} ± {seconds['spread']:.2f} |"
+        )
+    return rows
+
+
+def load(name: str) -> dict[str, Any]:
+    """The record of a benchmark."""
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def table(name: str) -> list[str]:
+    """The lines of a table."""
+    return digits() if name == "train_digits" else [*targets(name), "", *origin(name)]
+
+
+def renewed(text: str) -> str:
+    """The text with its tables made from the records."""
+
+    def between(found: re.Match) -> str:
+        return "\n".join([found[1], *table(found[2]), found[3]])
+
+    return re.sub(r"(<!-- table (\w+) -->)\n.*?(<!-- end -->)", between, text, flags=re.DOTALL)
+
+
+if __name__ == "__main__":
+    replace(README, lambda beside: beside.write_text(renewed(README.read_text(encoding="utf-8")), encoding="utf-8"))
