@@ -1,15 +1,15 @@
-"""Fine-tunes a public network on a folder of images by class, or on a dataset of Hugging Face's.
+"""Fine-tunes a public network on a folder of images by class, or on a Hugging Face dataset.
 
 python experiments/finetune.py --data FOLDER --model mobilenetv2_100 --weights timm/mobilenetv2_100.ra_in1k
 
-The folder has one folder of image files for each class; what is hidden is no data, and images in deeper folders are
-no part of it. Under --out come checkpoints, metrics as JSON lines, a picture, and the weights with a config.json in
-timm's form, so that `jds predict IMAGE --weights OUT` says your classes. Killed at any moment and started again with
-the same command, it goes on from its last checkpoint, to the same numbers as if it had not been disturbed.
+The folder has one folder of image files per class; hidden files and images in deeper folders are ignored. --out
+receives checkpoints, metrics as JSON lines, a figure, and the weights with a config.json as timm writes it, so that
+`jds predict IMAGE --weights OUT` prints your classes. If the run is killed at any moment and restarted with the same
+command, it resumes from its last checkpoint and produces the same numbers as without the interruption.
 
-A run that has ended goes on if it is started again with more --epochs. The learning rate is from there on that of the
-longer run, so the numbers are others than if it had had as many from the start. Nothing else may change, but
---save-every.
+A finished run continues if it is restarted with more --epochs. From there on it has the learning rate of the longer
+run, so its numbers differ from those of a run that had as many epochs from the start. Only --save-every may change
+besides.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ from rich.progress import Progress, track
 import jds
 from jds.models import Network
 
-sys.path.insert(0, str(Path(__file__).parent))  # for who loads this file by its path
+sys.path.insert(0, str(Path(__file__).parent))  # for importing this file by its path
 from finetune_data import Mistake, Part, Source, shown, source_of, split, unreadable
 from finetune_output import claim, draw, kept_lines, make_folder, settings_before, write_weights
 
@@ -46,25 +46,25 @@ from finetune_output import claim, draw, kept_lines, make_folder, settings_befor
 class Settings:
     """What to train, on what, and how."""
 
-    data: str  # a folder with a folder of images for each class, or a dataset's name on Hugging Face
-    model: str = "mobilenetv3_small_100"  # one that `jds models` lists
-    weights: str | None = None  # a file, or a repository's id on Hugging Face; none: from scratch
-    out: Path = Path("finetuned")  # a folder for all that is written
+    data: str  # a folder with one folder of images per class, or the name of a Hugging Face dataset
+    model: str = "mobilenetv3_small_100"  # a name from `jds models`
+    weights: str | None = None  # a file, or the id of a Hugging Face repository; none: from scratch
+    out: Path = Path("finetuned")  # folder for the results
     image_size: int = 0  # height and width; 0 for the network's own
-    batch: int = 64  # images in a step, on all devices together
+    batch: int = 64  # images per step, on all devices together
     epochs: int = 10
-    learning_rate: float = 1e-3  # at its highest
-    warmup: float = 0.1  # share of the steps in which it rises
+    learning_rate: float = 1e-3  # peak value
+    warmup: float = 0.1  # fraction of the steps in which the rate rises
     weight_decay: float = 1e-4
-    average: float = 0.99  # decay of the moving average of the parameters, which is evaluated and kept
+    average: float = 0.99  # decay of the moving average of the parameters, which is evaluated and saved
     dtype: Literal["bfloat16", "float32"] = "bfloat16"  # of the computation; parameters are float32
-    held_out: float = 0.1  # share of each class's images that is evaluated on
+    held_out: float = 0.1  # fraction of each class that is held out for evaluation
     save_every: int = 100  # steps between checkpoints
     seed: int = 0
 
 
 def check(settings: Settings) -> None:
-    """Raises Mistake for a setting that is wrong whatever the data."""
+    """Raises Mistake for a setting that is wrong for any data."""
     for name, is_right, rule in (
         ("image_size", settings.image_size >= 0, "positive, or 0 for the network's own"),
         ("batch", settings.batch > 0, "positive"),
@@ -84,10 +84,10 @@ def check(settings: Settings) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Augment(grain.transforms.RandomMap):
-    """A random part of the image, as large as the network's input, and its mirror image every other time."""
+    """Random resized crop, flipped horizontally with probability 1/2."""
 
     size: int
-    normalise: Callable[[np.ndarray], np.ndarray]
+    normalize: Callable[[np.ndarray], np.ndarray]
 
     def random_map(self, element: Any, rng: np.random.Generator) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         image = element["image"]
@@ -99,17 +99,17 @@ class Augment(grain.transforms.RandomMap):
         image = image.resize((self.size, self.size), Image.Resampling.BICUBIC, box=box)
         if rng.integers(2):
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        return {"image": self.normalise(np.asarray(image)), "label": np.int32(element["label"])}
+        return {"image": self.normalize(np.asarray(image)), "label": np.int32(element["label"])}
 
 
 def training_data(part: Part, settings: Settings, prepare: Any, start: int) -> Iterator[dict[str, np.ndarray]]:
-    """Batches from a step on: each depends on its number alone, so that a run can begin anywhere."""
+    """Batches from step `start` on: a batch depends on its number alone, so that a run can resume anywhere."""
 
-    def normalise(pixels: np.ndarray) -> np.ndarray:
+    def normalize(pixels: np.ndarray) -> np.ndarray:
         return (pixels.astype(np.float32) / 255 - prepare.mean) / np.asarray(prepare.std, np.float32)
 
     source: Any = part
-    augment = Augment(prepare.image_size, normalise)
+    augment = Augment(prepare.image_size, normalize)
     data = grain.MapDataset.source(source).seed(settings.seed).shuffle().random_map(augment)
     batches = data.batch(settings.batch, drop_remainder=True).repeat(settings.epochs)
     return iter(batches[start:].to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)))
@@ -122,7 +122,7 @@ def loss_of(model: Network, images: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def make_step(graph: Any, random: Any, optimizer: optax.GradientTransformation, settings: Settings) -> Any:
-    """One step: a pure function of the state and a batch, divided among the devices as those are laid out."""
+    """A training step: a pure function of the state and a batch, sharded as its arguments are."""
 
     @functools.partial(jax.jit, donate_argnums=0)
     def step(state: dict[str, Any], images: jax.Array, labels: jax.Array) -> tuple[dict[str, Any], jax.Array]:
@@ -135,7 +135,7 @@ def make_step(graph: Any, random: Any, optimizer: optax.GradientTransformation, 
         (value, rest), gradients = jax.value_and_grad(loss, has_aux=True)(state["params"])
         updates, moments = optimizer.update(gradients, state["optimizer"], state["params"])
         params = optax.apply_updates(state["params"], updates)
-        # At first the average is that of the steps so far.
+        # At first the average is over the steps so far.
         decay = jnp.minimum(settings.average, (1 + state["step"]) / (10 + state["step"]))
         average = optax.incremental_update(params, state["average"], 1 - decay)
         new = {"params": params, "rest": rest, "optimizer": moments, "average": average, "step": state["step"] + 1}
@@ -145,7 +145,7 @@ def make_step(graph: Any, random: Any, optimizer: optax.GradientTransformation, 
 
 
 def random_state(like: Any, seed: int, step: jax.Array) -> Any:
-    """Keys of dropout and stochastic depth that depend on the step alone, so that they need not be kept."""
+    """Keys of dropout and stochastic depth, which depend on the step alone, so that they need not be saved."""
     key = jax.random.fold_in(jax.random.key(seed), step)
     leaves, structure = jax.tree.flatten(like)
     new = [
@@ -157,19 +157,19 @@ def random_state(like: Any, seed: int, step: jax.Array) -> Any:
 
 @nnx.jit
 def classes_of(model: Network, images: jax.Array) -> jax.Array:
-    """The number of the most probable class of each image."""
+    """The index of the most probable class of each image."""
     return model(images).argmax(-1)
 
 
-def accuracy(model: Network, part: Part, settings: Settings, divided: jax.NamedSharding) -> float:
-    """The share of images whose class is found."""
+def accuracy(model: Network, part: Part, settings: Settings, sharded: jax.NamedSharding) -> float:
+    """The fraction of images that are classified correctly."""
     model.eval()
     right = 0
     for start in range(0, len(part), settings.batch):
         rows = [part[place] for place in range(start, min(start + settings.batch, len(part)))]
         images = np.concatenate([np.asarray(model.preprocess(row["image"])) for row in rows])
         padded = np.pad(images, ((0, settings.batch - len(rows)), (0, 0), (0, 0), (0, 0)))  # one trace for all
-        found = np.asarray(classes_of(model, jax.device_put(padded, divided)))[: len(rows)]
+        found = np.asarray(classes_of(model, jax.device_put(padded, sharded)))[: len(rows)]
         right += int((found == [row["label"] for row in rows]).sum())
     return right / len(part)
 
@@ -178,7 +178,7 @@ def new_model(settings: Settings, classes: int) -> Network:
     """The network to start from.
 
     Raises:
-      Mistake: there is no such network, or these are no weights of it.
+      Mistake: the network does not exist, or the weights do not fit it.
     """
     dtype = jnp.bfloat16 if settings.dtype == "bfloat16" else jnp.float32
     rngs = nnx.Rngs(settings.seed)
@@ -194,7 +194,7 @@ def new_model(settings: Settings, classes: int) -> Network:
 
 
 def new_optimizer(settings: Settings, steps: int) -> optax.GradientTransformation:
-    """AdamW, its rate rising and then falling by half a cosine; of kernels only, biases and scales do not decay."""
+    """AdamW with linear warmup and cosine decay; weight decay applies to kernels, not to biases and scales."""
     warmup = min(max(1, round(settings.warmup * steps)), steps - 1)
     return optax.adamw(
         optax.warmup_cosine_decay_schedule(0.0, settings.learning_rate, warmup, steps),
@@ -204,28 +204,28 @@ def new_optimizer(settings: Settings, steps: int) -> optax.GradientTransformatio
 
 
 def refuse_unreadable(source: Source, console: Console) -> None:
-    """Raises Mistake, with all their names, if images cannot be read."""
+    """Raises Mistake with the names of all images that cannot be read, if there are any."""
     look = functools.partial(track, description="looking at images", console=console, transient=True)
     found = unreadable(source, look if console.is_terminal else iter)
     if found:
         raise Mistake(
-            "\n  ".join([f"--data has {len(found)} images that cannot be read; mend or remove them:", *found])
+            "\n  ".join([f"--data has {len(found)} images that cannot be read; repair or remove them:", *found])
         )
 
 
 def main(settings: Settings) -> None:
-    """Trains, evaluates after each epoch, and keeps the averaged parameters."""
-    # All that may be wrong is found here, before anything is written.
+    """Trains, evaluates after each epoch, and saves the averaged parameters."""
+    # Everything that may be wrong is found here, before anything is written.
     check(settings)
     before = settings_before(settings)
     if settings.model not in jds.list_models():
         new_model(settings, 2)
     source = source_of(settings.data)
     training, evaluation = split(source, settings.held_out)
-    a_epoch = len(training) // settings.batch
-    if not a_epoch:
+    per_epoch = len(training) // settings.batch
+    if not per_epoch:
         raise Mistake(f"--batch must be at most the {len(training)} training images, got {settings.batch}")
-    steps = a_epoch * settings.epochs
+    steps = per_epoch * settings.epochs
     model = new_model(settings, len(source.classes))
     prepare: Any = model.preprocessing
     console = Console(highlight=False, markup=False, soft_wrap=True)
@@ -238,9 +238,9 @@ def main(settings: Settings) -> None:
         console.print(f"skipped {line}")
     refuse_unreadable(source, console)
 
-    # Parameters on all devices, images divided among them.
+    # Parameters are replicated over the devices, images are sharded.
     mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
-    everywhere, divided = (jax.NamedSharding(mesh, spec) for spec in (jax.P(), jax.P("data")))
+    everywhere, sharded = (jax.NamedSharding(mesh, spec) for spec in (jax.P(), jax.P("data")))
     graph, params, rest, random = nnx.split(model, nnx.Param, nnx.BatchStat, ...)
     optimizer = new_optimizer(settings, steps)
     state = {
@@ -254,18 +254,18 @@ def main(settings: Settings) -> None:
     step = make_step(graph, random, optimizer, settings)
 
     make_folder(settings.out)
-    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax warns whenever a checkpoint waits for the one before
+    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax warns whenever a checkpoint waits for the previous one
     options = ocp.CheckpointManagerOptions(max_to_keep=2, save_interval_steps=settings.save_every)
     with ocp.CheckpointManager((settings.out / "checkpoints").resolve(), options=options) as manager:
         latest = manager.latest_step()
         done = latest or 0
-        ended = a_epoch * int(before["epochs"]) if before else steps
+        ended = per_epoch * int(before["epochs"]) if before else steps
         if ended != steps and done != ended:
-            raise Mistake(f"--epochs can be added when a run has ended; {settings.out} is at step {done} of {ended}")
+            raise Mistake(f"--epochs can only grow once a run has ended; {settings.out} is at step {done} of {ended}")
         if latest is not None:
             state = manager.restore(latest, args=ocp.args.StandardRestore(state))
-        where = f"goes on after step {done} of" if done else "begins:"
-        console.print(f"{where} {steps} steps, {a_epoch} an epoch")
+        where = f"resumes after step {done} of" if done else "begins:"
+        console.print(f"{where} {steps} steps, {per_epoch} per epoch")
         metrics = settings.out / "metrics.jsonl"
         lines = kept_lines(metrics, done)
         with metrics.open("a") as log, Progress(console=console, disable=not console.is_terminal) as progress:
@@ -278,21 +278,21 @@ def main(settings: Settings) -> None:
             task = progress.add_task("training", total=steps, completed=done)
             batches = training_data(training, settings, prepare, done)
             for number, batch in enumerate(batches, start=done + 1):
-                images, labels = (jax.device_put(batch[name], divided) for name in ("image", "label"))
+                images, labels = (jax.device_put(batch[name], sharded) for name in ("image", "label"))
                 state, loss = step(state, images, labels)
                 line = {"step": number, "loss": float(loss)}
                 if number == done + 1:
                     claim(settings)
                 note(line)
-                if number % a_epoch == 0:
-                    words = f"epoch {number // a_epoch}: loss {line['loss']:.4f}"
+                if number % per_epoch == 0:
+                    words = f"epoch {number // per_epoch}: loss {line['loss']:.4f}"
                     if len(evaluation):
                         averaged = nnx.merge(graph, state["average"], state["rest"], random)
-                        share = accuracy(averaged, evaluation, settings, divided)
-                        note({"step": number, "epoch": number // a_epoch, "accuracy": share})
+                        share = accuracy(averaged, evaluation, settings, sharded)
+                        note({"step": number, "epoch": number // per_epoch, "accuracy": share})
                         words += f", held-out accuracy {share:.2%}"
                     console.print(words)
-                # Written while training goes on.
+                # Written in the background.
                 manager.save(number, args=ocp.args.StandardSave(state), force=number == steps)
                 progress.update(task, completed=number)
         manager.wait_until_finished()
@@ -305,7 +305,7 @@ def main(settings: Settings) -> None:
 
 
 def run() -> None:
-    """The script: what goes wrong is said in a line."""
+    """The script: errors are printed in one line."""
     sys.stdout.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
     try:
         main(tyro.cli(Settings, description=__doc__))
@@ -316,7 +316,7 @@ def run() -> None:
         print(f"finetune: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
-        print("finetune: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("finetune: interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
         sys.exit(130)
 
 

@@ -1,4 +1,4 @@
-"""Images and their classes, of a folder or of a dataset on Hugging Face; and which of them are evaluated on."""
+"""Images and their classes, from a folder or a Hugging Face dataset, and the split into training and evaluation."""
 
 import collections
 import io
@@ -14,14 +14,14 @@ from PIL import Image, UnidentifiedImageError
 from jds.models._pictures import as_picture
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-# What systems and archives leave beside the data, besides all names that begin with a dot.
+# Files that systems and archives leave next to the data, besides all names that begin with a dot.
 LEFTOVERS = {"__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN", "lost+found", "Thumbs.db", "desktop.ini"}
-# As Hugging Face writes it: owner/name.
+# As on Hugging Face: owner/name.
 REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
 class Mistake(SystemExit):
-    """The user is wrong; the message says what to do. Ends the script with status 2."""
+    """An error of the user; the message says what to do. Ends the script with status 2."""
 
     def __init__(self, message: str):
         super().__init__(message)
@@ -29,12 +29,12 @@ class Mistake(SystemExit):
 
 
 class Source:
-    """Images, each of a class.
+    """Images, each with a class.
 
     Attributes:
-      classes: their names.
-      labels: of each image the number of its class.
-      skipped: what is there and is no part of the data, in words.
+      classes: names of the classes.
+      labels: the index of each image's class.
+      skipped: descriptions of files that are ignored.
     """
 
     classes: Sequence[str]
@@ -45,34 +45,34 @@ class Source:
         return len(self.labels)
 
     def file(self, place: int) -> tuple[str, Any]:
-        """What an image is called, and a path or stream to read it from."""
+        """The name of an image, and a path or stream to read it from."""
         raise NotImplementedError
 
     def __getitem__(self, place: int) -> dict[str, Any]:
-        """A picture under "image", and the number of its class under "label"."""
+        """A picture under "image", and the index of its class under "label"."""
         name, file = self.file(place)
         try:
             with Image.open(file) as image:
                 return {"image": in_color(image), "label": self.labels[place]}
-        except Exception as error:  # Pillow's readers raise whatever they stumble over
+        except Exception as error:  # Pillow's readers raise all kinds of errors
             raise Mistake(f"{name} cannot be read as an image: {reason(error)}") from None
 
 
 def reason(error: Exception) -> str:
     """Why an image cannot be read, in one line."""
     if isinstance(error, UnidentifiedImageError):
-        return "it is no image"
+        return "not an image"
     words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(words.split()) or type(error).__name__
 
 
 def in_color(image: Image.Image) -> Image.Image:
-    """Red, green and blue, upright and in 8 bits, as `jds predict` sees it."""
+    """Converts to upright 8-bit RGB, as `jds predict` does."""
     return as_picture(image, "RGB")
 
 
 class Folder(Source):
-    """A folder with a folder of image files for each class; images in deeper folders are no part of it."""
+    """A folder with one folder of image files per class; images in deeper folders are ignored."""
 
     def __init__(self, path: Path):
         folders = sorted(child for child in path.iterdir() if child.is_dir() and not is_leftover(child))
@@ -94,12 +94,12 @@ class Folder(Source):
         self.labels = labels
         self.skipped = [
             f"{len(found)} {what}: {self._few(found)}"
-            for found, what in ((others, "files that are no images of a class"), (deeper, "folders within classes"))
+            for found, what in ((others, "files that are not images of a class"), (deeper, "folders within classes"))
             if found
         ]
         if len(folders) < 2 or not self.files:
             raise Mistake(
-                f"--data must have a folder of images for each of at least 2 classes, got {shown(path)} with "
+                f"--data must have one folder of images per class, and at least 2 classes, got {shown(path)} with "
                 f"{len(folders)} folders, {len(self.files)} images in them"
             )
         refuse_empty(self, f"; its folder must hold {', '.join(IMAGE_SUFFIXES)} files, not only folders of them")
@@ -113,14 +113,14 @@ class Folder(Source):
 
 
 class HuggingFace(Source):
-    """The training part of a dataset of Hugging Face's that has images and their classes."""
+    """The training split of a Hugging Face dataset with images and their classes."""
 
     def __init__(self, name: str):
-        import datasets  # here, because it takes a second
+        import datasets  # imported here because it takes a second
 
         try:
             rows: Any = datasets.load_dataset(name, split="train")
-        except Exception as error:  # of the network, of the hub, of a file, of the dataset's own format
+        except Exception as error:  # from the network, the hub, a file, or the dataset's own format
             raise Mistake(no_data(name, error)) from None
         columns = rows.features
         kinds = [type(column) for column in columns.values()]
@@ -134,7 +134,7 @@ class HuggingFace(Source):
         if len(self.classes) < 2:
             raise Mistake(f"--data must have at least 2 classes, {name!r} has {len(self.classes)}")
         refuse_empty(self)
-        # Read here, as the files of a folder are.
+        # Decoded here, as the files of a folder are.
         self.rows = rows.cast_column(image, datasets.Image(decode=False))
 
     def file(self, place: int) -> tuple[str, Any]:
@@ -144,17 +144,17 @@ class HuggingFace(Source):
 
 
 def source_of(data: str) -> Source:
-    """A folder if there is one, else a dataset on Hugging Face.
+    """The folder `data` if it exists, else the Hugging Face dataset of that name.
 
     Raises:
-      Mistake: there is neither.
+      Mistake: neither exists.
     """
     path = Path(data)
     if path.is_dir():
         return Folder(path)
     if path.exists():
         raise Mistake(f"--data must be a folder, got the file {data!r}")
-    # Not asked for at Hugging Face, where it could only be found by mistake, after many tries if there is no network.
+    # Not looked up on Hugging Face, which could only find it by mistake, after many retries if there is no network.
     if not REPOSITORY.fullmatch(data):
         raise Mistake(no_data(data, "there is no such folder, and datasets are named as owner/name"))
     go_offline_if_unreachable(data)
@@ -162,12 +162,12 @@ def source_of(data: str) -> Source:
 
 
 def go_offline_if_unreachable(name: str) -> None:
-    """Asks Hugging Face once for a dataset; if no answer comes, `datasets` looks only at what this machine has.
+    """Asks Hugging Face once for a dataset; without an answer, `datasets` uses its local cache only.
 
     Raises:
-      Mistake: there is no such dataset.
+      Mistake: the dataset does not exist.
     """
-    from huggingface_hub import HfApi, constants  # here, because it takes a third of a second
+    from huggingface_hub import HfApi, constants  # imported here because it takes a third of a second
     from huggingface_hub.errors import RepositoryNotFoundError
 
     if constants.HF_HUB_OFFLINE:
@@ -175,32 +175,32 @@ def go_offline_if_unreachable(name: str) -> None:
     try:
         HfApi().dataset_info(name, timeout=5)
     except RepositoryNotFoundError:
-        raise Mistake(no_data(name, "Hugging Face has no such dataset, or only for those who log in")) from None
-    except Exception:  # of the network's layers, each of which has errors of its own
+        raise Mistake(no_data(name, "Hugging Face has no such dataset, or it requires a login")) from None
+    except Exception:  # each layer of the network raises its own errors
         from datasets import config
 
         constants.HF_HUB_OFFLINE = config.HF_HUB_OFFLINE = True
 
 
 def no_data(name: str, reason: object) -> str:
-    """In one line."""
+    """The message for data that cannot be found, in one line."""
     words = " ".join(str(reason).split())
     return f"--data must be a folder or the name of a dataset on Hugging Face, got {name!r}: {words}"
 
 
 def is_leftover(path: Path) -> bool:
-    """Whether a file or folder is hidden, or what a system left, and so no data."""
+    """Whether a file or folder is hidden or was left by a system, and so is not data."""
     return path.name.startswith(".") or path.name in LEFTOVERS
 
 
 def shown(path: object) -> str:
-    """A path to be printed: what would move the cursor or cannot be encoded is escaped."""
+    """A path for printing: unprintable characters are escaped."""
     text = os.fspath(path) if isinstance(path, Path) else str(path)
     return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def refuse_empty(source: Source, remedy: str = "") -> None:
-    """Raises Mistake if there is a class without images."""
+    """Raises Mistake if a class has no images."""
     counts = collections.Counter(source.labels)
     empty = [shown(name) for label, name in enumerate(source.classes) if not counts[label]]
     if empty:
@@ -208,7 +208,7 @@ def refuse_empty(source: Source, remedy: str = "") -> None:
 
 
 class Part:
-    """Some places of a source."""
+    """A part of a source, by places."""
 
     def __init__(self, source: Any, places: Sequence[int]):
         self.source, self.places = source, places
@@ -221,9 +221,9 @@ class Part:
 
 
 def split(source: Source, held_out: float) -> tuple[Part, Part]:
-    """A part to train on, and one to evaluate on: of each class this share, evenly spaced among its images.
+    """Splits into training and evaluation: `held_out` of each class, evenly spaced among its images, is for evaluation.
 
-    Each class has an image in both parts, unless the share is 0.
+    Each class has an image in both parts, unless `held_out` is 0.
 
     Raises:
       Mistake: a class has a single image.
@@ -236,8 +236,8 @@ def split(source: Source, held_out: float) -> tuple[Part, Part]:
         count = len(places)
         if held_out and count < 2:
             raise Mistake(
-                f"--held-out: the class {shown(source.classes[label])} must have an image to train on and one to "
-                "evaluate on, has 1 image; add some, or evaluate on nothing, by --held-out 0"
+                f"--held-out: the class {shown(source.classes[label])} must have an image for training and one for "
+                "evaluation, has 1 image; add some, or use --held-out 0"
             )
         kept = min(max(round(count * held_out), 1), count - 1) if held_out else 0
         chosen.update(places[(2 * number + 1) * count // (2 * kept)] for number in range(kept))
@@ -246,15 +246,15 @@ def split(source: Source, held_out: float) -> tuple[Part, Part]:
 
 
 def unreadable(source: Source, wrapped: Callable[[range], Iterable[int]] = iter) -> list[str]:
-    """Decodes every image once, on all cores, and says which cannot be read, and why."""
+    """Decodes every image once, on all cores; returns a line for each that cannot be read."""
 
     def fault(place: int) -> str | None:
         name, file = source.file(place)
         try:
             with Image.open(file) as image:
-                image.draft("RGB", (1, 1))  # JPEG is read whole, but computed at an eighth of its size
+                image.draft("RGB", (1, 1))  # JPEG is read completely, but decoded at an eighth of its size
                 in_color(image)
-        except Exception as error:  # Pillow's readers raise whatever they stumble over
+        except Exception as error:  # Pillow's readers raise all kinds of errors
             return f"{name}: {reason(error)}"
         return None
 

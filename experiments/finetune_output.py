@@ -1,4 +1,4 @@
-"""What a run leaves in its folder: its settings, metrics, a picture, and the weights with all that they need."""
+"""The files of a run: its settings, metrics, a figure, and the weights with their config."""
 
 import dataclasses
 import json
@@ -13,15 +13,15 @@ import jds
 from jds.models import Network
 from jds.weights._pretrained_config import to_timm
 
-# The numbers do not depend on these, which may be others when a run goes on.
+# The numbers do not depend on these, which may change when a run resumes.
 IRRELEVANT = ("out", "save_every")
 
 
 def settings_before(settings: Any) -> dict[str, str] | None:
-    """The settings of the run that the folder holds; None if there is none.
+    """The settings of the earlier run in the folder, or None.
 
     Raises:
-      Mistake: it has other settings, or the folder cannot be written. More epochs are no other settings.
+      Mistake: its settings differ, other than by fewer epochs, or the folder cannot be written.
     """
     out: Path = settings.out
     above = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
@@ -41,7 +41,7 @@ def settings_before(settings: Any) -> dict[str, str] | None:
 
 
 def make_folder(out: Path) -> None:
-    """Raises Mistake if it cannot be made."""
+    """Makes the folder; raises Mistake if that fails."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -49,17 +49,17 @@ def make_folder(out: Path) -> None:
 
 
 def claim(settings: Any) -> None:
-    """Notes whose the folder is: called after the first step, so that a run that never began claims nothing."""
+    """Marks the folder as this run's, after its first step, so that a run that never began claims nothing."""
     write_whole(settings.out / "settings.json", json.dumps(in_words(settings), indent=1) + "\n")
 
 
 def in_words(settings: Any) -> dict[str, str]:
-    """All that the numbers depend on."""
+    """Every setting that the numbers depend on, as text."""
     return {name: str(value) for name, value in dataclasses.asdict(settings).items() if name not in IRRELEVANT}
 
 
 def kept_lines(path: Path, step: int) -> list[dict[str, Any]]:
-    """Drops the lines of steps after this one, which are run again, and a last line that is not whole."""
+    """Drops the lines of steps after this one, which run again, and an incomplete last line."""
     lines = []
     for line in path.read_text().splitlines() if path.exists() else []:
         try:
@@ -72,7 +72,7 @@ def kept_lines(path: Path, step: int) -> list[dict[str, Any]]:
 
 
 def write_weights(model: Network, name: str, classes: Sequence[str], out: Path) -> None:
-    """Writes the weights and, as timm does, what network they are of, its classes, and how images are made ready."""
+    """Writes the weights and, as timm does, a config with the network's name, classes and preprocessing."""
     prepare: Any = model.preprocessing
     config = {
         "architecture": name,
@@ -85,14 +85,14 @@ def write_weights(model: Network, name: str, classes: Sequence[str], out: Path) 
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes beside and renames, so that there is never half a file."""
+    """Writes to a temporary file and renames it, so that the file is never incomplete."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
 
 
 def draw(lines: Sequence[dict[str, Any]], path: Path, title: str) -> None:
-    """Draws loss and accuracy by step."""
+    """Plots loss and accuracy by step."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 

@@ -1,11 +1,11 @@
-"""Asks XLA what a depthwise convolution and its gradient cost, and finds out why it is not what paper says.
+"""Asks XLA what the gradient of a depthwise convolution costs, and explains why it differs from theory.
 
     python experiments/hlo_cost.py
     python experiments/hlo_cost.py --size 28 --features 256 --batch 1
 
-`lax.conv_general_dilated` is differentiated by its kernel, compiled, and never run. On the CPU the compiled program has
-many times the operations of the one that JAX handed to XLA: the gradient has become a dense convolution, of every
-channel with every other, of which all but the diagonal is masked away. jds's own convolution is the other column.
+`lax.conv_general_dilated` is differentiated with respect to its kernel and compiled, but never run. On the CPU the
+compiled program has many times the operations of the program that JAX handed to XLA: the gradient has become a dense
+convolution of every channel with every other, with all but the diagonal masked away. jds's own convolution follows.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ class Settings:
 
 
 def by_xla(images: jax.Array, kernel: jax.Array) -> jax.Array:
-    """A depthwise convolution as lax has it."""
+    """A depthwise convolution in plain lax."""
     numbers = ("NHWC", "HWIO", "NHWC")
     groups = images.shape[-1]
     return lax.conv_general_dilated(
@@ -42,7 +42,7 @@ def by_xla(images: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def gradient_of(convolution):
-    """The gradient of a loss by the kernel."""
+    """The gradient of a loss with respect to the kernel."""
 
     def loss(kernel, images):
         with jax.named_scope("depthwise layer"):
@@ -52,7 +52,7 @@ def gradient_of(convolution):
 
 
 def instructions(view: cost.XlaView, count: int) -> Table:
-    """The most expensive instructions of the optimised program; those of foreign code are unknown, and come first."""
+    """The most expensive instructions of the optimized program; costs of foreign code are unknown, and come first."""
     table = Table("operation", "shape", "FLOPs", "bytes", "layer", box=None)
     order = sorted(view.instructions, key=lambda i: (i.flops is not None, -(i.flops or 0)))
     for line in order[:count]:
@@ -62,7 +62,7 @@ def instructions(view: cost.XlaView, count: int) -> Table:
 
 
 def main(settings: Settings) -> None:
-    """Prints what paper and XLA say of both implementations."""
+    """Prints the costs of both implementations, in theory and in XLA."""
     sizes = dataclasses.asdict(settings)
     if min(sizes.values()) < 1:
         raise SystemExit(f"hlo_cost: all settings must be positive, got {sizes}")
@@ -71,10 +71,10 @@ def main(settings: Settings) -> None:
     console = Console(highlight=False)
     for name, convolution in (("lax.conv_general_dilated", by_xla), ("jds.depthwise_conv", jds.depthwise_conv)):
         gradient = gradient_of(convolution)
-        paper = cost.analyze(gradient, kernel, images).total
+        theory = cost.analyze(gradient, kernel, images).total
         view = cost.xla(gradient, kernel, images)
-        console.rule(f"{name}, gradient by the kernel")
-        console.print(f"on paper: {paper.macs:,} multiply-accumulates, {paper.traffic:,} bytes at least")
+        console.rule(f"{name}, kernel gradient")
+        console.print(f"in theory: {theory.macs:,} multiply-accumulates, at least {theory.traffic:,} bytes")
         console.print(f"in XLA: {view.peak_bytes:,} bytes of memory\n" if view.peak_bytes else "")
         console.print(cost.reconciliation(cost.reconcile(gradient, kernel, images)), "")
         console.print(instructions(view, settings.lines), "")

@@ -3,9 +3,9 @@
     python experiments/train_digits.py
     python experiments/train_digits.py --epochs 4 --seeds 0
 
-The digits come with scikit-learn: 1797 images of 8×8, here enlarged to 16×16. The two networks differ in nothing but
-their convolutions, as in table 4 of MobileNets, https://arxiv.org/abs/1704.04861. Written to the results' folder:
-`metrics.jsonl`, a line for each seed, epoch and network and a last line that sums up, and `curves.png`.
+The digits come with scikit-learn: 1797 images of 8×8, here enlarged to 16×16. The two networks differ only in their
+convolutions, as in table 4 of MobileNets, https://arxiv.org/abs/1704.04861. Writes `metrics.jsonl`, with one line per
+seed, epoch and network and a summary in the last line, and `curves.png`.
 """
 
 import dataclasses
@@ -41,25 +41,25 @@ STEM = 32
 BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1))
 
 Array = jax.Array | np.ndarray
-# A run has less than two hundred steps: averages of momentum 0.99 would still remember the first ones.
+# A run has fewer than 200 steps: with momentum 0.99, averages would still include the first ones.
 batch_norm = functools.partial(nnx.BatchNorm, momentum=0.9)
 
 
-# Epochs and learning rate were chosen on a fifth of the training images set aside for it, not on the held-out ones.
+# Epochs and learning rate were tuned on a fifth of the training images, never on the held-out ones.
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What may be set from the command line."""
+    """Options of the command."""
 
     epochs: int = 8  # passes over the training images
-    batch_size: int = 64  # images a step; a pass drops what is left after its last whole batch
-    learning_rate: float = 1e-2  # of Adam; rises to this in a tenth of the steps, then falls to 0 along a cosine
-    seeds: tuple[int, ...] = (0, 1, 2)  # each trains both networks; sets parameters, order, shifts, never the split
-    digits: int = DIGITS  # use the first so many of the 1797, for a quick look
+    batch_size: int = 64  # images per step; an epoch drops the images after its last whole batch
+    learning_rate: float = 1e-2  # peak rate of Adam: linear warmup in a tenth of the steps, then cosine decay to 0
+    seeds: tuple[int, ...] = (0, 1, 2)  # each trains both networks; sets parameters, order and shifts, never the split
+    digits: int = DIGITS  # number of the 1797 images to use, for a quick look
     results: Path = Path("results/train_digits")  # folder for the results
 
 
 class Network(nnx.Module):
-    """A MobileNet for small images, or its twin: where one has a separable block, the other has one convolution."""
+    """A MobileNet for small images, or its twin with an ordinary convolution in place of each separable block."""
 
     def __init__(self, name: str, *, rngs: nnx.Rngs):
         block = {"separable": separable_block, "ordinary": conv_norm_relu}[name]
@@ -99,7 +99,7 @@ def separable_block(features: int, wider: int, stride: int, *, rngs: nnx.Rngs) -
 
 
 def layers() -> list[cost.Layer]:
-    """The same network as sizes, to count its multiplications in both forms."""
+    """The sizes of the same network, to count its multiplications in both forms."""
     rows = [cost.Layer("stem", (SIZE, SIZE, 1), STEM, (3, 3), separable=False)]
     for wider, stride in BLOCKS:
         rows.append(cost.Layer("block", rows[-1].output_size, wider, (3, 3), strides=stride))
@@ -124,7 +124,7 @@ def load(digits: int = DIGITS) -> tuple[np.ndarray, ...]:
 
 
 def shift(images: Array, key: jax.Array) -> jax.Array:
-    """Moves each image by up to two pixels, one of the original ones, along each axis."""
+    """Shifts each image by up to two pixels, one of the original image, along each axis."""
     padded = jnp.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)))
     corners = jax.random.randint(key, (len(images), 2), 0, 5)
     return jax.vmap(lambda image, at: jax.lax.dynamic_slice(image, (*at, 0), (SIZE, SIZE, 1)))(padded, corners)
@@ -147,13 +147,13 @@ def train_step(network: Network, optimizer: nnx.Optimizer, images: Array, labels
     return values
 
 
-@functools.cache  # it is part of the jitted step's key: each network's step is to be compiled once for all seeds
+@functools.cache  # part of the jitted step's key: each network's step compiles once for all seeds
 def adam(learning_rate: float, steps: int) -> optax.GradientTransformation:
     return optax.adam(optax.warmup_cosine_decay_schedule(0.0, learning_rate, steps // 10, steps))
 
 
 def train(name: str, seed: int, data: tuple[np.ndarray, ...], *, settings: Settings) -> Iterator[dict[str, Any]]:
-    """Trains one network; gives a record after each epoch, whose seconds are those of its steps alone."""
+    """Trains one network; yields a record per epoch, whose seconds cover its steps alone."""
     images, held_out_images, labels, held_out_labels = data
     steps = len(labels) // settings.batch_size
     network = Network(name, rngs=nnx.Rngs(seed))
@@ -177,7 +177,7 @@ def train(name: str, seed: int, data: tuple[np.ndarray, ...], *, settings: Setti
 
 
 def over_seeds(records: Sequence[dict[str, Any]], name: str, key: str) -> np.ndarray:
-    """What the records say of one network, `(seeds, epochs)`."""
+    """One quantity of one network from the records, `(seeds, epochs)`."""
     mine = [record for record in records if record["network"] == name]
     return np.array([record[key] for record in mine]).reshape(-1, mine[-1]["epoch"])
 
@@ -188,7 +188,7 @@ def mean_and_spread(values: np.ndarray) -> dict[str, Any]:
     return {"mean": float(values.mean()), "spread": float(spread), "each": values.tolist()}
 
 
-def summarise(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def summarize(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     multiplications = cost.multiplications(layers())
     networks, seconds = {}, {}
     for name in NETWORKS:
@@ -203,31 +203,31 @@ def summarise(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
             "seconds_per_epoch": mean_and_spread(np.median(seconds[name], axis=1)),
         }
     time_ratio = mean_and_spread(np.median(seconds["separable"] / seconds["ordinary"], axis=1))
-    return {"networks": networks, "paper_ratio": float(multiplications.ratio), "time_ratio": time_ratio}
+    return {"networks": networks, "theoretical_ratio": float(multiplications.ratio), "time_ratio": time_ratio}
 
 
 def draw(records: Sequence[dict[str, Any]], summary: dict[str, Any]) -> Figure:
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     separable, ordinary = (summary["networks"][name]["held_out_accuracy"]["mean"] for name in NETWORKS)
-    time_ratio, paper_ratio = summary["time_ratio"]["mean"], summary["paper_ratio"]
+    time_ratio, theoretical_ratio = summary["time_ratio"]["mean"], summary["theoretical_ratio"]
     figure.suptitle(
         f"Separable convolutions read {separable:.1%} of the held-out digits, ordinary ones {ordinary:.1%}:\n"
-        f"the separable take {time_ratio:.0%} of the training time and {paper_ratio:.0%} of the multiplications"
+        f"the separable take {time_ratio:.0%} of the training time and {theoretical_ratio:.0%} of the multiplications"
     )
     for axes, quantity in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
-        # Two of Okabe and Ito's colours, which the colour-blind can tell apart.
-        for name, colour in zip(NETWORKS, ("#0072B2", "#D55E00"), strict=True):
+        # Two of Okabe and Ito's colors, which color-blind readers can tell apart.
+        for name, color in zip(NETWORKS, ("#0072B2", "#D55E00"), strict=True):
             for part, line in (("held_out", "-"), ("training", ":")):
                 values = over_seeds(records, name, f"{part}_{quantity}")
                 epochs = np.arange(1, values.shape[1] + 1)
-                axes.plot(epochs, values.mean(0), line, color=colour, label=f"{name}, {part.replace('_', '-')}")
-                axes.fill_between(epochs, values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0)
+                axes.plot(epochs, values.mean(0), line, color=color, label=f"{name}, {part.replace('_', '-')}")
+                axes.fill_between(epochs, values.min(0), values.max(0), color=color, alpha=0.15, linewidth=0)
         axes.set(xlabel="epoch", ylabel=quantity)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.3)
     figure.axes[0].yaxis.set_major_formatter("{x:.0%}")
     if min(separable, ordinary) > 0.9:
-        figure.axes[0].set_ylim(0.75, 1.005)  # the first epochs leave the frame: the last ones are what is compared
+        figure.axes[0].set_ylim(0.75, 1.005)  # leaves out the first epochs: the comparison is of the last ones
     figure.axes[0].legend(title="mean over seeds, lowest to highest shaded", frameon=False)
     figure.axes[1].set_yscale("log")
     return figure
@@ -239,7 +239,7 @@ def tabulate(summary: dict[str, Any]) -> Table:
         *("network", "parameters", "multiplications", "held-out accuracy", "seconds per epoch"),
         title="Handwritten digits",
         caption=f"separable to ordinary: {time_ratio['mean']:.3f} ± {time_ratio['spread']:.3f} of the time, "
-        f"{summary['paper_ratio']:.3f} on paper",
+        f"{summary['theoretical_ratio']:.3f} in theory",
     )
     for column in table.columns[1:]:
         column.justify = "right"
@@ -256,7 +256,7 @@ def tabulate(summary: dict[str, Any]) -> Table:
 
 
 def check(settings: Settings) -> None:
-    """Raises ValueError for what would otherwise fail later, after the training at worst."""
+    """Raises ValueError for settings that would otherwise fail later, at worst after the training."""
     if settings.epochs < 1:
         raise ValueError(f"train_digits: `epochs` must be at least 1, got {settings.epochs}")
     if not settings.seeds or len(set(settings.seeds)) < len(settings.seeds) or min(settings.seeds) < 0:
@@ -280,12 +280,12 @@ def main(settings: Settings) -> None:
     data = load(settings.digits)
     records, seconds = [], []
     metrics = settings.results / "metrics.jsonl"
-    beside = metrics.with_name(f"{metrics.name}.part")  # renamed at the end; a run that is cut short leaves its epochs
+    beside = metrics.with_name(f"{metrics.name}.part")  # renamed at the end; an interrupted run leaves its epochs here
     with beside.open("w") as log, Progress() as progress:
         task = progress.add_task("", total=len(settings.seeds) * settings.epochs)
         for seed in settings.seeds:
             start = time.perf_counter()
-            # The networks take turns, an epoch each: what else the machine does disturbs both alike.
+            # The networks alternate, an epoch each, so that other load on the machine affects both.
             for pair in zip(*(train(name, seed, data, settings=settings) for name in NETWORKS), strict=True):
                 records.extend(pair)
                 log.writelines(json.dumps(record) + "\n" for record in pair)
@@ -293,7 +293,7 @@ def main(settings: Settings) -> None:
                 news = ", ".join(f"{record['network']} {record['held_out_accuracy']:.1%}" for record in pair)
                 progress.update(task, advance=1, description=f"seed {seed}, held out: {news}")
             seconds.append(time.perf_counter() - start)
-    summary = {"kind": "summary", **summarise(records), "seconds_per_seed": seconds, "machine": cost.machine_facts()}
+    summary = {"kind": "summary", **summarize(records), "seconds_per_seed": seconds, "machine": cost.machine_facts()}
     summary["settings"] = dataclasses.asdict(settings) | {"results": str(settings.results)}
     with beside.open("a") as log:
         log.write(json.dumps(summary) + "\n")

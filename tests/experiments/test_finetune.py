@@ -71,8 +71,8 @@ def test_a_run_that_is_killed_ends_at_the_same_numbers(digits, tmp_path):
     output = finished(start(digits, whole, cache)).splitlines()
     assert output[:3] == [
         "160 images of 2 classes, 0, 1: 144 to train on, 16 to evaluate on",
-        "skipped 1 files that are no images of a class: notes.txt",
-        "begins: 18 steps, 9 an epoch",
+        "skipped 1 files that are not images of a class: notes.txt",
+        "begins: 18 steps, 9 per epoch",
     ]
     assert output[4].startswith("epoch 2: loss")
     wanted = lines(whole)
@@ -137,7 +137,7 @@ def test_the_weights_come_with_a_config_in_the_form_of_timm(tmp_path):
     ("change", "message"),
     [
         ({"data": "no/such/folder"}, "--data must be a folder or the name of a dataset on Hugging Face, got 'no/such"),
-        ({"data": "."}, "--data must have a folder of images for each of at least 2 classes"),
+        ({"data": "."}, "--data must have one folder of images per class, and at least 2 classes"),
         ({"data": __file__}, "--data must be a folder, got the file"),
         ({"model": "nope"}, "--model: there is no 'nope'; did you mean"),
         ({"weights": "nope.safetensors"}, "--weights: .*nope.safetensors"),
@@ -185,7 +185,7 @@ def test_unreadable_images_are_all_named_before_anything_is_written(digits, tmp_
         finetune.main(finetune.Settings(data=str(data), model="mobilenetv2_035", batch=4, out=out, held_out=0.2))
     assert exit.value.code == 2
     heading, *named = str(exit.value).splitlines()
-    assert heading == "--data has 6 images that cannot be read; mend or remove them:"
+    assert heading == "--data has 6 images that cannot be read; repair or remove them:"
     assert [line.split(":")[0].strip() for line in named] == [
         str(data / label / f"{name}.png") for label in ("a", "b") for name in ("x", "y", "z")
     ]
@@ -224,9 +224,9 @@ def test_epochs_are_added_to_a_run_that_has_ended(digits, tmp_path, monkeypatch,
         data=str(digits), model="mobilenetv2_035", image_size=32, batch=40, epochs=1, out=tmp_path, held_out=0
     )
     finetune_output.claim(dataclasses.replace(settings, epochs=2))
-    with pytest.raises(SystemExit, match=r"--epochs can be added when a run has ended; .* is at step 0 of 8"):
+    with pytest.raises(SystemExit, match=r"--epochs can only grow once a run has ended; .* is at step 0 of 8"):
         finetune.main(dataclasses.replace(settings, epochs=3))
-    for epochs, where in ((2, "begins: 8 steps, 4 an epoch"), (3, "goes on after step 8 of 12 steps, 4 an epoch")):
+    for epochs, where in ((2, "begins: 8 steps, 4 per epoch"), (3, "resumes after step 8 of 12 steps, 4 per epoch")):
         finetune.main(dataclasses.replace(settings, epochs=epochs))
         out = capsys.readouterr().out
         assert where in out

@@ -50,7 +50,7 @@ def test_each_class_is_evaluated_by_its_share(counts, held_out, order):
 
 
 def test_a_class_of_one_image_cannot_be_in_both_parts():
-    with pytest.raises(SystemExit, match="--held-out: the class class 1 must have an image to train on and one to"):
+    with pytest.raises(SystemExit, match="--held-out: the class class 1 must have an image for training and one"):
         finetune_data.split(Labels([0, 0, 1]), 0.1)
     training, evaluation = finetune_data.split(Labels([0, 0, 1]), 0)
     assert (list(training.places), list(evaluation.places)) == ([0, 1, 2], [])
@@ -86,7 +86,7 @@ def test_what_is_hidden_or_left_by_a_system_is_no_data(tmp_path):
 def test_what_is_skipped_is_said(tmp_path):
     make(tmp_path, "ant/1.png", "bee/1.png", "ant/old/1.png", "ant/notes.txt", "a.txt", "b.txt", "c.png")
     assert finetune_data.Folder(tmp_path).skipped == [
-        f"4 files that are no images of a class: {Path('ant/notes.txt')}, a.txt, b.txt, …",
+        f"4 files that are not images of a class: {Path('ant/notes.txt')}, a.txt, b.txt, …",
         f"1 folders within classes: {Path('ant/old')}",
     ]
 

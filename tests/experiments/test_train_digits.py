@@ -89,7 +89,7 @@ def test_the_summary_agrees_with_the_records(run):
     assert summary.keys() == {
         "kind",
         "networks",
-        "paper_ratio",
+        "theoretical_ratio",
         "time_ratio",
         "seconds_per_seed",
         "machine",
@@ -106,7 +106,7 @@ def test_the_summary_agrees_with_the_records(run):
     ordinary, separable = summary["networks"]["ordinary"], summary["networks"]["separable"]
     times = np.divide(separable["seconds_per_epoch"]["each"], ordinary["seconds_per_epoch"]["each"])
     assert summary["time_ratio"]["each"] == pytest.approx(times)
-    assert summary["paper_ratio"] == separable["multiplications"] / ordinary["multiplications"]
+    assert summary["theoretical_ratio"] == separable["multiplications"] / ordinary["multiplications"]
     assert len(summary["seconds_per_seed"]) == 2
     assert summary["settings"]["seeds"] == [0, 1]
 
