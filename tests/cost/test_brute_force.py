@@ -302,7 +302,8 @@ def test_convolutions(seed, padding):
         "conv_general_dilated", run, [lhs, rhs], functools.partial(by_hand.convolution, padding=padding), padding
     )
     assert counts.multiplications >= counts.macs
-    assert padding == "skipped" or counts.multiplications == counts.macs
+    if padding == "counted":
+        assert counts.multiplications == counts.macs
 
 
 @pytest.mark.parametrize("padding", ["counted", "skipped"])

@@ -45,7 +45,7 @@ def test_each_class_is_evaluated_by_its_share(counts, held_out, order):
     for label, count in enumerate(counts):
         assert abs(found[label] - count * held_out) <= 1
         assert found[label] < count
-        assert found[label] > 0 or held_out == 0
+        assert (found[label] > 0) == (held_out > 0)
     assert finetune_data.split(Labels(labels), held_out)[1].places == evaluation.places
 
 

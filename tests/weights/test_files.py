@@ -157,7 +157,8 @@ def test_damaged_and_hostile_files_are_refused(kind, model, file, tmp_path):
         refused = contextlib.suppress(jds.WeightsError) if kind == "header_bytes" else pytest.raises(jds.WeightsError)
         with refused:
             loaded = load(path)
-        assert loaded is None or equal(loaded, model)
+        if loaded is not None:
+            assert equal(loaded, model)
 
 
 def test_files_that_are_not_there_or_are_of_another_kind(tmp_path):
