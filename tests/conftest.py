@@ -13,8 +13,9 @@ from jaxtyping import install_import_hook
 # The benchmarks and checks are no part of the installed package. Last, so that an installed jds is the one tested.
 sys.path.append(str(Path(__file__).parents[1]))
 
-# Before the first import of jds, whose annotations it checks.
-install_import_hook("jds", "beartype.beartype")
+# Before the first import of jds. The functions' arrays are checked in every run; with JDS_CHECKED=jds, as in the
+# continuous integration, all calls are, which makes the suite twice as slow.
+install_import_hook(os.environ.get("JDS_CHECKED", "jds.ops"), "beartype.beartype")
 
 # Most of the time goes into compiling, which takes half of it without XLA's newer emitters of loops; from JAX 0.11 on,
 # what is left of the older ones fails. Where XLA_FLAGS are set, as the continuous integration does, they are kept.
