@@ -7,6 +7,7 @@ import jax
 from flax import nnx
 
 from jds.models._network import Feature, Network, NetworkConfig, Parts
+from jds.models._variant import Variant, keras, timm, torchvision
 from jds.nn import ConvNeXtBlock, Style
 from jds.nn._conv_norm import convolve
 
@@ -172,3 +173,23 @@ def _conv(
         kernel_init=style.kernel_init,
         rngs=rngs,
     )
+
+
+VARIANTS: tuple[Variant, ...] = (
+    timm("convnext_atto", ConvNeXt, ConvNeXtConfig(rows=ATTO, checkpoint_rank=4)),
+    timm("convnext_femto", ConvNeXt, ConvNeXtConfig(rows=FEMTO, checkpoint_rank=4)),
+    timm("convnext_pico", ConvNeXt, ConvNeXtConfig(rows=PICO, checkpoint_rank=4)),
+    timm("convnext_nano", ConvNeXt, ConvNeXtConfig(rows=NANO, checkpoint_rank=4), crop=0.95),
+    timm("convnext_tiny", ConvNeXt, ConvNeXtConfig(), crop=0.95),
+    timm("convnext_small", ConvNeXt, ConvNeXtConfig(rows=SMALL, drop_path=0.4), crop=0.95),
+    timm("convnext_base", ConvNeXt, ConvNeXtConfig(rows=BASE, drop_path=0.5)),
+    timm("convnext_large", ConvNeXt, ConvNeXtConfig(rows=LARGE, drop_path=0.5)),
+    torchvision("torchvision/convnext_tiny", ConvNeXt, ConvNeXtConfig(), resize=236),
+    torchvision("torchvision/convnext_small", ConvNeXt, ConvNeXtConfig(rows=SMALL, drop_path=0.4), resize=230),
+    torchvision("torchvision/convnext_base", ConvNeXt, ConvNeXtConfig(rows=BASE, drop_path=0.5), resize=232),
+    torchvision("torchvision/convnext_large", ConvNeXt, ConvNeXtConfig(rows=LARGE, drop_path=0.5), resize=232),
+    keras("keras/ConvNeXtTiny", ConvNeXt, ConvNeXtConfig()),
+    keras("keras/ConvNeXtSmall", ConvNeXt, ConvNeXtConfig(rows=SMALL, drop_path=0.4)),
+    keras("keras/ConvNeXtBase", ConvNeXt, ConvNeXtConfig(rows=BASE, drop_path=0.5)),
+    keras("keras/ConvNeXtLarge", ConvNeXt, ConvNeXtConfig(rows=LARGE, drop_path=0.5)),
+)

@@ -9,6 +9,7 @@ from flax import nnx
 from jds.models._inverted_stages import Block, inverted_parts
 from jds.models._network import Network, NetworkConfig, Parts
 from jds.models._rounding import round_features
+from jds.models._variant import Variant, timm, timm_tf
 from jds.nn import Style
 from jds.ops._fused_block import Activation
 
@@ -117,3 +118,13 @@ class MixNet(Network):
             stages.append(blocks)
         stem = round_features(config.stem * config.width)
         return inverted_parts(config, stem, stages, HEAD, _relu, style, rngs)
+
+
+VARIANTS: tuple[Variant, ...] = (
+    timm("mixnet_s", MixNet, MixNetConfig()),
+    timm("mixnet_m", MixNet, MixNetConfig(rows=M, stem=24, dropout=0.25)),
+    timm("mixnet_l", MixNet, MixNetConfig(rows=M, stem=24, width=1.3, dropout=0.3)),
+    timm_tf("tf_mixnet_s", MixNet, MixNetConfig()),
+    timm_tf("tf_mixnet_m", MixNet, MixNetConfig(rows=M, stem=24, dropout=0.25)),
+    timm_tf("tf_mixnet_l", MixNet, MixNetConfig(rows=M, stem=24, width=1.3, dropout=0.3)),
+)

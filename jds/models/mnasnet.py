@@ -9,6 +9,7 @@ from flax import nnx
 from jds.models._inverted_stages import Block, inverted_parts, repeated
 from jds.models._network import Network, NetworkConfig, Parts
 from jds.models._rounding import round_features
+from jds.models._variant import Variant, timm
 from jds.nn import Style
 
 
@@ -113,3 +114,16 @@ class MnasNet(Network):
         ]
         stem = round_features(config.stem * config.width)
         return inverted_parts(config, stem, stages, HEAD, jax.nn.relu, style, rngs)
+
+
+VARIANTS: tuple[Variant, ...] = (
+    timm("mnasnet_050", MnasNet, MnasNetConfig(rows=B1, width=0.5)),
+    timm("mnasnet_075", MnasNet, MnasNetConfig(rows=B1, width=0.75)),
+    timm("mnasnet_100", MnasNet, MnasNetConfig(rows=B1)),
+    timm("mnasnet_140", MnasNet, MnasNetConfig(rows=B1, width=1.4)),
+    timm("mnasnet_small", MnasNet, MnasNetConfig(rows=SMALL, stem=8)),
+    timm("semnasnet_050", MnasNet, MnasNetConfig(width=0.5)),
+    timm("semnasnet_075", MnasNet, MnasNetConfig(width=0.75)),
+    timm("semnasnet_100", MnasNet, MnasNetConfig()),
+    timm("semnasnet_140", MnasNet, MnasNetConfig(width=1.4)),
+)

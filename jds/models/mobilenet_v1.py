@@ -10,6 +10,7 @@ from jds.cost import Layer
 from jds.models._arguments import check_no_drop_path
 from jds.models._network import Network, NetworkConfig, Parts, Placement, build_stages
 from jds.models._rounding import round_features
+from jds.models._variant import HALF, Variant, keras, timm
 from jds.nn import ConvNorm, SeparableConv, Style
 from jds.ops._fused_block import Activation
 
@@ -166,3 +167,19 @@ def layers(
     if num_classes:
         network.append(Layer("classifier", (1, 1, size[-1]), num_classes, (1, 1), separable=False))
     return tuple(network)
+
+
+VARIANTS: tuple[Variant, ...] = (
+    timm("mobilenetv1_100", MobileNetV1, MobileNetV1Config(activation=jax.nn.relu6), mean=HALF, std=HALF),
+    timm(
+        "mobilenetv1_125",
+        MobileNetV1,
+        MobileNetV1Config(width=1.25, activation=jax.nn.relu6),
+        crop=0.9,
+        mean=HALF,
+        std=HALF,
+    ),
+    keras(
+        "keras/MobileNet", MobileNetV1, MobileNetV1Config(activation=jax.nn.relu6, pads_end=True), mean=HALF, std=HALF
+    ),
+)

@@ -9,6 +9,7 @@ from flax import nnx
 from jds.models._inverted_stages import Block, inverted_parts, repeated, scaled
 from jds.models._network import Network, NetworkConfig, Parts
 from jds.models._rounding import round_features
+from jds.models._variant import HALF, Variant, keras, timm, torchvision
 from jds.nn import Style
 
 
@@ -89,3 +90,16 @@ class MobileNetV2(Network):
             stages.append(repeated(block, scaled(row.repeats, config.depth if scales else 1)))
         stem, head = wide(STEM, config.fixed_ends), HEAD if config.fixed_ends else max(HEAD, wide(HEAD))
         return inverted_parts(config, stem, stages, head, jax.nn.relu6, style, rngs)
+
+
+VARIANTS: tuple[Variant, ...] = (
+    timm("mobilenetv2_035", MobileNetV2, MobileNetV2Config(width=0.35)),
+    timm("mobilenetv2_050", MobileNetV2, MobileNetV2Config(width=0.5)),
+    timm("mobilenetv2_075", MobileNetV2, MobileNetV2Config(width=0.75)),
+    timm("mobilenetv2_100", MobileNetV2, MobileNetV2Config()),
+    timm("mobilenetv2_140", MobileNetV2, MobileNetV2Config(width=1.4)),
+    timm("mobilenetv2_110d", MobileNetV2, MobileNetV2Config(width=1.1, depth=1.2, fixed_ends=True)),
+    timm("mobilenetv2_120d", MobileNetV2, MobileNetV2Config(width=1.2, depth=1.4, fixed_ends=True)),
+    torchvision("torchvision/mobilenet_v2", MobileNetV2, MobileNetV2Config(), resize=232),
+    keras("keras/MobileNetV2", MobileNetV2, MobileNetV2Config(momentum=0.999), mean=HALF, std=HALF),
+)

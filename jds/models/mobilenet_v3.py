@@ -1,6 +1,7 @@
 """MobileNet V3: Howard et al., Searching for MobileNetV3, https://arxiv.org/abs/1905.02244."""
 
 import dataclasses
+import functools
 from typing import NamedTuple
 
 import jax
@@ -9,6 +10,7 @@ from flax import nnx
 from jds.models._inverted_stages import Block, inverted_stages
 from jds.models._network import Network, NetworkConfig, Parts
 from jds.models._rounding import round_features
+from jds.models._variant import HALF, Variant, keras, timm, timm_tf, torchvision_tf
 from jds.nn import ConvNorm, Style
 from jds.ops._fused_block import Activation
 
@@ -132,3 +134,47 @@ class MobileNetV3(Network):
         info = (*info[:-1], info[-1]._replace(features=last))
         neck = ConvNorm(last, config.hidden, has_norm=False, **shared)
         return Parts(first, blocks, info, (*ends[:-1], len(blocks) - 1), neck=neck, out_features=config.hidden)
+
+
+_small = functools.partial(MobileNetV3Config, rows=SMALL, last=576, hidden=1024)
+
+VARIANTS: tuple[Variant, ...] = (
+    timm("mobilenetv3_large_075", MobileNetV3, MobileNetV3Config(width=0.75), interpolation="bilinear"),
+    timm("mobilenetv3_large_100", MobileNetV3, MobileNetV3Config()),
+    timm("mobilenetv3_small_050", MobileNetV3, _small(width=0.5, fixed_stem=True)),
+    timm("mobilenetv3_small_075", MobileNetV3, _small(width=0.75)),
+    timm("mobilenetv3_small_100", MobileNetV3, _small()),
+    timm_tf(
+        "tf_mobilenetv3_large_075",
+        MobileNetV3,
+        MobileNetV3Config(width=0.75),
+        interpolation="bilinear",
+        mean=HALF,
+        std=HALF,
+    ),
+    timm_tf(
+        "tf_mobilenetv3_large_100", MobileNetV3, MobileNetV3Config(), interpolation="bilinear", mean=HALF, std=HALF
+    ),
+    timm_tf("tf_mobilenetv3_small_075", MobileNetV3, _small(width=0.75), interpolation="bilinear", mean=HALF, std=HALF),
+    timm_tf("tf_mobilenetv3_small_100", MobileNetV3, _small(), interpolation="bilinear", mean=HALF, std=HALF),
+    timm_tf(
+        "tf_mobilenetv3_large_minimal_100",
+        MobileNetV3,
+        MobileNetV3Config(rows=minimalistic(LARGE), activation=jax.nn.relu),
+        interpolation="bilinear",
+        mean=HALF,
+        std=HALF,
+    ),
+    timm_tf(
+        "tf_mobilenetv3_small_minimal_100",
+        MobileNetV3,
+        _small(rows=minimalistic(SMALL), activation=jax.nn.relu),
+        interpolation="bilinear",
+        mean=HALF,
+        std=HALF,
+    ),
+    torchvision_tf("torchvision/mobilenet_v3_large", MobileNetV3, MobileNetV3Config(), resize=232),
+    torchvision_tf("torchvision/mobilenet_v3_small", MobileNetV3, _small()),
+    keras("keras/MobileNetV3Large", MobileNetV3, MobileNetV3Config(momentum=0.999), mean=HALF, std=HALF),
+    keras("keras/MobileNetV3Small", MobileNetV3, _small(momentum=0.999), mean=HALF, std=HALF),
+)

@@ -8,7 +8,9 @@ from flax import nnx
 
 from jds.models._network import Network, NetworkConfig, Parts, Placement, build_stages
 from jds.models._rounding import round_features
+from jds.models._variant import HALF, Variant, timm
 from jds.nn import ConvNorm, FusedResidual, MultiQueryAttention, Style, UniversalInvertedResidual
+from jds.nn._convnext import gelu
 from jds.ops._fused_block import Activation
 
 
@@ -256,3 +258,39 @@ class MobileNetV4(Network):
         info = (*info[:-1], info[-1]._replace(features=last))
         neck = ConvNorm(last, HIDDEN, **shared)
         return Parts(first, stages, info, (*ends[:-1], len(stages) - 1), neck=neck, out_features=HIDDEN)
+
+
+VARIANTS: tuple[Variant, ...] = (
+    timm("mobilenetv4_conv_small_035", MobileNetV4, MobileNetV4Config(width=0.35), mean=HALF, std=HALF),
+    timm("mobilenetv4_conv_small_050", MobileNetV4, MobileNetV4Config(width=0.5), mean=HALF, std=HALF),
+    timm("mobilenetv4_conv_small", MobileNetV4, MobileNetV4Config()),
+    timm("mobilenetv4_conv_medium", MobileNetV4, MobileNetV4Config(rows=CONV_MEDIUM), image_size=256, crop=0.95),
+    timm("mobilenetv4_conv_large", MobileNetV4, MobileNetV4Config(rows=CONV_LARGE, stem=24), image_size=384, crop=0.95),
+    timm(
+        "mobilenetv4_hybrid_medium_075",
+        MobileNetV4,
+        MobileNetV4Config(rows=HYBRID_MEDIUM, width=0.75, layer_scale=1e-05),
+        crop=0.95,
+    ),
+    timm(
+        "mobilenetv4_hybrid_medium",
+        MobileNetV4,
+        MobileNetV4Config(rows=HYBRID_MEDIUM, layer_scale=1e-05),
+        image_size=256,
+        crop=0.95,
+    ),
+    timm(
+        "mobilenetv4_hybrid_large_075",
+        MobileNetV4,
+        MobileNetV4Config(rows=HYBRID_LARGE, stem=24, width=0.75, activation=gelu, layer_scale=1e-05),
+        image_size=256,
+        crop=0.95,
+    ),
+    timm(
+        "mobilenetv4_hybrid_large",
+        MobileNetV4,
+        MobileNetV4Config(rows=HYBRID_LARGE, stem=24, activation=gelu, layer_scale=1e-05),
+        image_size=384,
+        crop=0.95,
+    ),
+)

@@ -7,6 +7,7 @@ from flax import nnx
 
 from jds.models._network import Network, NetworkConfig, Parts, Placement, build_stages
 from jds.models._rounding import round_features
+from jds.models._variant import Variant, timm
 from jds.nn import MobileOneBlock, Style
 
 
@@ -128,3 +129,12 @@ class MobileOne(Network):
         # Unlike in the other networks, the last block has the whole rate.
         blocks, info, ends = build_stages(config, stem, stages, make, others=-1)
         return Parts(first, blocks, info, ends, out_features=features)
+
+
+VARIANTS: tuple[Variant, ...] = (
+    timm("mobileone_s0", MobileOne, MobileOneConfig(rows=S0, branches=4), interpolation="bilinear"),
+    timm("mobileone_s1", MobileOne, MobileOneConfig(), crop=0.9, interpolation="bilinear"),
+    timm("mobileone_s2", MobileOne, MobileOneConfig(rows=S2), crop=0.9, interpolation="bilinear"),
+    timm("mobileone_s3", MobileOne, MobileOneConfig(rows=S3), crop=0.9, interpolation="bilinear"),
+    timm("mobileone_s4", MobileOne, MobileOneConfig(rows=S4), crop=0.9, interpolation="bilinear"),
+)

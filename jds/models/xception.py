@@ -8,6 +8,7 @@ from flax import nnx
 
 from jds.models._arguments import check_no_drop_path
 from jds.models._network import Feature, Network, NetworkConfig, Parts
+from jds.models._variant import HALF, Variant, keras, timm
 from jds.nn import ConvNorm, SeparableConv, Style
 
 
@@ -167,3 +168,9 @@ def separable(in_features: int, out_features: int, style: Style, rngs: nnx.Rngs)
         implementation=style.implementation,
         rngs=rngs,
     )
+
+
+VARIANTS: tuple[Variant, ...] = (
+    timm("legacy_xception", Xception, XceptionConfig(dropout=0.5), image_size=299, crop=0.8975, mean=HALF, std=HALF),
+    keras("keras/Xception", Xception, XceptionConfig(), image_size=299, mean=HALF, std=HALF),
+)

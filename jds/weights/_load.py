@@ -4,7 +4,7 @@ import difflib
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ import numpy as np
 from flax import nnx
 
 from jds.models import Network
+from jds.models._variant import Source
 from jds.weights import _keras, _keras_match, _match, _timm, _torchvision
 from jds.weights._entries import Entry, Path
 from jds.weights._errors import FreshClassifierWarning, MismatchError, OrderWarning, WeightsError, printable
@@ -19,7 +20,6 @@ from jds.weights._found import Found
 from jds.weights._layout import from_public, public_shape, to_public
 from jds.weights._lazy import LazyArray, Shape
 
-Source = Literal["timm", "torchvision", "keras"]
 _SOURCES: dict[str, ModuleType] = {"timm": _timm, "torchvision": _torchvision, "keras": _keras}
 _LISTED = 10
 _VARIANCES = ("running_var", "moving_variance")
