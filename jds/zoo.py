@@ -55,7 +55,7 @@ class Figures(NamedTuple):
       parameters: how many it has.
       multiply_adds: for one image of its own size.
       image_size: in pixels.
-      kernels: what its weights are recognised by, as `jds.weights.lookalike` has it.
+      kernels: what its weights are recognized by, as `jds.weights.lookalike` has it.
     """
 
     parameters: int

@@ -34,15 +34,15 @@ class Variant(NamedTuple):
 class Convention(NamedTuple):
     """Padding and batch normalization of a package's networks: fields of `NetworkConfig`."""
 
-    padding: Literal["SAME", "SYMMETRIC"]
+    padding: Literal["SAME", "TORCH"]
     epsilon: float
     momentum: float
     unbiased_variance: bool
 
 
 # padding, epsilon, momentum, unbiased variance
-PYTORCH = Convention("SYMMETRIC", 1e-5, 0.9, True)
-TORCHVISION_TENSORFLOW_PORT = Convention("SYMMETRIC", 1e-3, 0.99, True)
+PYTORCH = Convention("TORCH", 1e-5, 0.9, True)
+TORCHVISION_TENSORFLOW_PORT = Convention("TORCH", 1e-3, 0.99, True)
 TIMM_TENSORFLOW_PORT = Convention("SAME", 1e-3, 0.9, True)
 
 
