@@ -150,7 +150,7 @@ def run(model: Any, images: np.ndarray) -> np.ndarray:
 
 
 def fold(model: Any) -> Any:
-    return jds.fold_batch_norm(jds.reparametrize(model))
+    return jds.fold_batch_norm(jds.reparameterize(model))
 
 
 def folded_in_float64(name: str, file: Path, images: np.ndarray) -> float:

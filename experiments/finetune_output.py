@@ -81,7 +81,7 @@ def write_weights(model: Network, name: str, classes: Sequence[str], out: Path) 
         "pretrained_cfg": {**to_timm(prepare), "num_classes": len(classes)},
     }
     write_whole(out / "config.json", json.dumps(config, indent=1) + "\n")
-    jds.save(model, out / "model.safetensors")
+    jds.save_weights(model, out / "model.safetensors")
 
 
 def write_whole(path: Path, text: str) -> None:

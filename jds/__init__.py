@@ -5,9 +5,9 @@ from jds import models as models
 from jds import nn as nn
 from jds.models import count_parameters as count_parameters
 from jds.nn import fold_batch_norm as fold_batch_norm
-from jds.nn import reparametrize as reparametrize
-from jds.ops import Choice as Choice
-from jds.ops import Selection as Selection
+from jds.nn import reparameterize as reparameterize
+from jds.ops import ImplementationChoice as ImplementationChoice
+from jds.ops import ImplementationSelection as ImplementationSelection
 from jds.ops import accelerate as accelerate
 from jds.ops import conv as conv
 from jds.ops import conv_general_dilated as conv_general_dilated
@@ -22,7 +22,7 @@ from jds.ops._acceleration_report import acceleration_report as acceleration_rep
 from jds.weights import FreshClassifierWarning as FreshClassifierWarning
 from jds.weights import OrderWarning as OrderWarning
 from jds.weights import WeightsError as WeightsError
-from jds.weights._files import save as save
+from jds.weights._files import save_weights as save_weights
 from jds.zoo import create_model as create_model
 from jds.zoo import list_models as list_models
 

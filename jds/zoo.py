@@ -4,71 +4,48 @@ import dataclasses
 import fnmatch
 import functools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 from flax import nnx
 
 from jds.models import (
-    ConvNeXt,
-    ConvNeXtConfig,
-    EfficientNet,
-    EfficientNetConfig,
-    MixNet,
-    MixNetConfig,
-    MnasNet,
-    MnasNetConfig,
-    MobileNetV1,
-    MobileNetV1Config,
-    MobileNetV2,
-    MobileNetV2Config,
-    MobileNetV3,
-    MobileNetV3Config,
-    MobileNetV4,
-    MobileNetV4Config,
-    MobileOne,
-    MobileOneConfig,
     Network,
-    NetworkConfig,
-    Xception,
-    XceptionConfig,
     convnext,
+    efficientnet,
     mixnet,
     mnasnet,
+    mobilenet_v1,
+    mobilenet_v2,
     mobilenet_v3,
     mobilenet_v4,
     mobileone,
+    xception,
 )
-from jds.models._preprocessing import HALF, Preprocessing
-from jds.models._resizing import Interpolation
 from jds.models._suggest import for_option, near_names
-from jds.nn._convnext import gelu
-from jds.weights import Source, _pretrained_config
+from jds.models._variant import Variant
+from jds.weights import _pretrained_config
 from jds.weights._errors import MismatchError, printable
 from jds.weights._files import Rename, read
 from jds.weights._found import Found
 from jds.weights._load import fill
 from jds.weights._lookalike import kernels_of
 
-
-class Variant(NamedTuple):
-    """A public network.
-
-    Attributes:
-      name: timm's as it is, others under their source.
-      network: its class.
-      config: how it is built.
-      preprocessing: what its weights expect of images.
-      source: whose naming its weights have.
-    """
-
-    name: str
-    network: type[Network]
-    config: NetworkConfig
-    preprocessing: Preprocessing
-    source: Source
+_FAMILIES = (
+    mobilenet_v1,
+    mobilenet_v2,
+    mobilenet_v3,
+    mobilenet_v4,
+    efficientnet,
+    mnasnet,
+    mixnet,
+    xception,
+    convnext,
+    mobileone,
+)
+VARIANTS: dict[str, Variant] = {variant.name: variant for family in _FAMILIES for variant in family.VARIANTS}
+FIGURES = Path(__file__).with_suffix(".json")
 
 
 class Figures(NamedTuple):
@@ -78,16 +55,13 @@ class Figures(NamedTuple):
       parameters: how many it has.
       multiply_adds: for one image of its own size.
       image_size: in pixels.
-      kernels: what its weights are recognised by, as `jds.weights.lookalike` has it.
+      kernels: what its weights are recognized by, as `jds.weights.lookalike` has it.
     """
 
     parameters: int
     multiply_adds: int
     image_size: int
     kernels: str
-
-
-FIGURES = Path(__file__).with_suffix(".json")
 
 
 @functools.cache
@@ -209,200 +183,3 @@ def find(name: str) -> Variant:
         near = ", ".join(near_names(name, VARIANTS))
         raise ValueError(f"create_model: there is no {name!r}; did you mean {near or 'one of list_models()'}?")
     return VARIANTS[name]
-
-
-# What timm's own networks have of PyTorch, its ports of TensorFlow's networks of that, and torchvision's of both.
-_TORCH: dict[str, Any] = {"padding": "SYMMETRIC", "epsilon": 1e-5, "momentum": 0.9, "unbiased_variance": True}
-_PORT: dict[str, Any] = {"padding": "SAME", "epsilon": 1e-3, "momentum": 0.9, "unbiased_variance": True}
-_SLOW: dict[str, Any] = {"padding": "SYMMETRIC", "epsilon": 1e-3, "momentum": 0.99, "unbiased_variance": True}
-
-_HALF = Preprocessing(mean=HALF, std=HALF)
-
-
-def _timm() -> Iterator[Variant]:
-    def of(name: str, network: type[Network], config: NetworkConfig, like: Preprocessing, **images: Any) -> Variant:
-        return Variant(name, network, config, dataclasses.replace(like, **images), "timm")
-
-    usual, half = Preprocessing(), _HALF
-    relu6 = jax.nn.relu6
-    for name, width, crop in (("100", 1.0, 0.875), ("125", 1.25, 0.9)):
-        config = MobileNetV1Config(width=width, activation=relu6, **_TORCH)
-        yield of(f"mobilenetv1_{name}", MobileNetV1, config, half, crop=crop)
-    for name, width in (("035", 0.35), ("050", 0.5), ("075", 0.75), ("100", 1.0), ("140", 1.4)):
-        yield of(f"mobilenetv2_{name}", MobileNetV2, MobileNetV2Config(width=width, **_TORCH), usual)
-    for name, width, depth in (("110d", 1.1, 1.2), ("120d", 1.2, 1.4)):
-        config = MobileNetV2Config(width=width, depth=depth, fixed_ends=True, **_TORCH)
-        yield of(f"mobilenetv2_{name}", MobileNetV2, config, usual)
-    yield from _mobilenet_v3(of)
-    yield from _mobilenet_v4(of)
-    yield from _efficientnet(of)
-    for name, width in (("050", 0.5), ("075", 0.75), ("100", 1.0), ("140", 1.4)):
-        for prefix, rows in (("mnasnet", mnasnet.B1), ("semnasnet", mnasnet.A1)):
-            yield of(f"{prefix}_{name}", MnasNet, MnasNetConfig(rows=rows, width=width, **_TORCH), usual)
-    yield of("mnasnet_small", MnasNet, MnasNetConfig(rows=mnasnet.SMALL, stem=8, **_TORCH), usual)
-    for prefix, habits in (("", _TORCH), ("tf_", _PORT)):
-        yield of(f"{prefix}mixnet_s", MixNet, MixNetConfig(**habits), usual)
-        medium = {"rows": mixnet.M, "stem": 24}
-        yield of(f"{prefix}mixnet_m", MixNet, MixNetConfig(**medium, dropout=0.25, **habits), usual)
-        yield of(f"{prefix}mixnet_l", MixNet, MixNetConfig(**medium, width=1.3, dropout=0.3, **habits), usual)
-    config = XceptionConfig(dropout=0.5, **_TORCH)
-    yield of("legacy_xception", Xception, config, half, image_size=299, crop=0.8975)
-    for name, rows, rank, drop_path, crop in (
-        ("atto", convnext.ATTO, 4, 0.1, 0.875),
-        ("femto", convnext.FEMTO, 4, 0.1, 0.875),
-        ("pico", convnext.PICO, 4, 0.1, 0.875),
-        ("nano", convnext.NANO, 4, 0.1, 0.95),
-        ("tiny", convnext.TINY, 2, 0.1, 0.95),
-        ("small", convnext.SMALL, 2, 0.4, 0.95),
-        ("base", convnext.BASE, 2, 0.5, 0.875),
-        ("large", convnext.LARGE, 2, 0.5, 0.875),
-    ):
-        config = ConvNeXtConfig(rows=rows, checkpoint_rank=rank, drop_path=drop_path, **_TORCH)
-        yield of(f"convnext_{name}", ConvNeXt, config, usual, crop=crop)
-    for name, rows, branches, crop in (
-        ("s0", mobileone.S0, 4, 0.875),
-        ("s1", mobileone.S1, 1, 0.9),
-        ("s2", mobileone.S2, 1, 0.9),
-        ("s3", mobileone.S3, 1, 0.9),
-        ("s4", mobileone.S4, 1, 0.9),
-    ):
-        config = MobileOneConfig(rows=rows, branches=branches, **_TORCH)
-        yield of(f"mobileone_{name}", MobileOne, config, usual, crop=crop, interpolation="bilinear")
-
-
-_SMALL: dict[str, Any] = {"rows": mobilenet_v3.SMALL, "last": 576, "hidden": 1024}
-
-
-def _mobilenet_v3(of) -> Iterator[Variant]:
-    usual, half = Preprocessing(), dataclasses.replace(_HALF, interpolation="bilinear")
-    for prefix, habits, images in (("", _TORCH, usual), ("tf_", _PORT, half)):
-        for size, rows, widths in (("large", {}, (0.75, 1.0)), ("small", _SMALL, (0.5, 0.75, 1.0))):
-            for width in widths:
-                name = f"{prefix}mobilenetv3_{size}_{round(100 * width):03}"
-                if name == "tf_mobilenetv3_small_050":
-                    continue
-                config = MobileNetV3Config(**rows, width=width, fixed_stem=width < 0.75, **habits)
-                like = "bilinear" if name == "mobilenetv3_large_075" else images.interpolation
-                yield of(name, MobileNetV3, config, images, interpolation=like)
-    for size, rows in (("large", {"rows": mobilenet_v3.LARGE}), ("small", _SMALL)):
-        plain = rows | {"rows": mobilenet_v3.minimalistic(rows["rows"])}
-        config = MobileNetV3Config(**plain, activation=jax.nn.relu, **_PORT)
-        yield of(f"tf_mobilenetv3_{size}_minimal_100", MobileNetV3, config, half)
-
-
-def _mobilenet_v4(of) -> Iterator[Variant]:
-    usual = Preprocessing()
-    for name, width, images in (("_035", 0.35, _HALF), ("_050", 0.5, _HALF), ("", 1.0, usual)):
-        config = MobileNetV4Config(width=width, **_TORCH)
-        yield of(f"mobilenetv4_conv_small{name}", MobileNetV4, config, images)
-    medium = MobileNetV4Config(rows=mobilenet_v4.CONV_MEDIUM, **_TORCH)
-    yield of("mobilenetv4_conv_medium", MobileNetV4, medium, usual, image_size=256, crop=0.95)
-    large = MobileNetV4Config(rows=mobilenet_v4.CONV_LARGE, stem=24, **_TORCH)
-    yield of("mobilenetv4_conv_large", MobileNetV4, large, usual, image_size=384, crop=0.95)
-    medium = MobileNetV4Config(rows=mobilenet_v4.HYBRID_MEDIUM, layer_scale=1e-5, **_TORCH)
-    large = MobileNetV4Config(rows=mobilenet_v4.HYBRID_LARGE, stem=24, layer_scale=1e-5, activation=gelu, **_TORCH)
-    for name, config, sizes in (("medium", medium, (224, 256)), ("large", large, (256, 384))):
-        for suffix, width, size in (("_075", 0.75, sizes[0]), ("", 1.0, sizes[1])):
-            scaled = dataclasses.replace(config, width=width)
-            yield of(f"mobilenetv4_hybrid_{name}{suffix}", MobileNetV4, scaled, usual, image_size=size, crop=0.95)
-
-
-# Table 8 of the authors' code: width, depth, dropout; then image size and crop of timm's own weights and of its ports.
-_EFFICIENTNETS = (
-    (1.0, 1.0, 0.2, (224, 0.875), (224, 0.875)),
-    (1.0, 1.1, 0.2, (240, 0.9), (240, 0.882)),
-    (1.1, 1.2, 0.3, (256, 0.875), (260, 0.89)),
-    (1.2, 1.4, 0.3, (288, 0.875), (300, 0.904)),
-    (1.4, 1.8, 0.4, (320, 0.875), (380, 0.922)),
-    (1.6, 2.2, 0.4, (448, 1.0), (456, 0.934)),
-    (1.8, 2.6, 0.5, (528, 0.942), (528, 0.942)),
-    (2.0, 3.1, 0.5, (600, 0.949), (600, 0.949)),
-)
-# Of Lite: width, depth, dropout, image size, crop.
-_LITES = (
-    (1.0, 1.0, 0.2, 224, 0.875),
-    (1.0, 1.1, 0.2, 240, 0.882),
-    (1.1, 1.2, 0.3, 260, 0.89),
-    (1.2, 1.4, 0.3, 300, 0.904),
-    (1.4, 1.8, 0.3, 380, 0.922),
-)
-
-
-def _efficientnet(of) -> Iterator[Variant]:
-    usual = Preprocessing()
-    for number, (width, depth, dropout, own, ported) in enumerate(_EFFICIENTNETS):
-        for prefix, habits, (size, crop) in (("", _TORCH, own), ("tf_", _PORT, ported)):
-            config = EfficientNetConfig(width=width, depth=depth, dropout=dropout, **habits)
-            images = _HALF if prefix == "" and number == 1 else usual
-            mode = "squash" if prefix == "" and number == 5 else "center"
-            name = f"{prefix}efficientnet_b{number}"
-            yield of(name, EfficientNet, config, images, image_size=size, crop=crop, crop_mode=mode)
-    plain: dict[str, Any] = {"has_squeeze": False, "fixed_ends": True, "activation": jax.nn.relu6}
-    for number, (width, depth, dropout, size, crop) in enumerate(_LITES):
-        for prefix, habits, images in (("", _TORCH, usual), ("tf_", _PORT, _HALF)):
-            config = EfficientNetConfig(width=width, depth=depth, dropout=dropout, **plain, **habits)
-            like = "bilinear" if prefix and number > 2 else "bicubic"
-            kept = 0.92 if prefix and number == 4 else crop
-            name = f"{prefix}efficientnet_lite{number}"
-            yield of(name, EfficientNet, config, images, image_size=size, crop=kept, interpolation=like)
-
-
-def _torchvision() -> Iterator[Variant]:
-    def of(
-        name: str,
-        network: type[Network],
-        config: NetworkConfig,
-        size: int = 224,
-        resized: int = 256,
-        interpolation: Interpolation = "bilinear",
-    ) -> Variant:
-        like = Preprocessing(size, size / resized, interpolation)
-        return Variant(f"torchvision/{name}", network, config, like, "torchvision")
-
-    yield of("mobilenet_v2", MobileNetV2, MobileNetV2Config(**_TORCH), resized=232)
-    yield of("mobilenet_v3_large", MobileNetV3, MobileNetV3Config(**_SLOW), resized=232)
-    yield of("mobilenet_v3_small", MobileNetV3, MobileNetV3Config(**_SMALL, **_SLOW))
-    sizes = ((224, 256), (240, 255), (288, 288), (300, 320), (380, 384), (456, 456), (528, 528), (600, 600))
-    for number, ((width, depth, dropout, *_), (size, resized)) in enumerate(zip(_EFFICIENTNETS, sizes, strict=True)):
-        habits = _TORCH if number < 5 else _SLOW
-        config = EfficientNetConfig(width=width, depth=depth, dropout=dropout, **habits)
-        like: Interpolation = "bilinear" if number == 1 else "bicubic"
-        yield of(f"efficientnet_b{number}", EfficientNet, config, size, resized, like)
-    for name, rows, drop_path, resized in (
-        ("tiny", convnext.TINY, 0.1, 236),
-        ("small", convnext.SMALL, 0.4, 230),
-        ("base", convnext.BASE, 0.5, 232),
-        ("large", convnext.LARGE, 0.5, 232),
-    ):
-        config = ConvNeXtConfig(rows=rows, drop_path=drop_path, **_TORCH)
-        yield of(f"convnext_{name}", ConvNeXt, config, resized=resized)
-
-
-def _keras() -> Iterator[Variant]:
-    def of(name: str, network: type[Network], config: NetworkConfig, like: Preprocessing, size: int = 224) -> Variant:
-        return Variant(f"keras/{name}", network, config, dataclasses.replace(like, image_size=size), "keras")
-
-    # keras.utils.load_img(file, target_size=…) resizes the whole image, and takes the nearest pixels unless told.
-    half = Preprocessing(crop=1.0, interpolation="nearest", mean=HALF, std=HALF, crop_mode="squash")
-    usual = Preprocessing(crop=1.0, interpolation="nearest", crop_mode="squash")
-    relu6 = jax.nn.relu6
-    slow: dict[str, Any] = {"momentum": 0.999}
-    yield of("MobileNet", MobileNetV1, MobileNetV1Config(activation=relu6, pads_end=True), half)
-    yield of("MobileNetV2", MobileNetV2, MobileNetV2Config(**slow), half)
-    yield of("MobileNetV3Large", MobileNetV3, MobileNetV3Config(**slow), half)
-    yield of("MobileNetV3Small", MobileNetV3, MobileNetV3Config(**_SMALL, **slow), half)
-    sizes = (224, 240, 260, 300, 380, 456, 528, 600)
-    for number, ((width, depth, dropout, *_), size) in enumerate(zip(_EFFICIENTNETS, sizes, strict=True)):
-        config = EfficientNetConfig(width=width, depth=depth, dropout=dropout)
-        yield of(f"EfficientNetB{number}", EfficientNet, config, usual, size)
-    yield of("Xception", Xception, XceptionConfig(), half, 299)
-    for name, rows, drop_path in (
-        ("Tiny", convnext.TINY, 0.1),
-        ("Small", convnext.SMALL, 0.4),
-        ("Base", convnext.BASE, 0.5),
-        ("Large", convnext.LARGE, 0.5),
-    ):
-        yield of(f"ConvNeXt{name}", ConvNeXt, ConvNeXtConfig(rows=rows, drop_path=drop_path), usual)
-
-
-VARIANTS: dict[str, Variant] = {variant.name: variant for variant in (*_timm(), *_torchvision(), *_keras())}

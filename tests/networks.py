@@ -14,7 +14,11 @@ SMALLEST = {
     "efficientnet_lite0": {"rows": jds.models.efficientnet.ROWS[:3]},
     "semnasnet_050": {"rows": jds.models.mnasnet.A1[:3]},
     "mixnet_s": {"rows": jds.models.mixnet.S[:3], "width": 0.5},
-    "legacy_xception": {"rows": (jds.models.xception.Row((16, 16), 2), jds.models.xception.Row((24, 24), 1))},
+    "legacy_xception": {
+        "rows": (jds.models.xception.XceptionRow((16, 16), 2), jds.models.xception.XceptionRow((24, 24), 1))
+    },
     "convnext_atto": {"rows": jds.models.convnext.rows(8, (1, 1, 2, 1))},
-    "mobileone_s0": {"rows": (jds.models.mobileone.Row(16, 2, 1.0), jds.models.mobileone.Row(24, 1, 1.0, 1))},
+    "mobileone_s0": {
+        "rows": (jds.models.mobileone.MobileOneRow(16, 2, 1.0), jds.models.mobileone.MobileOneRow(24, 1, 1.0, 1))
+    },
 }

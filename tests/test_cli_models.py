@@ -33,7 +33,7 @@ def files(tmp_path_factory):
     model = jds.create_model(NAME)
     model.classifier.kernel[...] = jnp.zeros_like(model.classifier.kernel[...])
     model.classifier.bias[...] = jnp.zeros(1000).at[2].set(10.0)
-    jds.save(model, folder / "weights.safetensors")
+    jds.save_weights(model, folder / "weights.safetensors")
     pixels = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
     Image.fromarray(pixels).save(folder / "image.png")
     return folder
@@ -95,7 +95,7 @@ def tuned(files):
     model = jds.create_model(NAME, num_classes=3)
     model.classifier.kernel[...] = jnp.zeros_like(model.classifier.kernel[...])
     model.classifier.bias[...] = jnp.zeros(3).at[1].set(10.0)
-    jds.save(model, folder / "model.safetensors")
+    jds.save_weights(model, folder / "model.safetensors")
     config = {
         "architecture": NAME,
         "num_classes": 3,
@@ -135,7 +135,7 @@ def test_what_is_no_number_is_never_printed(files, tmp_path, capsys, quick_compi
     model = jds.create_model(NAME)
     kernel = model.stem.conv.kernel
     kernel[...] = jnp.full_like(kernel[...], 1e38)
-    jds.save(model, tmp_path / "weights.safetensors")
+    jds.save_weights(model, tmp_path / "weights.safetensors")
     assert predict(files / "image.png", "--model", NAME, "--weights", tmp_path / "weights.safetensors") == 2
     out, err = capsys.readouterr()
     assert not out

@@ -84,7 +84,7 @@ def public(spec: dict[str, Any]) -> Program:
         _safetensors_file.write(file, filled(shapes, spec["gain"]))
         model = jds.create_model(name, file, implementation=spec["implementation"])
     model.eval()
-    model = jds.fold_batch_norm(jds.reparametrize(model))
+    model = jds.fold_batch_norm(jds.reparameterize(model))
     return program(model, (jnp.asarray(mobilenet_v1.images(spec)),))
 
 

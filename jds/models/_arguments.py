@@ -32,7 +32,7 @@ _RULES: dict[str, Rule] = {
     "dropout": _SHARE,
     "drop_path": _SHARE,
     "output_stride": ("8, 16 or 32", lambda value: _is_int(value, 8) and value in (8, 16, 32)),
-    "padding": ('"SAME" or "SYMMETRIC"', lambda value: value in ("SAME", "SYMMETRIC")),
+    "padding": ('"SAME" or "TORCH"', lambda value: value in ("SAME", "TORCH")),
     "epsilon": ("at least 0", lambda value: _is_number(value) and value >= 0),
     "momentum": ("from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1),
     "rows": ("a tuple of at least one row", lambda value: isinstance(value, tuple) and len(value) > 0),

@@ -13,7 +13,7 @@ from jax.typing import DTypeLike
 from jds.models._arguments import check_fields, checked_images
 from jds.models._initialize import draw_kernels
 from jds.models._preprocessing import Preprocessing
-from jds.nn import BatchNorm, Style
+from jds.nn import BatchNorm, LayerConfig
 from jds.nn._separable import Norm
 from jds.ops._dispatch import Implementation
 
@@ -29,10 +29,10 @@ class NetworkConfig:
       drop_path: share of examples in which training leaves the last block out; the blocks before it in proportion to
         their place. Stochastic depth, https://arxiv.org/abs/1603.09382.
       output_stride: pixels between neighbours of the last map: 32, or 16 or 8 for dilated filters in place of strides.
-      padding: `"SAME"` as TensorFlow has it, or `"SYMMETRIC"` as PyTorch.
-      epsilon, momentum: of the batch normalisations.
+      padding: `"SAME"` as TensorFlow has it, or `"TORCH"` as PyTorch.
+      epsilon, momentum: of the batch normalizations.
       unbiased_variance: whether their running variances are unbiased, as PyTorch's; Keras's and Flax's are not.
-      norm: makes a normalisation in place of those, called as `norm(features, rngs=rngs)`.
+      norm: makes a normalization in place of those, called as `norm(features, rngs=rngs)`.
       dtype: of the computation; None for the common dtype of images and parameters.
       param_dtype: of the parameters.
       implementation: of the convolutions, as in `jds.depthwise_conv`.
@@ -52,7 +52,7 @@ class NetworkConfig:
     dropout: float = 0.0
     drop_path: float = 0.0
     output_stride: int = 32
-    padding: Literal["SAME", "SYMMETRIC"] = "SAME"
+    padding: Literal["SAME", "TORCH"] = "SAME"
     epsilon: float = 1e-3
     momentum: float = 0.99
     unbiased_variance: bool = False
@@ -65,7 +65,7 @@ class NetworkConfig:
         check_fields(self)
 
     @property
-    def style(self) -> Style:
+    def layer_config(self) -> LayerConfig:
         """What all layers share; kernels are drawn afterwards, all at once."""
         norm = functools.partial(
             BatchNorm,
@@ -74,7 +74,7 @@ class NetworkConfig:
             unbiased_variance=self.unbiased_variance,
             dtype=self.dtype,
         )
-        return Style(
+        return LayerConfig(
             norm=self.norm or norm,
             padding=self.padding,
             dtype=self.dtype,
@@ -107,7 +107,7 @@ class Placement(NamedTuple):
 
 
 @runtime_checkable
-class Row(Protocol):
+class BlockRow(Protocol):
     """A row of a paper's table: a block."""
 
     @property
@@ -121,7 +121,7 @@ class Row(Protocol):
         ...
 
 
-R = TypeVar("R", bound=Row)
+R = TypeVar("R", bound=BlockRow)
 
 
 @dataclasses.dataclass
@@ -187,7 +187,7 @@ class Network(nnx.Module):
         @nnx.jit  # eagerly, each parameter would be a program of its own
         def build(rngs: nnx.Rngs):
             still = _still(rngs)
-            parts = self._parts(config, config.style, still)
+            parts = self._parts(config, config.layer_config, still)
             found.append(parts)
             modules: dict[str, Any] = {"stem": parts.stem, "stages": parts.stages}
             modules |= {name: getattr(parts, name) for name in ("head", "neck") if getattr(parts, name) is not None}
@@ -218,7 +218,7 @@ class Network(nnx.Module):
         self.classifier: Any = nnx.data(modules.get("classifier"))
 
     @staticmethod
-    def _parts(config: Any, style: Style, rngs: nnx.Rngs) -> Parts:
+    def _parts(config: Any, layer_config: LayerConfig, rngs: nnx.Rngs) -> Parts:
         """Makes the pieces."""
         raise NotImplementedError
 

@@ -98,7 +98,7 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def scaled(values: np.ndarray) -> np.ndarray:
-    """Scales the values of a grey image of more than 8 bits to uint8.
+    """Scales the values of a gray image of more than 8 bits to uint8.
 
     Values of uint16 are divided by 257. Others are taken as from 0 to 1 if they are floats and all of them are, else as
     from 0 to 255, else as from 0 to 65535; values that are beyond that are stretched from their least to their largest.

@@ -35,7 +35,7 @@ RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "crop": ("a number from 0.01 to 100", lambda value: _is_number(value, 0.01, 100)),
     "crop_mode": (f"one of {', '.join(CROP_MODES)}", lambda value: value in CROP_MODES),
     "interpolation": (f"one of {', '.join(INTERPOLATIONS)}", lambda value: value in INTERPOLATIONS),
-    "mean": ("3 numbers from 0 to 1, or one for grey images", lambda values: _are_numbers(values, 0, 1)),
+    "mean": ("3 numbers from 0 to 1, or one for gray images", lambda values: _are_numbers(values, 0, 1)),
     "std": ("as many numbers from 0.0001 to 10000", lambda values: _are_numbers(values, 1e-4, 1e4)),
 }
 
@@ -51,7 +51,7 @@ class Preprocessing:
       image_size: height and width of the input.
       crop: what of the resized image's side is kept.
       interpolation: as it is resized.
-      mean, std: of each channel, for values from 0 to 1; one number for a network of grey images.
+      mean, std: of each channel, for values from 0 to 1; one number for a network of gray images.
       crop_mode: `"center"`: the shorter side is resized, the aspect ratio kept, and the middle is cut out; `"squash"`:
         both sides are resized, whatever the aspect ratio; `"border"`: the longer side is resized, and the rest filled
         with the mean.
@@ -88,10 +88,10 @@ class Preprocessing:
           image: a `PIL.Image.Image`, which is turned upright as its EXIF data say; or an array of uint8, of uint16, or
             of floats from 0 to 1, of shape `(height, width)`, or `(height, width, channels)` or
             `(n, height, width, channels)` with 1, 3 or 4 channels; or a list of images, of whatever sizes. Transparency
-            is dropped. Grey PIL images of 16 or 32 bits are scaled: see `jds.models._pictures.scaled`.
+            is dropped. Gray PIL images of 16 or 32 bits are scaled: see `jds.models._pictures.scaled`.
 
         Returns:
-          `(n, image_size, image_size, 3)`, float32; n is 1 for a single image. For a network of grey images the last
+          `(n, image_size, image_size, 3)`, float32; n is 1 for a single image. For a network of gray images the last
           axis is 1.
 
         Raises:

@@ -7,20 +7,21 @@ import jax
 from flax import nnx
 
 from jds.models._network import Feature, Network, NetworkConfig, Parts
-from jds.nn import ConvNeXtBlock, Style
+from jds.models._variant import Variant, keras, timm, torchvision
+from jds.nn import ConvNeXtBlock, LayerConfig
 from jds.nn._conv_norm import convolve
 
 
-class Row(NamedTuple):
+class ConvNeXtRow(NamedTuple):
     """A stage: its channels, and how many blocks it has."""
 
     features: int
     repeats: int
 
 
-def rows(features: int, repeats: tuple[int, int, int, int]) -> tuple[Row, ...]:
+def rows(features: int, repeats: tuple[int, int, int, int]) -> tuple[ConvNeXtRow, ...]:
     """Four stages, each twice as wide as the one before."""
-    return tuple(Row(features * 2**number, count) for number, count in enumerate(repeats))
+    return tuple(ConvNeXtRow(features * 2**number, count) for number, count in enumerate(repeats))
 
 
 # Section 3 of the paper, tiny to large; and smaller ones of https://github.com/huggingface/pytorch-image-models.
@@ -35,7 +36,7 @@ _EPSILON = 1e-6
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ConvNeXtConfig(NetworkConfig):
-    """Of ConvNeXt, which has no batch normalisation: `epsilon` and `momentum` are not used.
+    """Of ConvNeXt, which has no batch normalization: `epsilon` and `momentum` are not used.
 
     Attributes:
       rows: its stages.
@@ -48,7 +49,7 @@ class ConvNeXtConfig(NetworkConfig):
       0.1
     """
 
-    rows: tuple[Row, ...] = TINY
+    rows: tuple[ConvNeXtRow, ...] = TINY
     layer_scale: float | None = 1e-6
     checkpoint_rank: int = 2
     drop_path: float = 0.1
@@ -74,9 +75,9 @@ class ConvNeXt(Network):
     """
 
     @staticmethod
-    def _parts(config: ConvNeXtConfig, style: Style, rngs: nnx.Rngs) -> Parts:
+    def _parts(config: ConvNeXtConfig, layer_config: LayerConfig, rngs: nnx.Rngs) -> Parts:
         features, stride, dilation = config.rows[0].features, STEM_STRIDE, 1
-        stem = Stem(config.in_features, features, style=style, rngs=rngs)
+        stem = ConvNeXtStem(config.in_features, features, config=layer_config, rngs=rngs)
         count, number = sum(row.repeats for row in config.rows), 0
         stages, info = nnx.List(), []
         for place, row in enumerate(config.rows):
@@ -88,7 +89,9 @@ class ConvNeXt(Network):
                 # As the filters of the blocks, these are dilated from the second stage without a stride on.
                 window = {"strides": strides, "kernel_dilation": 1 if dilation in (1, 2) else 2}
                 same = dilation > 1
-                blocks.append(Downsample(features, row.features, **window, same=same, style=style, rngs=rngs))
+                blocks.append(
+                    ConvNeXtDownsample(features, row.features, **window, same=same, config=layer_config, rngs=rngs)
+                )
             features = row.features
             for _ in range(row.repeats):
                 blocks.append(
@@ -98,32 +101,32 @@ class ConvNeXt(Network):
                         layer_scale=config.layer_scale,
                         epsilon=_EPSILON,
                         drop_path=config.drop_path * number / max(1, count - 1),
-                        style=style,
+                        config=layer_config,
                         rngs=rngs,
                     )
                 )
                 number += 1
             stages.append(blocks)
             info.append(Feature(stride, features))
-        neck = _norm(features, style, rngs)
+        neck = _norm(features, layer_config, rngs)
         return Parts(stem, stages, tuple(info), tuple(range(len(info))), neck=neck, out_features=features)
 
 
-class Stem(nnx.Module):
-    """Patches of 4×4 pixels, and a normalisation."""
+class ConvNeXtStem(nnx.Module):
+    """Patches of 4×4 pixels, and a normalization."""
 
-    def __init__(self, in_features: int, out_features: int, *, style: Style, rngs: nnx.Rngs):
-        self.conv = _conv(in_features, out_features, STEM_STRIDE, STEM_STRIDE, 1, "VALID", style, rngs)
-        self.norm = _norm(out_features, style, rngs)
-        self.implementation = style.implementation
+    def __init__(self, in_features: int, out_features: int, *, config: LayerConfig, rngs: nnx.Rngs):
+        self.conv = _conv(in_features, out_features, STEM_STRIDE, STEM_STRIDE, 1, "VALID", config, rngs)
+        self.norm = _norm(out_features, config, rngs)
+        self.implementation = config.implementation
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """Applies both to `(batch, height, width, in_features)`."""
         return self.norm(convolve(self.conv, images, implementation=self.implementation))
 
 
-class Downsample(nnx.Module):
-    """A normalisation, and a convolution of size 2."""
+class ConvNeXtDownsample(nnx.Module):
+    """A normalization, and a convolution of size 2."""
 
     def __init__(
         self,
@@ -133,21 +136,21 @@ class Downsample(nnx.Module):
         strides: int,
         kernel_dilation: int,
         same: bool,
-        style: Style,
+        config: LayerConfig,
         rngs: nnx.Rngs,
     ):
-        self.norm = _norm(in_features, style, rngs)
+        self.norm = _norm(in_features, config, rngs)
         pads = "SAME" if same else "VALID"
-        self.conv = _conv(in_features, out_features, 2, strides, kernel_dilation, pads, style, rngs)
-        self.implementation = style.implementation
+        self.conv = _conv(in_features, out_features, 2, strides, kernel_dilation, pads, config, rngs)
+        self.implementation = config.implementation
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Applies both to `(batch, height, width, in_features)`."""
         return convolve(self.conv, self.norm(inputs), implementation=self.implementation)
 
 
-def _norm(features: int, style: Style, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    return nnx.LayerNorm(features, epsilon=_EPSILON, dtype=style.dtype, param_dtype=style.param_dtype, rngs=rngs)
+def _norm(features: int, config: LayerConfig, rngs: nnx.Rngs) -> nnx.LayerNorm:
+    return nnx.LayerNorm(features, epsilon=_EPSILON, dtype=config.dtype, param_dtype=config.param_dtype, rngs=rngs)
 
 
 def _conv(
@@ -157,7 +160,7 @@ def _conv(
     strides: int,
     kernel_dilation: int,
     padding: str,
-    style: Style,
+    config: LayerConfig,
     rngs: nnx.Rngs,
 ) -> nnx.Conv:
     return nnx.Conv(
@@ -167,8 +170,28 @@ def _conv(
         strides,
         padding=padding,
         kernel_dilation=kernel_dilation,
-        dtype=style.dtype,
-        param_dtype=style.param_dtype,
-        kernel_init=style.kernel_init,
+        dtype=config.dtype,
+        param_dtype=config.param_dtype,
+        kernel_init=config.kernel_init,
         rngs=rngs,
     )
+
+
+VARIANTS: tuple[Variant, ...] = (
+    timm("convnext_atto", ConvNeXt, ConvNeXtConfig(rows=ATTO, checkpoint_rank=4)),
+    timm("convnext_femto", ConvNeXt, ConvNeXtConfig(rows=FEMTO, checkpoint_rank=4)),
+    timm("convnext_pico", ConvNeXt, ConvNeXtConfig(rows=PICO, checkpoint_rank=4)),
+    timm("convnext_nano", ConvNeXt, ConvNeXtConfig(rows=NANO, checkpoint_rank=4), crop=0.95),
+    timm("convnext_tiny", ConvNeXt, ConvNeXtConfig(), crop=0.95),
+    timm("convnext_small", ConvNeXt, ConvNeXtConfig(rows=SMALL, drop_path=0.4), crop=0.95),
+    timm("convnext_base", ConvNeXt, ConvNeXtConfig(rows=BASE, drop_path=0.5)),
+    timm("convnext_large", ConvNeXt, ConvNeXtConfig(rows=LARGE, drop_path=0.5)),
+    torchvision("torchvision/convnext_tiny", ConvNeXt, ConvNeXtConfig(), resize=236),
+    torchvision("torchvision/convnext_small", ConvNeXt, ConvNeXtConfig(rows=SMALL, drop_path=0.4), resize=230),
+    torchvision("torchvision/convnext_base", ConvNeXt, ConvNeXtConfig(rows=BASE, drop_path=0.5), resize=232),
+    torchvision("torchvision/convnext_large", ConvNeXt, ConvNeXtConfig(rows=LARGE, drop_path=0.5), resize=232),
+    keras("keras/ConvNeXtTiny", ConvNeXt, ConvNeXtConfig()),
+    keras("keras/ConvNeXtSmall", ConvNeXt, ConvNeXtConfig(rows=SMALL, drop_path=0.4)),
+    keras("keras/ConvNeXtBase", ConvNeXt, ConvNeXtConfig(rows=BASE, drop_path=0.5)),
+    keras("keras/ConvNeXtLarge", ConvNeXt, ConvNeXtConfig(rows=LARGE, drop_path=0.5)),
+)

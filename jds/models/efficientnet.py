@@ -1,19 +1,21 @@
 """EfficientNet: Tan and Le, https://arxiv.org/abs/1905.11946; and its Lite form."""
 
 import dataclasses
+import functools
 from typing import NamedTuple
 
 import jax
 from flax import nnx
 
-from jds.models._inverted_stages import Block, inverted_parts, repeated, scaled
+from jds.models._inverted_stages import InvertedRow, inverted_parts, repeated, scaled
 from jds.models._network import Network, NetworkConfig, Parts
 from jds.models._rounding import round_features
-from jds.nn import Style
+from jds.models._variant import HALF, Variant, keras, timm, timm_tf, torchvision, torchvision_tf
+from jds.nn import LayerConfig
 from jds.ops._fused_block import Activation
 
 
-class Row(NamedTuple):
+class EfficientNetRow(NamedTuple):
     """Blocks of table 1: `repeats` of them, of which the first has the strides."""
 
     kernel: int
@@ -25,13 +27,13 @@ class Row(NamedTuple):
 
 # Table 1: kernel, expansion, features, repeats, strides
 ROWS = (
-    Row(3, 1, 16, 1, 1),
-    Row(3, 6, 24, 2, 2),
-    Row(5, 6, 40, 2, 2),
-    Row(3, 6, 80, 3, 2),
-    Row(5, 6, 112, 3, 1),
-    Row(5, 6, 192, 4, 2),
-    Row(3, 6, 320, 1, 1),
+    EfficientNetRow(3, 1, 16, 1, 1),
+    EfficientNetRow(3, 6, 24, 2, 2),
+    EfficientNetRow(5, 6, 40, 2, 2),
+    EfficientNetRow(3, 6, 80, 3, 2),
+    EfficientNetRow(5, 6, 112, 3, 1),
+    EfficientNetRow(5, 6, 192, 4, 2),
+    EfficientNetRow(3, 6, 320, 1, 1),
 )
 STEM, HEAD = 32, 1280
 
@@ -44,7 +46,7 @@ class EfficientNetConfig(NetworkConfig):
       rows: of table 1, of B0.
       width: each number of features is multiplied by it and rounded to a multiple of 8.
       depth: the repeats of each row are multiplied by it and rounded up.
-      has_squeeze: whether blocks have squeeze and excitation, with a quarter of the block's input as features.
+      use_squeeze: whether blocks have squeeze and excitation, with a quarter of the block's input as features.
       activation: throughout.
       fixed_ends: whether width and depth leave stem, head, and first and last row's repeats as they are, as in Lite.
 
@@ -54,10 +56,10 @@ class EfficientNetConfig(NetworkConfig):
       0.2
     """
 
-    rows: tuple[Row, ...] = ROWS
+    rows: tuple[EfficientNetRow, ...] = ROWS
     width: float = 1.0
     depth: float = 1.0
-    has_squeeze: bool = True
+    use_squeeze: bool = True
     activation: Activation = jax.nn.silu
     fixed_ends: bool = False
     dropout: float = 0.2
@@ -84,22 +86,109 @@ class EfficientNet(Network):
     """
 
     @staticmethod
-    def _parts(config: EfficientNetConfig, style: Style, rngs: nnx.Rngs) -> Parts:
+    def _parts(config: EfficientNetConfig, layer_config: LayerConfig, rngs: nnx.Rngs) -> Parts:
         def wide(features: int, fixed: bool = False) -> int:
             return features if fixed else round_features(features * config.width)
 
         stages = []
         for place, row in enumerate(config.rows):
             scales = 0 < place < len(config.rows) - 1 or not config.fixed_ends
-            block = Block(
+            block = InvertedRow(
                 wide(row.features),
                 row.strides,
                 (row.kernel,),
                 row.expansion,
-                squeezed=(lambda features, _: round(features / 4)) if config.has_squeeze else None,
+                squeeze_features=(lambda features, _: round(features / 4)) if config.use_squeeze else None,
                 activation=config.activation,
                 squeeze_activation=config.activation,
             )
             stages.append(repeated(block, scaled(row.repeats, config.depth if scales else 1)))
         stem, head = wide(STEM, config.fixed_ends), wide(HEAD, config.fixed_ends)
-        return inverted_parts(config, stem, stages, head, config.activation, style, rngs)
+        return inverted_parts(config, stem, stages, head, config.activation, layer_config, rngs)
+
+
+# Of the authors' code: width, depth, dropout
+B0 = EfficientNetConfig(width=1.0, depth=1.0, dropout=0.2)
+B1 = EfficientNetConfig(width=1.0, depth=1.1, dropout=0.2)
+B2 = EfficientNetConfig(width=1.1, depth=1.2, dropout=0.3)
+B3 = EfficientNetConfig(width=1.2, depth=1.4, dropout=0.3)
+B4 = EfficientNetConfig(width=1.4, depth=1.8, dropout=0.4)
+B5 = EfficientNetConfig(width=1.6, depth=2.2, dropout=0.4)
+B6 = EfficientNetConfig(width=1.8, depth=2.6, dropout=0.5)
+B7 = EfficientNetConfig(width=2.0, depth=3.1, dropout=0.5)
+# For phones: without squeeze and excitation; stem and head of B0's size
+_lite = functools.partial(EfficientNetConfig, use_squeeze=False, activation=jax.nn.relu6, fixed_ends=True)
+LITE0 = _lite(width=1.0, depth=1.0, dropout=0.2)
+LITE1 = _lite(width=1.0, depth=1.1, dropout=0.2)
+LITE2 = _lite(width=1.1, depth=1.2, dropout=0.3)
+LITE3 = _lite(width=1.2, depth=1.4, dropout=0.3)
+LITE4 = _lite(width=1.4, depth=1.8, dropout=0.3)
+
+VARIANTS: tuple[Variant, ...] = (
+    timm("efficientnet_b0", EfficientNet, B0),
+    timm("efficientnet_b1", EfficientNet, B1, image_size=240, crop=0.9, mean=HALF, std=HALF),
+    timm("efficientnet_b2", EfficientNet, B2, image_size=256),
+    timm("efficientnet_b3", EfficientNet, B3, image_size=288),
+    timm("efficientnet_b4", EfficientNet, B4, image_size=320),
+    timm("efficientnet_b5", EfficientNet, B5, image_size=448, crop=1.0, crop_mode="squash"),
+    timm("efficientnet_b6", EfficientNet, B6, image_size=528, crop=0.942),
+    timm("efficientnet_b7", EfficientNet, B7, image_size=600, crop=0.949),
+    timm("efficientnet_lite0", EfficientNet, LITE0),
+    timm("efficientnet_lite1", EfficientNet, LITE1, image_size=240, crop=0.882),
+    timm("efficientnet_lite2", EfficientNet, LITE2, image_size=260, crop=0.89),
+    timm("efficientnet_lite3", EfficientNet, LITE3, image_size=300, crop=0.904),
+    timm("efficientnet_lite4", EfficientNet, LITE4, image_size=380, crop=0.922),
+    timm_tf("tf_efficientnet_b0", EfficientNet, B0),
+    timm_tf("tf_efficientnet_b1", EfficientNet, B1, image_size=240, crop=0.882),
+    timm_tf("tf_efficientnet_b2", EfficientNet, B2, image_size=260, crop=0.89),
+    timm_tf("tf_efficientnet_b3", EfficientNet, B3, image_size=300, crop=0.904),
+    timm_tf("tf_efficientnet_b4", EfficientNet, B4, image_size=380, crop=0.922),
+    timm_tf("tf_efficientnet_b5", EfficientNet, B5, image_size=456, crop=0.934),
+    timm_tf("tf_efficientnet_b6", EfficientNet, B6, image_size=528, crop=0.942),
+    timm_tf("tf_efficientnet_b7", EfficientNet, B7, image_size=600, crop=0.949),
+    timm_tf("tf_efficientnet_lite0", EfficientNet, LITE0, mean=HALF, std=HALF),
+    timm_tf("tf_efficientnet_lite1", EfficientNet, LITE1, image_size=240, crop=0.882, mean=HALF, std=HALF),
+    timm_tf("tf_efficientnet_lite2", EfficientNet, LITE2, image_size=260, crop=0.89, mean=HALF, std=HALF),
+    timm_tf(
+        "tf_efficientnet_lite3",
+        EfficientNet,
+        LITE3,
+        image_size=300,
+        crop=0.904,
+        interpolation="bilinear",
+        mean=HALF,
+        std=HALF,
+    ),
+    timm_tf(
+        "tf_efficientnet_lite4",
+        EfficientNet,
+        LITE4,
+        image_size=380,
+        crop=0.92,
+        interpolation="bilinear",
+        mean=HALF,
+        std=HALF,
+    ),
+    torchvision("torchvision/efficientnet_b0", EfficientNet, B0, interpolation="bicubic"),
+    torchvision("torchvision/efficientnet_b1", EfficientNet, B1, image_size=240, resize=255),
+    torchvision("torchvision/efficientnet_b2", EfficientNet, B2, image_size=288, resize=288, interpolation="bicubic"),
+    torchvision("torchvision/efficientnet_b3", EfficientNet, B3, image_size=300, resize=320, interpolation="bicubic"),
+    torchvision("torchvision/efficientnet_b4", EfficientNet, B4, image_size=380, resize=384, interpolation="bicubic"),
+    torchvision_tf(
+        "torchvision/efficientnet_b5", EfficientNet, B5, image_size=456, resize=456, interpolation="bicubic"
+    ),
+    torchvision_tf(
+        "torchvision/efficientnet_b6", EfficientNet, B6, image_size=528, resize=528, interpolation="bicubic"
+    ),
+    torchvision_tf(
+        "torchvision/efficientnet_b7", EfficientNet, B7, image_size=600, resize=600, interpolation="bicubic"
+    ),
+    keras("keras/EfficientNetB0", EfficientNet, B0),
+    keras("keras/EfficientNetB1", EfficientNet, B1, image_size=240),
+    keras("keras/EfficientNetB2", EfficientNet, B2, image_size=260),
+    keras("keras/EfficientNetB3", EfficientNet, B3, image_size=300),
+    keras("keras/EfficientNetB4", EfficientNet, B4, image_size=380),
+    keras("keras/EfficientNetB5", EfficientNet, B5, image_size=456),
+    keras("keras/EfficientNetB6", EfficientNet, B6, image_size=528),
+    keras("keras/EfficientNetB7", EfficientNet, B7, image_size=600),
+)

@@ -6,16 +6,17 @@ from typing import NamedTuple
 import jax
 from flax import nnx
 
-from jds.models._inverted_stages import Block, inverted_parts
+from jds.models._inverted_stages import InvertedRow, inverted_parts
 from jds.models._network import Network, NetworkConfig, Parts
 from jds.models._rounding import round_features
-from jds.nn import Style
+from jds.models._variant import Variant, timm, timm_tf
+from jds.nn import LayerConfig
 from jds.ops._fused_block import Activation
 
 _relu, _swish = jax.nn.relu, jax.nn.silu
 
 
-class Row(NamedTuple):
+class MixNetRow(NamedTuple):
     """Blocks of figure 6: the first has the strides, all have the rest.
 
     Attributes:
@@ -37,22 +38,24 @@ class Row(NamedTuple):
     project_parts: int = 1
 
 
+_R = MixNetRow
+
 # Figure 6, a stage at a time: kernels, expansion, features, repeats, strides, squeeze, activation, parts
 S = (
-    (Row((3,), 1, 16, 1, 1, 0, _relu),),
-    (Row((3,), 6, 24, 1, 2, 0, _relu, 2, 2), Row((3,), 3, 24, 1, 1, 0, _relu, 2, 2)),
-    (Row((3, 5, 7), 6, 40, 1, 2, 0.5), Row((3, 5), 6, 40, 3, 1, 0.5, _swish, 2, 2)),
-    (Row((3, 5, 7), 6, 80, 1, 2, 0.25, _swish, 1, 2), Row((3, 5), 6, 80, 2, 1, 0.25, _swish, 1, 2)),
-    (Row((3, 5, 7), 6, 120, 1, 1, 0.5, _swish, 2, 2), Row((3, 5, 7, 9), 3, 120, 2, 1, 0.5, _swish, 2, 2)),
-    (Row((3, 5, 7, 9, 11), 6, 200, 1, 2, 0.5), Row((3, 5, 7, 9), 6, 200, 2, 1, 0.5, _swish, 1, 2)),
+    (_R((3,), 1, 16, 1, 1, 0, _relu),),
+    (_R((3,), 6, 24, 1, 2, 0, _relu, 2, 2), _R((3,), 3, 24, 1, 1, 0, _relu, 2, 2)),
+    (_R((3, 5, 7), 6, 40, 1, 2, 0.5), _R((3, 5), 6, 40, 3, 1, 0.5, _swish, 2, 2)),
+    (_R((3, 5, 7), 6, 80, 1, 2, 0.25, _swish, 1, 2), _R((3, 5), 6, 80, 2, 1, 0.25, _swish, 1, 2)),
+    (_R((3, 5, 7), 6, 120, 1, 1, 0.5, _swish, 2, 2), _R((3, 5, 7, 9), 3, 120, 2, 1, 0.5, _swish, 2, 2)),
+    (_R((3, 5, 7, 9, 11), 6, 200, 1, 2, 0.5), _R((3, 5, 7, 9), 6, 200, 2, 1, 0.5, _swish, 1, 2)),
 )
 M = (
-    (Row((3,), 1, 24, 1, 1, 0, _relu),),
-    (Row((3, 5, 7), 6, 32, 1, 2, 0, _relu, 2, 2), Row((3,), 3, 32, 1, 1, 0, _relu, 2, 2)),
-    (Row((3, 5, 7, 9), 6, 40, 1, 2, 0.5), Row((3, 5), 6, 40, 3, 1, 0.5, _swish, 2, 2)),
-    (Row((3, 5, 7), 6, 80, 1, 2, 0.25), Row((3, 5, 7, 9), 6, 80, 3, 1, 0.25, _swish, 2, 2)),
-    (Row((3,), 6, 120, 1, 1, 0.5), Row((3, 5, 7, 9), 3, 120, 3, 1, 0.5, _swish, 2, 2)),
-    (Row((3, 5, 7, 9), 6, 200, 1, 2, 0.5), Row((3, 5, 7, 9), 6, 200, 3, 1, 0.5, _swish, 1, 2)),
+    (_R((3,), 1, 24, 1, 1, 0, _relu),),
+    (_R((3, 5, 7), 6, 32, 1, 2, 0, _relu, 2, 2), _R((3,), 3, 32, 1, 1, 0, _relu, 2, 2)),
+    (_R((3, 5, 7, 9), 6, 40, 1, 2, 0.5), _R((3, 5), 6, 40, 3, 1, 0.5, _swish, 2, 2)),
+    (_R((3, 5, 7), 6, 80, 1, 2, 0.25), _R((3, 5, 7, 9), 6, 80, 3, 1, 0.25, _swish, 2, 2)),
+    (_R((3,), 6, 120, 1, 1, 0.5), _R((3, 5, 7, 9), 3, 120, 3, 1, 0.5, _swish, 2, 2)),
+    (_R((3, 5, 7, 9), 6, 200, 1, 2, 0.5), _R((3, 5, 7, 9), 6, 200, 3, 1, 0.5, _swish, 1, 2)),
 )
 HEAD = 1536
 
@@ -72,7 +75,7 @@ class MixNetConfig(NetworkConfig):
       0.2
     """
 
-    rows: tuple[tuple[Row, ...], ...] = S
+    rows: tuple[tuple[MixNetRow, ...], ...] = S
     stem: int = 16
     width: float = 1.0
     dropout: float = 0.2
@@ -97,17 +100,19 @@ class MixNet(Network):
     """
 
     @staticmethod
-    def _parts(config: MixNetConfig, style: Style, rngs: nnx.Rngs) -> Parts:
+    def _parts(config: MixNetConfig, layer_config: LayerConfig, rngs: nnx.Rngs) -> Parts:
         stages = []
         for rows in config.rows:
             blocks = []
             for row in rows:
-                block = Block(
+                block = InvertedRow(
                     round_features(row.features * config.width),
                     row.strides,
                     row.kernels,
                     row.expansion,
-                    squeezed=(lambda features, _, ratio=row.squeeze: round(features * ratio)) if row.squeeze else None,
+                    squeeze_features=(lambda features, _, ratio=row.squeeze: round(features * ratio))
+                    if row.squeeze
+                    else None,
                     activation=row.activation,
                     squeeze_activation=row.activation,
                     expand_kernels=(1,) * row.expand_parts,
@@ -116,4 +121,14 @@ class MixNet(Network):
                 blocks += [block, *[block._replace(strides=1)] * (row.repeats - 1)]
             stages.append(blocks)
         stem = round_features(config.stem * config.width)
-        return inverted_parts(config, stem, stages, HEAD, _relu, style, rngs)
+        return inverted_parts(config, stem, stages, HEAD, _relu, layer_config, rngs)
+
+
+VARIANTS: tuple[Variant, ...] = (
+    timm("mixnet_s", MixNet, MixNetConfig()),
+    timm("mixnet_m", MixNet, MixNetConfig(rows=M, stem=24, dropout=0.25)),
+    timm("mixnet_l", MixNet, MixNetConfig(rows=M, stem=24, width=1.3, dropout=0.3)),
+    timm_tf("tf_mixnet_s", MixNet, MixNetConfig()),
+    timm_tf("tf_mixnet_m", MixNet, MixNetConfig(rows=M, stem=24, dropout=0.25)),
+    timm_tf("tf_mixnet_l", MixNet, MixNetConfig(rows=M, stem=24, width=1.3, dropout=0.3)),
+)

@@ -6,13 +6,14 @@ from typing import NamedTuple
 import jax
 from flax import nnx
 
-from jds.models._inverted_stages import Block, inverted_parts, repeated
+from jds.models._inverted_stages import InvertedRow, inverted_parts, repeated
 from jds.models._network import Network, NetworkConfig, Parts
 from jds.models._rounding import round_features
-from jds.nn import Style
+from jds.models._variant import Variant, timm
+from jds.nn import LayerConfig
 
 
-class Row(NamedTuple):
+class MnasNetRow(NamedTuple):
     """Blocks of figure 7: `repeats` of them, of which the first has the strides."""
 
     kernel: int
@@ -20,38 +21,38 @@ class Row(NamedTuple):
     features: int
     repeats: int
     strides: int
-    has_squeeze: bool = False
-    has_skip: bool = True
+    use_squeeze: bool = False
+    use_skip: bool = True
 
 
 # MnasNet-A1, figure 7: kernel, expansion, features, repeats, strides, squeeze and excitation
 A1 = (
-    Row(3, 1, 16, 1, 1, has_skip=False),
-    Row(3, 6, 24, 2, 2),
-    Row(5, 3, 40, 3, 2, has_squeeze=True),
-    Row(3, 6, 80, 4, 2),
-    Row(3, 6, 112, 2, 1, has_squeeze=True),
-    Row(5, 6, 160, 3, 2, has_squeeze=True),
-    Row(3, 6, 320, 1, 1),
+    MnasNetRow(3, 1, 16, 1, 1, use_skip=False),
+    MnasNetRow(3, 6, 24, 2, 2),
+    MnasNetRow(5, 3, 40, 3, 2, use_squeeze=True),
+    MnasNetRow(3, 6, 80, 4, 2),
+    MnasNetRow(3, 6, 112, 2, 1, use_squeeze=True),
+    MnasNetRow(5, 6, 160, 3, 2, use_squeeze=True),
+    MnasNetRow(3, 6, 320, 1, 1),
 )
 # MnasNet-B1, of the authors' code
 B1 = (
-    Row(3, 1, 16, 1, 1, has_skip=False),
-    Row(3, 3, 24, 3, 2),
-    Row(5, 3, 40, 3, 2),
-    Row(5, 6, 80, 3, 2),
-    Row(3, 6, 96, 2, 1),
-    Row(5, 6, 192, 4, 2),
-    Row(3, 6, 320, 1, 1, has_skip=False),
+    MnasNetRow(3, 1, 16, 1, 1, use_skip=False),
+    MnasNetRow(3, 3, 24, 3, 2),
+    MnasNetRow(5, 3, 40, 3, 2),
+    MnasNetRow(5, 6, 80, 3, 2),
+    MnasNetRow(3, 6, 96, 2, 1),
+    MnasNetRow(5, 6, 192, 4, 2),
+    MnasNetRow(3, 6, 320, 1, 1, use_skip=False),
 )
 SMALL = (
-    Row(3, 1, 8, 1, 1),
-    Row(3, 3, 16, 1, 2),
-    Row(3, 6, 16, 2, 2),
-    Row(5, 6, 32, 4, 2, has_squeeze=True),
-    Row(3, 6, 32, 3, 1, has_squeeze=True),
-    Row(5, 6, 88, 3, 2, has_squeeze=True),
-    Row(3, 6, 144, 1, 1),
+    MnasNetRow(3, 1, 8, 1, 1),
+    MnasNetRow(3, 3, 16, 1, 2),
+    MnasNetRow(3, 6, 16, 2, 2),
+    MnasNetRow(5, 6, 32, 4, 2, use_squeeze=True),
+    MnasNetRow(3, 6, 32, 3, 1, use_squeeze=True),
+    MnasNetRow(5, 6, 88, 3, 2, use_squeeze=True),
+    MnasNetRow(3, 6, 144, 1, 1),
 )
 HEAD = 1280
 
@@ -71,7 +72,7 @@ class MnasNetConfig(NetworkConfig):
       0.2
     """
 
-    rows: tuple[Row, ...] = A1
+    rows: tuple[MnasNetRow, ...] = A1
     stem: int = 32
     width: float = 1.0
     dropout: float = 0.2
@@ -96,20 +97,33 @@ class MnasNet(Network):
     """
 
     @staticmethod
-    def _parts(config: MnasNetConfig, style: Style, rngs: nnx.Rngs) -> Parts:
+    def _parts(config: MnasNetConfig, layer_config: LayerConfig, rngs: nnx.Rngs) -> Parts:
         stages = [
             repeated(
-                Block(
+                InvertedRow(
                     round_features(row.features * config.width),
                     row.strides,
                     (row.kernel,),
                     row.expansion,
-                    squeezed=(lambda features, _: round(features / 4)) if row.has_squeeze else None,
-                    has_skip=row.has_skip,
+                    squeeze_features=(lambda features, _: round(features / 4)) if row.use_squeeze else None,
+                    use_skip=row.use_skip,
                 ),
                 row.repeats,
             )
             for row in config.rows
         ]
         stem = round_features(config.stem * config.width)
-        return inverted_parts(config, stem, stages, HEAD, jax.nn.relu, style, rngs)
+        return inverted_parts(config, stem, stages, HEAD, jax.nn.relu, layer_config, rngs)
+
+
+VARIANTS: tuple[Variant, ...] = (
+    timm("mnasnet_050", MnasNet, MnasNetConfig(rows=B1, width=0.5)),
+    timm("mnasnet_075", MnasNet, MnasNetConfig(rows=B1, width=0.75)),
+    timm("mnasnet_100", MnasNet, MnasNetConfig(rows=B1)),
+    timm("mnasnet_140", MnasNet, MnasNetConfig(rows=B1, width=1.4)),
+    timm("mnasnet_small", MnasNet, MnasNetConfig(rows=SMALL, stem=8)),
+    timm("semnasnet_050", MnasNet, MnasNetConfig(width=0.5)),
+    timm("semnasnet_075", MnasNet, MnasNetConfig(width=0.75)),
+    timm("semnasnet_100", MnasNet, MnasNetConfig()),
+    timm("semnasnet_140", MnasNet, MnasNetConfig(width=1.4)),
+)

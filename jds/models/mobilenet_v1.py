@@ -10,11 +10,12 @@ from jds.cost import Layer
 from jds.models._arguments import check_no_drop_path
 from jds.models._network import Network, NetworkConfig, Parts, Placement, build_stages
 from jds.models._rounding import round_features
-from jds.nn import ConvNorm, SeparableConv, Style
+from jds.models._variant import HALF, Variant, keras, timm
+from jds.nn import ConvNorm, LayerConfig, SeparableConv
 from jds.ops._fused_block import Activation
 
 
-class Row(NamedTuple):
+class MobileNetV1Row(NamedTuple):
     """One block of table 1."""
 
     features: int
@@ -22,14 +23,14 @@ class Row(NamedTuple):
 
 
 # Table 1: the first convolution, then 13 blocks, those of one size together. Features are at width 1.
-STEM = Row(32, 2)
+STEM = MobileNetV1Row(32, 2)
 # features, strides
 ROWS = (
-    (Row(64, 1),),
-    (Row(128, 2), Row(128, 1)),
-    (Row(256, 2), Row(256, 1)),
-    (Row(512, 2), *[Row(512, 1)] * 5),
-    (Row(1024, 2), Row(1024, 1)),
+    (MobileNetV1Row(64, 1),),
+    (MobileNetV1Row(128, 2), MobileNetV1Row(128, 1)),
+    (MobileNetV1Row(256, 2), MobileNetV1Row(256, 1)),
+    (MobileNetV1Row(512, 2), *[MobileNetV1Row(512, 1)] * 5),
+    (MobileNetV1Row(1024, 2), MobileNetV1Row(1024, 1)),
 )
 
 
@@ -52,7 +53,7 @@ class MobileNetV1Config(NetworkConfig):
       1
     """
 
-    rows: tuple[tuple[Row, ...], ...] = ROWS
+    rows: tuple[tuple[MobileNetV1Row, ...], ...] = ROWS
     width: float = 1.0
     separable: bool = True
     stem_stride: int = STEM.strides
@@ -67,7 +68,7 @@ class MobileNetV1Config(NetworkConfig):
 class MobileNetV1(Network):
     """MobileNet V1, or its twin of ordinary convolutions.
 
-    A 3×3 convolution of stride 2, 13 depthwise separable blocks with batch normalisation and ReLU after each half, the
+    A 3×3 convolution of stride 2, 13 depthwise separable blocks with batch normalization and ReLU after each half, the
     mean over all positions, and a linear classifier. From MobileNets, https://arxiv.org/abs/1704.04861.
 
     Args:
@@ -84,15 +85,23 @@ class MobileNetV1(Network):
     """
 
     @staticmethod
-    def _parts(config: MobileNetV1Config, style: Style, rngs: nnx.Rngs) -> Parts:
-        ordinary = dataclasses.replace(style, implementation="xla" if style.implementation == "xla" else None)
+    def _parts(config: MobileNetV1Config, layer_config: LayerConfig, rngs: nnx.Rngs) -> Parts:
+        ordinary = dataclasses.replace(
+            layer_config, implementation="xla" if layer_config.implementation == "xla" else None
+        )
         shared: dict[str, Any] = {"activation": config.activation, "rngs": rngs}
 
-        def make(features: int, row: Row, place: Placement) -> nnx.Module:
+        def make(features: int, row: MobileNetV1Row, place: Placement) -> nnx.Module:
             strides, dilation, _ = place
             if not config.separable:
                 return ConvNorm(
-                    features, row.features, 3, strides=strides, kernel_dilation=dilation, style=ordinary, **shared
+                    features,
+                    row.features,
+                    3,
+                    strides=strides,
+                    kernel_dilation=dilation,
+                    config=ordinary,
+                    **shared,
                 )
             window: dict[str, Any] = {"strides": (strides, strides), "kernel_dilation": (dilation, dilation)}
             return SeparableConv(
@@ -100,16 +109,16 @@ class MobileNetV1(Network):
                 row.features,
                 (3, 3),
                 **window,
-                padding=((0, 1), (0, 1)) if config.pads_end and strides > 1 else style.pads((3, 3), **window),
-                depthwise_norm=style.norm,
+                padding=((0, 1), (0, 1)) if config.pads_end and strides > 1 else layer_config.pads((3, 3), **window),
+                depthwise_norm=layer_config.norm,
                 depthwise_activation=config.activation,
-                pointwise_norm=style.norm,
+                pointwise_norm=layer_config.norm,
                 pointwise_activation=config.activation,
                 use_bias=False,
-                dtype=style.dtype,
-                param_dtype=style.param_dtype,
-                kernel_init=style.kernel_init,
-                implementation=style.implementation,
+                dtype=layer_config.dtype,
+                param_dtype=layer_config.param_dtype,
+                kernel_init=layer_config.kernel_init,
+                implementation=layer_config.implementation,
                 rngs=rngs,
             )
 
@@ -118,7 +127,7 @@ class MobileNetV1(Network):
             for stage in config.rows
         ]
         stem = round_features(STEM.features * config.width)
-        first = ConvNorm(config.in_features, stem, 3, strides=config.stem_stride, style=ordinary, **shared)
+        first = ConvNorm(config.in_features, stem, 3, strides=config.stem_stride, config=ordinary, **shared)
         stages, info, ends = build_stages(config, stem, rows, make, stride=config.stem_stride)
         return Parts(first, stages, info, ends, out_features=rows[-1][-1].features)
 
@@ -148,7 +157,7 @@ def layers(
       >>> [layer.name for layer in mobilenet_v1.layers()][-2:]
       ['block 13', 'classifier']
     """
-    rows = [Row(STEM.features, stem_stride), *(row for stage in ROWS for row in stage)]
+    rows = [MobileNetV1Row(STEM.features, stem_stride), *(row for stage in ROWS for row in stage)]
     network: list[Layer] = []
     size = (image_size, image_size, in_features)
     for number, row in enumerate(rows):
@@ -166,3 +175,19 @@ def layers(
     if num_classes:
         network.append(Layer("classifier", (1, 1, size[-1]), num_classes, (1, 1), separable=False))
     return tuple(network)
+
+
+VARIANTS: tuple[Variant, ...] = (
+    timm("mobilenetv1_100", MobileNetV1, MobileNetV1Config(activation=jax.nn.relu6), mean=HALF, std=HALF),
+    timm(
+        "mobilenetv1_125",
+        MobileNetV1,
+        MobileNetV1Config(width=1.25, activation=jax.nn.relu6),
+        crop=0.9,
+        mean=HALF,
+        std=HALF,
+    ),
+    keras(
+        "keras/MobileNet", MobileNetV1, MobileNetV1Config(activation=jax.nn.relu6, pads_end=True), mean=HALF, std=HALF
+    ),
+)

@@ -6,13 +6,14 @@ from typing import NamedTuple
 import jax
 from flax import nnx
 
-from jds.models._inverted_stages import Block, inverted_parts, repeated, scaled
+from jds.models._inverted_stages import InvertedRow, inverted_parts, repeated, scaled
 from jds.models._network import Network, NetworkConfig, Parts
 from jds.models._rounding import round_features
-from jds.nn import Style
+from jds.models._variant import HALF, Variant, keras, timm, torchvision
+from jds.nn import LayerConfig
 
 
-class Row(NamedTuple):
+class MobileNetV2Row(NamedTuple):
     """Blocks of table 2: `repeats` of them, of which the first has the strides."""
 
     expansion: int
@@ -23,13 +24,13 @@ class Row(NamedTuple):
 
 # Table 2: expansion, features, repeats, strides
 ROWS = (
-    Row(1, 16, 1, 1),
-    Row(6, 24, 2, 2),
-    Row(6, 32, 3, 2),
-    Row(6, 64, 4, 2),
-    Row(6, 96, 3, 1),
-    Row(6, 160, 3, 2),
-    Row(6, 320, 1, 1),
+    MobileNetV2Row(1, 16, 1, 1),
+    MobileNetV2Row(6, 24, 2, 2),
+    MobileNetV2Row(6, 32, 3, 2),
+    MobileNetV2Row(6, 64, 4, 2),
+    MobileNetV2Row(6, 96, 3, 1),
+    MobileNetV2Row(6, 160, 3, 2),
+    MobileNetV2Row(6, 320, 1, 1),
 )
 STEM, HEAD = 32, 1280
 
@@ -51,7 +52,7 @@ class MobileNetV2Config(NetworkConfig):
       10
     """
 
-    rows: tuple[Row, ...] = ROWS
+    rows: tuple[MobileNetV2Row, ...] = ROWS
     width: float = 1.0
     depth: float = 1.0
     fixed_ends: bool = False
@@ -78,14 +79,27 @@ class MobileNetV2(Network):
     """
 
     @staticmethod
-    def _parts(config: MobileNetV2Config, style: Style, rngs: nnx.Rngs) -> Parts:
+    def _parts(config: MobileNetV2Config, layer_config: LayerConfig, rngs: nnx.Rngs) -> Parts:
         def wide(features: int, fixed: bool = False) -> int:
             return features if fixed else round_features(features * config.width)
 
         stages = []
         for place, row in enumerate(config.rows):
             scales = 0 < place < len(config.rows) - 1 or not config.fixed_ends
-            block = Block(wide(row.features), row.strides, expansion=row.expansion, activation=jax.nn.relu6)
+            block = InvertedRow(wide(row.features), row.strides, expansion=row.expansion, activation=jax.nn.relu6)
             stages.append(repeated(block, scaled(row.repeats, config.depth if scales else 1)))
         stem, head = wide(STEM, config.fixed_ends), HEAD if config.fixed_ends else max(HEAD, wide(HEAD))
-        return inverted_parts(config, stem, stages, head, jax.nn.relu6, style, rngs)
+        return inverted_parts(config, stem, stages, head, jax.nn.relu6, layer_config, rngs)
+
+
+VARIANTS: tuple[Variant, ...] = (
+    timm("mobilenetv2_035", MobileNetV2, MobileNetV2Config(width=0.35)),
+    timm("mobilenetv2_050", MobileNetV2, MobileNetV2Config(width=0.5)),
+    timm("mobilenetv2_075", MobileNetV2, MobileNetV2Config(width=0.75)),
+    timm("mobilenetv2_100", MobileNetV2, MobileNetV2Config()),
+    timm("mobilenetv2_140", MobileNetV2, MobileNetV2Config(width=1.4)),
+    timm("mobilenetv2_110d", MobileNetV2, MobileNetV2Config(width=1.1, depth=1.2, fixed_ends=True)),
+    timm("mobilenetv2_120d", MobileNetV2, MobileNetV2Config(width=1.2, depth=1.4, fixed_ends=True)),
+    torchvision("torchvision/mobilenet_v2", MobileNetV2, MobileNetV2Config(), resize=232),
+    keras("keras/MobileNetV2", MobileNetV2, MobileNetV2Config(momentum=0.999), mean=HALF, std=HALF),
+)

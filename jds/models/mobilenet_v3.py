@@ -1,21 +1,23 @@
 """MobileNet V3: Howard et al., Searching for MobileNetV3, https://arxiv.org/abs/1905.02244."""
 
 import dataclasses
+import functools
 from typing import NamedTuple
 
 import jax
 from flax import nnx
 
-from jds.models._inverted_stages import Block, inverted_stages
+from jds.models._inverted_stages import InvertedRow, inverted_stages
 from jds.models._network import Network, NetworkConfig, Parts
 from jds.models._rounding import round_features
-from jds.nn import ConvNorm, Style
+from jds.models._variant import HALF, Variant, keras, timm, timm_tf, torchvision_tf
+from jds.nn import ConvNorm, LayerConfig
 from jds.ops._fused_block import Activation
 
 _relu, _swish = jax.nn.relu, jax.nn.hard_swish
 
 
-class Row(NamedTuple):
+class MobileNetV3Row(NamedTuple):
     """A block of tables 1 and 2; without an expansion of its own where it is 1.
 
     The expansion is relative to the block's input, so that a width scales it, too.
@@ -24,38 +26,40 @@ class Row(NamedTuple):
     kernel: int
     expansion: float
     features: int
-    has_squeeze: bool
+    use_squeeze: bool
     activation: Activation
     strides: int
 
 
+_R = MobileNetV3Row
+
 # Table 1: kernel, expansion, features, squeeze and excitation, activation, strides
 LARGE = (
-    (Row(3, 1, 16, False, _relu, 1),),
-    (Row(3, 4, 24, False, _relu, 2), Row(3, 3, 24, False, _relu, 1)),
-    (Row(5, 3, 40, True, _relu, 2), *[Row(5, 3, 40, True, _relu, 1)] * 2),
+    (_R(3, 1, 16, False, _relu, 1),),
+    (_R(3, 4, 24, False, _relu, 2), _R(3, 3, 24, False, _relu, 1)),
+    (_R(5, 3, 40, True, _relu, 2), *[_R(5, 3, 40, True, _relu, 1)] * 2),
     (
-        Row(3, 6, 80, False, _swish, 2),
-        Row(3, 2.5, 80, False, _swish, 1),
-        *[Row(3, 2.3, 80, False, _swish, 1)] * 2,
+        _R(3, 6, 80, False, _swish, 2),
+        _R(3, 2.5, 80, False, _swish, 1),
+        *[_R(3, 2.3, 80, False, _swish, 1)] * 2,
     ),
-    (*[Row(3, 6, 112, True, _swish, 1)] * 2,),
-    (Row(5, 6, 160, True, _swish, 2), *[Row(5, 6, 160, True, _swish, 1)] * 2),
+    (*[_R(3, 6, 112, True, _swish, 1)] * 2,),
+    (_R(5, 6, 160, True, _swish, 2), *[_R(5, 6, 160, True, _swish, 1)] * 2),
 )
 # Table 2
 SMALL = (
-    (Row(3, 1, 16, True, _relu, 2),),
-    (Row(3, 4.5, 24, False, _relu, 2), Row(3, 3.67, 24, False, _relu, 1)),
-    (Row(5, 4, 40, True, _swish, 2), *[Row(5, 6, 40, True, _swish, 1)] * 2),
-    (*[Row(5, 3, 48, True, _swish, 1)] * 2,),
-    (Row(5, 6, 96, True, _swish, 2), *[Row(5, 6, 96, True, _swish, 1)] * 2),
+    (_R(3, 1, 16, True, _relu, 2),),
+    (_R(3, 4.5, 24, False, _relu, 2), _R(3, 3.67, 24, False, _relu, 1)),
+    (_R(5, 4, 40, True, _swish, 2), *[_R(5, 6, 40, True, _swish, 1)] * 2),
+    (*[_R(5, 3, 48, True, _swish, 1)] * 2,),
+    (_R(5, 6, 96, True, _swish, 2), *[_R(5, 6, 96, True, _swish, 1)] * 2),
 )
 STEM = 16
 
 
-def minimalistic(rows: tuple[tuple[Row, ...], ...]) -> tuple[tuple[Row, ...], ...]:
+def minimalistic(rows: tuple[tuple[MobileNetV3Row, ...], ...]) -> tuple[tuple[MobileNetV3Row, ...], ...]:
     """The authors' form for simple hardware: ReLU, filters of 3×3, no squeeze and excitation."""
-    return tuple(tuple(row._replace(kernel=3, has_squeeze=False, activation=_relu) for row in stage) for stage in rows)
+    return tuple(tuple(row._replace(kernel=3, use_squeeze=False, activation=_relu) for row in stage) for stage in rows)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,7 +80,7 @@ class MobileNetV3Config(NetworkConfig):
       0.2
     """
 
-    rows: tuple[tuple[Row, ...], ...] = LARGE
+    rows: tuple[tuple[MobileNetV3Row, ...], ...] = LARGE
     last: int = 960
     hidden: int = 1280
     activation: Activation = _swish
@@ -105,18 +109,20 @@ class MobileNetV3(Network):
     """
 
     @staticmethod
-    def _parts(config: MobileNetV3Config, style: Style, rngs: nnx.Rngs) -> Parts:
+    def _parts(config: MobileNetV3Config, layer_config: LayerConfig, rngs: nnx.Rngs) -> Parts:
         def wide(features: int) -> int:
             return round_features(features * config.width)
 
         stages = [
             [
-                Block(
+                InvertedRow(
                     wide(row.features),
                     row.strides,
                     (row.kernel,),
                     row.expansion,
-                    squeezed=(lambda _, expanded: round_features(expanded / 4)) if row.has_squeeze else None,
+                    squeeze_features=(lambda _, expanded_features: round_features(expanded_features / 4))
+                    if row.use_squeeze
+                    else None,
                     activation=row.activation,
                     gate=jax.nn.hard_sigmoid,
                 )
@@ -125,10 +131,54 @@ class MobileNetV3(Network):
             for stage in config.rows
         ]
         stem, last = STEM if config.fixed_stem else wide(STEM), wide(config.last)
-        shared = {"activation": config.activation, "style": style, "rngs": rngs}
+        shared = {"activation": config.activation, "config": layer_config, "rngs": rngs}
         first = ConvNorm(config.in_features, stem, 3, strides=2, **shared)
-        blocks, info, ends = inverted_stages(config, stem, stages, style, rngs, others=1)
+        blocks, info, ends = inverted_stages(config, stem, stages, layer_config, rngs, others=1)
         blocks.append(nnx.List([ConvNorm(stages[-1][-1].features, last, **shared)]))
         info = (*info[:-1], info[-1]._replace(features=last))
-        neck = ConvNorm(last, config.hidden, has_norm=False, **shared)
+        neck = ConvNorm(last, config.hidden, use_norm=False, **shared)
         return Parts(first, blocks, info, (*ends[:-1], len(blocks) - 1), neck=neck, out_features=config.hidden)
+
+
+_small = functools.partial(MobileNetV3Config, rows=SMALL, last=576, hidden=1024)
+
+VARIANTS: tuple[Variant, ...] = (
+    timm("mobilenetv3_large_075", MobileNetV3, MobileNetV3Config(width=0.75), interpolation="bilinear"),
+    timm("mobilenetv3_large_100", MobileNetV3, MobileNetV3Config()),
+    timm("mobilenetv3_small_050", MobileNetV3, _small(width=0.5, fixed_stem=True)),
+    timm("mobilenetv3_small_075", MobileNetV3, _small(width=0.75)),
+    timm("mobilenetv3_small_100", MobileNetV3, _small()),
+    timm_tf(
+        "tf_mobilenetv3_large_075",
+        MobileNetV3,
+        MobileNetV3Config(width=0.75),
+        interpolation="bilinear",
+        mean=HALF,
+        std=HALF,
+    ),
+    timm_tf(
+        "tf_mobilenetv3_large_100", MobileNetV3, MobileNetV3Config(), interpolation="bilinear", mean=HALF, std=HALF
+    ),
+    timm_tf("tf_mobilenetv3_small_075", MobileNetV3, _small(width=0.75), interpolation="bilinear", mean=HALF, std=HALF),
+    timm_tf("tf_mobilenetv3_small_100", MobileNetV3, _small(), interpolation="bilinear", mean=HALF, std=HALF),
+    timm_tf(
+        "tf_mobilenetv3_large_minimal_100",
+        MobileNetV3,
+        MobileNetV3Config(rows=minimalistic(LARGE), activation=jax.nn.relu),
+        interpolation="bilinear",
+        mean=HALF,
+        std=HALF,
+    ),
+    timm_tf(
+        "tf_mobilenetv3_small_minimal_100",
+        MobileNetV3,
+        _small(rows=minimalistic(SMALL), activation=jax.nn.relu),
+        interpolation="bilinear",
+        mean=HALF,
+        std=HALF,
+    ),
+    torchvision_tf("torchvision/mobilenet_v3_large", MobileNetV3, MobileNetV3Config(), resize=232),
+    torchvision_tf("torchvision/mobilenet_v3_small", MobileNetV3, _small()),
+    keras("keras/MobileNetV3Large", MobileNetV3, MobileNetV3Config(momentum=0.999), mean=HALF, std=HALF),
+    keras("keras/MobileNetV3Small", MobileNetV3, _small(momentum=0.999), mean=HALF, std=HALF),
+)

@@ -8,7 +8,9 @@ from flax import nnx
 
 from jds.models._network import Network, NetworkConfig, Parts, Placement, build_stages
 from jds.models._rounding import round_features
-from jds.nn import ConvNorm, FusedResidual, MultiQueryAttention, Style, UniversalInvertedResidual
+from jds.models._variant import HALF, Variant, timm
+from jds.nn import ConvNorm, FusedResidual, LayerConfig, MultiQueryAttention, UniversalInvertedResidual
+from jds.nn._convnext import gelu
 from jds.ops._fused_block import Activation
 
 
@@ -49,8 +51,8 @@ class Attention(NamedTuple):
     strides: int = 1
 
 
-Row = Conv | Fused | Universal | Attention
-Rows = tuple[tuple[Row, ...], ...]
+MobileNetV4Row = Conv | Fused | Universal | Attention
+Rows = tuple[tuple[MobileNetV4Row, ...], ...]
 _U, _A = Universal, Attention
 
 # Tables 10 to 14. Universal: first and second depthwise size, expansion, features, strides.
@@ -211,13 +213,13 @@ class MobileNetV4(Network):
     """
 
     @staticmethod
-    def _parts(config: MobileNetV4Config, style: Style, rngs: nnx.Rngs) -> Parts:
+    def _parts(config: MobileNetV4Config, layer_config: LayerConfig, rngs: nnx.Rngs) -> Parts:
         def wide(features: int) -> int:
             return round_features(features * config.width)
 
-        shared = {"activation": config.activation, "style": style, "rngs": rngs}
+        shared = {"activation": config.activation, "config": layer_config, "rngs": rngs}
 
-        def make(features: int, row: Row, place: Placement) -> nnx.Module:
+        def make(features: int, row: MobileNetV4Row, place: Placement) -> nnx.Module:
             strides, dilation, drop_path = place
             if isinstance(row, Conv):
                 window = {"strides": strides, "kernel_dilation": dilation}
@@ -231,19 +233,21 @@ class MobileNetV4(Network):
                     kernel_dilation=dilation,
                     layer_scale=config.layer_scale,
                     drop_path=drop_path,
-                    style=style,
+                    config=layer_config,
                     rngs=rngs,
                 )
-            expanded = round_features(features * row.expansion)
+            expanded_features = round_features(features * row.expansion)
             if isinstance(row, Fused):
-                return FusedResidual(features, row.features, row.kernel, **place._asdict(), expanded=expanded, **shared)
+                return FusedResidual(
+                    features, row.features, row.kernel, **place._asdict(), expanded_features=expanded_features, **shared
+                )
             return UniversalInvertedResidual(
                 features,
                 row.features,
                 start_kernel=row.start,
                 middle_kernel=row.middle,
                 **place._asdict(),
-                expanded=expanded,
+                expanded_features=expanded_features,
                 layer_scale=config.layer_scale,
                 **shared,
             )
@@ -256,3 +260,39 @@ class MobileNetV4(Network):
         info = (*info[:-1], info[-1]._replace(features=last))
         neck = ConvNorm(last, HIDDEN, **shared)
         return Parts(first, stages, info, (*ends[:-1], len(stages) - 1), neck=neck, out_features=HIDDEN)
+
+
+VARIANTS: tuple[Variant, ...] = (
+    timm("mobilenetv4_conv_small_035", MobileNetV4, MobileNetV4Config(width=0.35), mean=HALF, std=HALF),
+    timm("mobilenetv4_conv_small_050", MobileNetV4, MobileNetV4Config(width=0.5), mean=HALF, std=HALF),
+    timm("mobilenetv4_conv_small", MobileNetV4, MobileNetV4Config()),
+    timm("mobilenetv4_conv_medium", MobileNetV4, MobileNetV4Config(rows=CONV_MEDIUM), image_size=256, crop=0.95),
+    timm("mobilenetv4_conv_large", MobileNetV4, MobileNetV4Config(rows=CONV_LARGE, stem=24), image_size=384, crop=0.95),
+    timm(
+        "mobilenetv4_hybrid_medium_075",
+        MobileNetV4,
+        MobileNetV4Config(rows=HYBRID_MEDIUM, width=0.75, layer_scale=1e-05),
+        crop=0.95,
+    ),
+    timm(
+        "mobilenetv4_hybrid_medium",
+        MobileNetV4,
+        MobileNetV4Config(rows=HYBRID_MEDIUM, layer_scale=1e-05),
+        image_size=256,
+        crop=0.95,
+    ),
+    timm(
+        "mobilenetv4_hybrid_large_075",
+        MobileNetV4,
+        MobileNetV4Config(rows=HYBRID_LARGE, stem=24, width=0.75, activation=gelu, layer_scale=1e-05),
+        image_size=256,
+        crop=0.95,
+    ),
+    timm(
+        "mobilenetv4_hybrid_large",
+        MobileNetV4,
+        MobileNetV4Config(rows=HYBRID_LARGE, stem=24, activation=gelu, layer_scale=1e-05),
+        image_size=384,
+        crop=0.95,
+    ),
+)

@@ -7,10 +7,11 @@ from flax import nnx
 
 from jds.models._network import Network, NetworkConfig, Parts, Placement, build_stages
 from jds.models._rounding import round_features
-from jds.nn import MobileOneBlock, Style
+from jds.models._variant import Variant, timm
+from jds.nn import LayerConfig, MobileOneBlock
 
 
-class Row(NamedTuple):
+class MobileOneRow(NamedTuple):
     """A stage of table 2: blocks of a depthwise and a pointwise half.
 
     Attributes:
@@ -26,19 +27,19 @@ class Row(NamedTuple):
     squeezes: int = 0
 
 
-class Half(NamedTuple):
-    """Half a block."""
+class MobileOneHalf(NamedTuple):
+    """MobileOneHalf a block."""
 
     features: int
     strides: int
     depthwise: bool
-    has_squeeze: bool
+    use_squeeze: bool
 
 
-def rows(*widths: float, squeezes: tuple[int, ...] = (0, 0, 0, 0)) -> tuple[Row, ...]:
+def rows(*widths: float, squeezes: tuple[int, ...] = (0, 0, 0, 0)) -> tuple[MobileOneRow, ...]:
     """The stages of table 2 at these widths."""
     table = zip((64, 128, 256, 512), (2, 8, 10, 1), widths, squeezes, strict=True)
-    return tuple(Row(*row) for row in table)
+    return tuple(MobileOneRow(*row) for row in table)
 
 
 # Table 3
@@ -65,12 +66,12 @@ class MobileOneConfig(NetworkConfig):
       4
     """
 
-    rows: tuple[Row, ...] = S1
+    rows: tuple[MobileOneRow, ...] = S1
     branches: int = 1
 
 
 class MobileOne(Network):
-    """MobileOne, S1 by default, with the branches of training; `jds.reparametrize` makes them one.
+    """MobileOne, S1 by default, with the branches of training; `jds.reparameterize` makes them one.
 
     From https://arxiv.org/abs/2206.04040. With an output stride of 16 or 8, filters are dilated as in all other
     networks; timm's are not.
@@ -85,7 +86,7 @@ class MobileOne(Network):
     Example:
       >>> import jax.numpy as jnp, jds
       >>> from flax import nnx
-      >>> config = jds.models.MobileOneConfig(rows=(jds.models.mobileone.Row(8, 2, 1.0),))
+      >>> config = jds.models.MobileOneConfig(rows=(jds.models.mobileone.MobileOneRow(8, 2, 1.0),))
       >>> model = jds.models.MobileOne(config, rngs=nnx.Rngs(0))
       >>> model.eval()
       >>> nnx.jit(type(model).__call__)(model, jnp.ones((1, 32, 32, 3))).shape
@@ -93,19 +94,19 @@ class MobileOne(Network):
     """
 
     @staticmethod
-    def _parts(config: MobileOneConfig, style: Style, rngs: nnx.Rngs) -> Parts:
+    def _parts(config: MobileOneConfig, layer_config: LayerConfig, rngs: nnx.Rngs) -> Parts:
         features = stem = min(64, int(config.rows[0].features * config.rows[0].width))
         stages = []
         for row in config.rows:
             halves, wide = [], int(row.features * row.width)
             for number in range(row.repeats):
-                has_squeeze = number >= row.repeats - row.squeezes
-                halves.append(Half(features, 1 if number else 2, True, has_squeeze))
-                halves.append(Half(wide, 1, False, has_squeeze))
+                use_squeeze = number >= row.repeats - row.squeezes
+                halves.append(MobileOneHalf(features, 1 if number else 2, True, use_squeeze))
+                halves.append(MobileOneHalf(wide, 1, False, use_squeeze))
                 features = wide
             stages.append(halves)
 
-        def make(features: int, half: Half, place: Placement) -> MobileOneBlock:
+        def make(features: int, half: MobileOneHalf, place: Placement) -> MobileOneBlock:
             strides, dilation, drop_path = place
             return MobileOneBlock(
                 features,
@@ -116,15 +117,24 @@ class MobileOne(Network):
                 depthwise=half.depthwise,
                 branches=config.branches,
                 # Where the output stride has a stride made 1, there still is no such branch, as no weights have one.
-                has_identity=half.strides == 1,
-                squeezed=round_features(half.features / _SQUEEZE, limit=0) if half.has_squeeze else 0,
+                use_identity=half.strides == 1,
+                squeeze_features=round_features(half.features / _SQUEEZE, limit=0) if half.use_squeeze else 0,
                 drop_path=drop_path,
-                style=style,
+                config=layer_config,
                 rngs=rngs,
             )
 
         # The first convolution has one branch beside that of size 1.
-        first = MobileOneBlock(config.in_features, stem, 3, strides=2, style=style, rngs=rngs)
+        first = MobileOneBlock(config.in_features, stem, 3, strides=2, config=layer_config, rngs=rngs)
         # Unlike in the other networks, the last block has the whole rate.
         blocks, info, ends = build_stages(config, stem, stages, make, others=-1)
         return Parts(first, blocks, info, ends, out_features=features)
+
+
+VARIANTS: tuple[Variant, ...] = (
+    timm("mobileone_s0", MobileOne, MobileOneConfig(rows=S0, branches=4), interpolation="bilinear"),
+    timm("mobileone_s1", MobileOne, MobileOneConfig(), crop=0.9, interpolation="bilinear"),
+    timm("mobileone_s2", MobileOne, MobileOneConfig(rows=S2), crop=0.9, interpolation="bilinear"),
+    timm("mobileone_s3", MobileOne, MobileOneConfig(rows=S3), crop=0.9, interpolation="bilinear"),
+    timm("mobileone_s4", MobileOne, MobileOneConfig(rows=S4), crop=0.9, interpolation="bilinear"),
+)

@@ -8,10 +8,11 @@ from flax import nnx
 
 from jds.models._arguments import check_no_drop_path
 from jds.models._network import Feature, Network, NetworkConfig, Parts
-from jds.nn import ConvNorm, SeparableConv, Style
+from jds.models._variant import HALF, Variant, keras, timm
+from jds.nn import ConvNorm, LayerConfig, SeparableConv
 
 
-class Row(NamedTuple):
+class XceptionRow(NamedTuple):
     """Separable convolutions of figure 5 with their way around: channels of each, and the stride of the pooling."""
 
     features: tuple[int, ...]
@@ -20,11 +21,11 @@ class Row(NamedTuple):
 
 # Figure 5: entry flow, eight times the middle flow, the exit flow's first block
 ROWS = (
-    Row((128, 128), 2),
-    Row((256, 256), 2),
-    Row((728, 728), 2),
-    *[Row((728, 728, 728), 1)] * 8,
-    Row((728, 1024), 2),
+    XceptionRow((128, 128), 2),
+    XceptionRow((256, 256), 2),
+    XceptionRow((728, 728), 2),
+    *[XceptionRow((728, 728, 728), 1)] * 8,
+    XceptionRow((728, 1024), 2),
 )
 STEM = (32, 64)
 EXIT = (1536, 2048)
@@ -43,7 +44,7 @@ class XceptionConfig(NetworkConfig):
       0.5
     """
 
-    rows: tuple[Row, ...] = ROWS
+    rows: tuple[XceptionRow, ...] = ROWS
 
     def __post_init__(self):
         super().__post_init__()
@@ -65,7 +66,7 @@ class Xception(Network):
     Example:
       >>> import jax.numpy as jnp, jds
       >>> from flax import nnx
-      >>> config = jds.models.XceptionConfig(rows=(jds.models.xception.Row((8, 16), 2),))
+      >>> config = jds.models.XceptionConfig(rows=(jds.models.xception.XceptionRow((8, 16), 2),))
       >>> model = jds.models.Xception(config, rngs=nnx.Rngs(0))
       >>> model.eval()
       >>> nnx.jit(type(model).__call__)(model, jnp.ones((1, 32, 32, 3))).shape
@@ -73,19 +74,19 @@ class Xception(Network):
     """
 
     @staticmethod
-    def _parts(config: XceptionConfig, style: Style, rngs: nnx.Rngs) -> Parts:
-        stem = Stem(config.in_features, style=style, rngs=rngs)
+    def _parts(config: XceptionConfig, layer_config: LayerConfig, rngs: nnx.Rngs) -> Parts:
+        stem = XceptionStem(config.in_features, config=layer_config, rngs=rngs)
         stages, features, stride = nnx.List(), STEM[-1], 2
         info, ends = [Feature(2, features)], [-1]
         for number, row in enumerate(config.rows):
-            block = Block(features, row, starts_with_relu=number > 0, style=style, rngs=rngs)
+            block = XceptionBlock(features, row, starts_with_relu=number > 0, config=layer_config, rngs=rngs)
             stages.append(nnx.List([block]))
             features, stride = row.features[-1], stride * row.strides
             following = config.rows[number + 1 :]
             if following and following[0].strides > 1:
                 info.append(Feature(stride, features))
                 ends.append(number)
-        stages.append(nnx.List([Exit(features, style=style, rngs=rngs)]))
+        stages.append(nnx.List([XceptionExit(features, config=layer_config, rngs=rngs)]))
         info.append(Feature(stride, EXIT[-1]))
         ends.append(len(stages) - 1)
         return Parts(stem, stages, tuple(info), tuple(ends), out_features=EXIT[-1])
@@ -96,12 +97,12 @@ class Xception(Network):
         return (first, *map(jax.nn.relu, between), last)
 
 
-class Stem(nnx.Module):
+class XceptionStem(nnx.Module):
     """Two ordinary convolutions without padding."""
 
-    def __init__(self, in_features: int, *, style: Style, rngs: nnx.Rngs):
-        bare = dataclasses.replace(style, padding="VALID")
-        shared = {"activation": jax.nn.relu, "style": bare, "rngs": rngs}
+    def __init__(self, in_features: int, *, config: LayerConfig, rngs: nnx.Rngs):
+        bare = dataclasses.replace(config, padding="VALID")
+        shared = {"activation": jax.nn.relu, "config": bare, "rngs": rngs}
         self.first = ConvNorm(in_features, STEM[0], 3, strides=2, **shared)
         self.second = ConvNorm(STEM[0], STEM[1], 3, **shared)
 
@@ -110,19 +111,21 @@ class Stem(nnx.Module):
         return self.second(self.first(images))
 
 
-class Block(nnx.Module):
+class XceptionBlock(nnx.Module):
     """Separable convolutions and a pooling, with a way around."""
 
-    def __init__(self, in_features: int, row: Row, *, starts_with_relu: bool, style: Style, rngs: nnx.Rngs):
-        self.starts_with_relu, self.strides, self.padding = starts_with_relu, row.strides, style.padding
+    def __init__(
+        self, in_features: int, row: XceptionRow, *, starts_with_relu: bool, config: LayerConfig, rngs: nnx.Rngs
+    ):
+        self.starts_with_relu, self.strides, self.padding = starts_with_relu, row.strides, config.padding
         self.convs = nnx.List()
         features = in_features
         for wide in row.features:
-            self.convs.append(separable(features, wide, style, rngs))
+            self.convs.append(separable(features, wide, config, rngs))
             features = wide
         is_same = row.strides == 1 and in_features == features
         self.skip = nnx.data(
-            None if is_same else ConvNorm(in_features, features, strides=row.strides, style=style, rngs=rngs)
+            None if is_same else ConvNorm(in_features, features, strides=row.strides, config=config, rngs=rngs)
         )
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
@@ -136,13 +139,13 @@ class Block(nnx.Module):
         return x + (inputs if self.skip is None else self.skip(inputs))
 
 
-class Exit(nnx.Module):
+class XceptionExit(nnx.Module):
     """Two separable convolutions, each with ReLU after it."""
 
-    def __init__(self, in_features: int, *, style: Style, rngs: nnx.Rngs):
+    def __init__(self, in_features: int, *, config: LayerConfig, rngs: nnx.Rngs):
         self.convs = nnx.List()
         for features in EXIT:
-            self.convs.append(separable(in_features, features, style, rngs))
+            self.convs.append(separable(in_features, features, config, rngs))
             in_features = features
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
@@ -152,18 +155,24 @@ class Exit(nnx.Module):
         return inputs
 
 
-def separable(in_features: int, out_features: int, style: Style, rngs: nnx.Rngs) -> SeparableConv:
-    """A separable convolution with one normalisation, at its end."""
+def separable(in_features: int, out_features: int, config: LayerConfig, rngs: nnx.Rngs) -> SeparableConv:
+    """A separable convolution with one normalization, at its end."""
     return SeparableConv(
         in_features,
         out_features,
         (3, 3),
-        padding=style.pads((3, 3), (1, 1), (1, 1)),
-        pointwise_norm=style.norm,
+        padding=config.pads((3, 3), (1, 1), (1, 1)),
+        pointwise_norm=config.norm,
         use_bias=False,
-        dtype=style.dtype,
-        param_dtype=style.param_dtype,
-        kernel_init=style.kernel_init,
-        implementation=style.implementation,
+        dtype=config.dtype,
+        param_dtype=config.param_dtype,
+        kernel_init=config.kernel_init,
+        implementation=config.implementation,
         rngs=rngs,
     )
+
+
+VARIANTS: tuple[Variant, ...] = (
+    timm("legacy_xception", Xception, XceptionConfig(dropout=0.5), image_size=299, crop=0.8975, mean=HALF, std=HALF),
+    keras("keras/Xception", Xception, XceptionConfig(), image_size=299, mean=HALF, std=HALF),
+)

@@ -1,4 +1,4 @@
-"""What is left of a batch normalisation of 16 bits that was folded."""
+"""What is left of a batch normalization of 16 bits that was folded."""
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +45,7 @@ class Affine(nnx.Module):
 def as_epilogue(
     norm: object, bias: jax.Array | None, dtype: DTypeLike
 ) -> tuple[jax.Array | None, jax.Array | None] | None:
-    """Scale and bias that a convolution has in its equation, with a normalisation after it.
+    """Scale and bias that a convolution has in its equation, with a normalization after it.
 
     Args:
       norm: what follows the convolution; None for nothing.
@@ -53,7 +53,7 @@ def as_epilogue(
       dtype: of the convolution's result.
 
     Returns:
-      Scale and bias; None if the normalisation is no part of the equation.
+      Scale and bias; None if the normalization is no part of the equation.
     """
     if norm is None:
         return None, bias

@@ -1,4 +1,4 @@
-"""Batch normalisation that training pays little for."""
+"""Batch normalization that training pays little for."""
 
 from typing import Any
 
@@ -12,11 +12,11 @@ from jax.typing import DTypeLike
 class BatchNorm(nnx.BatchNorm):
     """`nnx.BatchNorm` as one multiplication and one addition of each input.
 
-    The same function with the same parameters, statistics and arguments. `nnx.BatchNorm` centres its inputs before it
-    scales them, and its gradient needs the centred ones, an array as large as the inputs that training writes, keeps
+    The same function with the same parameters, statistics and arguments. `nnx.BatchNorm` centers its inputs before it
+    scales them, and its gradient needs the centered ones, an array as large as the inputs that training writes, keeps
     and reads once more. Here scale and offset of each feature come first, and the gradient needs the inputs only, which
     the convolution before has made. Results differ by rounding: by about `2**-23 * abs(mean) / std` of a feature.
-    Inputs of 16 bits are normalised in float32, by statistics, scale and bias as they are stored, and rounded once;
+    Inputs of 16 bits are normalized in float32, by statistics, scale and bias as they are stored, and rounded once;
     `nnx.BatchNorm` rounds those four to 16 bits first.
 
     Running averages with `momentum=0.99` take some hundred steps to follow: evaluated before, a network is worse than
@@ -25,7 +25,7 @@ class BatchNorm(nnx.BatchNorm):
 
     A `mask`, `use_fast_variance=False`, and an `axis` that is not the last one are `nnx.BatchNorm`'s affair.
 
-    Batch normalisation is from https://arxiv.org/abs/1502.03167.
+    Batch normalization is from https://arxiv.org/abs/1502.03167.
 
     Args:
       num_features: number of channels.
@@ -47,7 +47,7 @@ class BatchNorm(nnx.BatchNorm):
     def __call__(
         self, x: jax.Array, use_running_average: bool | None = None, *, mask: jax.Array | None = None
     ) -> jax.Array:
-        """Normalises `(..., num_features)`; in training mode by the inputs' own mean and variance."""
+        """Normalizes `(..., num_features)`; in training mode by the inputs' own mean and variance."""
         if use_running_average is None:
             use_running_average = self.use_running_average
         is_plain = mask is None and self.use_fast_variance and self.axis in (-1, x.ndim - 1)
@@ -90,7 +90,7 @@ class BatchNorm(nnx.BatchNorm):
 
 
 def factor_and_offset(mean: Any, var: Any, scale: Any, bias: Any, epsilon: float, xp: Any = jnp) -> tuple[Any, Any]:
-    """What a batch normalisation multiplies each channel by, and what it adds; for arrays of NumPy with `xp=np`."""
+    """What a batch normalization multiplies each channel by, and what it adds; for arrays of NumPy with `xp=np`."""
     factor = lax.rsqrt(var + epsilon) if xp is jnp else 1 / xp.sqrt(var + epsilon)
     factor = factor if scale is None else factor * scale
     offset = -mean * factor

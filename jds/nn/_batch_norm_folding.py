@@ -1,4 +1,4 @@
-"""Batch normalisation, folded into the convolutions before it."""
+"""Batch normalization, folded into the convolutions before it."""
 
 from typing import Any, TypeVar
 
@@ -20,9 +20,9 @@ _CONVOLUTIONS = (nnx.Conv, DepthwiseConv, PointwiseConv)
 
 
 def fold_batch_norm(model: M) -> M:
-    """Returns a model for evaluation with each batch normalisation folded into the convolution before it.
+    """Returns a model for evaluation with each batch normalization folded into the convolution before it.
 
-    In evaluation a batch normalisation multiplies each channel by a number and adds another. Both go into the kernel
+    In evaluation a batch normalization multiplies each channel by a number and adds another. Both go into the kernel
     and the bias of the convolution, and what is left, a convolution with bias and activation, is one equation: see
     `jds.separable_conv`.
 
@@ -44,7 +44,7 @@ def fold_batch_norm(model: M) -> M:
 
     Raises:
       TypeError: the model is no `nnx.Module`.
-      ValueError: a batch normalisation is in training mode.
+      ValueError: a batch normalization is in training mode.
 
     Example:
       >>> import jax, jax.numpy as jnp, jds
@@ -66,7 +66,7 @@ def fold_batch_norm(model: M) -> M:
     for path, module in modules:
         if isinstance(module, nnx.BatchNorm) and not module.use_running_average:
             raise ValueError(
-                "fold_batch_norm: `model` must be in evaluation mode, and its batch normalisation "
+                "fold_batch_norm: `model` must be in evaluation mode, and its batch normalization "
                 f"{'.'.join(map(str, path)) or 'itself'} has use_running_average={module.use_running_average}; call "
                 "`model.eval()` first"
             )

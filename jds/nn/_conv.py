@@ -42,7 +42,7 @@ class DepthwiseConv(nnx.Module):
       mask: weights are multiplied by it; of the kernel's shape.
       dtype: of the computation; None for the common dtype of inputs and parameters.
       param_dtype: of the parameters.
-      kernel_init, bias_init: initialisers.
+      kernel_init, bias_init: initializers.
       promote_dtype: brings inputs, kernel and bias to one dtype.
       rngs: gives the key `params`.
       kernel_metadata, bias_metadata: metadata of the parameters, such as their sharding.

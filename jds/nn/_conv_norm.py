@@ -10,14 +10,14 @@ from jds.nn._affine import as_epilogue
 from jds.nn._arguments import check_activation, check_features
 from jds.nn._conv import DepthwiseConv, PointwiseConv, operands
 from jds.nn._halves import Half, at_once
-from jds.nn._layer_config import DEFAULT_STYLE, Style
+from jds.nn._layer_config import DEFAULT_CONFIG, LayerConfig
 from jds.nn._mixed_conv import MixedConv
 from jds.ops._conv import conv, depthwise_conv, pointwise_conv
 from jds.ops._fused_block import Activation
 
 
 class ConvNorm(nnx.Module):
-    """A convolution over two spatial axes, a normalisation and an activation; folded, one equation.
+    """A convolution over two spatial axes, a normalization and an activation; folded, one equation.
 
     Args:
       in_features, out_features: numbers of channels.
@@ -26,9 +26,9 @@ class ConvNorm(nnx.Module):
         https://arxiv.org/abs/1907.09595; None for none.
       strides, kernel_dilation: the same for both axes.
       depthwise: whether each channel has a filter of its own; `out_features` must then be `in_features`.
-      activation: after the normalisation; None for none.
-      has_norm: False for a convolution with a bias instead.
-      style: normalisation, padding and dtypes.
+      activation: after the normalization; None for none.
+      use_norm: False for a convolution with a bias instead.
+      config: normalization, padding and dtypes.
       rngs: gives the key `params`.
 
     Raises:
@@ -56,8 +56,8 @@ class ConvNorm(nnx.Module):
         kernel_dilation: int = 1,
         depthwise: bool = False,
         activation: Activation | None = None,
-        has_norm: bool = True,
-        style: Style = DEFAULT_STYLE,
+        use_norm: bool = True,
+        config: LayerConfig = DEFAULT_CONFIG,
         rngs: nnx.Rngs,
     ):
         sizes = (kernel_size,) if kernel_sizes is None else tuple(kernel_sizes)
@@ -73,7 +73,7 @@ class ConvNorm(nnx.Module):
             )
 
         def make(part_in: int, part_out: int, size: int) -> Any:
-            return _make_conv(part_in, part_out, size, strides, kernel_dilation, depthwise, not has_norm, style, rngs)
+            return _make_conv(part_in, part_out, size, strides, kernel_dilation, depthwise, not use_norm, config, rngs)
 
         self.conv: Any = (
             make(in_features, out_features, sizes[0])
@@ -81,10 +81,10 @@ class ConvNorm(nnx.Module):
             else MixedConv(in_features, out_features, sizes, make=make)
         )
         self.norm: Callable[[jax.Array], jax.Array] | None = nnx.data(
-            style.norm(out_features, rngs=rngs) if has_norm else None
+            config.norm(out_features, rngs=rngs) if use_norm else None
         )
         self.activation = activation
-        self.implementation = style.implementation
+        self.implementation = config.implementation
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Applies the layer to `(batch, height, width, in_features)`."""
@@ -115,26 +115,26 @@ def _make_conv(
     kernel_dilation: int,
     depthwise: bool,
     use_bias: bool,
-    style: Style,
+    config: LayerConfig,
     rngs: nnx.Rngs,
 ) -> nnx.Module:
     shared: dict[str, Any] = {
         "use_bias": use_bias,
-        "dtype": style.dtype,
-        "param_dtype": style.param_dtype,
-        "kernel_init": style.kernel_init,
+        "dtype": config.dtype,
+        "param_dtype": config.param_dtype,
+        "kernel_init": config.kernel_init,
         "rngs": rngs,
     }
     if size == 1 and not depthwise:
-        return PointwiseConv(in_features, out_features, strides=strides, implementation=style.implementation, **shared)
+        return PointwiseConv(in_features, out_features, strides=strides, implementation=config.implementation, **shared)
     window: dict[str, Any] = {
         "kernel_size": (size, size),
         "strides": (strides, strides),
         "kernel_dilation": (kernel_dilation, kernel_dilation),
     }
-    window["padding"] = style.pads(**window)
+    window["padding"] = config.pads(**window)
     if depthwise:
-        return DepthwiseConv(in_features, **window, implementation=style.implementation, **shared)
+        return DepthwiseConv(in_features, **window, implementation=config.implementation, **shared)
     return nnx.Conv(in_features, out_features, **window, **shared)
 
 

@@ -7,7 +7,7 @@ from jax import lax
 
 from jds.nn._arguments import check_features
 from jds.nn._conv import DepthwiseConv
-from jds.nn._layer_config import DEFAULT_STYLE, Style
+from jds.nn._layer_config import DEFAULT_CONFIG, LayerConfig
 from jds.nn._residual import LayerScale, Skip
 
 
@@ -18,17 +18,17 @@ def gelu(x: jax.Array) -> jax.Array:
 
 
 class ConvNeXtBlock(nnx.Module):
-    """A depthwise convolution, a normalisation of each position, and a network of two layers; with a way around.
+    """A depthwise convolution, a normalization of each position, and a network of two layers; with a way around.
 
     From A ConvNet for the 2020s, https://arxiv.org/abs/2201.03545.
 
     Args:
       features: number of channels.
       kernel_size, kernel_dilation: of the depthwise convolution.
-      expanded: features between the two layers; None for four times the channels.
+      expanded_features: features between the two layers; None for four times the channels.
       layer_scale: what the factors of the result's channels are at first; None for no such factors.
-      epsilon: of the normalisation.
-      drop_path, style, rngs: as in `InvertedResidual`; the style's norm is not used.
+      epsilon: of the normalization.
+      drop_path, config, rngs: as in `InvertedResidual`; the config's norm is not used.
 
     Raises:
       ValueError: a number is not positive.
@@ -46,31 +46,31 @@ class ConvNeXtBlock(nnx.Module):
         *,
         kernel_size: int = 7,
         kernel_dilation: int = 1,
-        expanded: int | None = None,
+        expanded_features: int | None = None,
         layer_scale: float | None = 1e-6,
         epsilon: float = 1e-6,
         drop_path: float = 0.0,
-        style: Style = DEFAULT_STYLE,
+        config: LayerConfig = DEFAULT_CONFIG,
         rngs: nnx.Rngs,
     ):
-        wide = 4 * features if expanded is None else expanded
-        check_features("ConvNeXtBlock", features=features, kernel_size=kernel_size, expanded=wide)
+        wide = 4 * features if expanded_features is None else expanded_features
+        check_features("ConvNeXtBlock", features=features, kernel_size=kernel_size, expanded_features=wide)
         window = (kernel_size,) * 2, (1, 1), (kernel_dilation,) * 2
-        shared = {"dtype": style.dtype, "param_dtype": style.param_dtype, "rngs": rngs}
+        shared = {"dtype": config.dtype, "param_dtype": config.param_dtype, "rngs": rngs}
         self.depthwise = DepthwiseConv(
             features,
             window[0],
             kernel_dilation=window[2],
-            padding=style.pads(*window),
-            kernel_init=style.kernel_init,
-            implementation=style.implementation,
+            padding=config.pads(*window),
+            kernel_init=config.kernel_init,
+            implementation=config.implementation,
             **shared,
         )
         self.norm = nnx.LayerNorm(features, epsilon=epsilon, **shared)
-        self.widen = nnx.Linear(features, wide, kernel_init=style.kernel_init, **shared)
-        self.narrow = nnx.Linear(wide, features, kernel_init=style.kernel_init, **shared)
+        self.widen = nnx.Linear(features, wide, kernel_init=config.kernel_init, **shared)
+        self.narrow = nnx.Linear(wide, features, kernel_init=config.kernel_init, **shared)
         self.layer_scale = nnx.data(
-            None if layer_scale is None else LayerScale(features, layer_scale, param_dtype=style.param_dtype)
+            None if layer_scale is None else LayerScale(features, layer_scale, param_dtype=config.param_dtype)
         )
         self.skip = Skip(drop_path, rngs=rngs)
 

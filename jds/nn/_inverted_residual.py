@@ -6,7 +6,7 @@ import jax
 from flax import nnx
 
 from jds.nn._conv_norm import ConvNorm, in_sequence
-from jds.nn._layer_config import DEFAULT_STYLE, Style
+from jds.nn._layer_config import DEFAULT_CONFIG, LayerConfig
 from jds.nn._residual import Skip
 from jds.nn._squeeze_excite import SqueezeExcite
 from jds.ops._fused_block import Activation
@@ -23,14 +23,14 @@ class InvertedResidual(nnx.Module):
       kernel_size: of the depthwise step.
       kernel_sizes: in its place, sizes that share the channels out; None for none.
       strides, kernel_dilation: of the depthwise step.
-      expanded: channels of the depthwise step; None for `in_features`, without the step that expands.
+      expanded_features: channels of the depthwise step; None for `in_features`, without the step that expands.
       expand_kernels, project_kernels: into how many parts the pointwise steps are cut, each of size 1.
-      squeezed: features of the squeeze and excitation; 0 for none.
+      squeeze_features: features of the squeeze and excitation; 0 for none.
       activation: after the first two steps.
       squeeze_activation, gate: of the squeeze and excitation.
-      has_skip: False for none, though strides and numbers of channels allow it.
+      use_skip: False for none, though strides and numbers of channels allow it.
       drop_path: share of examples in which training leaves the block out.
-      style: normalisation, padding and dtypes.
+      config: normalization, padding and dtypes.
       rngs: gives the keys `params` and, for `drop_path`, `dropout`.
 
     Raises:
@@ -39,7 +39,7 @@ class InvertedResidual(nnx.Module):
     Example:
       >>> import jax.numpy as jnp, jds
       >>> from flax import nnx
-      >>> block = jds.nn.InvertedResidual(8, 8, 3, expanded=48, rngs=nnx.Rngs(0))
+      >>> block = jds.nn.InvertedResidual(8, 8, 3, expanded_features=48, rngs=nnx.Rngs(0))
       >>> block(jnp.ones((1, 16, 16, 8))).shape
       (1, 16, 16, 8)
     """
@@ -53,24 +53,24 @@ class InvertedResidual(nnx.Module):
         kernel_sizes: Sequence[int] | None = None,
         strides: int = 1,
         kernel_dilation: int = 1,
-        expanded: int | None = None,
+        expanded_features: int | None = None,
         expand_kernels: Sequence[int] = (1,),
         project_kernels: Sequence[int] = (1,),
-        squeezed: int = 0,
+        squeeze_features: int = 0,
         activation: Activation = jax.nn.relu6,
         squeeze_activation: Activation = jax.nn.relu,
         gate: Activation = jax.nn.sigmoid,
-        has_skip: bool = True,
+        use_skip: bool = True,
         drop_path: float = 0.0,
-        style: Style = DEFAULT_STYLE,
+        config: LayerConfig = DEFAULT_CONFIG,
         rngs: nnx.Rngs,
     ):
-        between = in_features if expanded is None else expanded
+        between = in_features if expanded_features is None else expanded_features
         self.expand = nnx.data(
             None
-            if expanded is None
+            if expanded_features is None
             else ConvNorm(
-                in_features, between, kernel_sizes=expand_kernels, activation=activation, style=style, rngs=rngs
+                in_features, between, kernel_sizes=expand_kernels, activation=activation, config=config, rngs=rngs
             )
         )
         self.depthwise = ConvNorm(
@@ -82,16 +82,16 @@ class InvertedResidual(nnx.Module):
             kernel_dilation=kernel_dilation,
             depthwise=True,
             activation=activation,
-            style=style,
+            config=config,
             rngs=rngs,
         )
         self.squeeze_excite = nnx.data(
-            SqueezeExcite(between, squeezed, activation=squeeze_activation, gate=gate, style=style, rngs=rngs)
-            if squeezed
+            SqueezeExcite(between, squeeze_features, activation=squeeze_activation, gate=gate, config=config, rngs=rngs)
+            if squeeze_features
             else None
         )
-        self.project = ConvNorm(between, out_features, kernel_sizes=project_kernels, style=style, rngs=rngs)
-        skips = has_skip and strides == 1 and in_features == out_features
+        self.project = ConvNorm(between, out_features, kernel_sizes=project_kernels, config=config, rngs=rngs)
+        skips = use_skip and strides == 1 and in_features == out_features
         self.skip = nnx.data(Skip(drop_path, rngs=rngs) if skips else None)
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
@@ -112,9 +112,9 @@ class FusedResidual(nnx.Module):
     Args:
       in_features, out_features: numbers of channels.
       kernel_size, strides, kernel_dilation: of the ordinary convolution.
-      expanded: channels after it.
+      expanded_features: channels after it.
       activation: after it.
-      drop_path, style, rngs: as in `InvertedResidual`.
+      drop_path, config, rngs: as in `InvertedResidual`.
 
     Raises:
       ValueError: a number is not positive.
@@ -122,7 +122,7 @@ class FusedResidual(nnx.Module):
     Example:
       >>> import jax.numpy as jnp, jds
       >>> from flax import nnx
-      >>> block = jds.nn.FusedResidual(8, 16, 3, strides=2, expanded=32, rngs=nnx.Rngs(0))
+      >>> block = jds.nn.FusedResidual(8, 16, 3, strides=2, expanded_features=32, rngs=nnx.Rngs(0))
       >>> block(jnp.ones((1, 16, 16, 8))).shape
       (1, 8, 8, 16)
     """
@@ -135,23 +135,23 @@ class FusedResidual(nnx.Module):
         *,
         strides: int = 1,
         kernel_dilation: int = 1,
-        expanded: int,
+        expanded_features: int,
         activation: Activation = jax.nn.relu,
         drop_path: float = 0.0,
-        style: Style = DEFAULT_STYLE,
+        config: LayerConfig = DEFAULT_CONFIG,
         rngs: nnx.Rngs,
     ):
         self.expand = ConvNorm(
             in_features,
-            expanded,
+            expanded_features,
             kernel_size,
             strides=strides,
             kernel_dilation=kernel_dilation,
             activation=activation,
-            style=style,
+            config=config,
             rngs=rngs,
         )
-        self.project = ConvNorm(expanded, out_features, style=style, rngs=rngs)
+        self.project = ConvNorm(expanded_features, out_features, config=config, rngs=rngs)
         skips = strides == 1 and in_features == out_features
         self.skip = nnx.data(Skip(drop_path, rngs=rngs) if skips else None)
 

@@ -17,30 +17,30 @@ from jds.ops._dispatch import Implementation
 
 _batch_norm = functools.partial(BatchNorm, momentum=0.9)
 
-Pads = Literal["SAME", "SYMMETRIC", "VALID"]
+Pads = Literal["SAME", "TORCH", "VALID"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Style:
+class LayerConfig:
     """What the blocks of a network share, beside their sizes.
 
     Attributes:
-      norm: makes a normalisation, called as `norm(features, rngs=rngs)`.
-      padding: `"SAME"` as TensorFlow has it, which may pad more at an image's end than at its start, `"SYMMETRIC"`, as
+      norm: makes a normalization, called as `norm(features, rngs=rngs)`.
+      padding: `"SAME"` as TensorFlow has it, which may pad more at an image's end than at its start, `"TORCH"`, as
         much on both sides, as networks in PyTorch do, or `"VALID"` for none.
       dtype: of the computation; None for the common dtype of inputs and parameters.
       param_dtype: of the parameters.
-      kernel_init: initialiser of the kernels.
+      kernel_init: initializer of the kernels.
       implementation: of the convolutions, as in `jds.depthwise_conv`.
 
     Raises:
-      ValueError, TypeError: the padding is unknown, or `norm` makes no normalisation.
+      ValueError, TypeError: the padding is unknown, or `norm` makes no normalization.
 
     Example:
       >>> import jax.numpy as jnp, jds
       >>> from flax import nnx
-      >>> style = jds.nn.Style(norm=nnx.BatchNorm, dtype=jnp.bfloat16)
-      >>> block = jds.nn.InvertedResidual(8, 8, style=style, rngs=nnx.Rngs(0))
+      >>> config = jds.nn.LayerConfig(norm=nnx.BatchNorm, dtype=jnp.bfloat16)
+      >>> block = jds.nn.InvertedResidual(8, 8, config=config, rngs=nnx.Rngs(0))
     """
 
     norm: Norm = _batch_norm
@@ -51,19 +51,19 @@ class Style:
     implementation: Implementation | None = None
 
     def __post_init__(self):
-        check_norm("Style", norm=self.norm)
+        check_norm("LayerConfig", norm=self.norm)
         if self.padding not in get_args(Pads):
-            raise ValueError(f"Style: `padding` must be one of {', '.join(get_args(Pads))}, got {self.padding!r}")
+            raise ValueError(f"LayerConfig: `padding` must be one of {', '.join(get_args(Pads))}, got {self.padding!r}")
 
     def pads(
         self, kernel_size: Sequence[int], strides: Sequence[int], kernel_dilation: Sequence[int]
     ) -> str | tuple[tuple[int, int], ...]:
         """The padding of a convolution of these sizes, as `jds.conv` takes it."""
-        if self.padding != "SYMMETRIC":
+        if self.padding != "TORCH":
             return self.padding
         sizes = zip(kernel_size, strides, kernel_dilation, strict=True)
         sides = (((k - 1) * dilation + stride - 1) // 2 for k, stride, dilation in sizes)
         return tuple((side, side) for side in sides)
 
 
-DEFAULT_STYLE = Style()
+DEFAULT_CONFIG = LayerConfig()

@@ -5,27 +5,27 @@ from flax import nnx
 
 from jds.nn._arguments import check_activation, check_features
 from jds.nn._conv_norm import ConvNorm
-from jds.nn._layer_config import DEFAULT_STYLE, Style
+from jds.nn._layer_config import DEFAULT_CONFIG, LayerConfig
 from jds.nn._residual import Skip
 from jds.nn._squeeze_excite import SqueezeExcite
 from jds.ops._fused_block import Activation
 
 
 class MobileOneBlock(nnx.Module):
-    """Adds up convolutions of the same shape, one of size 1, and the inputs, each normalised by itself.
+    """Adds up convolutions of the same shape, one of size 1, and the inputs, each normalized by itself.
 
-    From MobileOne, https://arxiv.org/abs/2206.04040. `jds.reparametrize` makes one convolution of them all.
+    From MobileOne, https://arxiv.org/abs/2206.04040. `jds.reparameterize` makes one convolution of them all.
 
     Args:
       in_features, out_features: numbers of channels.
       kernel_size, strides, kernel_dilation: of the convolutions.
       depthwise: whether each channel has filters of its own.
       branches: how many convolutions of this size there are.
-      has_identity: False for no branch of the inputs, though strides and numbers of channels allow it.
-      squeezed: features of a squeeze and excitation after the sum; 0 for none.
+      use_identity: False for no branch of the inputs, though strides and numbers of channels allow it.
+      squeeze_features: features of a squeeze and excitation after the sum; 0 for none.
       activation: after the sum.
       drop_path: share of examples in which training leaves all branches out but that of the inputs, if there is one.
-      style: normalisation, padding and dtypes.
+      config: normalization, padding and dtypes.
       rngs: gives the keys `params` and, for `drop_path`, `dropout`.
 
     Raises:
@@ -49,11 +49,11 @@ class MobileOneBlock(nnx.Module):
         kernel_dilation: int = 1,
         depthwise: bool = False,
         branches: int = 1,
-        has_identity: bool = True,
-        squeezed: int = 0,
+        use_identity: bool = True,
+        squeeze_features: int = 0,
         activation: Activation = jax.nn.relu,
         drop_path: float = 0.0,
-        style: Style = DEFAULT_STYLE,
+        config: LayerConfig = DEFAULT_CONFIG,
         rngs: nnx.Rngs,
     ):
         check_features("MobileOneBlock", kernel_size=kernel_size, branches=branches)
@@ -67,17 +67,17 @@ class MobileOneBlock(nnx.Module):
                 strides=strides,
                 kernel_dilation=kernel_dilation,
                 depthwise=depthwise,
-                style=style,
+                config=config,
                 rngs=rngs,
             )
 
         self.branches = nnx.List(convolution(kernel_size) for _ in range(branches))
         self.scale = nnx.data(convolution(1) if kernel_size > 1 else None)
-        has_identity = has_identity and strides == 1 and in_features == out_features
-        self.identity = nnx.data(style.norm(out_features, rngs=rngs) if has_identity else None)
-        self.skip = nnx.data(Skip(drop_path, rngs=rngs) if has_identity else None)
+        use_identity = use_identity and strides == 1 and in_features == out_features
+        self.identity = nnx.data(config.norm(out_features, rngs=rngs) if use_identity else None)
+        self.skip = nnx.data(Skip(drop_path, rngs=rngs) if use_identity else None)
         self.squeeze_excite = nnx.data(
-            SqueezeExcite(out_features, squeezed, style=style, rngs=rngs) if squeezed else None
+            SqueezeExcite(out_features, squeeze_features, config=config, rngs=rngs) if squeeze_features else None
         )
         self.activation: Activation | None = activation
 

@@ -16,11 +16,11 @@ from jds.nn._mobileone import MobileOneBlock
 M = TypeVar("M", bound=nnx.Module)
 
 
-def reparametrize(model: M) -> M:
+def reparameterize(model: M) -> M:
     """Returns a model for evaluation in which each of MobileOne's blocks is one convolution.
 
     Convolutions of the same inputs that are added up are one convolution with the sum of their kernels, once their
-    normalisations are folded; one of size 1 is one with a single weight in its middle, and the inputs themselves are
+    normalizations are folded; one of size 1 is one with a single weight in its middle, and the inputs themselves are
     one with a weight of 1. From MobileOne, https://arxiv.org/abs/2206.04040.
 
     Sums of kernels of 16 bits, or that are computed in 16 bits, are rounded once more than the kernels were: where the
@@ -30,11 +30,11 @@ def reparametrize(model: M) -> M:
       model: any module in evaluation mode. It is left as it is.
 
     Returns:
-      A model of the same type, with all batch normalisations folded that can be.
+      A model of the same type, with all batch normalizations folded that can be.
 
     Raises:
       TypeError: the model is no `nnx.Module`.
-      ValueError: a batch normalisation is in training mode, or branches with strides are padded as TensorFlow does, so
+      ValueError: a batch normalization is in training mode, or branches with strides are padded as TensorFlow does, so
         that their middles are not at the same place.
 
     Example:
@@ -42,7 +42,7 @@ def reparametrize(model: M) -> M:
       >>> from flax import nnx
       >>> block = jds.nn.MobileOneBlock(8, 8, 3, depthwise=True, branches=4, rngs=nnx.Rngs(0))
       >>> block.eval()
-      >>> one = jds.reparametrize(block)
+      >>> one = jds.reparameterize(block)
       >>> jds.count_parameters(block), jds.count_parameters(one)
       (392, 80)
       >>> images = jnp.ones((1, 8, 8, 8))
@@ -64,8 +64,8 @@ def _merge(block: MobileOneBlock, name: str) -> None:
     size = first.kernel_size if hasattr(first, "kernel_size") else (1, 1)
     if block.scale is not None and first.padding == "SAME" and max(first.strides) > 1:
         raise ValueError(
-            f"reparametrize: the branches of {name} have strides and padding 'SAME', so that their middles are not at "
-            "the same place; build the network with padding='SYMMETRIC'"
+            f"reparameterize: the branches of {name} have strides and padding 'SAME', so that their middles are not at "
+            "the same place; build the network with padding='TORCH'"
         )
     kernel = sum(_in_the_middle(kernel, size) for kernel in kernels)
     bias = sum(biases)

@@ -25,11 +25,11 @@ from jds.ops._fused_block import Activation
 from jds.ops._geometry import Padding
 
 Norm = Callable[..., Callable[[jax.Array], jax.Array]]
-"""Makes a normalisation: called as `norm(features, rngs=rngs)`, as `nnx.BatchNorm` is."""
+"""Makes a normalization: called as `norm(features, rngs=rngs)`, as `nnx.BatchNorm` is."""
 
 
 class SeparableConv(nnx.Module):
-    """Filters each channel, then mixes the channels, each half with its own normalisation and activation.
+    """Filters each channel, then mixes the channels, each half with its own normalization and activation.
 
     The block of MobileNets, https://arxiv.org/abs/1704.04861: depthwise, norm, activation, pointwise, norm, activation.
     Without norms, as after `jds.fold_batch_norm`, it is one call of `jds.separable_conv`.
@@ -38,10 +38,10 @@ class SeparableConv(nnx.Module):
       in_features, out_features: numbers of channels.
       kernel_size: of the depthwise half; an int for 1 spatial axis, or a sequence of 1, 2 or 3 ints.
       strides, padding, kernel_dilation, channel_multiplier: of the depthwise half, as in `DepthwiseConv`.
-      depthwise_norm, pointwise_norm: each makes a normalisation of its half's output, called as
+      depthwise_norm, pointwise_norm: each makes a normalization of its half's output, called as
         `norm(features, rngs=rngs)`: `nnx.BatchNorm`, or a `functools.partial` of it. None for none.
       depthwise_activation, pointwise_activation: functions of an array; None for none.
-      use_bias: whether each half adds a bias before its normalisation.
+      use_bias: whether each half adds a bias before its normalization.
       dtype, param_dtype, precision, kernel_init, bias_init, promote_dtype, preferred_element_type, implementation,
         rngs, kernel_metadata, bias_metadata: of both halves, as in `DepthwiseConv`.
 

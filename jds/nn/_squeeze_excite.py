@@ -4,7 +4,7 @@ import jax
 from flax import nnx
 
 from jds.nn._arguments import check_activation, check_features
-from jds.nn._layer_config import DEFAULT_STYLE, Style
+from jds.nn._layer_config import DEFAULT_CONFIG, LayerConfig
 from jds.ops._fused_block import Activation
 
 
@@ -15,10 +15,10 @@ class SqueezeExcite(nnx.Module):
 
     Args:
       features: number of channels.
-      squeezed: features between the two linear layers.
+      squeeze_features: features between the two linear layers.
       activation: between them.
       gate: after them.
-      style: dtypes.
+      config: dtypes.
       rngs: gives the key `params`.
 
     Raises:
@@ -34,18 +34,18 @@ class SqueezeExcite(nnx.Module):
     def __init__(
         self,
         features: int,
-        squeezed: int,
+        squeeze_features: int,
         *,
         activation: Activation = jax.nn.relu,
         gate: Activation = jax.nn.sigmoid,
-        style: Style = DEFAULT_STYLE,
+        config: LayerConfig = DEFAULT_CONFIG,
         rngs: nnx.Rngs,
     ):
-        check_features("SqueezeExcite", features=features, squeezed=squeezed)
+        check_features("SqueezeExcite", features=features, squeeze_features=squeeze_features)
         check_activation("SqueezeExcite", activation=activation, gate=gate)
-        shared = {"dtype": style.dtype, "param_dtype": style.param_dtype, "kernel_init": style.kernel_init}
-        self.squeeze = nnx.Linear(features, squeezed, rngs=rngs, **shared)
-        self.excite = nnx.Linear(squeezed, features, rngs=rngs, **shared)
+        shared = {"dtype": config.dtype, "param_dtype": config.param_dtype, "kernel_init": config.kernel_init}
+        self.squeeze = nnx.Linear(features, squeeze_features, rngs=rngs, **shared)
+        self.excite = nnx.Linear(squeeze_features, features, rngs=rngs, **shared)
         self.activation, self.gate = activation, gate
 
     def __call__(self, inputs: jax.Array) -> jax.Array:

@@ -6,7 +6,7 @@ from flax import nnx
 
 from jds.nn._arguments import check_features
 from jds.nn._conv_norm import ConvNorm, in_sequence
-from jds.nn._layer_config import DEFAULT_STYLE, Style
+from jds.nn._layer_config import DEFAULT_CONFIG, LayerConfig
 from jds.nn._residual import LayerScale, Skip
 from jds.ops._fused_block import Activation
 
@@ -22,10 +22,10 @@ class UniversalInvertedResidual(nnx.Module):
       start_kernel, middle_kernel: size of the filters of the two depthwise steps; 0 for no such step.
       strides: of the second, or without it of the first.
       kernel_dilation: of both.
-      expanded: channels between the pointwise steps.
+      expanded_features: channels between the pointwise steps.
       activation: after the expansion and the second depthwise step.
       layer_scale: what the factors of the result's channels are at first; None for no such factors.
-      drop_path, style, rngs: as in `InvertedResidual`.
+      drop_path, config, rngs: as in `InvertedResidual`.
 
     Raises:
       ValueError: a number is not positive, or there are strides and no depthwise step.
@@ -33,7 +33,7 @@ class UniversalInvertedResidual(nnx.Module):
     Example:
       >>> import jax.numpy as jnp, jds
       >>> from flax import nnx
-      >>> block = jds.nn.UniversalInvertedResidual(8, 8, start_kernel=5, middle_kernel=3, expanded=32,
+      >>> block = jds.nn.UniversalInvertedResidual(8, 8, start_kernel=5, middle_kernel=3, expanded_features=32,
       ...                                          rngs=nnx.Rngs(0))
       >>> block(jnp.ones((1, 16, 16, 8))).shape
       (1, 16, 16, 8)
@@ -48,11 +48,11 @@ class UniversalInvertedResidual(nnx.Module):
         middle_kernel: int,
         strides: int = 1,
         kernel_dilation: int = 1,
-        expanded: int,
+        expanded_features: int,
         activation: Activation = jax.nn.relu,
         layer_scale: float | None = None,
         drop_path: float = 0.0,
-        style: Style = DEFAULT_STYLE,
+        config: LayerConfig = DEFAULT_CONFIG,
         rngs: nnx.Rngs,
     ):
         if strides > 1 and not (start_kernel or middle_kernel):
@@ -71,7 +71,7 @@ class UniversalInvertedResidual(nnx.Module):
                     kernel_dilation=kernel_dilation,
                     depthwise=True,
                     activation=activation,
-                    style=style,
+                    config=config,
                     rngs=rngs,
                 )
                 if size
@@ -79,11 +79,11 @@ class UniversalInvertedResidual(nnx.Module):
             )
 
         self.start = nnx.data(depthwise(in_features, start_kernel, 1 if middle_kernel else strides, None))
-        self.expand = ConvNorm(in_features, expanded, activation=activation, style=style, rngs=rngs)
-        self.middle = nnx.data(depthwise(expanded, middle_kernel, strides, activation))
-        self.project = ConvNorm(expanded, out_features, style=style, rngs=rngs)
+        self.expand = ConvNorm(in_features, expanded_features, activation=activation, config=config, rngs=rngs)
+        self.middle = nnx.data(depthwise(expanded_features, middle_kernel, strides, activation))
+        self.project = ConvNorm(expanded_features, out_features, config=config, rngs=rngs)
         self.layer_scale = nnx.data(
-            None if layer_scale is None else LayerScale(out_features, layer_scale, param_dtype=style.param_dtype)
+            None if layer_scale is None else LayerScale(out_features, layer_scale, param_dtype=config.param_dtype)
         )
         skips = strides == 1 and in_features == out_features
         self.skip = nnx.data(Skip(drop_path, rngs=rngs) if skips else None)
@@ -105,10 +105,10 @@ class MultiQueryAttention(nnx.Module):
       features: number of channels.
       heads: number of queries at each position.
       head_features: of each query, key and value.
-      key_strides: of a depthwise convolution and a normalisation before keys and values; 1 for none.
+      key_strides: of a depthwise convolution and a normalization before keys and values; 1 for none.
       kernel_size, kernel_dilation: of that convolution.
       layer_scale: what the factors of the result's channels are at first; None for no such factors.
-      drop_path, style, rngs: as in `InvertedResidual`.
+      drop_path, config, rngs: as in `InvertedResidual`.
 
     Raises:
       ValueError: a number is not positive.
@@ -132,7 +132,7 @@ class MultiQueryAttention(nnx.Module):
         kernel_dilation: int = 1,
         layer_scale: float | None = None,
         drop_path: float = 0.0,
-        style: Style = DEFAULT_STYLE,
+        config: LayerConfig = DEFAULT_CONFIG,
         rngs: nnx.Rngs,
     ):
         numbers = {"heads": heads, "head_features": head_features, "key_strides": key_strides}
@@ -147,7 +147,7 @@ class MultiQueryAttention(nnx.Module):
                     strides=key_strides,
                     kernel_dilation=kernel_dilation,
                     depthwise=True,
-                    style=style,
+                    config=config,
                     rngs=rngs,
                 )
                 if key_strides > 1
@@ -159,20 +159,20 @@ class MultiQueryAttention(nnx.Module):
                 in_features,
                 out_features,
                 use_bias=False,
-                dtype=style.dtype,
-                param_dtype=style.param_dtype,
-                kernel_init=style.kernel_init,
+                dtype=config.dtype,
+                param_dtype=config.param_dtype,
+                kernel_init=config.kernel_init,
                 rngs=rngs,
             )
 
         self.heads, self.head_features = heads, head_features
-        self.norm = style.norm(features, rngs=rngs)
+        self.norm = config.norm(features, rngs=rngs)
         self.query = linear(features, heads * head_features)
         self.reduce_key, self.key = nnx.data(reduce()), linear(features, head_features)
         self.reduce_value, self.value = nnx.data(reduce()), linear(features, head_features)
         self.output = linear(heads * head_features, features)
         self.layer_scale = nnx.data(
-            None if layer_scale is None else LayerScale(features, layer_scale, param_dtype=style.param_dtype)
+            None if layer_scale is None else LayerScale(features, layer_scale, param_dtype=config.param_dtype)
         )
         self.skip = Skip(drop_path, rngs=rngs)
 

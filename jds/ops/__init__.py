@@ -8,8 +8,8 @@ from jds.ops._conv import conv_general_dilated as conv_general_dilated
 from jds.ops._conv import depthwise_conv as depthwise_conv
 from jds.ops._conv import pointwise_conv as pointwise_conv
 from jds.ops._conv import separable_conv as separable_conv
-from jds.ops._dispatch import Choice as Choice
 from jds.ops._dispatch import Implementation as Implementation
+from jds.ops._dispatch import ImplementationChoice as ImplementationChoice
 from jds.ops._geometry import Padding as Padding
-from jds.ops._selection import Selection as Selection
+from jds.ops._selection import ImplementationSelection as ImplementationSelection
 from jds.ops._selection import select_implementation as select_implementation

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jds.ops._accelerate import accelerate
-from jds.ops._dispatch import Choice, Target
+from jds.ops._dispatch import ImplementationChoice, Target
 from jds.ops._selection import Chosen, chosen, lowering_platform
 
 # What transformations put around names.
@@ -50,7 +50,7 @@ class ReportedConvolution(NamedTuple):
     out: jax.ShapeDtypeStruct
     calls: int
     in_while_loop: bool
-    choice: Choice
+    choice: ImplementationChoice
     places: tuple[str, ...]
 
     @property

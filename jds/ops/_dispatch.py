@@ -33,7 +33,7 @@ FUSED_IMPLEMENTATIONS: dict[str, Callable[..., jax.Array]] = {"native": native.f
 _SLOW_PLATFORMS = ("cpu",)
 
 
-class Choice(NamedTuple):
+class ImplementationChoice(NamedTuple):
     """An implementation, and why it was chosen.
 
     Example:
@@ -70,10 +70,14 @@ class Target(NamedTuple):
 
 
 @overload
-def choose(operation: Form, target: Target, asked: Implementation | None = None) -> Choice: ...
+def choose(operation: Form, target: Target, asked: Implementation | None = None) -> ImplementationChoice: ...
 @overload
-def choose(operation: FusedForm, target: Target, asked: Implementation | None = None) -> Choice | Unfused: ...
-def choose(operation: Form | FusedForm, target: Target, asked: Implementation | None = None) -> Choice | Unfused:
+def choose(
+    operation: FusedForm, target: Target, asked: Implementation | None = None
+) -> ImplementationChoice | Unfused: ...
+def choose(
+    operation: Form | FusedForm, target: Target, asked: Implementation | None = None
+) -> ImplementationChoice | Unfused:
     """Chooses the implementation of a convolution or of a fused block.
 
     Args:
@@ -92,46 +96,46 @@ def choose(operation: Form | FusedForm, target: Target, asked: Implementation | 
     return _choose_for_convolution(operation, target, asked)
 
 
-def _choose_for_convolution(form: Form, target: Target, asked: Implementation | None) -> Choice:
+def _choose_for_convolution(form: Form, target: Target, asked: Implementation | None) -> ImplementationChoice:
     platform = target.platform
     if asked == "xla":
-        return Choice("xla", "named by `implementation`")
+        return ImplementationChoice("xla", "named by `implementation`")
     if 0 in form.sizes("kernel"):
-        return Choice("xla", "the kernel has no positions, which XLA refuses")
+        return ImplementationChoice("xla", "the kernel has no positions, which XLA refuses")
     if asked == "native" and platform != "cpu":
         raise NotImplementedError(f"`native` runs on CPUs only, not on {platform!r}; use implementation=None")
     if platform not in _SLOW_PLATFORMS and asked is None:
-        return Choice("xla", f"on {platform!r}, XLA's own convolution is the default")
+        return ImplementationChoice("xla", f"on {platform!r}, XLA's own convolution is the default")
     obstacles = {name: entry.unsupported(form) for name, entry in IMPLEMENTATIONS.items()}
     obstacles["native"] = _obstacle_to_native(form, target) or obstacles["native"]
     if asked and not obstacles[asked]:
-        return Choice(asked, "named by `implementation`")
+        return ImplementationChoice(asked, "named by `implementation`")
     if platform not in _SLOW_PLATFORMS:
-        return Choice("xla", f"on {platform!r}, XLA's own convolution is the default")
+        return ImplementationChoice("xla", f"on {platform!r}, XLA's own convolution is the default")
     fast = None if asked else fast_in_xla(form)
     if fast:
-        return Choice("xla", fast)
+        return ImplementationChoice("xla", fast)
     if form.kind == "ordinary" and not asked and not obstacles["native"]:
-        return Choice(
+        return ImplementationChoice(
             "native", f"ordinary, {form.in_features} input features: a CPU kernel is faster than XLA's convolution"
         )
     if form.kind == "ordinary" or (form.kind == "grouped" and form.short != "output"):
-        return Choice("xla", f"{form.kind} convolutions are left to XLA")
+        return ImplementationChoice("xla", f"{form.kind} convolutions are left to XLA")
     if not obstacles["native"]:
-        return Choice("native", f"{form}: a CPU kernel is faster than XLA's convolution")
+        return ImplementationChoice("native", f"{form}: a CPU kernel is faster than XLA's convolution")
     if form.kind == "grouped" and form.batch_groups == 1:
-        return Choice(
+        return ImplementationChoice(
             "xla", f"XLA's convolution is as fast as matrix products (native unavailable: {obstacles['native']})"
         )
     if obstacles["shifted"]:
-        return Choice("xla", obstacles["shifted"])
+        return ImplementationChoice("xla", obstacles["shifted"])
     means = "a matrix product" if form.kind == "pointwise" else f"a sum of {form.terms} shifted products"
-    return Choice(
+    return ImplementationChoice(
         "shifted", f"{form}: {means} is faster than XLA's convolution (native unavailable: {obstacles['native']})"
     )
 
 
-def _choose_for_block(form: FusedForm, target: Target, asked: Implementation | None) -> Choice | Unfused:
+def _choose_for_block(form: FusedForm, target: Target, asked: Implementation | None) -> ImplementationChoice | Unfused:
     if asked not in (None, "native"):
         return Unfused(f"`{asked}` was named, which runs the steps separately")
     if target.platform != "cpu":
@@ -143,7 +147,7 @@ def _choose_for_block(form: FusedForm, target: Target, asked: Implementation | N
     obstacle = native.unsupported_block(form)
     if obstacle:
         return Unfused(obstacle)
-    return Choice("native", "fused: one CPU kernel runs the whole block")
+    return ImplementationChoice("native", "fused: one CPU kernel runs the whole block")
 
 
 _NO_EXPORT = "an exported program cannot call jds's CPU kernels"

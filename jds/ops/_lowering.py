@@ -115,7 +115,7 @@ def _lower_block(ctx: mlir.LoweringRuleContext, *operands, jaxpr: ClosedJaxpr, b
     if is_static(*_avals(ctx)):
         form = FusedForm(block, tuple(ctx.avals_in))
         chosen = _dispatch.choose(form, _target(ctx, None), named(block.implementation))
-        if isinstance(chosen, _dispatch.Choice):
+        if isinstance(chosen, _dispatch.ImplementationChoice):
             run = _dispatch.FUSED_IMPLEMENTATIONS[chosen.implementation]
             return _lower_function(functools.partial(run, block=block), ctx, *operands)
     return mlir.core_call_lowering(ctx, *operands, name="fused_conv", call_jaxpr=jaxpr)

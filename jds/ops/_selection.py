@@ -9,7 +9,7 @@ from jax.extend.core import JaxprEqn, primitives
 
 from jds.ops import _lowering
 from jds.ops._conv import conv
-from jds.ops._dispatch import Choice, Implementation, Target, choose
+from jds.ops._dispatch import Implementation, ImplementationChoice, Target, choose
 from jds.ops._fused_block import Activation, FusedForm
 from jds.ops._geometry import Padding
 from jds.ops._recognize import Form, recognize_equation
@@ -19,7 +19,7 @@ _ALIASES = {"gpu": "cuda"}
 _PLATFORMS = ("cpu", "gpu", "cuda", "rocm", "oneapi", "tpu")
 
 
-class Selection(NamedTuple):
+class ImplementationSelection(NamedTuple):
     """The choice for a convolution, with what is fused with it, and for its two gradients.
 
     Example:
@@ -30,9 +30,9 @@ class Selection(NamedTuple):
       ('native', 'native')
     """
 
-    forward: Choice
-    input_gradient: Choice
-    kernel_gradient: Choice
+    forward: ImplementationChoice
+    input_gradient: ImplementationChoice
+    kernel_gradient: ImplementationChoice
 
 
 def select_implementation(
@@ -49,7 +49,7 @@ def select_implementation(
     activation: Activation | None = None,
     implementation: Implementation | None = None,
     platform: str | None = None,
-) -> Selection:
+) -> ImplementationSelection:
     """Returns the implementation that `conv` would get in each pass, and why.
 
     Args:
@@ -96,7 +96,7 @@ def select_implementation(
         return jax.linear_transpose(lambda k: call(x, k), k)(g)
 
     cotangent = jax.eval_shape(call, inputs, kernel)
-    return Selection(
+    return ImplementationSelection(
         _choice(forward, (inputs, kernel, scale, bias), target),
         _choice(input_gradient, (inputs, kernel, cotangent), target),
         _choice(kernel_gradient, (inputs, kernel, cotangent), target),
@@ -122,7 +122,7 @@ class Chosen(NamedTuple):
 
     equation: JaxprEqn
     operation: Form | FusedForm | None
-    choice: Choice
+    choice: ImplementationChoice
 
 
 def chosen(equation: JaxprEqn, target: Target) -> Iterator[Chosen]:
@@ -137,17 +137,19 @@ def chosen(equation: JaxprEqn, target: Target) -> Iterator[Chosen]:
     if not _lowering.is_static(*(variable.aval for variable in (*equation.invars, *equation.outvars))):
         symbolic = "symbolic shapes are left to XLA"
         yield from (
-            _unfused(equation, target, symbolic) if is_block else [Chosen(equation, None, Choice("xla", symbolic))]
+            _unfused(equation, target, symbolic)
+            if is_block
+            else [Chosen(equation, None, ImplementationChoice("xla", symbolic))]
         )
         return
     operation = recognize_equation(equation)
     asked = _lowering.asked(equation)
     fault = None if is_block else _lowering.mechanism_fault()
     if fault or asked is None:
-        yield Chosen(equation, operation, Choice("xla", fault or "not under `accelerate`"))
+        yield Chosen(equation, operation, ImplementationChoice("xla", fault or "not under `accelerate`"))
         return
     choice = choose(operation, target, _lowering.named(asked))
-    if isinstance(choice, Choice):
+    if isinstance(choice, ImplementationChoice):
         yield Chosen(equation, operation, choice)
     else:
         yield from _unfused(equation, target, choice.reason)
@@ -160,6 +162,6 @@ def _unfused(equation: JaxprEqn, target: Target, reason: str) -> Iterator[Chosen
             yield step._replace(choice=choice)
 
 
-def _choice(fun, arguments, target: Target) -> Choice:
+def _choice(fun, arguments, target: Target) -> ImplementationChoice:
     equations = jax.make_jaxpr(fun)(*arguments).eqns
     return [found.choice for equation in equations for found in chosen(equation, target)][-1]

@@ -3,4 +3,3 @@
 from jds.weights._errors import FreshClassifierWarning as FreshClassifierWarning
 from jds.weights._errors import OrderWarning as OrderWarning
 from jds.weights._errors import WeightsError as WeightsError
-from jds.weights._load import Source as Source

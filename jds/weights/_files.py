@@ -96,7 +96,7 @@ def is_repository(weights: str | Path) -> bool:
     return not path.exists() and path.suffix not in _READERS and _REPOSITORY.fullmatch(str(weights)) is not None
 
 
-def save(model: nnx.Module, path: str | Path) -> None:
+def save_weights(model: nnx.Module, path: str | Path) -> None:
     """Writes a network's weights as a safetensors file in the naming of its source, beside and renamed.
 
     Args:
@@ -114,17 +114,19 @@ def save(model: nnx.Module, path: str | Path) -> None:
       >>> model = jds.create_model("mobilenetv2_035", num_classes=10)
       >>> with tempfile.TemporaryDirectory() as folder:
       ...     file = Path(folder) / "weights.safetensors"
-      ...     jds.save(model, file)
+      ...     jds.save_weights(model, file)
       ...     again = jds.create_model("mobilenetv2_035", file, num_classes=10)
     """
     path = Path(path)
     if path.suffix != ".safetensors":
-        raise ValueError(f"save: `path` must end in .safetensors, got '{path}'")
+        raise ValueError(f"save_weights: `path` must end in .safetensors, got '{path}'")
     if not isinstance(model, Network):
         raise TypeError(
-            f"save: `model` must be a network made by `jds.create_model`, got {type(model).__name__}; save a module of "
-            "your own by Orbax, from `nnx.state(model)`"
+            f"save_weights: `model` must be a network made by `jds.create_model`, got {type(model).__name__}; save "
+            "your own module with Orbax, from `nnx.state(model)`"
         )
     if model.source is None:
-        raise ValueError("save: `model` must be made by `jds.create_model`, which knows the names of its weights")
+        raise ValueError(
+            "save_weights: `model` must be made by `jds.create_model`, which knows the names of its weights"
+        )
     _safetensors_file.write(path, emptied(model, model.source))

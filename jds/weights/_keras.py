@@ -6,9 +6,9 @@ from typing import Any
 from flax import nnx
 
 from jds.models import ConvNeXt, EfficientNet, MobileNetV1, MobileNetV2, MobileNetV3, Network, Xception
-from jds.models.convnext import Downsample
+from jds.models.convnext import ConvNeXtDownsample
 from jds.nn import ConvNorm, DepthwiseConv, SeparableConv
-from jds.weights._entries import Entry, Path
+from jds.weights._entries import Entry, VariablePath
 
 
 def entries(network: Network) -> Iterator[Entry]:
@@ -119,7 +119,7 @@ def _convnext(network: Any) -> Iterator[Entry]:
     yield from _kernel(network.stem.conv, ("stem", "conv"), "stem_conv")
     yield from _norm(network.stem.norm, ("stem", "norm"), "stem_layernorm")
     for i, stage in enumerate(network.stages):
-        first = isinstance(stage[0], Downsample)
+        first = isinstance(stage[0], ConvNeXtDownsample)
         if first:
             name = f"downsampling_layernorm_{i - 1}"
             yield from _norm(stage[0].norm, ("stages", i, 0, "norm"), name)
@@ -134,25 +134,27 @@ def _convnext(network: Any) -> Iterator[Entry]:
     yield from _norm(network.neck, ("neck",), "head_layernorm")
 
 
-def _blocks(network: Any) -> Iterator[tuple[Path, Any]]:
+def _blocks(network: Any) -> Iterator[tuple[VariablePath, Any]]:
     for i, stage in enumerate(network.stages):
         for j, block in enumerate(stage):
             yield ("stages", i, j), block
 
 
-def _unit(layer: ConvNorm, path: Path, conv_name: str, norm_name: str) -> Iterator[Entry]:
+def _unit(layer: ConvNorm, path: VariablePath, conv_name: str, norm_name: str) -> Iterator[Entry]:
     yield from _kernel(layer.conv, (*path, "conv"), conv_name)
     yield from _norm(layer.norm, (*path, "norm"), norm_name)
 
 
-def _kernel(layer: Any, path: Path, name: str, rank: int | None = None, *, is_grouped: bool = False) -> Iterator[Entry]:
+def _kernel(
+    layer: Any, path: VariablePath, name: str, rank: int | None = None, *, is_grouped: bool = False
+) -> Iterator[Entry]:
     swaps = isinstance(layer, DepthwiseConv) and not is_grouped
     yield Entry((*path, "kernel"), f"{name}/kernel", rank, swaps=swaps)
     if layer.bias is not None:
         yield Entry((*path, "bias"), f"{name}/bias")
 
 
-def _norm(layer: Any, path: Path, name: str) -> Iterator[Entry]:
+def _norm(layer: Any, path: VariablePath, name: str) -> Iterator[Entry]:
     yield Entry((*path, "scale"), f"{name}/gamma")
     yield Entry((*path, "bias"), f"{name}/beta")
     if isinstance(layer, nnx.BatchNorm):
@@ -160,7 +162,7 @@ def _norm(layer: Any, path: Path, name: str) -> Iterator[Entry]:
         yield Entry((*path, "var"), f"{name}/moving_variance")
 
 
-def _separable(layer: SeparableConv, path: Path, name: str) -> Iterator[Entry]:
+def _separable(layer: SeparableConv, path: VariablePath, name: str) -> Iterator[Entry]:
     yield Entry((*path, "depthwise", "kernel"), f"{name}/depthwise_kernel", swaps=True)
     yield Entry((*path, "pointwise", "kernel"), f"{name}/pointwise_kernel")
     yield from _norm(layer.pointwise_norm, (*path, "pointwise_norm"), f"{name}_bn")

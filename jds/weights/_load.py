@@ -4,7 +4,7 @@ import difflib
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,14 +12,14 @@ import numpy as np
 from flax import nnx
 
 from jds.models import Network
+from jds.models._variant import Source
 from jds.weights import _keras, _keras_match, _match, _timm, _torchvision
-from jds.weights._entries import Entry, Path
+from jds.weights._entries import Entry, VariablePath
 from jds.weights._errors import FreshClassifierWarning, MismatchError, OrderWarning, WeightsError, printable
 from jds.weights._found import Found
 from jds.weights._layout import from_public, public_shape, to_public
 from jds.weights._lazy import LazyArray, Shape
 
-Source = Literal["timm", "torchvision", "keras"]
 _SOURCES: dict[str, ModuleType] = {"timm": _timm, "torchvision": _torchvision, "keras": _keras}
 _LISTED = 10
 _VARIANCES = ("running_var", "moving_variance")
@@ -170,7 +170,7 @@ def _channels(array: Any, channels: int, axis: int) -> np.ndarray:
 
 def _read(
     arrays: Mapping[Entry, Any], variables: Mapping[Any, Any], is_torch: bool, where: str
-) -> dict[Path, np.ndarray]:
+) -> dict[VariablePath, np.ndarray]:
     """Reads all arrays in the layout and of the dtypes of the variables."""
     found, not_finite, negative = {}, [], []
     for entry, array in arrays.items():
@@ -268,7 +268,7 @@ def _with_nearest(
     return shown
 
 
-def _set(variables: Mapping[Any, Any], arrays: Mapping[Path, np.ndarray], rngs: nnx.Rngs) -> None:
+def _set(variables: Mapping[Any, Any], arrays: Mapping[VariablePath, np.ndarray], rngs: nnx.Rngs) -> None:
     for path, variable in variables.items():
         expected = variable.get_value()
         if path in arrays:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from flax import nnx
 
 from jds.models import ConvNeXt, MobileOne, Network, Xception
-from jds.models.convnext import Downsample
+from jds.models.convnext import ConvNeXtDownsample
 from jds.nn import (
     ConvNorm,
     FusedResidual,
@@ -15,7 +15,7 @@ from jds.nn import (
     SeparableConv,
     UniversalInvertedResidual,
 )
-from jds.weights._entries import Entry, Path, kernel, norm, squeeze_excite, unit
+from jds.weights._entries import Entry, VariablePath, kernel, norm, squeeze_excite, unit
 
 
 def entries(network: Network) -> Iterator[Entry]:
@@ -38,7 +38,7 @@ def _inverted(network: Network) -> Iterator[Entry]:
         yield from unit(network.neck, ("neck",), "conv_head", "norm_head")
 
 
-def _block(block: nnx.Module, path: Path, name: str) -> Iterator[Entry]:
+def _block(block: nnx.Module, path: VariablePath, name: str) -> Iterator[Entry]:
     if isinstance(block, ConvNorm):
         yield from unit(block, path, f"{name}.conv", f"{name}.bn1")
     elif isinstance(block, SeparableConv):
@@ -68,7 +68,7 @@ def _block(block: nnx.Module, path: Path, name: str) -> Iterator[Entry]:
         yield from _attention(block, path, name)
 
 
-def _attention(block: MultiQueryAttention, path: Path, name: str) -> Iterator[Entry]:
+def _attention(block: MultiQueryAttention, path: VariablePath, name: str) -> Iterator[Entry]:
     yield from norm(block.norm, (*path, "norm"), f"{name}.norm")
     for layer in ("query", "key", "value", "output"):
         part, reduce = f"{name}.attn.{layer}", getattr(block, f"reduce_{layer}", None)
@@ -83,7 +83,7 @@ def _convnext(network: ConvNeXt) -> Iterator[Entry]:
     yield from kernel(network.stem.conv, ("stem", "conv"), "stem.0")
     yield from norm(network.stem.norm, ("stem", "norm"), "stem.1")
     for i, stage in enumerate(network.stages):
-        first = isinstance(stage[0], Downsample)
+        first = isinstance(stage[0], ConvNeXtDownsample)
         if first:
             yield from norm(stage[0].norm, ("stages", i, 0, "norm"), f"stages.{i}.downsample.0")
             yield from kernel(stage[0].conv, ("stages", i, 0, "conv"), f"stages.{i}.downsample.1")
@@ -105,7 +105,7 @@ def _mobileone(network: MobileOne) -> Iterator[Entry]:
             yield from _branches(block, ("stages", i, j), f"stages.{i}.{j}")
 
 
-def _branches(block: MobileOneBlock, path: Path, name: str) -> Iterator[Entry]:
+def _branches(block: MobileOneBlock, path: VariablePath, name: str) -> Iterator[Entry]:
     if block.identity is not None:
         yield from norm(block.identity, (*path, "identity"), f"{name}.identity")
     for number, branch in enumerate(block.branches):
@@ -126,7 +126,7 @@ def _xception(network: Xception) -> Iterator[Entry]:
         name, path = f"block{i + 1}", ("stages", i, 0)
         if block.skip is not None:
             yield from unit(block.skip, (*path, "skip"), f"{name}.skip", f"{name}.skipbn")
-        # ReLU, convolution, normalisation; the first block has no ReLU before its first convolution.
+        # ReLU, convolution, normalization; the first block has no ReLU before its first convolution.
         for j, layer in enumerate(block.convs):
             place = 3 * j + block.starts_with_relu
             yield from _separable(layer, (*path, "convs", j), f"{name}.rep.{place}", f"{name}.rep.{place + 1}")
@@ -134,7 +134,7 @@ def _xception(network: Xception) -> Iterator[Entry]:
         yield from _separable(layer, ("stages", len(blocks), 0, "convs", j), f"conv{j + 3}", f"bn{j + 3}")
 
 
-def _separable(layer: SeparableConv, path: Path, name: str, norm_name: str) -> Iterator[Entry]:
+def _separable(layer: SeparableConv, path: VariablePath, name: str, norm_name: str) -> Iterator[Entry]:
     yield from kernel(layer.depthwise, (*path, "depthwise"), f"{name}.conv1")
     yield from kernel(layer.pointwise, (*path, "pointwise"), f"{name}.pointwise")
     yield from norm(layer.pointwise_norm, (*path, "pointwise_norm"), norm_name)

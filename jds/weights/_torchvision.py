@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from jds.models import ConvNeXt, EfficientNet, MobileNetV2, MobileNetV3, Network
-from jds.models.convnext import Downsample
+from jds.models.convnext import ConvNeXtDownsample
 from jds.nn import ConvNorm, InvertedResidual
-from jds.weights._entries import Entry, Path, kernel, norm, squeeze_excite, unit
+from jds.weights._entries import Entry, VariablePath, kernel, norm, squeeze_excite, unit
 
 
 def entries(network: Network) -> Iterator[Entry]:
@@ -61,7 +61,7 @@ def _efficientnet(network: EfficientNet) -> Iterator[Entry]:
     yield from _conv_norm(network.head, ("head",), f"features.{len(network.stages) + 1}")
 
 
-def _inverted(block: InvertedResidual, path: Path, name: str) -> Iterator[Entry]:
+def _inverted(block: InvertedResidual, path: VariablePath, name: str) -> Iterator[Entry]:
     place = 0
     for layer in ("expand", "depthwise", "squeeze_excite", "project"):
         part = getattr(block, layer)
@@ -79,7 +79,7 @@ def _convnext(network: ConvNeXt) -> Iterator[Entry]:
     yield from kernel(network.stem.conv, ("stem", "conv"), "features.0.0")
     yield from norm(network.stem.norm, ("stem", "norm"), "features.0.1")
     for i, stage in enumerate(network.stages):
-        first = isinstance(stage[0], Downsample)
+        first = isinstance(stage[0], ConvNeXtDownsample)
         if first:
             yield from norm(stage[0].norm, ("stages", i, 0, "norm"), f"features.{2 * i}.0")
             yield from kernel(stage[0].conv, ("stages", i, 0, "conv"), f"features.{2 * i}.1")
@@ -93,7 +93,7 @@ def _convnext(network: ConvNeXt) -> Iterator[Entry]:
     yield from norm(network.neck, ("neck",), "classifier.0")
 
 
-def _conv_norm(layer: ConvNorm, path: Path, name: str) -> Iterator[Entry]:
+def _conv_norm(layer: ConvNorm, path: VariablePath, name: str) -> Iterator[Entry]:
     return unit(layer, path, f"{name}.0", f"{name}.1")
 
 

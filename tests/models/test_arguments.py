@@ -44,7 +44,7 @@ WRONG = {
     "pads_end": (1,),
     "fixed_ends": (None,),
     "fixed_stem": (None,),
-    "has_squeeze": (None,),
+    "use_squeeze": (None,),
 }
 
 

@@ -62,7 +62,7 @@ def test_dilated_filters_keep_the_maps_large(name, output_stride):
 def test_dilation_leaves_the_parameters_and_sees_the_same(name, quick_compilation):
     """At every second position a dilated network's map is the strided network's."""
     images = jnp.asarray(np.random.default_rng(0).standard_normal((1, 64, 64, 3)), jnp.float32)
-    row = jds.models.mobileone.Row
+    row = jds.models.mobileone.MobileOneRow
     rows = {"rows": tuple(row(16, 1, width) for width in (1, 1.5, 2, 2))} if name == "mobileone_s0" else {}
     strided = jds.create_model(name, **rows)
     dilated = jds.create_model(name, output_stride=16, **rows)
@@ -92,7 +92,7 @@ def test_wrong_values(name, options, message):
 
 def test_xceptions_maps_are_after_their_activation(quick_compilation):
     # As timm's hooks have them; the network itself goes on from what is before it, where blocks have a way around.
-    row = jds.models.xception.Row
+    row = jds.models.xception.XceptionRow
     rows = (row((8, 8), 2), row((16, 16), 2), row((16, 16), 1), row((16, 16), 2))
     model = jds.create_model("legacy_xception", rows=rows, num_classes=0)
     model.eval()

@@ -79,7 +79,7 @@ def test_initial_weights_have_the_variance_of_their_fan_in():
 def test_training_learns_traces_once_and_leaves_evaluation_alone(quick_compilation):
     model = MobileNetV1(MobileNetV1Config(width=0.25, num_classes=4), rngs=nnx.Rngs(0))
     optimizer = nnx.Optimizer(model, optax.sgd(3e-4), wrt=nnx.Param)
-    # Smaller images, or longer steps, and batch normalisation over 8 numbers makes what follows a matter of rounding.
+    # Smaller images, or longer steps, and batch normalization over 8 numbers makes what follows a matter of rounding.
     images = jnp.asarray(np.random.default_rng(0).standard_normal((8, 64, 64, 3)), jnp.float32)
     labels = jnp.arange(8) % 4
 

@@ -12,11 +12,11 @@ from PIL import ExifTags, Image
 from jds.models._pictures import open_image, scaled
 from jds.models._preprocessing import Preprocessing
 
-# Quadrants in grey.
+# Quadrants in gray.
 QUADRANTS = np.kron(np.array([[40, 100], [160, 220]], np.uint8), np.ones((20, 30), np.uint8))
 
 
-def grey(image):
+def gray(image):
     pixels = np.asarray(image)
     assert image.mode == "RGB"
     assert (pixels == pixels[..., :1]).all()
@@ -42,7 +42,7 @@ def test_deep_images_are_scaled_not_cut(kind, tmp_path):
     np.testing.assert_array_equal(p(image), p(QUADRANTS))
     suffix = "png" if image.mode == "I;16" else "tiff"
     image.save(tmp_path / f"image.{suffix}")
-    np.testing.assert_array_equal(grey(open_image(tmp_path / f"image.{suffix}")), QUADRANTS)
+    np.testing.assert_array_equal(gray(open_image(tmp_path / f"image.{suffix}")), QUADRANTS)
 
 
 @given(st.lists(st.floats(-(2.0**99), 2.0**99, width=32), min_size=1), st.booleans())
@@ -83,10 +83,10 @@ def test_photographs_are_upright(orientation, suffix, tmp_path):
     file = tmp_path / f"image.{suffix}"
     options = {"quality": 100} if suffix == "jpg" else {"lossless": True} if suffix == "webp" else {}
     Image.fromarray(np.ascontiguousarray(STORED[orientation](QUADRANTS))).save(file, exif=exif, **options)
-    np.testing.assert_allclose(grey(open_image(file)), QUADRANTS, atol=0 if suffix != "jpg" else 3)
+    np.testing.assert_allclose(gray(open_image(file)), QUADRANTS, atol=0 if suffix != "jpg" else 3)
     p = Preprocessing(40, 1.0)
     # And not turned twice.
-    np.testing.assert_array_equal(p(open_image(file)), p(grey(open_image(file))))
+    np.testing.assert_array_equal(p(open_image(file)), p(gray(open_image(file))))
     with open(file, "rb") as opened, Image.open(opened) as image:
         np.testing.assert_allclose(p(image), p(QUADRANTS), atol=1e-6 if suffix != "jpg" else 0.1)
 
@@ -149,10 +149,10 @@ def test_odd_data_beside_the_orientation(tmp_path):
     entries = b"\x01\x0f\0\x0b\0\0\0\x01\xff\xff\xff\xff" + b"\x01\x12\0\x03\0\0\0\x01\0\x06\0\0"
     stored = Image.fromarray(np.ascontiguousarray(STORED[6](QUADRANTS)))
     stored.save(file, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x02" + entries + bytes(4))
-    np.testing.assert_array_equal(grey(open_image(file)), QUADRANTS)
+    np.testing.assert_array_equal(gray(open_image(file)), QUADRANTS)
 
 
 def test_damaged_orientation_is_none(tmp_path):
     file = tmp_path / "image.png"
     Image.fromarray(QUADRANTS).save(file, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\xff\xff\xff\xff\0\x63\0\0")
-    np.testing.assert_array_equal(grey(open_image(file)), QUADRANTS)
+    np.testing.assert_array_equal(gray(open_image(file)), QUADRANTS)

@@ -131,8 +131,8 @@ def test_what_is_kept_of_an_image(mode, crop, corner, middle):
     pixels = np.full((40, 80, 3), 10, np.uint8)
     pixels[:, 20:60] = 90
     p = Preprocessing(40, crop, "nearest", mean=(0.2,) * 3, std=(1.0,) * 3, crop_mode=mode)
-    grey = np.round(255 * (p(pixels)[0, :, :, 0] + 0.2))
-    assert (grey[0, 0], grey[20, 20]) == (corner, middle)
+    gray = np.round(255 * (p(pixels)[0, :, :, 0] + 0.2))
+    assert (gray[0, 0], gray[20, 20]) == (corner, middle)
 
 
 @pytest.mark.parametrize("mode", ["center", "squash", "border"])
@@ -177,11 +177,11 @@ def test_images_of_every_kind():
         np.testing.assert_array_equal(model.preprocess(same), wanted)
     np.testing.assert_array_equal(model.preprocess(color.astype(np.uint16) * 257), wanted)
     np.testing.assert_array_equal(model.preprocess((color / 255).astype(jnp.bfloat16)).shape, wanted.shape)
-    grey = color[..., 0]
-    repeated = model.preprocess(np.repeat(grey[..., None], 3, -1))
-    for same in (grey, grey[..., None], grey[None, ..., None], Image.fromarray(grey)):
+    gray = color[..., 0]
+    repeated = model.preprocess(np.repeat(gray[..., None], 3, -1))
+    for same in (gray, gray[..., None], gray[None, ..., None], Image.fromarray(gray)):
         np.testing.assert_array_equal(model.preprocess(same), repeated)
-    several = model.preprocess([color, grey, Image.fromarray(color[:9])])
+    several = model.preprocess([color, gray, Image.fromarray(color[:9])])
     assert several.shape == (3, 224, 224, 3)
     np.testing.assert_array_equal(several[:1], wanted)
     np.testing.assert_array_equal(model.preprocess(np.stack([color, color]))[1:], wanted)
@@ -214,10 +214,10 @@ def test_what_is_no_image_is_refused(image, error, message):
 
 
 def test_a_network_of_grey_images():
-    grey = noise(40, 30, 1)
-    ready = Preprocessing(32, mean=(0.5,), std=(0.5,))(grey)
+    gray = noise(40, 30, 1)
+    ready = Preprocessing(32, mean=(0.5,), std=(0.5,))(gray)
     assert ready.shape == (1, 32, 32, 1)
-    np.testing.assert_array_equal(ready[..., 0], Preprocessing(32, mean=HALF, std=HALF)(grey)[..., 0])
+    np.testing.assert_array_equal(ready[..., 0], Preprocessing(32, mean=HALF, std=HALF)(gray)[..., 0])
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 Each is met within its printed rounding, or the cause of the difference is computed here, or it is recorded as
 unexplained with its size:
 
-- MobileNetV2's parameters leave those of the normalisations out. 300.77 is printed as 300, cut off.
+- MobileNetV2's parameters leave those of the normalizations out. 300.77 is printed as 300, cut off.
 - MobileNetV3's figures are cut off, not rounded: 56.51 is 56, and 5.483 is 5.4. The paper's 219 for the large network
   stays unexplained: 2.41 too many. The table of its authors, at
   https://github.com/tensorflow/models/tree/master/research/slim/nets/mobilenet, prints 217, which is 216.59 rounded.

@@ -46,7 +46,7 @@ def test_logits_and_back(file, tmp_path, quick_compilation):
     wanted = np.asarray(facts["logits"])
     assert np.linalg.norm(logits - wanted) < 1e-4 * np.linalg.norm(wanted)
 
-    jds.save(model, tmp_path / "again.safetensors")
+    jds.save_weights(model, tmp_path / "again.safetensors")
     again = _safetensors_file.read(tmp_path / "again.safetensors")
     assert again.keys() == entries.keys()
     for key, array in again.items():

@@ -4,7 +4,7 @@ import pytest
 from flax import nnx
 
 import jds
-from jds.models.convnext import Downsample
+from jds.models.convnext import ConvNeXtDownsample
 
 # A block's rate is 0.2 * its number, from 0, divided by this: the number of blocks, among which timm counts the last
 # convolution of V3 and V4; of ConvNeXt and MobileOne, of whose blocks it counts both halves, the number less 1.
@@ -42,7 +42,7 @@ def has_rate(block):
 @pytest.mark.parametrize("name", BLOCKS)
 def test_rates_are_timms(name):
     model = nnx.eval_shape(lambda: jds.create_model(name, drop_path=0.2))
-    blocks = [block for stage in model.stages for block in stage if not isinstance(block, Downsample)]
+    blocks = [block for stage in model.stages for block in stage if not isinstance(block, ConvNeXtDownsample)]
     rates = {number: block.skip.dropout.rate for number, block in enumerate(blocks) if has_rate(block)}
     for number, rate in rates.items():
         assert rate == pytest.approx(0.2 * number / BLOCKS[name])

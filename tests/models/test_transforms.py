@@ -1,4 +1,4 @@
-"""Folded and reparametrised networks compute what they computed before."""
+"""Folded and reparameterized networks compute what they computed before."""
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +36,7 @@ def norms(model):
 
 @pytest.mark.parametrize("name", SMALLEST)
 def test_in_float32(name, quick_compilation):
-    transform = jds.reparametrize if name.startswith("mobileone") else jds.fold_batch_norm
+    transform = jds.reparameterize if name.startswith("mobileone") else jds.fold_batch_norm
     model = trained(name)
     images = jnp.asarray(np.random.default_rng(1).standard_normal((2, 47, 33, 3)), jnp.float32)
     wanted = run(model, images)
@@ -49,18 +49,18 @@ def test_in_float32(name, quick_compilation):
 
 @pytest.mark.parametrize("name", ["mobileone_s0", "mobilenetv2_035"])
 def test_in_float64(name, quick_compilation):
-    # The normalisations keep their float32.
+    # The normalizations keep their float32.
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         model = trained(name, jnp.float64)
         images = jnp.asarray(np.random.default_rng(1).standard_normal((2, 47, 33, 3)), jnp.float64)
-        wanted, found = run(model, images), run(jds.reparametrize(model), images)
+        wanted, found = run(model, images), run(jds.reparameterize(model), images)
         assert found.dtype == jnp.float64
         assert jnp.linalg.norm(found - wanted) < 1e-12 * jnp.linalg.norm(wanted)
 
 
 def test_one_convolution_is_left_of_each_block():
     model = trained("mobileone_s0")
-    one = jds.reparametrize(model)
+    one = jds.reparameterize(model)
     blocks = [module for _, module in nnx.iter_modules(one) if isinstance(module, jds.nn.MobileOneBlock)]
     assert all((len(block.branches), block.scale, block.identity) == (1, None, None) for block in blocks)
     assert norms(one) == 0
@@ -71,5 +71,5 @@ def test_one_convolution_is_left_of_each_block():
 
 def test_branches_with_other_middles_are_refused():
     model = trained("mobileone_s0", padding="SAME")
-    with pytest.raises(ValueError, match=r"reparametrize: the branches of .* have strides and padding 'SAME'"):
-        jds.reparametrize(model)
+    with pytest.raises(ValueError, match=r"reparameterize: the branches of .* have strides and padding 'SAME'"):
+        jds.reparameterize(model)

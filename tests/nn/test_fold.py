@@ -1,4 +1,4 @@
-"""Folding batch normalisation: what is folded, what is not, and that nothing else changes."""
+"""Folding batch normalization: what is folded, what is not, and that nothing else changes."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""Batch normalisation: the same function as Flax's, with less to keep for the gradient."""
+"""Batch normalization: the same function as Flax's, with less to keep for the gradient."""
 
 import functools
 

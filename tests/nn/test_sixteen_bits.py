@@ -11,38 +11,40 @@ from flax import nnx
 
 import jds
 from jds import nn
-from jds.nn import Style
+from jds.nn import LayerConfig
 
 
 def followed_by_norm(conv, **sizes):
-    def make(style, rngs):
-        options = {"dtype": style.dtype, "param_dtype": style.param_dtype, "implementation": style.implementation}
-        return nnx.Sequential(conv(8, **sizes, **options, rngs=rngs), style.norm(8, rngs=rngs))
+    def make(config, rngs):
+        options = {"dtype": config.dtype, "param_dtype": config.param_dtype, "implementation": config.implementation}
+        return nnx.Sequential(conv(8, **sizes, **options, rngs=rngs), config.norm(8, rngs=rngs))
 
     return make
 
 
-def separable(style, rngs):
-    options = {field: getattr(style, field) for field in ("dtype", "param_dtype", "implementation")}
-    norms = {"depthwise_norm": style.norm, "depthwise_activation": jax.nn.relu6, "pointwise_norm": style.norm}
+def separable(config, rngs):
+    options = {field: getattr(config, field) for field in ("dtype", "param_dtype", "implementation")}
+    norms = {"depthwise_norm": config.norm, "depthwise_activation": jax.nn.relu6, "pointwise_norm": config.norm}
     return nn.SeparableConv(8, 16, (3, 3), **norms, **options, rngs=rngs)
 
 
 def of(kind, *arguments, **options):
-    return lambda style, rngs: kind(*arguments, **options, style=style, rngs=rngs)
+    return lambda config, rngs: kind(*arguments, **options, config=config, rngs=rngs)
 
 
 LAYERS = {
-    "norm": lambda style, rngs: style.norm(8, rngs=rngs),
+    "norm": lambda config, rngs: config.norm(8, rngs=rngs),
     "depthwise": followed_by_norm(nn.DepthwiseConv, kernel_size=(3, 3)),
     "pointwise": followed_by_norm(nn.PointwiseConv, out_features=8),
     "separable": separable,
     "ordinary": of(nn.ConvNorm, 8, 16, 3, activation=jax.nn.hard_silu),
     "mixed": of(nn.ConvNorm, 8, 8, kernel_sizes=(3, 5), depthwise=True, activation=jax.nn.silu),
     "squeeze": of(nn.SqueezeExcite, 8, 4),
-    "inverted": of(nn.InvertedResidual, 8, 8, 3, expanded=16, squeezed=4),
-    "fused": of(nn.FusedResidual, 8, 8, 3, expanded=16),
-    "universal": of(nn.UniversalInvertedResidual, 8, 8, start_kernel=3, middle_kernel=5, expanded=16, layer_scale=0.5),
+    "inverted": of(nn.InvertedResidual, 8, 8, 3, expanded_features=16, squeeze_features=4),
+    "fused": of(nn.FusedResidual, 8, 8, 3, expanded_features=16),
+    "universal": of(
+        nn.UniversalInvertedResidual, 8, 8, start_kernel=3, middle_kernel=5, expanded_features=16, layer_scale=0.5
+    ),
     "attention": of(nn.MultiQueryAttention, 8, heads=2, head_features=4, key_strides=2),
     "mobileone": of(nn.MobileOneBlock, 8, 8, 3, depthwise=True, branches=2),
     "convnext": of(nn.ConvNeXtBlock, 8, layer_scale=0.5),
@@ -55,11 +57,11 @@ DRAWS = 6
 @functools.cache
 def models(name, dtype, param_dtype):
     """The layer as Flax's own, as jds's, and as Flax's in float64."""
-    style = Style(functools.partial(nn.BatchNorm, dtype=dtype), dtype=dtype, param_dtype=param_dtype)
+    config = LayerConfig(functools.partial(nn.BatchNorm, dtype=dtype), dtype=dtype, param_dtype=param_dtype)
     flax = {"norm": functools.partial(nnx.BatchNorm, dtype=dtype), "implementation": "xla"}
     wide = {"norm": functools.partial(nnx.BatchNorm, dtype=jnp.float64), "dtype": jnp.float64}
-    styles = (dataclasses.replace(style, **flax), style, dataclasses.replace(style, **flax | wide))
-    made = [LAYERS[name](style, nnx.Rngs(0)) for style in styles]
+    configs = (dataclasses.replace(config, **flax), config, dataclasses.replace(config, **flax | wide))
+    made = [LAYERS[name](config, nnx.Rngs(0)) for config in configs]
     for model in made:
         model.eval()
     return made
@@ -95,9 +97,9 @@ def test_the_error_is_at_most_flaxs(name, dtype, param_dtype, mean):
             drawn = {path: numbers(path, v.get_value().shape, v.get_value().dtype, rng, mean) for path, v in flat}
             for model in (theirs, ours, wide):
                 nnx.update(model, nnx.from_flat_state([(path, v.replace(drawn[path])) for path, v in flat]))
-            # Where means are large, one kernel for all branches is less exact than they are: see `reparametrize`.
+            # Where means are large, one kernel for all branches is less exact than they are: see `reparameterize`.
             one_kernel = name == "mobileone" and mean == 0
-            folded = jds.reparametrize(ours) if one_kernel else jds.fold_batch_norm(ours)
+            folded = jds.reparameterize(ours) if one_kernel else jds.fold_batch_norm(ours)
             inputs = jnp.asarray(rng.normal(mean, 1, (2, 9, 8, 8)), dtype)
             wanted = run(wide, inputs)
             squares += [np.mean((run(model, inputs) - wanted) ** 2) for model in (theirs, ours, folded)]

@@ -26,7 +26,7 @@ def model():
 @pytest.fixture(scope="module")
 def file(model, tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "model.safetensors"
-    jds.save(model, path)
+    jds.save_weights(model, path)
     return path
 
 
@@ -171,7 +171,7 @@ def test_files_that_are_not_there_or_are_of_another_kind(tmp_path):
     ):
         load(tmp_path / "weights.npz")
     with pytest.raises(ValueError, match=r"`path` must end in .safetensors, got"):
-        jds.save(load_nothing(), tmp_path / "weights.pt")
+        jds.save_weights(load_nothing(), tmp_path / "weights.pt")
 
 
 def load_nothing():
@@ -180,11 +180,11 @@ def load_nothing():
 
 def test_a_file_that_cannot_be_written_leaves_nothing(model, file, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="no-such-folder"):
-        jds.save(model, tmp_path / "no-such-folder" / "x.safetensors")
+        jds.save_weights(model, tmp_path / "no-such-folder" / "x.safetensors")
     before = file.read_bytes()
     monkeypatch.setattr("os.replace", lambda *paths: (_ for _ in ()).throw(OSError("full")))
     with pytest.raises(OSError, match="full"):
-        jds.save(model, file)
+        jds.save_weights(model, file)
     assert file.read_bytes() == before
     assert [path.name for path in file.parent.iterdir()] == ["model.safetensors"]
 

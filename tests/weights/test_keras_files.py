@@ -31,7 +31,7 @@ def test_logits(tmp_path, monkeypatch, quick_compilation):
         ours.eval()
         found = nnx.jit(lambda model, images: model(images))(ours, jnp.asarray(images))
         assert np.linalg.norm(found - wanted) < 1e-4 * np.linalg.norm(wanted)
-    jds.save(ours, tmp_path / "again.safetensors")
+    jds.save_weights(ours, tmp_path / "again.safetensors")
     again = jds.create_model("keras/MobileNet", tmp_path / "again.safetensors", num_classes=12, width=0.25)
     np.testing.assert_array_equal(again.classifier.kernel, ours.classifier.kernel)
     with pytest.warns(UserWarning, match="classifies 12 classes, not 5"):

@@ -23,7 +23,7 @@ NETWORKS = {
     "keras/MobileNetV2": SMALL,
     "keras/MobileNetV3Small": SMALL,
     "keras/MobileNet": SMALL,
-    "keras/Xception": {"rows": tuple(xception.Row((8 * n, 8 * n), 2) for n in (1, 2, 3, 4)), "num_classes": 5},
+    "keras/Xception": {"rows": tuple(xception.XceptionRow((8 * n, 8 * n), 2) for n in (1, 2, 3, 4)), "num_classes": 5},
     "keras/ConvNeXtTiny": {"rows": convnext.rows(8, (1, 1, 2, 1)), "num_classes": 5},
     "keras/EfficientNetB0": SMALL,
 }

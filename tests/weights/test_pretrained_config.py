@@ -60,8 +60,8 @@ def test_what_is_not_said_is_as_timm_has_it():
     assert parsed({"mean": [0, 0, 0], "std": [1]}).preprocessing == dataclasses.replace(
         usual, mean=(0.0,) * 3, std=(1.0,) * 3
     )
-    grey = parsed({"input_size": [1, 28, 28], "mean": [0.1307], "std": [0.3081]}).preprocessing
-    assert (grey.image_size, grey.mean, grey.std) == (28, (0.1307,), (0.3081,))
+    gray = parsed({"input_size": [1, 28, 28], "mean": [0.1307], "std": [0.3081]}).preprocessing
+    assert (gray.image_size, gray.mean, gray.std) == (28, (0.1307,), (0.3081,))
 
 
 @pytest.mark.parametrize("config", [{}, {"architectures": ["MobileNetV2"], "image_size": 96}, {"pretrained_cfg": {}}])
@@ -127,7 +127,7 @@ def test_names_of_classes(config, count, labels):
         ({"interpolation": "random"}, "`interpolation` must be one of nearest, bilinear, .* got 'random'"),
         ({"interpolation": ["bilinear"]}, "`interpolation`"),
         ({"mean": 0.5}, "`mean`"),
-        ({"mean": [0.5, 0.5]}, "`mean` must be 3 numbers from 0 to 1, or one for grey images, got"),
+        ({"mean": [0.5, 0.5]}, "`mean` must be 3 numbers from 0 to 1, or one for gray images, got"),
         ({"mean": [123.675, 116.28, 103.53]}, "`mean`"),
         ({"mean": [0.5, 0.5, float("inf")]}, "`mean`"),
         ({"mean": [0.5, 0.5, 10**400]}, "`mean`"),
@@ -197,7 +197,7 @@ def test_no_other_error_comes_of_it(config):
 def folder(tmp_path_factory):
     """A folder as a repository has it."""
     folder = tmp_path_factory.mktemp("folder")
-    jds.save(jds.create_model(NAME), folder / "model.safetensors")
+    jds.save_weights(jds.create_model(NAME), folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(TF_B5_AP))
     return folder
 

@@ -89,7 +89,7 @@ def of(arrays):
 def test_a_network_is_made_of_a_pth_file(save, tmp_path):
     name = "mobilenetv3_small_050"
     model = jds.create_model(name, num_classes=10, rngs=nnx.Rngs(5))
-    jds.save(model, tmp_path / "a.safetensors")
+    jds.save_weights(model, tmp_path / "a.safetensors")
     entries = _safetensors_file.read(tmp_path / "a.safetensors")
     tensors, storages = of({name: np.asarray(array) for name, array in entries.items()})
     save(tmp_path / "a.pth", {"epoch": 3, "args": types.SimpleNamespace(), "state_dict": tensors}, storages)
@@ -158,7 +158,7 @@ def test_damage_is_found(save, tmp_path):
 
 def test_save_of_a_module_of_ones_own_says_what_to_do(tmp_path):
     with pytest.raises(TypeError, match=r"made by `jds\.create_model`, got Linear.*Orbax"):
-        jds.save(nnx.Linear(2, 2, rngs=nnx.Rngs(0)), tmp_path / "a.safetensors")
+        jds.save_weights(nnx.Linear(2, 2, rngs=nnx.Rngs(0)), tmp_path / "a.safetensors")
 
 
 def test_what_save_writes_has_the_mode_of_the_umask_and_a_missing_folder_is_said(tmp_path):

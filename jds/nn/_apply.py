@@ -22,7 +22,7 @@ class Half(NamedTuple):
 
 
 def at_once(depthwise: Half, pointwise: Half, inputs: jax.Array) -> jax.Array | None:
-    """Applies both as one equation; None if they are not one, as before their normalisations are folded."""
+    """Applies both as one equation; None if they are not one, as before their normalizations are folded."""
     first, second = depthwise.conv, pointwise.conv
     if not _are_one_call(first, second):
         return None
