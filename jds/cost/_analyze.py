@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from jax.extend.core import Jaxpr
 from jax.interpreters import partial_eval
 
+from jds._common.traceable import Arguments
 from jds.cost._analysis import Analysis, summarise
 from jds.cost._counts import Padding
 from jds.cost._program import Settings, flatten
-from jds.cost._traceable import Arguments
 
 
 def analyze(

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jds._common.traceable import Arguments
 from jds.cost._timing import Spread, measure, spread
-from jds.cost._traceable import Arguments
 from jds.cost.hlo._view import instructions
 
 _RUN = "jds: one run"

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jds.cost._traceable import Arguments
+from jds._common.name_stack import Origin, origin
+from jds._common.traceable import Arguments
 from jds.cost.hlo import _parse
-from jds.cost.hlo._op_name import Origin, origin
 
 
 class XlaCounts(NamedTuple):

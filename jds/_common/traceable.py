@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jds.cost._scopes import mark_paths, module_scopes
+from jds._common.scopes import mark_paths, module_scopes
 
 # JAX takes this file for the user's, and its arguments.
 _THIS_FILE = re.compile(rf"\nThe error occurred while tracing the function \S+ at {re.escape(__file__)}[^\n]*")

@@ -20,7 +20,7 @@ def origin(op_name: str) -> Origin:
     """Reads such names as `jit(step)/transpose(jvp(blocks/0))/dot_general`.
 
     Example:
-      >>> from jds.cost.hlo._op_name import origin
+      >>> from jds._common.name_stack import origin
       >>> origin("jit(step)/transpose(jvp(blocks/0))/while/body/dot_general")
       Origin(layer='blocks/0', primitive='dot_general')
     """
