@@ -8,7 +8,7 @@ import pytest
 
 import jds
 from jds import cli, compare
-from jds.cli import _options
+from jds._common import files
 from jds.models import mobilenet_v1
 
 SHORT = ("--seconds", "0.001")
@@ -137,7 +137,7 @@ def test_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch, ca
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(_options.os, "replace", full)
+    monkeypatch.setattr(files.os, "replace", full)
     with pytest.raises(SystemExit) as exit:
         cli.main(["compare", *SHORT, "--json", str(path)])
     assert exit.value.code == 2

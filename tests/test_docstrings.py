@@ -8,7 +8,7 @@ import pkgutil
 import pytest
 
 import jds
-from jds.cost import _roofline
+from jds.cost import _devices
 
 MODULES = ["jds", *(module.name for module in pkgutil.walk_packages(jds.__path__, "jds."))]
 PACKAGES = [jds, jds.nn, jds.models, jds.cost]
@@ -19,7 +19,7 @@ def test_examples(module, request, monkeypatch, tmp_path):
     if module.startswith(("jds.models", "jds.nn", "jds.zoo", "jds.weights")):
         request.getfixturevalue("quick_compilation")  # of whole networks, whose values do not depend on it
     # The rates of this machine take seconds to measure, and are kept in the user's folder.
-    monkeypatch.setattr(_roofline, "_fastest", lambda run: 1.0)
+    monkeypatch.setattr(_devices, "_fastest", lambda run: 1.0)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     failed, _ = doctest.testmod(importlib.import_module(module))
     assert not failed

@@ -16,6 +16,7 @@ import tyro
 from flax import nnx
 
 from jds import cost, zoo
+from jds._common.traceable import Traceable
 from jds.cli._options import PUBLIC_NAMES, UsageError, check_absent, check_output, check_positive, option, write
 from jds.cli._output import show
 
@@ -61,13 +62,14 @@ def run(options: Cost) -> None:
     peak = _peak(options)
     counted = _with_gradient(title, fun, args) if options.grad else fun
     try:
-        found = cost.analyze(counted, *args, padding=options.padding, trip_counts=options.trip_counts)
+        program = Traceable(counted, args)
+        found = cost.analyze(program, padding=options.padding, trip_counts=options.trip_counts)
     except (TypeError, ValueError) as error:
         raise UsageError(str(error)) from None
     show(title, "", cost.table(found, options.by), "", *cost.notes(found))
     if options.xla:
-        show("", cost.reconciliation(cost.reconcile(counted, *args, trip_counts=options.trip_counts)))
-    measured = cost.measure_program(counted, *args) if options.measure else None
+        show("", cost.reconciliation(cost.reconcile(program, trip_counts=options.trip_counts)))
+    measured = cost.measure_program(program) if options.measure else None
     bounds = None if peak is None else cost.estimate(found, peak, options.by, measured)
     if bounds is not None:
         show("", cost.bounds(bounds), *cost.bound_notes(bounds))

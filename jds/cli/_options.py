@@ -1,15 +1,13 @@
 """What the subcommands share: how they take options, refuse them, and write files."""
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import tyro
 
-# What is being written, and must go if the process ends before it is renamed.
-_unfinished: set[Path] = set()
+from jds._common.files import check_writable, write_atomically
 
 # A paper's network under the paper's name, for the public one.
 PUBLIC_NAMES = {"mobilenet_v1": "mobilenetv1_100"}
@@ -52,37 +50,18 @@ def check_output(name: str, path: Path | None) -> None:
         raise UsageError(f"`{flag(name)}` must name a file, got the directory '{path}'")
     if path.exists() and not path.is_file():
         raise UsageError(f"`{flag(name)}` must name an ordinary file, got the device or pipe '{path}'")
-    temporary = _beside(path)
     try:
-        temporary.touch()
-        temporary.unlink()
+        check_writable(path)
     except OSError as error:
         raise UsageError(_cannot_write(name, path, error)) from None
 
 
 def write(name: str, path: Path, writer: Callable[[Path], object]) -> None:
-    """Writes beside and renames, so that there is never half a file."""
-    temporary = _beside(path)
-    _unfinished.add(temporary)
+    """Writes the file of an option, completely or not at all."""
     try:
-        writer(temporary)
-        os.replace(temporary, path)
+        write_atomically(path, writer)
     except OSError as error:
         raise UsageError(_cannot_write(name, path, error)) from None
-    finally:
-        temporary.unlink(missing_ok=True)
-        _unfinished.discard(temporary)
-
-
-def remove_unfinished() -> None:
-    """Removes what is half written, where the process is about to end."""
-    for temporary in list(_unfinished):
-        temporary.unlink(missing_ok=True)
-
-
-def _beside(path: Path) -> Path:
-    # The suffix stays, because it says the format of a figure.
-    return path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
 
 
 def _cannot_write(name: str, path: Path, error: OSError) -> str:

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 
-from jds.cli._options import remove_unfinished
+from jds._common.files import remove_unfinished
 
 _SHOW_CURSOR = "\x1b[?25h"
 

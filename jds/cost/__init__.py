@@ -6,6 +6,13 @@ from jds.cost._analysis import Row as Row
 from jds.cost._analyze import analyze as analyze
 from jds.cost._counts import Counts as Counts
 from jds.cost._counts import Padding as Padding
+from jds.cost._devices import DEVICES as DEVICES
+from jds.cost._devices import Bound as Bound
+from jds.cost._devices import Estimate as Estimate
+from jds.cost._devices import Peak as Peak
+from jds.cost._devices import estimate as estimate
+from jds.cost._devices import find_device as find_device
+from jds.cost._devices import measure_peak as measure_peak
 from jds.cost._layer import Layer as Layer
 from jds.cost._layer import Multiplications as Multiplications
 from jds.cost._layer import Step as Step
@@ -16,13 +23,6 @@ from jds.cost._profile import Measurement as Measurement
 from jds.cost._profile import measure_program as measure_program
 from jds.cost._record import comma_separated as comma_separated
 from jds.cost._record import record as record
-from jds.cost._roofline import DEVICES as DEVICES
-from jds.cost._roofline import Bound as Bound
-from jds.cost._roofline import Estimate as Estimate
-from jds.cost._roofline import Peak as Peak
-from jds.cost._roofline import estimate as estimate
-from jds.cost._roofline import find_device as find_device
-from jds.cost._roofline import measure_peak as measure_peak
 from jds.cost._text import bound_notes as bound_notes
 from jds.cost._text import bounds as bounds
 from jds.cost._text import notes as notes

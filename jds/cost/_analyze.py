@@ -1,21 +1,20 @@
 """What any JAX program costs, counted from its jaxpr."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Jaxpr
 from jax.interpreters import partial_eval
 
+from jds._common.traceable import Traceable, as_traceable
 from jds.cost._analysis import Analysis, summarise
 from jds.cost._counts import Padding
 from jds.cost._program import Settings, flatten
-from jds.cost._traceable import Arguments
 
 
 def analyze(
-    fun: Callable[..., Any],
+    fun: Callable[..., Any] | Traceable,
     *args: Any,
     padding: Padding = "counted",
     platform: str | None = None,
@@ -60,29 +59,24 @@ def analyze(
         raise ValueError(f'analyze: `padding` must be "counted" or "skipped", got {padding!r}')
     settings = Settings(padding, platform or jax.default_backend(), trip_counts)
     wanted = (parameters,) if isinstance(parameters, int) else parameters
-    if wanted is not None and any(not 0 <= number < len(args) for number in wanted):
-        raise ValueError(f"analyze: `parameters` must number the {len(args)} arguments from 0, got {parameters}")
-    return count(*trace(fun, args, kwargs, wanted), settings)
+    program = as_traceable(fun, args, kwargs)
+    if wanted is not None and any(not 0 <= number < program.argument_count for number in wanted):
+        raise ValueError(
+            f"analyze: `parameters` must number the {program.argument_count} arguments from 0, got {parameters}"
+        )
+    return count(program, settings, wanted)
 
 
-def trace(
-    fun: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], parameters: tuple[int, ...] | None = None
-) -> tuple[Jaxpr, list[int]]:
-    """Returns a function's jaxpr, without what no result depends on, and the numbers of its values that are parameters.
+def count(program: Traceable, settings: Settings, parameters: tuple[int, ...] | None = None) -> Analysis:
+    """Counts a program by these conventions; `parameters` are indices of arguments, as for `analyze`.
 
     Raises:
-      ValueError, TypeError: the function cannot be traced with these arguments.
+      ValueError, TypeError: the program cannot be traced.
     """
-    program = Arguments(fun, args, kwargs)
-    closed = program.traced(jax.make_jaxpr)
+    closed = program.jaxpr
     # As XLA does: what no result depends on is left out.
     jaxpr, _ = partial_eval.dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars), instantiate=True)
     constants = [i for i, value in enumerate(closed.consts) if jnp.issubdtype(jnp.result_type(value), jnp.floating)]
     named = program.parameters(parameters)
     inputs = [len(closed.consts) + i for i in named] if parameters is not None or named else []
-    return jaxpr, [*(constants if parameters is None else ()), *inputs]
-
-
-def count(jaxpr: Jaxpr, parameters: Sequence[int], settings: Settings) -> Analysis:
-    """Counts what `trace` returned."""
-    return summarise(flatten(jaxpr, parameters, settings))
+    return summarise(flatten(jaxpr, [*(constants if parameters is None else ()), *inputs], settings))

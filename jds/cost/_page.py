@@ -6,7 +6,7 @@ from importlib import resources
 from string import Template
 
 from jds.cost._analysis import Analysis, By, Row
-from jds.cost._roofline import Bound, Estimate, Peak
+from jds.cost._devices import Bound, Estimate, Peak
 from jds.cost._text import bound_notes, micros, notes, number, share
 
 _COLUMNS = ("params", "bytes in", "bytes out", "traffic", "FLOP/B")

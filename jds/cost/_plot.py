@@ -66,7 +66,7 @@ def _times(estimate: Estimate, drawn: list[Row], rest: list[Row]) -> tuple[str, 
     micros = {bound.name: bound.seconds * 1e6 for bound in estimate.rows}
     measured = "; line: measured" if estimate.total.measured is not None else ""
     label = f"least time, µs{measured}\n{estimate.peak.name}"
-    return label, [micros[row.name] for row in drawn], sum(micros[row.name] for row in rest)
+    return label, [micros[row.name] for row in drawn], sum((micros[row.name] for row in rest), 0.0)
 
 
 def _mark_measured(axes: Axes, estimate: Estimate, drawn: list[Row]) -> None:

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jds._common.traceable import Traceable, as_traceable
 from jds.cost._timing import Spread, measure, spread
-from jds.cost._traceable import Arguments
 from jds.cost.hlo._view import instructions
 
 _RUN = "jds: one run"
@@ -37,7 +37,9 @@ class Measurement(NamedTuple):
     layers: dict[str, Spread]
 
 
-def measure_program(fun: Callable[..., Any], *args: Any, seconds: float = 1.0, **kwargs: Any) -> Measurement:
+def measure_program(
+    fun: Callable[..., Any] | Traceable, *args: Any, seconds: float = 1.0, **kwargs: Any
+) -> Measurement:
     """Times a program by itself and its layers, with zeros for all its arrays.
 
     Args:
@@ -58,8 +60,8 @@ def measure_program(fun: Callable[..., Any], *args: Any, seconds: float = 1.0, *
       >>> cost.measure_program(jnp.sin, jax.ShapeDtypeStruct((9,), jnp.float32), seconds=0.0).total.median > 0
       True
     """
-    program = Arguments(fun, args, kwargs)
-    compiled = program.traced(lambda call: jax.jit(call).lower).compile()
+    program = as_traceable(fun, args, kwargs)
+    compiled = program.compiled
     zeros = tuple(map(_zeros, program.arrays))
     total = spread(measure({"program": (compiled, zeros)}, seconds=seconds)["program"])
     runs = max(3, min(1000, round(seconds / total.median)))

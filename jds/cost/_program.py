@@ -11,14 +11,12 @@ import numpy as np
 from jax.extend.core import Jaxpr
 from jax.extend.core import Literal as JaxprLiteral
 
+from jds._common.name_stack import read_scopes
 from jds.cost._counts import Counts, Padding
 from jds.cost.rules import Cost, Equation, find_rule
 
 Path = tuple[str, ...]
 Phase = Literal["forward", "backward"]
-
-# Scopes that JAX itself adds.
-_SCOPES_OF_JAX = ("checkpoint", "rematted_computation")
 
 
 @dataclasses.dataclass
@@ -182,25 +180,9 @@ def _follow(program: Program, jaxpr: Any, inputs: Sequence[int | None], place: _
 
 
 def _place_of(eqn: Any, outer: _Place) -> _Place:
-    """Reads the name stack: transformations, and scopes between them."""
-    segments: list[list[str]] = [[]]
-    is_backward = outer.phase == "backward"
-    for entry in eqn.source_info.name_stack.stack:
-        if type(entry).__name__ == "Transform":
-            is_backward |= entry.name == "transpose"
-            segments.append([])
-        elif entry.name not in _SCOPES_OF_JAX:
-            segments[-1] += entry.name.split("/")
-        else:
-            is_backward |= entry.name == "rematted_computation"
-    path = outer.path
-    last: list[str] = []
-    for segment in segments:
-        # What is computed again in the backward pass has its scopes twice.
-        if segment and segment != last:
-            path += tuple(segment)
-            last = segment
-    return outer._replace(path=path, phase="backward" if is_backward else "forward")
+    scopes = read_scopes(str(eqn.source_info.name_stack))
+    is_backward = scopes.is_backward or outer.phase == "backward"
+    return outer._replace(path=outer.path + scopes.path, phase="backward" if is_backward else "forward")
 
 
 def _follow_equation(program: Program, eqn: Any, inputs: list[int | None], place: _Place) -> list[int | None]:

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from jds.cost._analysis import Analysis, By, Row
-from jds.cost._roofline import Bound, Estimate
+from jds.cost._devices import Bound, Estimate
 
 SCHEMA = {"name": "jds.cost", "version": 1}
 

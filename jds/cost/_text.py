@@ -4,7 +4,7 @@ from rich import box
 from rich.table import Table
 
 from jds.cost._analysis import Analysis, By, Row
-from jds.cost._roofline import Bound, Estimate
+from jds.cost._devices import Bound, Estimate
 from jds.cost.hlo._reconcile import Reconciliation
 
 

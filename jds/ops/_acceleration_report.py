@@ -2,29 +2,28 @@
 
 import collections
 import dataclasses
-import inspect
-import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from flax import nnx
 from jax.extend.core import Jaxpr, JaxprEqn, jaxprs_in_params, primitives
 from jax.extend.source_info_util import summarize
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from jds._common.name_stack import read_scopes
+from jds._common.text import as_text
+from jds._common.traceable import Traceable
 from jds.ops._accelerate import accelerate
 from jds.ops._dispatch import ImplementationChoice, Target
 from jds.ops._selection import Chosen, chosen, lowering_platform
 
-# What transformations put around names.
-_TRANSFORMATION = re.compile(r"\w+\(|\)")
-_LIBRARY = re.compile(rf"[\\/](site|dist)-packages[\\/]|^{re.escape(str(Path(__file__).parents[1]))}[\\/](ops|nn)[\\/]")
+_JDS = re.escape(str(Path(__file__).parents[1]))
+_LIBRARY = re.compile(rf"[\\/](site|dist)-packages[\\/]|^{_JDS}[\\/](_common|nn|ops)[\\/]")
 # `/path/file.py:12:3 (function)`, with or without the column.
 _LINE = re.compile(r".*?([^\\/:]+:\d+)(?::\d+)?(?= \()")
 
@@ -101,9 +100,7 @@ class AccelerationReport:
         return Group(*parts)
 
     def __str__(self) -> str:
-        console = Console(file=io.StringIO(), width=120)
-        console.print(self)
-        return "\n".join(line.rstrip() for line in cast(io.StringIO, console.file).getvalue().splitlines())
+        return as_text(self)
 
 
 def acceleration_report(
@@ -152,30 +149,9 @@ def _trace(fun: Callable, args: tuple, kwargs: dict) -> Jaxpr:
     """Traces `accelerate(fun)`, with copies of the Flax modules that it is called on or with."""
     accelerated = accelerate(fun)
     wrapped = getattr(accelerated, "__wrapped__", None)
-    if inspect.ismethod(accelerated):
-        accelerated, args = accelerated.__func__, (accelerated.__self__, *args)
-    elif isinstance(wrapped, nnx.Pytree):
+    if isinstance(wrapped, nnx.Pytree):
         accelerated, args = accelerate(type(wrapped).__call__), (wrapped, *args)
-    leaves, treedef = jax.tree.flatten((args, kwargs), is_leaf=_is_flax)
-    graph, state = nnx.split([leaf for leaf in leaves if _is_flax(leaf)])
-
-    def call(state, arrays):
-        modules, arrays = iter(nnx.merge(graph, state)), iter(arrays)
-        args, kwargs = treedef.unflatten(
-            [next(modules) if _is_flax(leaf) else next(arrays) if _is_array(leaf) else leaf for leaf in leaves]
-        )
-        out = accelerated(*args, **kwargs)
-        return [leaf for leaf in jax.tree.leaves(out, is_leaf=_is_flax) if isinstance(leaf, jax.Array)]
-
-    return jax.make_jaxpr(call)(state, [leaf for leaf in leaves if _is_array(leaf)]).jaxpr
-
-
-def _is_flax(leaf: Any) -> bool:
-    return isinstance(leaf, nnx.Pytree | nnx.Variable)
-
-
-def _is_array(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array | np.ndarray | jax.ShapeDtypeStruct)
+    return Traceable(accelerated, args, kwargs, traces_numbers=False).jaxpr.jaxpr
 
 
 class _Found(NamedTuple):
@@ -191,9 +167,7 @@ def _convolutions(
 ) -> Iterator[_Found]:
     """Walks the program and all that it calls."""
     for equation in jaxpr.eqns:
-        # Of `transpose(jvp(block/conv))` the names that the user gave.
-        names = _TRANSFORMATION.sub("", str(equation.source_info.name_stack))
-        inner_scope = "/".join(filter(None, [*scope.split("/"), *names.split("/")]))
+        inner_scope = "/".join(filter(None, [scope, *read_scopes(str(equation.source_info.name_stack)).path]))
         found = [*chosen(equation, target)]
         yield from (_Found(equation, one, calls, in_while_loop, inner_scope) for one in found)
         if found:

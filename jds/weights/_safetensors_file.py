@@ -1,10 +1,8 @@
 """Reads and writes safetensors files: https://huggingface.co/docs/safetensors."""
 
-import contextlib
 import functools
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from jds._common.files import write_atomically
 from jds.weights._errors import WeightsError, printable
 from jds.weights._lazy import LazyArray
 
@@ -71,19 +70,15 @@ def _load(path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype) -> n
 
 
 def write(path: Path, entries: Mapping[str, np.ndarray]) -> None:
-    """Writes entries beside the file and renames, so that there is never half a file.
+    """Writes a file, or leaves the one that is there.
 
     Raises:
       OSError: the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"'{path}' cannot be written: there is no folder '{path.parent}'")
     try:
-        temporary.write_bytes(safetensors.numpy.save(dict(entries)))  # by Python, so that the umask sets its mode
-        os.replace(temporary, path)
+        data = safetensors.numpy.save(dict(entries))
+        write_atomically(path, lambda path: path.write_bytes(data))  # by Python, so that the umask sets its mode
     except (OSError, safetensors.SafetensorError) as error:
         raise OSError(f"'{path}' cannot be written: {getattr(error, 'strerror', None) or error}") from error
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()

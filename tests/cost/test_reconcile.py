@@ -7,8 +7,8 @@ from flax import nnx
 from jax import lax
 
 from jds import cost
+from jds._common.name_stack import origin
 from jds.cost.hlo import _parse
-from jds.cost.hlo._op_name import origin
 
 IMAGES, KERNEL = jax.ShapeDtypeStruct((2, 8, 8, 8), jnp.float32), jax.ShapeDtypeStruct((3, 3, 1, 8), jnp.float32)
 MATRIX = jax.ShapeDtypeStruct((8, 8), jnp.float32)

@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 from jds import cli, cost
-from jds.cost import _roofline
+from jds.cost import _devices
 
 
 def shape(*sizes):
@@ -45,18 +45,18 @@ def test_published_devices_have_a_source():
 
 def test_this_machine_is_measured_once(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(_roofline, "_arithmetic_rate", lambda: 2e9)
-    monkeypatch.setattr(_roofline, "_memory_rate", lambda: 1e9)
+    monkeypatch.setattr(_devices, "_arithmetic_rate", lambda: 2e9)
+    monkeypatch.setattr(_devices, "_memory_rate", lambda: 1e9)
     assert cost.find_device("this")[1:3] == (2e9, 1e9)
     assert [file.name for file in (tmp_path / "jds").iterdir()] == ["peaks.json"]
-    monkeypatch.setattr(_roofline, "_arithmetic_rate", lambda: pytest.fail("measured again"))
+    monkeypatch.setattr(_devices, "_arithmetic_rate", lambda: pytest.fail("measured again"))
     assert cost.measure_peak()[1:3] == (2e9, 1e9)
-    monkeypatch.setattr(_roofline, "_arithmetic_rate", lambda: 3e9)
+    monkeypatch.setattr(_devices, "_arithmetic_rate", lambda: 3e9)
     assert cost.measure_peak(again=True).flops == 3e9
     # What is measured under load is no peak.
-    monkeypatch.setattr(_roofline, "_arithmetic_rate", lambda: 1e9)
+    monkeypatch.setattr(_devices, "_arithmetic_rate", lambda: 1e9)
     assert cost.measure_peak(again=True).flops == 3e9
-    monkeypatch.setattr(_roofline, "_arithmetic_rate", lambda: 3e9)
+    monkeypatch.setattr(_devices, "_arithmetic_rate", lambda: 3e9)
     (tmp_path / "jds" / "peaks.json").write_text("{half")
     assert cost.measure_peak().flops == 3e9
     assert len(json.loads((tmp_path / "jds" / "peaks.json").read_text())) == 1
@@ -65,13 +65,13 @@ def test_this_machine_is_measured_once(tmp_path, monkeypatch):
 def test_a_cache_that_cannot_be_written_is_no_error(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    monkeypatch.setattr(_roofline, "_fastest", lambda run: 1.0)
+    monkeypatch.setattr(_devices, "_fastest", lambda run: 1.0)
     assert cost.measure_peak()[1:3] == (2 * 2048**3, 8 * 2**26)
 
 
 def test_rates_of_this_machine_are_of_its_order():
     matrix = jnp.ones((256, 256))
-    seconds = _roofline._fastest(lambda: jnp.dot(matrix, matrix).block_until_ready(), 0.01)
+    seconds = _devices._fastest(lambda: jnp.dot(matrix, matrix).block_until_ready(), 0.01)
     assert 1e8 < 2 * 256**3 / seconds < 1e16
 
 
@@ -109,7 +109,7 @@ def test_a_layer_without_instructions_of_its_own_has_no_time():
 
 def test_the_command(capsys, monkeypatch):
     monkeypatch.setitem(cost.DEVICES, "a100", PEAK)
-    monkeypatch.setattr(_roofline, "measure_peak", lambda: PEAK)
+    monkeypatch.setattr(_devices, "measure_peak", lambda: PEAK)
     dot = ["cost", "jax.numpy:dot", "--arguments", "float32[64,64]", "float32[64,64]", "--by", "operation"]
     cli.main([*dot, "--device", "a100"])
     out = " ".join(capsys.readouterr().out.split())

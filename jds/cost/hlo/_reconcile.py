@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jds._common.traceable import Traceable, as_traceable
 from jds.cost._analysis import Analysis
-from jds.cost._analyze import count, trace
+from jds.cost._analyze import count
 from jds.cost._counts import Counts
 from jds.cost._program import Operation, Settings
 from jds.cost.hlo._view import XlaInstruction, XlaView, xla
@@ -77,7 +78,10 @@ class Reconciliation(NamedTuple):
 
 
 def reconcile(
-    fun: Callable[..., Any], *args: Any, trip_counts: int | Mapping[str, int] | None = None, **kwargs: Any
+    fun: Callable[..., Any] | Traceable,
+    *args: Any,
+    trip_counts: int | Mapping[str, int] | None = None,
+    **kwargs: Any,
 ) -> Reconciliation:
     """Explains the difference between FLOPs on paper and XLA's counts, before and after compilation.
 
@@ -100,12 +104,10 @@ def reconcile(
       >>> steps.paper, steps.lowered, [(step.cause, step.flops) for step in steps.to_lowered]
       (3072, 1026.0, [('loops counted once', -2048), ('loop counters', 2)])
     """
-    jaxpr, parameters = trace(fun, args, kwargs)
+    program = as_traceable(fun, args, kwargs)
     platform = jax.default_backend()
-    counted, skipped = (
-        count(jaxpr, parameters, Settings(padding, platform, trip_counts)) for padding in ("counted", "skipped")
-    )
-    view = xla(fun, *args, **kwargs)
+    counted, skipped = (count(program, Settings(padding, platform, trip_counts)) for padding in ("counted", "skipped"))
+    view = xla(program)
     paper, lowered, compiled = counted.total.flops, view.lowered.flops, view.compiled.flops
     to_lowered = list(_to_lowered(counted, skipped, view))
     to_lowered += _of_the_rest(paper, to_lowered, lowered, view.lowered_instructions, _by_one(skipped))

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jds.cost._traceable import Arguments
+from jds._common.name_stack import Origin, origin
+from jds._common.traceable import Traceable, as_traceable
 from jds.cost.hlo import _parse
-from jds.cost.hlo._op_name import Origin, origin
 
 
 class XlaCounts(NamedTuple):
@@ -92,7 +92,7 @@ class XlaView(NamedTuple):
     devices: int
 
 
-def xla(fun: Callable[..., Any], *args: Any, **kwargs: Any) -> XlaView:
+def xla(fun: Callable[..., Any] | Traceable, *args: Any, **kwargs: Any) -> XlaView:
     """Compiles a program, without running it, and reads what XLA says of it.
 
     Args:
@@ -113,9 +113,8 @@ def xla(fun: Callable[..., Any], *args: Any, **kwargs: Any) -> XlaView:
       >>> view.lowered.flops, [(i.shape, i.flops) for i in view.instructions]
       (1024.0, [('f32[8,4]', 1024)])
     """
-    program = Arguments(fun, args, kwargs)
-    lowered = program.traced(lambda call: jax.jit(call).lower)
-    compiled = lowered.compile()
+    program = as_traceable(fun, args, kwargs)
+    lowered, compiled = program.lowered, program.compiled
     modules = _parse.parse(lowered.as_text(dialect="hlo") or ""), _parse.parse(compiled.as_text() or "")
     before, optimised = map(_instructions, modules)
     return XlaView(

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jds._common.files import write_atomically
 from jds.cost._analysis import Analysis, By, Row
 from jds.cost._machine import machine_facts
 from jds.cost._profile import Measurement
@@ -223,12 +224,10 @@ def _read(file: Path) -> dict[str, dict[str, float]]:
 
 
 def _write(file: Path, kept: dict[str, dict[str, float]]) -> None:
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    # A folder that cannot be written costs a second each time.
+    # Without a folder that can be written, the rates are measured each time: a second.
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(kept, indent=1), encoding="utf-8")
-        os.replace(temporary, file)
+        write_atomically(file, lambda path: path.write_text(json.dumps(kept, indent=1), encoding="utf-8"))
 
 
 def _arithmetic_rate() -> float:

@@ -1,0 +1,1 @@
+"""What all rooms of jds share; it imports nothing of jds."""

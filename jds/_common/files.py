@@ -1,0 +1,55 @@
+"""Files that are complete or absent: written beside their place, then renamed."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+# Files being written now: they must go if the process ends before they are renamed.
+_unfinished: set[Path] = set()
+
+
+def write_atomically(path: Path, writer: Callable[[Path], object]) -> None:
+    """Lets `writer` write a file beside `path`, then renames it: nobody ever sees half a file.
+
+    Args:
+      path: the file to write; one that exists is replaced.
+      writer: called with the path to write to, which has the suffix of `path`.
+
+    Raises:
+      OSError: the file cannot be written; an older file at `path` stays as it was.
+
+    Example:
+      >>> import tempfile
+      >>> from pathlib import Path
+      >>> from jds._common.files import write_atomically
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     write_atomically(Path(folder) / "a.txt", lambda path: path.write_text("text"))
+      ...     [(file.name, file.read_text()) for file in Path(folder).iterdir()]
+      [('a.txt', 'text')]
+    """
+    temporary = _beside(path)
+    _unfinished.add(temporary)
+    try:
+        writer(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+        _unfinished.discard(temporary)
+
+
+def check_writable(path: Path) -> None:
+    """Raises the OSError that `write_atomically` would raise, without writing the file."""
+    temporary = _beside(path)
+    temporary.touch()
+    temporary.unlink()
+
+
+def remove_unfinished() -> None:
+    """Removes the files that are being written, for a process that is about to end without its `finally` clauses."""
+    for temporary in list(_unfinished):
+        temporary.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    # The suffix stays, because it tells the format of a figure.
+    return path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
