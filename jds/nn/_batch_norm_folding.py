@@ -10,13 +10,13 @@ from jax.core import Tracer
 
 from jds.nn._affine import Affine
 from jds.nn._batch_norm import BatchNorm, at_least_float32, factor_and_offset
-from jds.nn._conv import DepthwiseConv, PointwiseConv
+from jds.nn._conv import DepthwiseConv, OrdinaryConv, PointwiseConv
 from jds.nn._mixed_conv import MixedConv
 
 M = TypeVar("M", bound=nnx.Module)
 
 # Each has a kernel with the output channels last, `out_features` and `bias`, and adds the bias last.
-_CONVOLUTIONS = (nnx.Conv, DepthwiseConv, PointwiseConv)
+_CONVOLUTIONS = (nnx.Conv, OrdinaryConv, DepthwiseConv, PointwiseConv)
 
 
 def fold_batch_norm(model: M) -> M:
