@@ -10,6 +10,7 @@ from jds.models import mobilenet_v3 as mobilenet_v3
 from jds.models import mobilenet_v4 as mobilenet_v4
 from jds.models import mobileone as mobileone
 from jds.models import xception as xception
+from jds.models._network import BatchNormConfig as BatchNormConfig
 from jds.models._network import Feature as Feature
 from jds.models._network import Network as Network
 from jds.models._network import NetworkConfig as NetworkConfig

@@ -43,7 +43,6 @@ _RULES: dict[str, Rule] = {
     "hidden": _COUNT,
     "stem_stride": _COUNT,
     "branches": _COUNT,
-    "checkpoint_rank": ("2 or 4", lambda value: value in (2, 4)),
     "layer_scale": ("a number, or None", lambda value: value is None or _is_number(value)),
 }
 

@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 from flax import nnx
 
-from jds.models._network import Feature, NetworkConfig, Parts, Placement, build_stages
-from jds.models._rounding import round_features
+from jds.models._network import NetworkConfig, Parts, Placement, Stages, build_stages
 from jds.nn import ConvNorm, InvertedResidual, LayerConfig
 from jds.ops._fused_block import Activation
 
@@ -71,10 +70,10 @@ def inverted_parts(
       layer_config, rngs: as everywhere.
     """
     shared = {"activation": activation, "config": layer_config, "rngs": rngs}
-    first = ConvNorm(config.in_features, stem, 3, strides=2, **shared)
-    blocks, info, ends = inverted_stages(config, stem, stages, layer_config, rngs)
+    first = ConvNorm(config.in_features, stem, 3, strides=2, **shared | {"config": layer_config.for_ordinary})
+    blocks = inverted_stages(config, stem, stages, layer_config, rngs)
     last = ConvNorm(stages[-1][-1].features, head, **shared)
-    return Parts(first, blocks, info, ends, head=last, out_features=head)
+    return Parts(first, blocks, head=last, out_features=head)
 
 
 def inverted_stages(
@@ -85,7 +84,7 @@ def inverted_stages(
     rngs: nnx.Rngs,
     *,
     others: int = 0,
-) -> tuple[Any, tuple[Feature, ...], tuple[int, ...]]:
+) -> Stages:
     """Makes the blocks; as `build_stages`, with `others` to come that count for the rates of `drop_path`."""
 
     def make(features: int, block: InvertedRow, place: Placement) -> InvertedResidual:
@@ -110,3 +109,20 @@ def inverted_stages(
         )
 
     return build_stages(config, features, stages, make, others=others)
+
+
+def round_features(features: int | float, divisor: int = 8, limit: int | float = 0.9) -> int:
+    """Rounds to a multiple of 8, but at least 8 and never to less than 0.9 of it, as the authors' code does.
+
+    Args:
+      features: a number of features.
+      divisor: what to round to multiples of.
+      limit: the least share of the number.
+
+    Example:
+      >>> from jds.models._inverted_stages import round_features
+      >>> round_features(32 * 0.35)
+      16
+    """
+    rounded = max(divisor, int(features + divisor / 2) // divisor * divisor)
+    return rounded if rounded >= limit * features else rounded + divisor

@@ -14,7 +14,7 @@ from jds.models._arguments import check_fields, checked_images
 from jds.models._initialize import draw_kernels
 from jds.models._preprocessing import Preprocessing
 from jds.nn import BatchNorm, LayerConfig
-from jds.nn._separable import Norm
+from jds.nn._separable import MakeNorm
 from jds.ops._dispatch import Implementation
 
 
@@ -30,9 +30,6 @@ class NetworkConfig:
         their place. Stochastic depth, https://arxiv.org/abs/1603.09382.
       output_stride: pixels between neighbours of the last map: 32, or 16 or 8 for dilated filters in place of strides.
       padding: `"SAME"` as TensorFlow has it, or `"TORCH"` as PyTorch.
-      epsilon, momentum: of the batch normalizations.
-      unbiased_variance: whether their running variances are unbiased, as PyTorch's; Keras's and Flax's are not.
-      norm: makes a normalization in place of those, called as `norm(features, rngs=rngs)`.
       dtype: of the computation; None for the common dtype of images and parameters.
       param_dtype: of the parameters.
       implementation: of the convolutions, as in `jds.depthwise_conv`.
@@ -53,10 +50,6 @@ class NetworkConfig:
     drop_path: float = 0.0
     output_stride: int = 32
     padding: Literal["SAME", "TORCH"] = "SAME"
-    epsilon: float = 1e-3
-    momentum: float = 0.99
-    unbiased_variance: bool = False
-    norm: Norm | None = None
     dtype: DTypeLike | None = None
     param_dtype: DTypeLike = jnp.float32
     implementation: Implementation | None = None
@@ -66,22 +59,50 @@ class NetworkConfig:
 
     @property
     def layer_config(self) -> LayerConfig:
-        """What all layers share; kernels are drawn afterwards, all at once."""
-        norm = functools.partial(
-            BatchNorm,
-            epsilon=self.epsilon,
-            momentum=self.momentum,
-            unbiased_variance=self.unbiased_variance,
-            dtype=self.dtype,
-        )
+        """Options shared by all layers. Kernels are zero: they are drawn afterwards, all at once."""
         return LayerConfig(
-            norm=self.norm or norm,
             padding=self.padding,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
             kernel_init=nnx.initializers.zeros,
             implementation=self.implementation,
         )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BatchNormConfig(NetworkConfig):
+    """Options shared by the networks with batch normalization: all but ConvNeXt.
+
+    Attributes:
+      epsilon, momentum: of the batch normalizations.
+      unbiased_variance: whether their running variances are unbiased, as PyTorch's are; Keras's and Flax's are not.
+      norm: makes the normalization to use in place of batch normalization, called as `norm(features, rngs=rngs)`.
+
+    Raises:
+      ValueError, TypeError: a value breaks a rule.
+
+    Example:
+      >>> import jds
+      >>> issubclass(jds.models.MobileNetV2Config, jds.models.BatchNormConfig)
+      True
+    """
+
+    epsilon: float = 1e-3
+    momentum: float = 0.99
+    unbiased_variance: bool = False
+    norm: MakeNorm | None = None
+
+    @property
+    def layer_config(self) -> LayerConfig:
+        """Options shared by all layers."""
+        batch_norm = functools.partial(
+            BatchNorm,
+            epsilon=self.epsilon,
+            momentum=self.momentum,
+            unbiased_variance=self.unbiased_variance,
+            dtype=self.dtype,
+        )
+        return dataclasses.replace(super().layer_config, norm=self.norm or batch_norm)
 
 
 class Feature(NamedTuple):
@@ -124,45 +145,71 @@ class BlockRow(Protocol):
 R = TypeVar("R", bound=BlockRow)
 
 
-@dataclasses.dataclass
-class Parts:
-    """The pieces of a network, and the maps that it has.
+class Stages(NamedTuple):
+    """The stages of a network, and the feature maps that they give.
 
     Attributes:
-      stem: what comes first.
-      stages: lists of blocks.
-      feature_info: of the maps.
-      ends: after which stages they are; -1 is the stem.
+      blocks: for each stage its blocks, as `nnx.List`s.
+      feature_info: stride and channels of each map.
+      ends: the stage after which each map is taken; -1 is the stem.
+    """
+
+    blocks: Any
+    feature_info: tuple[Feature, ...]
+    ends: tuple[int, ...]
+
+    def with_last(self, block: nnx.Module, features: int) -> "Stages":
+        """Adds a stage of one block without strides, whose output replaces the last map."""
+        blocks = nnx.List([*self.blocks, nnx.List([block])])
+        info = (*self.feature_info[:-1], self.feature_info[-1]._replace(features=features))
+        return Stages(blocks, info, (*self.ends[:-1], len(blocks) - 1))
+
+
+class Parts(nnx.Module):
+    """The modules of a network.
+
+    Args:
+      stem: before the stages.
+      stages: the blocks and their maps.
       head: after the last stage; None for nothing.
       neck: after the mean; None for nothing.
       out_features: channels before the classifier.
     """
 
-    stem: nnx.Module
-    stages: Any
-    feature_info: tuple[Feature, ...]
-    ends: tuple[int, ...]
-    head: nnx.Module | None = None
-    neck: nnx.Module | None = None
-    out_features: int = 0
+    def __init__(
+        self,
+        stem: nnx.Module,
+        stages: Stages,
+        *,
+        head: nnx.Module | None = None,
+        neck: nnx.Module | None = None,
+        out_features: int,
+    ):
+        self.stem, self.stages = stem, stages.blocks
+        self.feature_info, self.ends = stages.feature_info, stages.ends
+        self.head, self.neck = nnx.data(head), nnx.data(neck)
+        self.dropout: nnx.Dropout | None = nnx.data(None)
+        self.classifier: nnx.Linear | None = nnx.data(None)
+        self.out_features = out_features
 
 
-class _Still(nnx.RngStream):
-    """Gives the same key whenever it is asked: to constants, which need none.
+class _ConstantStream(nnx.RngStream):
+    """A stream of one key, for initializers that need none.
 
-    What a stream does otherwise, count, takes under a trace the more time the longer the trace is.
+    `nnx.RngStream` derives each key from a count; tracing that for every parameter takes an eighth more time to build
+    EfficientNet-B0.
     """
 
     def __call__(self) -> jax.Array:
         return self.key[...]
 
 
-def _still(rngs: nnx.Rngs) -> nnx.Rngs:
-    """Random numbers for modules whose parameters are constants until all kernels are drawn at once."""
-    still: Any = nnx.Rngs(0)
-    still.params = _Still(jax.random.key(0), tag="params")
-    still.dropout = rngs.dropout
-    return still
+def _constant_keys(rngs: nnx.Rngs) -> nnx.Rngs:
+    """Random numbers for layers whose parameters are constants until `draw_kernels` draws all kernels at once."""
+    constant: Any = nnx.Rngs(0)
+    constant.params = _ConstantStream(jax.random.key(0), tag="params")
+    constant.dropout = rngs.dropout
+    return constant
 
 
 class Network(nnx.Module):
@@ -182,40 +229,35 @@ class Network(nnx.Module):
         self.config: Any = config
         self.preprocessing: Preprocessing | None = None
         self.source: Any = None
-        found: list[Parts] = []
 
-        @nnx.jit  # eagerly, each parameter would be a program of its own
-        def build(rngs: nnx.Rngs):
-            still = _still(rngs)
-            parts = self._parts(config, config.layer_config, still)
-            found.append(parts)
-            modules: dict[str, Any] = {"stem": parts.stem, "stages": parts.stages}
-            modules |= {name: getattr(parts, name) for name in ("head", "neck") if getattr(parts, name) is not None}
+        @nnx.jit  # run eagerly, the initializer of each shape would be compiled as a program of its own
+        def build(rngs: nnx.Rngs) -> Parts:
+            constant = _constant_keys(rngs)
+            parts = self._parts(config, config.layer_config, constant)
             if config.dropout:
-                modules["dropout"] = nnx.Dropout(config.dropout, rngs=still)
+                parts.dropout = nnx.Dropout(config.dropout, rngs=constant)
             if config.num_classes:
-                modules["classifier"] = nnx.Linear(
+                parts.classifier = nnx.Linear(
                     parts.out_features,
                     config.num_classes,
                     dtype=config.dtype,
                     param_dtype=config.param_dtype,
                     kernel_init=nnx.initializers.zeros,
-                    rngs=still,
+                    rngs=constant,
                 )
-            draw_kernels(nnx.Dict(modules), rngs)
-            return modules
+            draw_kernels(parts, rngs)
+            return parts
 
-        modules = build(rngs)
-        (parts,) = found
-        self.feature_info = parts.feature_info
-        self.ends = parts.ends
-        self.out_features = parts.out_features
-        self.stem: Any = modules["stem"]
-        self.stages: Any = modules["stages"]
-        self.head: Any = nnx.data(modules.get("head"))
-        self.neck: Any = nnx.data(modules.get("neck"))
-        self.dropout: Any = nnx.data(modules.get("dropout"))
-        self.classifier: Any = nnx.data(modules.get("classifier"))
+        parts = build(rngs)
+        self.feature_info: tuple[Feature, ...] = parts.feature_info
+        self.ends: tuple[int, ...] = parts.ends
+        self.out_features: int = parts.out_features
+        self.stem: Any = parts.stem
+        self.stages: Any = parts.stages
+        self.head: Any = nnx.data(parts.head)
+        self.neck: Any = nnx.data(parts.neck)
+        self.dropout: Any = nnx.data(parts.dropout)
+        self.classifier: Any = nnx.data(parts.classifier)
 
     @staticmethod
     def _parts(config: Any, layer_config: LayerConfig, rngs: nnx.Rngs) -> Parts:
@@ -293,21 +335,19 @@ def build_stages(
     *,
     stride: int = 2,
     others: int = 0,
-) -> tuple[Any, tuple[Feature, ...], tuple[int, ...]]:
+) -> Stages:
     """Makes the blocks of a table.
 
     Args:
       config: of the network.
       features: channels of the stem's output.
       rows: for each stage its blocks.
-      make: makes a block of its channels, its row and its place.
+      make: makes a block from its input channels, its row and its place.
       stride: of the stem.
-      others: how many blocks more than the table's count for the rates of `drop_path`.
-
-    Returns:
-      The stages, the maps at the end of each stride, and after which stages those are.
+      others: number of blocks beside the table's that count for the rates of `drop_path`.
     """
-    count, number, dilation = max(1, sum(map(len, rows)) + others), 0, 1
+    count, number = max(1, sum(map(len, rows)) + others), 0
+    plan = StridePlan(stride, config.output_stride)
     info, ends, stages = [], [], nnx.List()
     if rows[0][0].strides > 1:
         info.append(Feature(stride, features))
@@ -315,17 +355,37 @@ def build_stages(
     for place, stage in enumerate(rows):
         blocks = nnx.List()
         for row in stage:
-            strides, next_dilation = row.strides, dilation
-            if stride * strides > config.output_stride:
-                strides, next_dilation = 1, dilation * strides
-            stride *= strides
+            strides, dilation = plan.next(row.strides)
             blocks.append(make(features, row, Placement(strides, dilation, config.drop_path * number / count)))
-            dilation, features, number = next_dilation, row.features, number + 1
+            features, number = row.features, number + 1
         stages.append(blocks)
         if place + 1 == len(rows) or rows[place + 1][0].strides > 1:
-            info.append(Feature(stride, features))
+            info.append(Feature(plan.stride, features))
             ends.append(place)
-    return stages, tuple(info), tuple(ends)
+    return Stages(stages, tuple(info), tuple(ends))
+
+
+class StridePlan:
+    """Strides and dilations along a network: from `output_stride` on, filters are dilated instead of strided.
+
+    Args:
+      stride: of the stem.
+      output_stride: the largest stride of a map.
+    """
+
+    def __init__(self, stride: int, output_stride: int):
+        self.stride, self.dilation, self._largest = stride, 1, output_stride
+
+    def next(self, strides: int) -> tuple[int, int]:
+        """Returns strides and dilation of the next block, whose strides are `strides` in the paper.
+
+        `self.stride` and `self.dilation` are then those after the block.
+        """
+        dilation = self.dilation
+        if self.stride * strides > self._largest:
+            self.dilation, strides = dilation * strides, 1
+        self.stride *= strides
+        return strides, dilation
 
 
 def count_parameters(model: nnx.Module) -> int:

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from typing import Any, Literal, NamedTuple
 
-from jds.models._network import Network, NetworkConfig
+from jds.models._network import BatchNormConfig, Network, NetworkConfig
 from jds.models._preprocessing import HALF as HALF
 from jds.models._preprocessing import Preprocessing
 from jds.models._resizing import Interpolation
@@ -47,6 +47,8 @@ TIMM_TENSORFLOW_PORT = Convention("SAME", 1e-3, 0.9, True)
 
 
 def _in_convention(config: NetworkConfig, convention: Convention) -> NetworkConfig:
+    if not isinstance(config, BatchNormConfig):
+        return dataclasses.replace(config, padding=convention.padding)
     return dataclasses.replace(config, **convention._asdict())
 
 

@@ -6,10 +6,10 @@ from typing import NamedTuple
 import jax
 from flax import nnx
 
-from jds.models._network import Feature, Network, NetworkConfig, Parts
+from jds.models._network import Feature, Network, NetworkConfig, Parts, Stages, StridePlan
 from jds.models._variant import Variant, keras, timm, torchvision
 from jds.nn import ConvNeXtBlock, LayerConfig
-from jds.nn._conv_norm import convolve
+from jds.nn._conv import OrdinaryConv
 
 
 class ConvNeXtRow(NamedTuple):
@@ -36,22 +36,20 @@ _EPSILON = 1e-6
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ConvNeXtConfig(NetworkConfig):
-    """Of ConvNeXt, which has no batch normalization: `epsilon` and `momentum` are not used.
+    """Options of ConvNeXt, which has layer normalization in place of batch normalization.
 
     Attributes:
       rows: its stages.
       layer_scale: what the factors of each block's result are at first.
-      checkpoint_rank: of the kernels of a block's two layers in timm's checkpoints: 4 in the small networks.
 
     Example:
       >>> import jds
-      >>> jds.models.ConvNeXtConfig(rows=jds.models.convnext.ATTO, checkpoint_rank=4).drop_path
+      >>> jds.models.ConvNeXtConfig(rows=jds.models.convnext.ATTO).drop_path
       0.1
     """
 
     rows: tuple[ConvNeXtRow, ...] = TINY
     layer_scale: float | None = 1e-6
-    checkpoint_rank: int = 2
     drop_path: float = 0.1
 
 
@@ -76,28 +74,28 @@ class ConvNeXt(Network):
 
     @staticmethod
     def _parts(config: ConvNeXtConfig, layer_config: LayerConfig, rngs: nnx.Rngs) -> Parts:
-        features, stride, dilation = config.rows[0].features, STEM_STRIDE, 1
+        features = config.rows[0].features
         stem = ConvNeXtStem(config.in_features, features, config=layer_config, rngs=rngs)
+        plan = StridePlan(STEM_STRIDE, config.output_stride)
         count, number = sum(row.repeats for row in config.rows), 0
         stages, info = nnx.List(), []
         for place, row in enumerate(config.rows):
-            blocks, strides = nnx.List(), 2 if place else 1
-            if stride * strides > config.output_stride:
-                strides, dilation = 1, dilation * strides
-            stride *= strides
+            blocks = nnx.List()
             if place:
-                # As the filters of the blocks, these are dilated from the second stage without a stride on.
-                window = {"strides": strides, "kernel_dilation": 1 if dilation in (1, 2) else 2}
-                same = dilation > 1
+                strides, _ = plan.next(2)
+                window = {"strides": strides, "kernel_dilation": 1 if plan.dilation <= 2 else 2}
+                # Its filter is padded where it or the filters after it are dilated.
                 blocks.append(
-                    ConvNeXtDownsample(features, row.features, **window, same=same, config=layer_config, rngs=rngs)
+                    ConvNeXtDownsample(
+                        features, row.features, **window, same=plan.dilation > 1, config=layer_config, rngs=rngs
+                    )
                 )
             features = row.features
             for _ in range(row.repeats):
                 blocks.append(
                     ConvNeXtBlock(
                         features,
-                        kernel_dilation=dilation,
+                        kernel_dilation=plan.dilation,
                         layer_scale=config.layer_scale,
                         epsilon=_EPSILON,
                         drop_path=config.drop_path * number / max(1, count - 1),
@@ -107,9 +105,9 @@ class ConvNeXt(Network):
                 )
                 number += 1
             stages.append(blocks)
-            info.append(Feature(stride, features))
+            info.append(Feature(plan.stride, features))
         neck = _norm(features, layer_config, rngs)
-        return Parts(stem, stages, tuple(info), tuple(range(len(info))), neck=neck, out_features=features)
+        return Parts(stem, Stages(stages, tuple(info), tuple(range(len(info)))), neck=neck, out_features=features)
 
 
 class ConvNeXtStem(nnx.Module):
@@ -118,11 +116,10 @@ class ConvNeXtStem(nnx.Module):
     def __init__(self, in_features: int, out_features: int, *, config: LayerConfig, rngs: nnx.Rngs):
         self.conv = _conv(in_features, out_features, STEM_STRIDE, STEM_STRIDE, 1, "VALID", config, rngs)
         self.norm = _norm(out_features, config, rngs)
-        self.implementation = config.implementation
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """Applies both to `(batch, height, width, in_features)`."""
-        return self.norm(convolve(self.conv, images, implementation=self.implementation))
+        return self.norm(self.conv(images))
 
 
 class ConvNeXtDownsample(nnx.Module):
@@ -142,11 +139,10 @@ class ConvNeXtDownsample(nnx.Module):
         self.norm = _norm(in_features, config, rngs)
         pads = "SAME" if same else "VALID"
         self.conv = _conv(in_features, out_features, 2, strides, kernel_dilation, pads, config, rngs)
-        self.implementation = config.implementation
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Applies both to `(batch, height, width, in_features)`."""
-        return convolve(self.conv, self.norm(inputs), implementation=self.implementation)
+        return self.conv(self.norm(inputs))
 
 
 def _norm(features: int, config: LayerConfig, rngs: nnx.Rngs) -> nnx.LayerNorm:
@@ -162,8 +158,8 @@ def _conv(
     padding: str,
     config: LayerConfig,
     rngs: nnx.Rngs,
-) -> nnx.Conv:
-    return nnx.Conv(
+) -> OrdinaryConv:
+    return OrdinaryConv(
         in_features,
         out_features,
         (kernel, kernel),
@@ -173,15 +169,16 @@ def _conv(
         dtype=config.dtype,
         param_dtype=config.param_dtype,
         kernel_init=config.kernel_init,
+        implementation=config.for_ordinary.implementation,
         rngs=rngs,
     )
 
 
 VARIANTS: tuple[Variant, ...] = (
-    timm("convnext_atto", ConvNeXt, ConvNeXtConfig(rows=ATTO, checkpoint_rank=4)),
-    timm("convnext_femto", ConvNeXt, ConvNeXtConfig(rows=FEMTO, checkpoint_rank=4)),
-    timm("convnext_pico", ConvNeXt, ConvNeXtConfig(rows=PICO, checkpoint_rank=4)),
-    timm("convnext_nano", ConvNeXt, ConvNeXtConfig(rows=NANO, checkpoint_rank=4), crop=0.95),
+    timm("convnext_atto", ConvNeXt, ConvNeXtConfig(rows=ATTO)),
+    timm("convnext_femto", ConvNeXt, ConvNeXtConfig(rows=FEMTO)),
+    timm("convnext_pico", ConvNeXt, ConvNeXtConfig(rows=PICO)),
+    timm("convnext_nano", ConvNeXt, ConvNeXtConfig(rows=NANO), crop=0.95),
     timm("convnext_tiny", ConvNeXt, ConvNeXtConfig(), crop=0.95),
     timm("convnext_small", ConvNeXt, ConvNeXtConfig(rows=SMALL, drop_path=0.4), crop=0.95),
     timm("convnext_base", ConvNeXt, ConvNeXtConfig(rows=BASE, drop_path=0.5)),

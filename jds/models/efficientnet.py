@@ -7,9 +7,8 @@ from typing import NamedTuple
 import jax
 from flax import nnx
 
-from jds.models._inverted_stages import InvertedRow, inverted_parts, repeated, scaled
-from jds.models._network import Network, NetworkConfig, Parts
-from jds.models._rounding import round_features
+from jds.models._inverted_stages import InvertedRow, inverted_parts, repeated, round_features, scaled
+from jds.models._network import BatchNormConfig, Network, Parts
 from jds.models._variant import HALF, Variant, keras, timm, timm_tf, torchvision, torchvision_tf
 from jds.nn import LayerConfig
 from jds.ops._fused_block import Activation
@@ -39,7 +38,7 @@ STEM, HEAD = 32, 1280
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EfficientNetConfig(NetworkConfig):
+class EfficientNetConfig(BatchNormConfig):
     """Of EfficientNet.
 
     Attributes:

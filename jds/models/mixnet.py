@@ -6,9 +6,8 @@ from typing import NamedTuple
 import jax
 from flax import nnx
 
-from jds.models._inverted_stages import InvertedRow, inverted_parts
-from jds.models._network import Network, NetworkConfig, Parts
-from jds.models._rounding import round_features
+from jds.models._inverted_stages import InvertedRow, inverted_parts, round_features
+from jds.models._network import BatchNormConfig, Network, Parts
 from jds.models._variant import Variant, timm, timm_tf
 from jds.nn import LayerConfig
 from jds.ops._fused_block import Activation
@@ -61,7 +60,7 @@ HEAD = 1536
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MixNetConfig(NetworkConfig):
+class MixNetConfig(BatchNormConfig):
     """Of MixNet.
 
     Attributes:

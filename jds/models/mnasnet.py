@@ -6,9 +6,8 @@ from typing import NamedTuple
 import jax
 from flax import nnx
 
-from jds.models._inverted_stages import InvertedRow, inverted_parts, repeated
-from jds.models._network import Network, NetworkConfig, Parts
-from jds.models._rounding import round_features
+from jds.models._inverted_stages import InvertedRow, inverted_parts, repeated, round_features
+from jds.models._network import BatchNormConfig, Network, Parts
 from jds.models._variant import Variant, timm
 from jds.nn import LayerConfig
 
@@ -58,7 +57,7 @@ HEAD = 1280
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MnasNetConfig(NetworkConfig):
+class MnasNetConfig(BatchNormConfig):
     """Of MnasNet.
 
     Attributes:

@@ -8,8 +8,8 @@ from flax import nnx
 
 from jds.cost import Layer
 from jds.models._arguments import check_no_drop_path
-from jds.models._network import Network, NetworkConfig, Parts, Placement, build_stages
-from jds.models._rounding import round_features
+from jds.models._inverted_stages import round_features
+from jds.models._network import BatchNormConfig, Network, Parts, Placement, build_stages
 from jds.models._variant import HALF, Variant, keras, timm
 from jds.nn import ConvNorm, LayerConfig, SeparableConv
 from jds.ops._fused_block import Activation
@@ -35,7 +35,7 @@ ROWS = (
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MobileNetV1Config(NetworkConfig):
+class MobileNetV1Config(BatchNormConfig):
     """Of MobileNet V1; its `drop_path` is 0, for its blocks have no way around.
 
     Attributes:
@@ -86,23 +86,16 @@ class MobileNetV1(Network):
 
     @staticmethod
     def _parts(config: MobileNetV1Config, layer_config: LayerConfig, rngs: nnx.Rngs) -> Parts:
-        ordinary = dataclasses.replace(
-            layer_config, implementation="xla" if layer_config.implementation == "xla" else None
-        )
-        shared: dict[str, Any] = {"activation": config.activation, "rngs": rngs}
+        ordinary: dict[str, Any] = {
+            "activation": config.activation,
+            "config": layer_config.for_ordinary,
+            "rngs": rngs,
+        }
 
         def make(features: int, row: MobileNetV1Row, place: Placement) -> nnx.Module:
             strides, dilation, _ = place
             if not config.separable:
-                return ConvNorm(
-                    features,
-                    row.features,
-                    3,
-                    strides=strides,
-                    kernel_dilation=dilation,
-                    config=ordinary,
-                    **shared,
-                )
+                return ConvNorm(features, row.features, 3, strides=strides, kernel_dilation=dilation, **ordinary)
             window: dict[str, Any] = {"strides": (strides, strides), "kernel_dilation": (dilation, dilation)}
             return SeparableConv(
                 features,
@@ -127,9 +120,9 @@ class MobileNetV1(Network):
             for stage in config.rows
         ]
         stem = round_features(STEM.features * config.width)
-        first = ConvNorm(config.in_features, stem, 3, strides=config.stem_stride, config=ordinary, **shared)
-        stages, info, ends = build_stages(config, stem, rows, make, stride=config.stem_stride)
-        return Parts(first, stages, info, ends, out_features=rows[-1][-1].features)
+        first = ConvNorm(config.in_features, stem, 3, strides=config.stem_stride, **ordinary)
+        stages = build_stages(config, stem, rows, make, stride=config.stem_stride)
+        return Parts(first, stages, out_features=rows[-1][-1].features)
 
 
 def layers(

@@ -6,9 +6,8 @@ from typing import NamedTuple
 import jax
 from flax import nnx
 
-from jds.models._inverted_stages import InvertedRow, inverted_parts, repeated, scaled
-from jds.models._network import Network, NetworkConfig, Parts
-from jds.models._rounding import round_features
+from jds.models._inverted_stages import InvertedRow, inverted_parts, repeated, round_features, scaled
+from jds.models._network import BatchNormConfig, Network, Parts
 from jds.models._variant import HALF, Variant, keras, timm, torchvision
 from jds.nn import LayerConfig
 
@@ -36,7 +35,7 @@ STEM, HEAD = 32, 1280
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MobileNetV2Config(NetworkConfig):
+class MobileNetV2Config(BatchNormConfig):
     """Of MobileNet V2.
 
     Attributes:

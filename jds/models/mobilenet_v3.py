@@ -7,9 +7,8 @@ from typing import NamedTuple
 import jax
 from flax import nnx
 
-from jds.models._inverted_stages import InvertedRow, inverted_stages
-from jds.models._network import Network, NetworkConfig, Parts
-from jds.models._rounding import round_features
+from jds.models._inverted_stages import InvertedRow, inverted_stages, round_features
+from jds.models._network import BatchNormConfig, Network, Parts
 from jds.models._variant import HALF, Variant, keras, timm, timm_tf, torchvision_tf
 from jds.nn import ConvNorm, LayerConfig
 from jds.ops._fused_block import Activation
@@ -63,7 +62,7 @@ def minimalistic(rows: tuple[tuple[MobileNetV3Row, ...], ...]) -> tuple[tuple[Mo
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MobileNetV3Config(NetworkConfig):
+class MobileNetV3Config(BatchNormConfig):
     """Of MobileNet V3.
 
     Attributes:
@@ -132,12 +131,11 @@ class MobileNetV3(Network):
         ]
         stem, last = STEM if config.fixed_stem else wide(STEM), wide(config.last)
         shared = {"activation": config.activation, "config": layer_config, "rngs": rngs}
-        first = ConvNorm(config.in_features, stem, 3, strides=2, **shared)
-        blocks, info, ends = inverted_stages(config, stem, stages, layer_config, rngs, others=1)
-        blocks.append(nnx.List([ConvNorm(stages[-1][-1].features, last, **shared)]))
-        info = (*info[:-1], info[-1]._replace(features=last))
+        first = ConvNorm(config.in_features, stem, 3, strides=2, **shared | {"config": layer_config.for_ordinary})
+        blocks = inverted_stages(config, stem, stages, layer_config, rngs, others=1)
+        blocks = blocks.with_last(ConvNorm(stages[-1][-1].features, last, **shared), last)
         neck = ConvNorm(last, config.hidden, use_norm=False, **shared)
-        return Parts(first, blocks, info, (*ends[:-1], len(blocks) - 1), neck=neck, out_features=config.hidden)
+        return Parts(first, blocks, neck=neck, out_features=config.hidden)
 
 
 _small = functools.partial(MobileNetV3Config, rows=SMALL, last=576, hidden=1024)

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import jax
 from flax import nnx
 
-from jds.models._network import Network, NetworkConfig, Parts, Placement, build_stages
-from jds.models._rounding import round_features
+from jds.models._inverted_stages import round_features
+from jds.models._network import BatchNormConfig, Network, Parts, Placement, build_stages
 from jds.models._variant import HALF, Variant, timm
 from jds.nn import ConvNorm, FusedResidual, LayerConfig, MultiQueryAttention, UniversalInvertedResidual
 from jds.nn._convnext import gelu
@@ -170,7 +170,7 @@ LAST, HIDDEN = 960, 1280
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MobileNetV4Config(NetworkConfig):
+class MobileNetV4Config(BatchNormConfig):
     """Of MobileNet V4.
 
     Attributes:
@@ -222,8 +222,10 @@ class MobileNetV4(Network):
         def make(features: int, row: MobileNetV4Row, place: Placement) -> nnx.Module:
             strides, dilation, drop_path = place
             if isinstance(row, Conv):
-                window = {"strides": strides, "kernel_dilation": dilation}
-                return ConvNorm(features, row.features, row.kernel, **window, **shared)
+                options = shared if row.kernel == 1 else shared | {"config": layer_config.for_ordinary}
+                return ConvNorm(
+                    features, row.features, row.kernel, strides=strides, kernel_dilation=dilation, **options
+                )
             if isinstance(row, Attention):
                 return MultiQueryAttention(
                     features,
@@ -254,12 +256,11 @@ class MobileNetV4(Network):
 
         rows = [[row._replace(features=wide(row.features)) for row in stage] for stage in config.rows]
         stem, last = config.stem if config.width < 1 else wide(config.stem), wide(LAST)
-        first = ConvNorm(config.in_features, stem, 3, strides=2, **shared)
-        stages, info, ends = build_stages(config, stem, rows, make, others=1)
-        stages.append(nnx.List([ConvNorm(rows[-1][-1].features, last, **shared)]))
-        info = (*info[:-1], info[-1]._replace(features=last))
+        first = ConvNorm(config.in_features, stem, 3, strides=2, **shared | {"config": layer_config.for_ordinary})
+        stages = build_stages(config, stem, rows, make, others=1)
+        stages = stages.with_last(ConvNorm(rows[-1][-1].features, last, **shared), last)
         neck = ConvNorm(last, HIDDEN, **shared)
-        return Parts(first, stages, info, (*ends[:-1], len(stages) - 1), neck=neck, out_features=HIDDEN)
+        return Parts(first, stages, neck=neck, out_features=HIDDEN)
 
 
 VARIANTS: tuple[Variant, ...] = (

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from flax import nnx
 
-from jds.models._network import Network, NetworkConfig, Parts, Placement, build_stages
-from jds.models._rounding import round_features
+from jds.models._inverted_stages import round_features
+from jds.models._network import BatchNormConfig, Network, Parts, Placement, build_stages
 from jds.models._variant import Variant, timm
 from jds.nn import LayerConfig, MobileOneBlock
 
@@ -53,7 +53,7 @@ _SQUEEZE = 16
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MobileOneConfig(NetworkConfig):
+class MobileOneConfig(BatchNormConfig):
     """Of MobileOne.
 
     Attributes:
@@ -125,10 +125,10 @@ class MobileOne(Network):
             )
 
         # The first convolution has one branch beside that of size 1.
-        first = MobileOneBlock(config.in_features, stem, 3, strides=2, config=layer_config, rngs=rngs)
+        first = MobileOneBlock(config.in_features, stem, 3, strides=2, config=layer_config.for_ordinary, rngs=rngs)
         # Unlike in the other networks, the last block has the whole rate.
-        blocks, info, ends = build_stages(config, stem, stages, make, others=-1)
-        return Parts(first, blocks, info, ends, out_features=features)
+        blocks = build_stages(config, stem, stages, make, others=-1)
+        return Parts(first, blocks, out_features=features)
 
 
 VARIANTS: tuple[Variant, ...] = (

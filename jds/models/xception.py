@@ -7,16 +7,26 @@ import jax
 from flax import nnx
 
 from jds.models._arguments import check_no_drop_path
-from jds.models._network import Feature, Network, NetworkConfig, Parts
+from jds.models._network import BatchNormConfig, Network, Parts, Placement, build_stages
 from jds.models._variant import HALF, Variant, keras, timm
 from jds.nn import ConvNorm, LayerConfig, SeparableConv
 
 
 class XceptionRow(NamedTuple):
-    """Separable convolutions of figure 5 with their way around: channels of each, and the stride of the pooling."""
+    """Separable convolutions of figure 5 with their skip connection.
 
-    features: tuple[int, ...]
+    Attributes:
+      widths: output channels of each convolution.
+      strides: of the pooling.
+    """
+
+    widths: tuple[int, ...]
     strides: int
+
+    @property
+    def features(self) -> int:
+        """Channels of the block's output."""
+        return self.widths[-1]
 
 
 # Figure 5: entry flow, eight times the middle flow, the exit flow's first block
@@ -32,7 +42,7 @@ EXIT = (1536, 2048)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class XceptionConfig(NetworkConfig):
+class XceptionConfig(BatchNormConfig):
     """Of Xception; its `output_stride` is 32, and its `drop_path` 0.
 
     Attributes:
@@ -75,24 +85,17 @@ class Xception(Network):
 
     @staticmethod
     def _parts(config: XceptionConfig, layer_config: LayerConfig, rngs: nnx.Rngs) -> Parts:
-        stem = XceptionStem(config.in_features, config=layer_config, rngs=rngs)
-        stages, features, stride = nnx.List(), STEM[-1], 2
-        info, ends = [Feature(2, features)], [-1]
-        for number, row in enumerate(config.rows):
-            block = XceptionBlock(features, row, starts_with_relu=number > 0, config=layer_config, rngs=rngs)
-            stages.append(nnx.List([block]))
-            features, stride = row.features[-1], stride * row.strides
-            following = config.rows[number + 1 :]
-            if following and following[0].strides > 1:
-                info.append(Feature(stride, features))
-                ends.append(number)
-        stages.append(nnx.List([XceptionExit(features, config=layer_config, rngs=rngs)]))
-        info.append(Feature(stride, EXIT[-1]))
-        ends.append(len(stages) - 1)
-        return Parts(stem, stages, tuple(info), tuple(ends), out_features=EXIT[-1])
+        shared: dict[str, Any] = {"config": layer_config, "rngs": rngs}
+
+        def make(features: int, row: XceptionRow, _: Placement) -> XceptionBlock:
+            return XceptionBlock(features, row, starts_with_relu=row is not config.rows[0], **shared)
+
+        stages = build_stages(config, STEM[-1], [[row] for row in config.rows], make)
+        stages = stages.with_last(XceptionExit(config.rows[-1].features, **shared), EXIT[-1])
+        return Parts(XceptionStem(config.in_features, **shared), stages, out_features=EXIT[-1])
 
     def features(self, images: jax.Array) -> tuple[jax.Array, ...]:
-        """Returns the last map of each stride after its ReLU, with which the next block begins; as `Network` has it."""
+        """Returns the last map of each stride after the ReLU with which the next block begins; see `Network`."""
         first, *between, last = super().features(images)
         return (first, *map(jax.nn.relu, between), last)
 
@@ -101,7 +104,7 @@ class XceptionStem(nnx.Module):
     """Two ordinary convolutions without padding."""
 
     def __init__(self, in_features: int, *, config: LayerConfig, rngs: nnx.Rngs):
-        bare = dataclasses.replace(config, padding="VALID")
+        bare = dataclasses.replace(config.for_ordinary, padding="VALID")
         shared = {"activation": jax.nn.relu, "config": bare, "rngs": rngs}
         self.first = ConvNorm(in_features, STEM[0], 3, strides=2, **shared)
         self.second = ConvNorm(STEM[0], STEM[1], 3, **shared)
@@ -120,7 +123,7 @@ class XceptionBlock(nnx.Module):
         self.starts_with_relu, self.strides, self.padding = starts_with_relu, row.strides, config.padding
         self.convs = nnx.List()
         features = in_features
-        for wide in row.features:
+        for wide in row.widths:
             self.convs.append(separable(features, wide, config, rngs))
             features = wide
         is_same = row.strides == 1 and in_features == features

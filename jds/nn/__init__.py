@@ -11,8 +11,8 @@ from jds.nn._inverted_residual import InvertedResidual as InvertedResidual
 from jds.nn._layer_config import LayerConfig as LayerConfig
 from jds.nn._mixed_conv import MixedConv as MixedConv
 from jds.nn._mobileone import MobileOneBlock as MobileOneBlock
+from jds.nn._multi_query_attention import MultiQueryAttention as MultiQueryAttention
 from jds.nn._reparameterization import reparameterize as reparameterize
 from jds.nn._separable import SeparableConv as SeparableConv
 from jds.nn._squeeze_excite import SqueezeExcite as SqueezeExcite
-from jds.nn._universal_inverted_residual import MultiQueryAttention as MultiQueryAttention
 from jds.nn._universal_inverted_residual import UniversalInvertedResidual as UniversalInvertedResidual

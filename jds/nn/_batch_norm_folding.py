@@ -1,5 +1,6 @@
 """Batch normalization, folded into the convolutions before it."""
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -10,13 +11,13 @@ from jax.core import Tracer
 
 from jds.nn._affine import Affine
 from jds.nn._batch_norm import BatchNorm, at_least_float32, factor_and_offset
-from jds.nn._conv import DepthwiseConv, PointwiseConv
+from jds.nn._conv import DepthwiseConv, OrdinaryConv, PointwiseConv
 from jds.nn._mixed_conv import MixedConv
 
 M = TypeVar("M", bound=nnx.Module)
 
 # Each has a kernel with the output channels last, `out_features` and `bias`, and adds the bias last.
-_CONVOLUTIONS = (nnx.Conv, DepthwiseConv, PointwiseConv)
+_CONVOLUTIONS = (nnx.Conv, OrdinaryConv, DepthwiseConv, PointwiseConv)
 
 
 def fold_batch_norm(model: M) -> M:
@@ -109,7 +110,7 @@ def _fold(conv: Any, norm: nnx.BatchNorm) -> tuple[Any, Affine | None]:
     parts = _parts(conv)
     ends = np.cumsum([part.out_features for part in parts])
     channels = [slice(end - part.out_features, end) for part, end in zip(parts, ends, strict=True)]
-    factor, offset = _factor_and_offset(norm, parts)
+    factor, offset = wide_factor_and_offset(norm, parts)
     if narrowest(*(dtype for part in parts for dtype in (part.kernel.dtype, part.dtype))).itemsize < 4:
         folded = [_with_bias(part, None, norm) for part in parts]
         rest = Affine(_like(norm.scale, factor, norm.mean), _like(norm.bias, offset, norm.mean), norm.dtype)
@@ -132,10 +133,11 @@ def narrowest(*dtypes: Any) -> np.dtype:
     return min((jnp.dtype(dtype) for dtype in dtypes if dtype is not None), key=lambda dtype: dtype.itemsize)
 
 
-def _factor_and_offset(norm: Any, convs: list[Any]) -> tuple[Any, Any]:
-    """In float64 by NumPy, for which no shape is compiled; in a trace, in float32 or the parameters' float64.
+def wide_factor_and_offset(norm: Any, convs: Sequence[Any] = ()) -> tuple[Any, Any]:
+    """Factor and offset of a batch normalization in evaluation, with the biases of the convolutions before it.
 
-    The convolutions' own biases are part of the offset.
+    They are computed in float64 by NumPy, for which no shape is compiled; in a trace, in float32 or the parameters'
+    float64.
     """
     variables = (norm.mean, norm.var, norm.scale, norm.bias)
     values = [None if variable is None else variable[...] for variable in variables]
@@ -143,7 +145,7 @@ def _factor_and_offset(norm: Any, convs: list[Any]) -> tuple[Any, Any]:
     arrays = [*values, *kernels, *(None if bias is None else bias[...] for bias in biases)]
     xp, wide = np, np.float64
     if any(isinstance(array, Tracer) for array in arrays):
-        xp, wide = jnp, np.float64 if kernels[0].dtype == np.float64 else np.float32
+        xp, wide = jnp, np.float64 if kernels and kernels[0].dtype == np.float64 else np.float32
     mean, var, scale, bias = (None if value is None else xp.asarray(value).astype(wide) for value in values)
     factor, offset = factor_and_offset(mean, var, scale, bias, norm.epsilon, xp)
     if any(bias is not None for bias in biases):

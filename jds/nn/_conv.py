@@ -1,4 +1,4 @@
-"""The two halves of a depthwise separable convolution as Flax NNX modules."""
+"""Convolutions as Flax NNX modules: depthwise, pointwise, and ordinary."""
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -12,11 +12,15 @@ from flax.nnx.nn import dtypes
 from jax import lax
 from jax.typing import DTypeLike
 
+from jds.nn._affine import as_epilogue
 from jds.nn._arguments import check_features
 from jds.ops import _dispatch
-from jds.ops._conv import depthwise_conv, pointwise_conv
+from jds.ops._conv import conv, depthwise_conv, pointwise_conv
 from jds.ops._dispatch import Implementation
+from jds.ops._fused_block import Activation
 from jds.ops._geometry import Padding, canonical_padding, canonical_tuple
+
+Norm = Callable[[jax.Array], jax.Array]
 
 # Of a kernel laid out as `(*kernel_size, in_features // groups, out_features)` it takes the fan-in to be
 # `prod(kernel_size)` for a depthwise and `in_features` for a pointwise one: what each output really sums over.
@@ -104,21 +108,32 @@ class DepthwiseConv(nnx.Module):
         self.bias = nnx.data(make_bias(use_bias, self.out_features, bias_init, rngs, param_dtype, bias_metadata))
         self.mask = nnx.data(check_mask("DepthwiseConv", mask, shape))
 
-    def __call__(self, inputs: jax.Array) -> jax.Array:
-        """Applies the layer: `(*batch, *spatial, in_features)` to `(*batch, *out_spatial, out_features)`."""
-        inputs, kernel, bias = operands(self, inputs)
-        out = depthwise_conv(
-            inputs,
-            kernel,
-            strides=self.strides,
-            padding=self.padding,
-            input_dilation=self.input_dilation,
-            kernel_dilation=self.kernel_dilation,
-            precision=self.precision,
-            preferred_element_type=self.preferred_element_type,
-            implementation=self.implementation,
-        )
-        return add_bias(out, bias)
+    def __call__(
+        self, inputs: jax.Array, *, norm: Norm | None = None, activation: Activation | None = None
+    ) -> jax.Array:
+        """Applies the layer: `(*batch, *spatial, in_features)` to `(*batch, *out_spatial, out_features)`.
+
+        Args:
+          inputs: `(*batch, *spatial, in_features)`.
+          norm, activation: functions of the result that are applied after it, in the same fused op where possible; None
+            for none.
+        """
+
+        def convolve(images: jax.Array, kernel: jax.Array, **epilogue: Any) -> jax.Array:
+            return depthwise_conv(
+                images,
+                kernel,
+                strides=self.strides,
+                padding=self.padding,
+                input_dilation=self.input_dilation,
+                kernel_dilation=self.kernel_dilation,
+                precision=self.precision,
+                preferred_element_type=self.preferred_element_type,
+                implementation=self.implementation,
+                **epilogue,
+            )
+
+        return _apply(self, convolve, inputs, norm, activation)
 
 
 class PointwiseConv(nnx.Module):
@@ -183,18 +198,84 @@ class PointwiseConv(nnx.Module):
         self.bias = nnx.data(make_bias(use_bias, out_features, bias_init, rngs, param_dtype, bias_metadata))
         self.mask = nnx.data(check_mask("PointwiseConv", mask, shape))
 
-    def __call__(self, inputs: jax.Array) -> jax.Array:
-        """Applies the layer: `(*batch, *spatial, in_features)` to `(*batch, *out_spatial, out_features)`."""
-        inputs, kernel, bias = operands(self, inputs)
-        out = pointwise_conv(
-            inputs,
-            kernel,
-            strides=self.strides,
-            precision=self.precision,
-            preferred_element_type=self.preferred_element_type,
-            implementation=self.implementation,
-        )
-        return add_bias(out, bias)
+    def __call__(
+        self, inputs: jax.Array, *, norm: Norm | None = None, activation: Activation | None = None
+    ) -> jax.Array:
+        """Applies the layer: `(*batch, *spatial, in_features)` to `(*batch, *out_spatial, out_features)`.
+
+        Args:
+          inputs: `(*batch, *spatial, in_features)`.
+          norm, activation: functions of the result that are applied after it, in the same fused op where possible; None
+            for none.
+        """
+
+        def convolve(images: jax.Array, kernel: jax.Array, **epilogue: Any) -> jax.Array:
+            return pointwise_conv(
+                images,
+                kernel,
+                strides=self.strides,
+                precision=self.precision,
+                preferred_element_type=self.preferred_element_type,
+                implementation=self.implementation,
+                **epilogue,
+            )
+
+        return _apply(self, convolve, inputs, norm, activation)
+
+
+class OrdinaryConv(nnx.Conv):
+    """`nnx.Conv`, applied by `jds.conv`.
+
+    Args:
+      *args, **options: as in `nnx.Conv`.
+      implementation: as in `jds.conv`.
+    """
+
+    def __init__(self, *args: Any, implementation: Implementation | None = None, **options: Any):
+        _dispatch.check_name("OrdinaryConv", implementation)
+        super().__init__(*args, **options)
+        self.implementation: Implementation | None = implementation
+
+    def __call__(
+        self, inputs: jax.Array, *, norm: Norm | None = None, activation: Activation | None = None
+    ) -> jax.Array:
+        """Applies the layer; `norm` and `activation` as in `DepthwiseConv`."""
+
+        def convolve(images: jax.Array, kernel: jax.Array, **epilogue: Any) -> jax.Array:
+            return conv(
+                images,
+                kernel,
+                strides=self.strides,
+                padding=self.padding,
+                kernel_dilation=self.kernel_dilation,
+                implementation=self.implementation,
+                **epilogue,
+            )
+
+        return _apply(self, convolve, inputs, norm, activation)
+
+
+def _apply(
+    layer: Any,
+    convolve: Callable[..., jax.Array],
+    inputs: jax.Array,
+    norm: Norm | None,
+    activation: Activation | None,
+) -> jax.Array:
+    """Applies a layer and the steps after it: as one fused op unless there is a normalization that is not folded."""
+    images, kernel, bias = operands(layer, inputs)
+    epilogue = as_epilogue(norm, bias, kernel.dtype)
+    if epilogue is None:
+        return in_turn(convolve(images, kernel, bias=bias), norm, activation)
+    scale, bias = epilogue
+    return convolve(images, kernel, scale=scale, bias=bias, activation=activation)
+
+
+def in_turn(inputs: jax.Array, *steps: Callable[[jax.Array], jax.Array] | None) -> jax.Array:
+    """Applies steps one after the other; None is no step."""
+    for step in steps:
+        inputs = inputs if step is None else step(inputs)
+    return inputs
 
 
 def canonical_kernel_size(module: str, kernel_size: int | Sequence[int]) -> tuple[int, ...]:
@@ -224,8 +305,3 @@ def operands(module: Any, inputs: jax.Array) -> tuple[jax.Array, jax.Array, jax.
         kernel = kernel * module.mask.astype(kernel.dtype)
     bias = None if module.bias is None else module.bias[...]
     return module.promote_dtype((inputs, kernel, bias), dtype=module.dtype)
-
-
-def add_bias(out: jax.Array, bias: jax.Array | None) -> jax.Array:
-    """Adds the bias to the last axis, in the dtype of `out`."""
-    return out if bias is None else out + bias.astype(out.dtype).reshape((1,) * (out.ndim - 1) + bias.shape)

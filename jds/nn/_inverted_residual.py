@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import jax
 from flax import nnx
 
-from jds.nn._conv_norm import ConvNorm, in_sequence
+from jds.nn._apply import apply_separable
+from jds.nn._conv_norm import ConvNorm
 from jds.nn._layer_config import DEFAULT_CONFIG, LayerConfig
 from jds.nn._residual import Skip
 from jds.nn._squeeze_excite import SqueezeExcite
@@ -98,7 +99,7 @@ class InvertedResidual(nnx.Module):
         """Applies the block: `(batch, height, width, in_features)` to `(batch, *out_size, out_features)`."""
         x = inputs if self.expand is None else self.expand(inputs)
         if self.squeeze_excite is None:
-            x = in_sequence(self.depthwise, self.project, x)
+            x = apply_separable(self.depthwise.step, self.project.step, x)
         else:
             x = self.project(self.squeeze_excite(self.depthwise(x)))
         return x if self.skip is None else self.skip(x, inputs)
@@ -148,7 +149,7 @@ class FusedResidual(nnx.Module):
             strides=strides,
             kernel_dilation=kernel_dilation,
             activation=activation,
-            config=config,
+            config=config if kernel_size == 1 else config.for_ordinary,
             rngs=rngs,
         )
         self.project = ConvNorm(expanded_features, out_features, config=config, rngs=rngs)

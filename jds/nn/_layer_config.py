@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import jax.numpy as jnp
 from flax import nnx
@@ -12,10 +12,19 @@ from jax.typing import DTypeLike
 from jds.nn._arguments import check_norm
 from jds.nn._batch_norm import BatchNorm
 from jds.nn._conv import default_kernel_init
-from jds.nn._separable import Norm
+from jds.nn._separable import MakeNorm
 from jds.ops._dispatch import Implementation
 
 _batch_norm = functools.partial(BatchNorm, momentum=0.9)
+
+
+class Window(NamedTuple):
+    """Size and strides of a filter, an int per spatial axis."""
+
+    kernel_size: tuple[int, ...]
+    strides: tuple[int, ...]
+    kernel_dilation: tuple[int, ...]
+
 
 Pads = Literal["SAME", "TORCH", "VALID"]
 
@@ -31,7 +40,10 @@ class LayerConfig:
       dtype: of the computation; None for the common dtype of inputs and parameters.
       param_dtype: of the parameters.
       kernel_init: initializer of the kernels.
-      implementation: of the convolutions, as in `jds.depthwise_conv`.
+      implementation: of depthwise and pointwise convolutions, as in `jds.depthwise_conv`. The ordinary convolutions
+        inside blocks and networks, such as stems, take only `"xla"` from it; for `"native"` and `"shifted"`, which are
+        for the other two kinds, jds chooses their implementation. A single ordinary `ConvNorm` runs with the named
+        implementation or raises.
 
     Raises:
       ValueError, TypeError: the padding is unknown, or `norm` makes no normalization.
@@ -43,7 +55,7 @@ class LayerConfig:
       >>> block = jds.nn.InvertedResidual(8, 8, config=config, rngs=nnx.Rngs(0))
     """
 
-    norm: Norm = _batch_norm
+    norm: MakeNorm = _batch_norm
     padding: Pads = "SAME"
     dtype: DTypeLike | None = None
     param_dtype: DTypeLike = jnp.float32
@@ -64,6 +76,11 @@ class LayerConfig:
         sizes = zip(kernel_size, strides, kernel_dilation, strict=True)
         sides = (((k - 1) * dilation + stride - 1) // 2 for k, stride, dilation in sizes)
         return tuple((side, side) for side in sides)
+
+    @property
+    def for_ordinary(self) -> "LayerConfig":
+        """The same for the ordinary convolutions of a block or network, which only `implementation="xla"` reaches."""
+        return dataclasses.replace(self, implementation="xla" if self.implementation == "xla" else None)
 
 
 DEFAULT_CONFIG = LayerConfig()

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jds.nn._arguments import check_features
+from jds.nn._conv import Norm, in_turn
+from jds.ops._fused_block import Activation
 
 
 class MixedConv(nnx.Module):
@@ -55,10 +57,13 @@ class MixedConv(nnx.Module):
         parts = zip(sizes_in, sizes_out, kernel_sizes, strict=True)
         self.convs = nnx.List(make(part_in, part_out, size) for part_in, part_out, size in parts)
 
-    def __call__(self, inputs: jax.Array) -> jax.Array:
-        """Applies the layer to `(batch, height, width, in_features)`."""
+    def __call__(
+        self, inputs: jax.Array, *, norm: Norm | None = None, activation: Activation | None = None
+    ) -> jax.Array:
+        """Applies the layer to `(batch, height, width, in_features)`; `norm` and `activation` as in `DepthwiseConv`."""
         parts: list[Any] = jnp.split(inputs, self.starts, axis=-1)
-        return jnp.concatenate([conv(part) for conv, part in zip(self.convs, parts, strict=True)], axis=-1)
+        out = jnp.concatenate([conv(part) for conv, part in zip(self.convs, parts, strict=True)], axis=-1)
+        return in_turn(out, norm, activation)
 
 
 def shares(count: int, parts: int) -> tuple[int, ...]:

@@ -1,9 +1,16 @@
 """MobileOne's block: several branches for training, one convolution for inference."""
 
+from typing import Any
+
 import jax
+import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
+from jds.nn._affine import Affine
 from jds.nn._arguments import check_activation, check_features
+from jds.nn._batch_norm_folding import wide_factor_and_offset
+from jds.nn._conv import DepthwiseConv
 from jds.nn._conv_norm import ConvNorm
 from jds.nn._layer_config import DEFAULT_CONFIG, LayerConfig
 from jds.nn._residual import Skip
@@ -88,3 +95,59 @@ class MobileOneBlock(nnx.Module):
         out = out if self.identity is None or self.skip is None else self.skip(out, self.identity(inputs))
         out = out if self.squeeze_excite is None else self.squeeze_excite(out)
         return out if self.activation is None else self.activation(out)
+
+    def merge_branches(self, name: str) -> None:
+        """Makes the branches one convolution, in place. Their batch normalizations must be folded.
+
+        Args:
+          name: of the block, for messages.
+
+        Raises:
+          ValueError: strided branches have padding `"SAME"`, so that the centers of their kernels are at different
+            positions.
+        """
+        layers = [layer for layer in (*self.branches, self.scale) if layer is not None]
+        conv: Any = self.branches[0].conv
+        if self.scale is not None and conv.padding == "SAME" and max(conv.strides) > 1:
+            raise ValueError(
+                f"reparameterize: the branches of {name} have strides and padding 'SAME', so that their centers are "
+                "at different positions; build the network with padding='TORCH'"
+            )
+        kernels, biases = zip(*map(_kernel_and_bias, layers), strict=True)
+        size = kernels[0].shape[:-2]
+        kernel, bias = sum(_centered(kernel, size) for kernel in kernels), sum(biases)
+        if self.identity is not None:
+            factor, offset = wide_factor_and_offset(self.identity)
+            kernel, bias = kernel + _centered(_scaling(conv, factor), size), bias + offset
+        merged = nnx.clone(self.branches[0])
+        merged.conv.kernel.set_value(jnp.asarray(kernel, merged.conv.kernel[...].dtype))
+        if isinstance(merged.norm, Affine):
+            merged.norm = Affine(None, nnx.Param(jnp.asarray(bias, merged.norm.bias[...].dtype)), merged.norm.dtype)
+        else:
+            merged.conv.bias.set_value(jnp.asarray(bias, merged.conv.bias[...].dtype))
+        if self.squeeze_excite is None:
+            merged.activation, self.activation = self.activation, None
+        self.branches, self.scale, self.identity, self.skip = nnx.List([merged]), None, None, None
+
+
+def _kernel_and_bias(layer: ConvNorm) -> tuple[np.ndarray, np.ndarray]:
+    """In float64, with what is left of a folded normalization."""
+    kernel = _wide(layer.conv.kernel)
+    if isinstance(layer.norm, Affine):
+        return kernel * _wide(layer.norm.scale), _wide(layer.norm.bias)
+    return kernel, _wide(layer.conv.bias)
+
+
+def _wide(variable: Any) -> np.ndarray:
+    return np.asarray(variable[...], np.float64)
+
+
+def _centered(kernel: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """The kernel, padded with zeros to a larger size."""
+    pads = [((wanted - got) // 2,) * 2 for wanted, got in zip(size, kernel.shape, strict=False)]
+    return np.pad(kernel, [*pads, (0, 0), (0, 0)])
+
+
+def _scaling(conv: Any, factor: np.ndarray) -> np.ndarray:
+    """The 1×1 kernel that multiplies each channel by its factor."""
+    return factor[None, None, None] if isinstance(conv, DepthwiseConv) else np.diag(factor)[None, None]

@@ -11,6 +11,7 @@ from flax.nnx.nn import dtypes
 from jax import lax
 from jax.typing import DTypeLike
 
+from jds.nn._apply import ConvStep, apply_separable
 from jds.nn._arguments import check_activation, check_features, check_norm
 from jds.nn._conv import (
     DepthwiseConv,
@@ -19,12 +20,11 @@ from jds.nn._conv import (
     default_bias_init,
     default_kernel_init,
 )
-from jds.nn._halves import Half, at_once
 from jds.ops._dispatch import Implementation
 from jds.ops._fused_block import Activation
 from jds.ops._geometry import Padding
 
-Norm = Callable[..., Callable[[jax.Array], jax.Array]]
+MakeNorm = Callable[..., Callable[[jax.Array], jax.Array]]
 """Makes a normalization: called as `norm(features, rngs=rngs)`, as `nnx.BatchNorm` is."""
 
 
@@ -69,9 +69,9 @@ class SeparableConv(nnx.Module):
         padding: Padding = "SAME",
         kernel_dilation: int | Sequence[int] = 1,
         channel_multiplier: int = 1,
-        depthwise_norm: Norm | None = None,
+        depthwise_norm: MakeNorm | None = None,
         depthwise_activation: Activation | None = None,
-        pointwise_norm: Norm | None = None,
+        pointwise_norm: MakeNorm | None = None,
         pointwise_activation: Activation | None = None,
         use_bias: bool = True,
         dtype: DTypeLike | None = None,
@@ -128,14 +128,6 @@ class SeparableConv(nnx.Module):
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Applies the block: `(*batch, *spatial, in_features)` to `(*batch, *out_spatial, out_features)`."""
-        halves = (
-            Half(self.depthwise, self.depthwise_norm, self.depthwise_activation),
-            Half(self.pointwise, self.pointwise_norm, self.pointwise_activation),
-        )
-        out = at_once(*halves, inputs)
-        if out is not None:
-            return out
-        for half in halves:
-            for step in half:
-                inputs = inputs if step is None else step(inputs)
-        return inputs
+        depthwise = ConvStep(self.depthwise, self.depthwise_norm, self.depthwise_activation)
+        pointwise = ConvStep(self.pointwise, self.pointwise_norm, self.pointwise_activation)
+        return apply_separable(depthwise, pointwise, inputs)

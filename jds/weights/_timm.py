@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from flax import nnx
 
 from jds.models import ConvNeXt, MobileOne, Network, Xception
-from jds.models.convnext import ConvNeXtDownsample
+from jds.models.convnext import TINY, ConvNeXtDownsample
 from jds.nn import (
     ConvNorm,
     FusedResidual,
@@ -80,6 +80,8 @@ def _attention(block: MultiQueryAttention, path: VariablePath, name: str) -> Ite
 
 
 def _convnext(network: ConvNeXt) -> Iterator[Entry]:
+    # In timm's networks that are narrower than ConvNeXt-T, the linear layers are 1×1 convolutions.
+    rank = 4 if network.config.rows[0].features < TINY[0].features else 2
     yield from kernel(network.stem.conv, ("stem", "conv"), "stem.0")
     yield from norm(network.stem.norm, ("stem", "norm"), "stem.1")
     for i, stage in enumerate(network.stages):
@@ -93,8 +95,8 @@ def _convnext(network: ConvNeXt) -> Iterator[Entry]:
                 yield Entry((*path, "layer_scale", "scale"), f"{name}.gamma")
             yield from kernel(block.depthwise, (*path, "depthwise"), f"{name}.conv_dw")
             yield from norm(block.norm, (*path, "norm"), f"{name}.norm")
-            yield from kernel(block.widen, (*path, "widen"), f"{name}.mlp.fc1", network.config.checkpoint_rank)
-            yield from kernel(block.narrow, (*path, "narrow"), f"{name}.mlp.fc2", network.config.checkpoint_rank)
+            yield from kernel(block.widen, (*path, "widen"), f"{name}.mlp.fc1", rank)
+            yield from kernel(block.narrow, (*path, "narrow"), f"{name}.mlp.fc2", rank)
     yield from norm(network.neck, ("neck",), "head.norm")
 
 

@@ -37,7 +37,6 @@ WRONG = {
     "hidden": NOT_COUNTS,
     "stem_stride": NOT_COUNTS,
     "branches": NOT_COUNTS,
-    "checkpoint_rank": (3, None),
     "layer_scale": (float("nan"), "1"),
     "activation": ("relu", 3),
     "separable": (1,),

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from jds.models import MobileNetV1, MobileNetV1Config
-from jds.models._rounding import round_features
+from jds.models._inverted_stages import round_features
 from jds.ops.native import _library
 
 
