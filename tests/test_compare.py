@@ -108,7 +108,7 @@ def test_unknown_flops_are_shown_as_unknown_and_never_summed():
 def test_layer_that_is_mostly_dispatch_is_marked_and_noted():
     comparison = Comparison("tiny", (row(dispatch=5e-4),))
     assert "*0.250" in text(_text.clock_table(comparison))
-    assert "So small that dispatch is more than a third" in _text.notes(comparison)[-1]
+    assert "Too small: more than a third of the time is dispatch overhead" in _text.notes(comparison)[-1]
     assert comparison.finding.startswith("Too small for the clock to tell")
 
     large = Comparison("large", (row(dispatch=3e-4),))

@@ -35,7 +35,7 @@ class Models:
     """List public networks with their parameters, mult-adds and image size."""
 
     pattern: Annotated[
-        tyro.conf.Positional[str], option("[PATTERN]", "of names, with * and ?, or a part (default: all)")
+        tyro.conf.Positional[str], option("[PATTERN]", "a part of the names, or a pattern with * and ? (default: all)")
     ] = "*"
 
     def run(self) -> None:

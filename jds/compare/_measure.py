@@ -186,7 +186,7 @@ def compare_layer(layer: Layer, *, batch: int = 1, seconds: float = 1.0) -> Laye
     Args:
       layer: its sizes.
       batch: number of examples.
-      seconds: about how long to measure, compilation not included.
+      seconds: about how long to measure, excluding compilation.
 
     Returns:
       The layer's row.

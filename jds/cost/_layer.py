@@ -46,7 +46,7 @@ class LayerStep(NamedTuple):
 class Layer:
     """The sizes of a convolution layer, which can be computed in ordinary or in depthwise separable form.
 
-    A linear layer is a convolution with one position: an input of size `(1, in_features)` and a kernel of size `(1,)`.
+    A linear layer is a convolution at one position: its input has the size `(1, in_features)`, its kernel `(1,)`.
 
     Args:
       name: what tables call it.

@@ -290,7 +290,7 @@ def _by_opcode(instructions: Iterable[XlaInstruction]) -> _Totals:
 
 
 def _split(paper: Analysis, view: XlaView, before: _Totals) -> _Totals:
-    """What one device does less, of work that XLA splits: all but that which the program has split by hand."""
+    """Work that XLA takes off one device by splitting it; what the program splits itself is not included."""
     if view.devices == 1:
         return _Totals()
     by_hand = sum(o.cost.counts.flops for o in paper.operations if o.cost and o.devices > 1)
