@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import tyro
 from jax import lax
 from rich.console import Console
-from rich.table import Table
 
 import jds
 from jds import cost
@@ -51,16 +50,6 @@ def gradient_of(convolution):
     return jax.grad(loss)
 
 
-def instructions(view: cost.XlaView, count: int) -> Table:
-    """The most expensive instructions of the optimized program; costs of foreign code are unknown, and come first."""
-    table = Table("operation", "shape", "FLOPs", "bytes", "layer", box=None)
-    order = sorted(view.instructions, key=lambda i: (i.flops is not None, -(i.flops or 0)))
-    for line in order[:count]:
-        flops = "unknown" if line.flops is None else f"{line.flops:,}"
-        table.add_row(line.operation, line.shape, flops, f"{line.bytes:,}", line.layer)
-    return table
-
-
 def main(settings: Settings) -> None:
     """Prints the costs of both implementations, in theory and in XLA."""
     sizes = dataclasses.asdict(settings)
@@ -76,8 +65,8 @@ def main(settings: Settings) -> None:
         console.rule(f"{name}, kernel gradient")
         console.print(f"in theory: {theory.macs:,} multiply-accumulates, at least {theory.traffic:,} bytes")
         console.print(f"in XLA: {view.peak_bytes:,} bytes of memory\n" if view.peak_bytes else "")
-        console.print(cost.reconciliation(cost.reconcile(gradient, kernel, images)), "")
-        console.print(instructions(view, settings.lines), "")
+        console.print(cost.reconcile(gradient, kernel, images), "")
+        console.print(view.table(settings.lines), "")
 
 
 if __name__ == "__main__":

@@ -179,7 +179,14 @@ def find(name: str) -> Variant:
     Raises:
       ValueError: there is none.
     """
-    if name not in VARIANTS:
-        near = ", ".join(near_names(name, VARIANTS))
-        raise ValueError(f"create_model: there is no {name!r}; did you mean {near or 'one of list_models()'}?")
+    if fault := name_fault(name):
+        raise ValueError(f"create_model: {fault}")
     return VARIANTS[name]
+
+
+def name_fault(name: str) -> str | None:
+    """Says what is wrong with the name of a network; None where nothing is."""
+    if name in VARIANTS:
+        return None
+    near = ", ".join(near_names(name, VARIANTS))
+    return f"there is no {name!r}; did you mean {near or 'one of list_models()'}?"

@@ -7,9 +7,8 @@ import sys
 import pytest
 
 import jds
-from jds import cli, compare
+from jds import cli, compare, cost
 from jds._common import files
-from jds.models import mobilenet_v1
 
 SHORT = ("--seconds", "0.001")
 
@@ -35,8 +34,8 @@ def test_without_arguments_the_textbook_example_is_worked_through(capsys):
 
 
 def test_any_layer(capsys):
-    options = "--kernel 3x1 --strides 2 --padding 1 --kernel-dilation 1x2 --channel-multiplier 2 --batch 2"
-    cli.main(["compare", "--input", "8x6x4", "--features", "6", *options.split(), *SHORT])
+    options = "--kernel-size 3x1 --strides 2 --padding 1 --kernel-dilation 1x2 --channel-multiplier 2 --batch 2"
+    cli.main(["compare", "--input", "8x6x4", "--out-features", "6", *options.split(), *SHORT])
     out = words(capsys)
     assert "8×6×4 input, 6 filters of 3×1, strides 2, kernel dilation 1×2, channel multiplier 2, padding 1×1" in out
     assert "4×4×6 output, in a batch of 2" in out
@@ -45,31 +44,33 @@ def test_any_layer(capsys):
 
 @pytest.mark.parametrize("size", ["16x4", "4x4x4x2"])
 def test_layers_of_one_and_three_spatial_axes(capsys, size):
-    cli.main(["compare", "--input", size, "--features", "4", *SHORT])
+    cli.main(["compare", "--input", size, "--out-features", "4", *SHORT])
     assert f"{size.replace('x', '×')} input, 4 filters of {'×'.join('3' * size.count('x'))}" in words(capsys)
 
 
-def test_network_with_its_record_and_figure(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(mobilenet_v1, "ROWS", (mobilenet_v1.ROWS[0], mobilenet_v1.ROWS[1][:1]))
+def test_network_with_its_record_and_figure(capsys, tmp_path):
     record, figure = tmp_path / "record.json", tmp_path / "figure.svg"
     options = ["--image-size", "32", "--width", "0.25", "--json", str(record), "--plot", str(figure)]
-    cli.main(["compare", "mobilenet_v1", *options, *SHORT])
+    cli.main(["compare", "mobilenetv1_100", *options, *SHORT])
     out = words(capsys)
-    assert "MobileNet V1, 32×32, width 0.25, batch 1" in out
-    assert all(f" {name} " in out for name in ("stem", "block 1", "block 2", "classifier", "total"))
+    assert "mobilenetv1_100, 32×32, width 0.25, batch 1" in out
+    names = ["stem", "stages/0/0", "stages/1/0", "stages/1/1", *(f"stages/2/{i}" for i in range(2))]
+    names += [*(f"stages/3/{i}" for i in range(6)), *(f"stages/4/{i}" for i in range(2)), "classifier"]
+    assert all(f" {name} " in out for name in (*names, "total"))
     rows = json.loads(record.read_text())["rows"]
-    assert [row["layer"]["name"] for row in rows] == ["stem", "block 1", "block 2", "classifier"]
+    assert [row["layer"]["name"] for row in rows] == names
     assert "<svg" in figure.read_text()
     assert {path.name for path in tmp_path.iterdir()} == {"record.json", "figure.svg"}
 
 
 def test_a_network_is_called_the_same_in_every_command(capsys, monkeypatch):
-    monkeypatch.setattr(mobilenet_v1, "ROWS", (mobilenet_v1.ROWS[0],))
-    for name, width in (("mobilenet_v1", 1), ("mobilenetv1_100", 1), ("mobilenetv1_125", 1.25)):
-        cli.main(["compare", name, "--image-size", "16", *SHORT])
-        assert f"MobileNet V1, 16×16, width {width}, batch 1" in words(capsys)
-    cli.main(["cost", "mobilenet_v1", "--image-size", "32"])
-    assert "mobilenetv1_100, 32×32, batch 1" in words(capsys)
+    # One layer of each, to be quick.
+    monkeypatch.setattr(compare, "network_layers", lambda *_: (cost.Layer("layer", (4, 4, 3), 2, (3, 3)),))
+    for name, size in (("mobilenetv1_100", 224), ("keras/Xception", 299), ("mobileone_s0", 224)):
+        cli.main(["compare", name, *SHORT])
+        assert f"{name}, {size}×{size}, batch 1" in words(capsys)
+        cli.main(["cost", name])
+        assert f"{name}, {size}×{size}, batch 1" in words(capsys)
 
 
 def test_the_version(capsys):
@@ -83,32 +84,35 @@ def test_the_version(capsys):
         ("--input 14", "`--input` must be HxWxC, like 14x14x512 (LxC in 1D, DxHxWxC in 3D), got '14'"),
         ("--input 14x-1x3", "`--input` must be HxWxC, like 14x14x512 (LxC in 1D, DxHxWxC in 3D), got '14x-1x3'"),
         ("--input 0x4x3", "`--input` must be HxWxC, like 14x14x512 (LxC in 1D, DxHxWxC in 3D), got '0x4x3'"),
-        ("--input 4x4x3", "`--features` must be given with `--input`: the number of filters, like `--features 512`"),
-        ("--input 4x4x3 --features 0", "`--features` must be positive, got 0"),
-        ("--features 5", "`--features` goes with `--input`, such as `--input 14x14x512`"),
-        ("--kernel 5", "`--kernel` goes with `--input`, such as `--input 14x14x512`"),
-        ("--image-size 32", "`--image-size` goes with a network, such as `jds compare mobilenet_v1`"),
-        ("mobilenet_v1 --input 4x4x3", "`--input` goes with one layer, not with the network mobilenet_v1"),
-        ("mobilenet_v1 --padding SAME", "`--padding` goes with one layer, not with the network mobilenet_v1"),
-        ("mobilenet_v1 --width 0", "`--width` must be positive, got 0.0"),
         (
-            "mobilenet",
-            "`MODEL` must be one of mobilenet_v1, mobilenetv1_100, mobilenetv1_125, keras/MobileNet, got 'mobilenet'; "
-            "did you mean mobilenet_v1?",
+            "--input 4x4x3",
+            "`--out-features` must be given with `--input`: the number of filters, like `--out-features 512`",
         ),
+        ("--input 4x4x3 --out-features 0", "`--out-features` must be positive, got 0"),
+        ("--out-features 5", "`--out-features` requires `--input`, for example `--input 14x14x512`"),
+        ("--kernel-size 5", "`--kernel-size` requires `--input`, for example `--input 14x14x512`"),
+        ("--image-size 32", "`--image-size` goes with a network, such as `jds compare mobilenetv1_100`"),
+        ("mobilenetv1_100 --input 4x4x3", "`--input` goes with one layer, not with the network mobilenetv1_100"),
+        ("mobilenetv1_100 --padding SAME", "`--padding` goes with one layer, not with the network mobilenetv1_100"),
+        ("mobilenetv1_100 --width 0", "`--width` must be positive, got 0.0"),
+        (
+            "mobilenet_v1",
+            "there is no 'mobilenet_v1'; did you mean mobilenetv1_100, mobilenetv1_125, keras/MobileNetV2?",
+        ),
+        ("mobileone_s0 --width 2", "`--width` does not go with mobileone_s0: "),
         ("--batch 0", "`--batch` must be positive, got 0"),
         ("--seconds inf", "`--seconds` must be positive, got inf"),
         (
-            "--input 4x4x3 --features 2 --kernel 3x3x3",
-            "`--kernel` must be one positive number, like 3, or one for each of the 2 spatial axes of `--input`, like "
+            "--input 4x4x3 --out-features 2 --kernel-size 3x3x3",
+            "`--kernel-size` must be one positive number, like 3, or one for each of the 2 spatial axes of `--input`, like "
             "3x3, got '3x3x3'",
         ),
         (
-            "--input 4x4x3 --features 2 --padding FULL",
+            "--input 4x4x3 --out-features 2 --padding FULL",
             "`--padding` must be SAME, SAME_LOWER, VALID or a number, like 1, got 'FULL'",
         ),
         (
-            "--input 2x2x3 --features 2 --padding VALID",
+            "--input 2x2x3 --out-features 2 --padding VALID",
             "the output would be empty, (0, 0, 2): input_size=(2, 2, 3) with padding 'VALID' is smaller than a kernel "
             "of size (3, 3), dilated by (1, 1); use a larger input, more padding or a smaller kernel",
         ),
@@ -127,7 +131,12 @@ def test_errors_come_before_the_measurement(arguments, message, capsys, monkeypa
     with pytest.raises(SystemExit) as exit:
         cli.main(["compare", *arguments.split()])
     assert exit.value.code == 2
-    assert capsys.readouterr() == ("", f"jds compare: {message}\n")
+    out, err = capsys.readouterr()
+    assert out == ""
+    if message.endswith(": "):  # and then Python's words
+        assert err.startswith(f"jds compare: {message}")
+    else:
+        assert err == f"jds compare: {message}\n"
 
 
 def test_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch, capsys):

@@ -25,7 +25,8 @@ SHORT = ("--seconds", "0.001")
 
 @functools.cache
 def compared():
-    layers = mobilenet_v1.layers(image_size=32)[:3]
+    model = nnx.eval_shape(lambda: MobileNetV1(MobileNetV1Config(), rngs=nnx.Rngs(0)))
+    layers = compare.network_layers(model, 32)[:3]
     rows = tuple(compare.compare_layer(layer, seconds=0.0) for layer in layers)
     return layers, compare.Comparison("MobileNet V1", rows)
 
@@ -51,11 +52,12 @@ def made():
     yield from (_text.paper_table(comparison), _text.clock_table(comparison))
     yield from _text.notes(comparison)
     for by in ("layer", "kind", "operation", "equation"):
-        yield cost.table(counted(), by)
-    yield from cost.notes(counted())
+        yield counted().table(by)
+    yield from counted().notes()
     peak = cost.find_device("a100")
-    yield from (cost.bounds(cost.estimate(counted(), peak)), *cost.bound_notes(cost.estimate(counted(), peak)))
-    yield cost.reconciliation(cost.reconcile(jnp.dot, jnp.ones((8, 16)), jnp.ones((16, 4))))
+    bounds = cost.estimate(counted(), peak)
+    yield from (bounds.table(), *bounds.notes())
+    yield cost.reconcile(jnp.dot, jnp.ones((8, 16)), jnp.ones((16, 4))).table()
 
 
 def printed(width, capsys, monkeypatch, *parts):
@@ -73,7 +75,7 @@ def test_every_number_and_name_is_whole_at_any_width(width, capsys, monkeypatch)
 
 
 def test_paragraphs_are_wrapped_and_tables_are_not(capsys, monkeypatch):
-    table, note = cost.table(counted(), "equation"), cost.notes(counted())[0]
+    table, note = counted().table("equation"), counted().notes()[0]
     assert printed(20, capsys, monkeypatch, table) == printed(200, capsys, monkeypatch, table)
     assert max(map(len, printed(40, capsys, monkeypatch, note).splitlines())) <= 40
 
@@ -86,7 +88,7 @@ def test_lines_have_no_padding_in_color_either(capsys, monkeypatch):
 
 
 def test_brackets_and_colons_are_not_markup(capsys):
-    _output.show("fun(float32[red], :smile:)", cost.table(cost.analyze(jnp.dot, 1.0, 2.0), "operation"))
+    _output.show("fun(float32[red], :smile:)", cost.analyze(jnp.dot, 1.0, 2.0).table("operation"))
     assert capsys.readouterr().out.startswith("fun(float32[red], :smile:)\n")
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 import jds
 from jds import compare, cost
 from jds.compare import _plot, _text
-from jds.compare._measure import FORMS, Comparison, Row, XlaFlops, xla_flops
+from jds.compare._measure import FORMS, Comparison, LayerComparison, XlaFlops, xla_flops
 from jds.cost import Layer
 
 LAYER = Layer("block", (14, 14, 512), 512, (3, 3))
@@ -23,7 +23,7 @@ def row(layer=LAYER, *, ordinary=(8e-3, 8e-3, 4e-3), fast=(1e-3, 2e-3, 1e-3), di
     samples = {"ordinary": ordinary, "jds": fast, "xla_grouped": (4e-3,) * 3, "dispatch": (dispatch,) * 3}
     if not layer.separable:
         samples |= {"jds": ordinary, "xla_grouped": ordinary}
-    return Row(layer, 1, {form: XlaFlops(2e6, flops) for form in FORMS}, samples)
+    return LayerComparison(layer, 1, {form: XlaFlops(2e6, flops) for form in FORMS}, samples)
 
 
 def text(*renderables, width=80):
@@ -108,7 +108,7 @@ def test_unknown_flops_are_shown_as_unknown_and_never_summed():
 def test_layer_that_is_mostly_dispatch_is_marked_and_noted():
     comparison = Comparison("tiny", (row(dispatch=5e-4),))
     assert "*0.250" in text(_text.clock_table(comparison))
-    assert "So small that dispatch is more than a third" in _text.notes(comparison)[-1]
+    assert "Too small: more than a third of the time is dispatch overhead" in _text.notes(comparison)[-1]
     assert comparison.finding.startswith("Too small for the clock to tell")
 
     large = Comparison("large", (row(dispatch=3e-4),))
@@ -143,8 +143,8 @@ def test_plot_shows_each_ratio(monkeypatch, tmp_path, rows):
 )
 def test_any_layer_is_measured_and_recorded(layer):
     measured = compare.compare_layer(layer, batch=2, seconds=0.0)
-    record = json.loads(json.dumps(Comparison("any", (measured,)).record()))
-    assert record["schema"] == {"name": "jds.compare", "version": 1}
+    record = json.loads(json.dumps(Comparison("any", (measured,)).to_dict()))
+    assert record["schema"] == {"name": "jds.compare", "version": 2}
     assert record["machine"]["jds"] == jds.__version__
     (only,) = record["rows"]
     assert only["multiplications"] == dict(zip(("ordinary", "separable"), measured.multiplications, strict=True))

@@ -75,7 +75,7 @@ def product_speed(references: Iterable[Result]) -> float:
 
 
 @functools.cache
-def needs(workload: Workload, batch: int) -> cost.Row:
+def needs(workload: Workload, batch: int) -> cost.CostRow:
     """What the depthwise step costs on paper, in float32."""
     inputs = jax.ShapeDtypeStruct((batch, workload.size, workload.size, workload.features), jnp.float32)
     kernel = jax.ShapeDtypeStruct((workload.kernel, workload.kernel, 1, workload.features), jnp.float32)

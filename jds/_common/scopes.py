@@ -10,14 +10,14 @@ from typing import Any
 import jax
 from flax import nnx
 
-Path = tuple[str, ...]
+ScopePath = tuple[str, ...]
 
 # Modules keep it when they are split and merged, as `nnx.grad` and `nnx.scan` do.
 _MARK = "_jds_cost_path"
 _lock = threading.RLock()
 
 
-def mark_paths(node: Any, path: Path = ()) -> list[nnx.Module]:
+def mark_paths(node: Any, path: ScopePath = ()) -> list[nnx.Module]:
     """Leaves its path from `node`, as `nnx.tabulate` names it, on each module in a graph; returns the modules."""
     modules = [(parts, module) for parts, module in nnx.iter_graph(node) if isinstance(module, nnx.Module)]
     for parts, module in modules:
@@ -47,11 +47,11 @@ class _Calling:
     """The modules that are being called, by their paths, and those that were marked for it."""
 
     def __init__(self):
-        self.paths: list[Path] = []
+        self.paths: list[ScopePath] = []
         self.marked: list[nnx.Module] = []
         self.thread = threading.get_ident()
 
-    def path_of(self, module: nnx.Module) -> Path:
+    def path_of(self, module: nnx.Module) -> ScopePath:
         path = getattr(module, _MARK, None)
         if path is None:
             # It was closed over, or made on the way.

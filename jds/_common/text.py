@@ -23,3 +23,20 @@ def as_text(content: RenderableType, *, width: int = 120) -> str:
     file = io.StringIO()
     Console(file=file, width=width, highlight=False, markup=False, emoji=False).print(content)
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+
+
+def short_number(count: int) -> str:
+    """Writes a count: in full below 100,000, else in units of 1000 to four digits.
+
+    Example:
+      >>> from jds._common.text import short_number
+      >>> short_number(2160), short_number(568_740_352)
+      ('2160', '568.7M')
+    """
+    if count < 100_000:
+        return str(count)
+    value, units = count / 1000, "kMGTPE"
+    while value >= 999.95 and len(units) > 1:
+        value, units = value / 1000, units[1:]
+    unit = units[0]
+    return f"{value:.{sum(value < limit for limit in (100, 1000))}f}{unit}"

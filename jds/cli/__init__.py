@@ -7,16 +7,14 @@ from collections.abc import Sequence
 import tyro
 
 import jds
-from jds.cli import _compare, _cost, _models, _output, _process
+from jds.cli import _output, _process
+from jds.cli._compare import Compare
+from jds.cli._cost import Cost
+from jds.cli._models import Models, Predict
 from jds.cli._options import UsageError
 
-# For each subcommand its options, and what runs with them.
-_COMMANDS = {
-    "compare": (_compare.Compare, _compare.run),
-    "cost": (_cost.Cost, _cost.run),
-    "models": (_models.Models, _models.run_models),
-    "predict": (_models.Predict, _models.run_predict),
-}
+# The subcommands: their fields are the options, and `run` does the work.
+_COMMANDS = (Compare, Cost, Models, Predict)
 _DESCRIPTION = "Depthwise separable convolutions in JAX. `jds --version` prints the version."
 
 
@@ -51,18 +49,21 @@ def _run(words: Sequence[str]) -> None:
         _output.show(f"jds {jds.__version__}")
         return
     app = tyro.extras.SubcommandApp()
-    for name, (options, _) in _COMMANDS.items():
-        app.command(name=name)(options)
+    for command in _COMMANDS:
+        app.command(name=_name(command))(command)
     with _output.writing(), _output.wide_help():
-        chosen = app.cli(prog="jds", description=_DESCRIPTION, args=words)
-    name, run = next((name, run) for name, (options, run) in _COMMANDS.items() if isinstance(chosen, options))
+        chosen: Compare | Cost | Models | Predict = app.cli(prog="jds", description=_DESCRIPTION, args=words)
     try:
-        run(chosen)
+        chosen.run()
     except UsageError as error:
-        _complain(f"jds {name}: {error}")
+        _complain(f"jds {_name(type(chosen))}: {error}")
         sys.exit(2)
     with _output.writing():
         pass
+
+
+def _name(command: type) -> str:
+    return command.__name__.lower()
 
 
 def _complain(message: str) -> None:

@@ -15,18 +15,20 @@ import jax.numpy as jnp
 import tyro
 from flax import nnx
 
-from jds import cost, zoo
+from jds import cost
 from jds._common.traceable import Traceable
-from jds.cli._options import PUBLIC_NAMES, UsageError, check_absent, check_output, check_positive, option, write
+from jds.cli._network import build, find_variant, network_title
+from jds.cli._options import UsageError, check_absent, check_output, check_positive, option, write, write_text
 from jds.cli._output import show
+from jds.cost._devices import device_fault
 
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
     """Count what a network or any JAX function costs: multiply-adds, FLOPs, parameters and bytes, layer by layer.
 
-    Nothing is run, but with --measure. A function is named as module:function; the shapes and dtypes of its arguments
-    follow --arguments.
+    Nothing is run, except with --measure. A function is named as module:function; the shapes and dtypes of its
+    arguments follow --arguments.
     """
 
     target: Annotated[
@@ -38,88 +40,72 @@ class Cost:
     ] = ()
     image_size: Annotated[int | None, option("INT", "height and width of a network's images (default: its own)")] = None
     width: Annotated[float | None, option("FLOAT", "a network's width multiplier (default: 1)")] = None
-    batch: Annotated[int | None, option("INT", "a network's examples in a call (default: 1)")] = None
-    grad: Annotated[bool, option("", "count the gradient of the sum of the results, too")] = False
+    batch: Annotated[int | None, option("INT", "a network's examples per call (default: 1)")] = None
+    grad: Annotated[bool, option("", "also count the gradient of the sum of the results")] = False
     by: Annotated[cost.By, option("layer|kind|operation|equation", "what a row is (default: layer)")] = "layer"
-    padding: Annotated[cost.Padding, option("counted|skipped", "products with padding (default: counted)")] = "counted"
+    count_padding: Annotated[bool, option("", "count products with padding, as papers do (default: count them)")] = True
     trip_counts: Annotated[int | None, option("INT", "how often `while` loops run")] = None
-    xla: Annotated[bool, option("", "compile it, and explain the difference between paper and XLA's counts")] = False
+    xla: Annotated[bool, option("", "compile it, and explain how XLA's counts differ from those on paper")] = False
     device: Annotated[
-        str | None, option("NAME", f"least time on {', '.join(cost.DEVICES)}, or this: the machine at hand")
+        str | None, option("NAME", f"lower bound on {', '.join(cost.DEVICES)}; `this` measures the current machine")
     ] = None
-    measure: Annotated[bool, option("", "run it, and set its times beside the least; with --device this")] = False
+    measure: Annotated[bool, option("", "run it, and show its times beside the bounds; with --device this")] = False
     json: Annotated[Path | None, option("FILE", "write all rows and conventions as JSON")] = None
     csv: Annotated[Path | None, option("FILE", "write the rows as CSV")] = None
     html: Annotated[Path | None, option("FILE", "write the rows as one page for a browser")] = None
     plot: Annotated[Path | None, option("FILE", "draw the layers: .png, .svg or .pdf")] = None
 
-
-def run(options: Cost) -> None:
-    """Prints the analysis that was asked for, and writes its files."""
-    title, fun, args = _function(options) if ":" in options.target else _network(options)
-    for name, path in (("json", options.json), ("csv", options.csv), ("html", options.html), ("plot", options.plot)):
-        check_output(name, path)
-    peak = _peak(options)
-    counted = _with_gradient(title, fun, args) if options.grad else fun
-    try:
-        program = Traceable(counted, args)
-        found = cost.analyze(program, padding=options.padding, trip_counts=options.trip_counts)
-    except (TypeError, ValueError) as error:
-        raise UsageError(str(error)) from None
-    show(title, "", cost.table(found, options.by), "", *cost.notes(found))
-    if options.xla:
-        show("", cost.reconciliation(cost.reconcile(program, trip_counts=options.trip_counts)))
-    measured = cost.measure_program(program) if options.measure else None
-    bounds = None if peak is None else cost.estimate(found, peak, options.by, measured)
-    if bounds is not None:
-        show("", cost.bounds(bounds), *cost.bound_notes(bounds))
-    if options.json is not None:
-        text = json.dumps(cost.record(found, bounds), indent=1) + "\n"
-        write("json", options.json, lambda path: path.write_text(text, encoding="utf-8"))
-    if options.csv is not None:
-        rows = cost.comma_separated(found, options.by, bounds)
-        write("csv", options.csv, lambda path: path.write_text(rows, encoding="utf-8"))
-    if options.html is not None:
-        page = cost.page(title, found, options.by, bounds)
-        write("html", options.html, lambda path: path.write_text(page, encoding="utf-8"))
-    if options.plot is not None:
-        # Matplotlib takes longer to import than all else: only who wants a figure waits for it.
-        from jds.cost import _plot
-
-        by_layer = None if peak is None else cost.estimate(found, peak, measured=measured)
-        write("plot", options.plot, lambda path: _plot.plot(title, found, path, by_layer))
+    def run(self) -> None:
+        """Prints the analysis that was asked for, and writes its files."""
+        title, fun, args = _function(self) if ":" in self.target else _network(self)
+        for name, path in (("json", self.json), ("csv", self.csv), ("html", self.html), ("plot", self.plot)):
+            check_output(name, path)
+        peak = _peak(self)
+        program = Traceable(_with_gradient(title, fun, args) if self.grad else fun, args)
+        try:
+            found = cost.analyze(program, count_padding=self.count_padding, trip_counts=self.trip_counts)
+        except (TypeError, ValueError) as error:
+            raise UsageError(str(error)) from None
+        show(title, "", found.table(self.by), "", *found.notes())
+        if self.xla:
+            show("", cost.reconcile(program, trip_counts=self.trip_counts).table())
+        measured = cost.measure_program(program) if self.measure else None
+        bounds = None if peak is None else cost.estimate(found, peak, self.by, measured)
+        if bounds is not None:
+            show("", bounds.table(), *bounds.notes())
+        if self.json is not None:
+            write_text("json", self.json, json.dumps(found.to_dict(bounds), indent=1) + "\n")
+        if self.csv is not None:
+            write_text("csv", self.csv, found.to_csv(self.by, bounds))
+        if self.html is not None:
+            write_text("html", self.html, found.to_html(title, self.by, bounds))
+        if self.plot is not None:
+            by_layer = None if peak is None else cost.estimate(found, peak, measured=measured)
+            write("plot", self.plot, lambda path: found.plot(path, title, by_layer))
 
 
 def _peak(options: Cost) -> cost.Peak | None:
     if options.measure and options.device != "this":
         raise UsageError("`--measure` goes with `--device this`: other devices are not here")
-    try:
-        return None if options.device is None else cost.find_device(options.device)
-    except ValueError as error:
-        raise UsageError(f"`--device` {str(error).removeprefix('device: ')}") from None
+    if options.device is None:
+        return None
+    if fault := device_fault(options.device):
+        raise UsageError(f"`--device` {fault}")
+    return cost.find_device(options.device)
 
 
 def _network(options: Cost) -> tuple[str, Callable[..., Any], tuple[Any, ...]]:
-    name = PUBLIC_NAMES.get(options.target, options.target)
-    try:
-        variant = zoo.find(name)
-    except ValueError as error:
-        raise UsageError(f"{str(error).removeprefix('create_model: ')} A function is named module:function") from None
+    variant = find_variant(options.target, hint=" A function is named module:function")
     if options.arguments:
-        raise UsageError(f"`--arguments` goes with a function, not with the network {name}")
+        raise UsageError(f"`--arguments` goes with a function, not with the network {variant.name}")
     check_positive(options, "image_size", "width", "batch", "trip_counts")
     size, batch = options.image_size or variant.preprocessing.image_size, options.batch or 1
-    overrides: dict[str, Any] = {} if options.width is None else {"width": options.width}
-    try:
-        model = nnx.eval_shape(lambda: zoo.create_model(name, **overrides))
-    except TypeError as error:
-        raise UsageError(f"`--width` does not go with {name}: {error}") from None
+    model = nnx.eval_shape(lambda: build(variant.name, options.width))
     if not options.grad:
         model.eval()
     images = jax.ShapeDtypeStruct((batch, size, size, model.config.in_features), jnp.float32)
     mode = "with its gradient" if options.grad else "forward, in evaluation mode"
-    width = f", width {options.width:g}" if options.width else ""
-    return f"{name}, {size}×{size}{width}, batch {batch}, {mode}", lambda m, x: m(x), (model, images)
+    return f"{network_title(variant.name, size, options.width, batch)}, {mode}", lambda m, x: m(x), (model, images)
 
 
 def _function(options: Cost) -> tuple[str, Callable[..., Any], tuple[Any, ...]]:
@@ -158,7 +144,7 @@ def _argument(text: str) -> jax.ShapeDtypeStruct:
 
 
 def _with_gradient(target: str, fun: Callable[..., Any], args: tuple[Any, ...]) -> Callable[..., Any]:
-    """Its value and the gradient by all its arguments of floating point, or by a module's parameters."""
+    """Returns its value and the gradient by all its arguments of floating point, or by a module's parameters."""
     modules = tuple(i for i, arg in enumerate(args) if isinstance(arg, nnx.Module))
     numbers = tuple(
         i

@@ -15,7 +15,8 @@ from PIL import Image
 from rich import box
 from rich.table import Table
 
-from jds import cost, zoo
+from jds import zoo
+from jds._common.text import short_number
 from jds.cli._options import UsageError, check_positive, option
 from jds.cli._output import show
 from jds.models import Network
@@ -34,8 +35,24 @@ class Models:
     """List public networks with their parameters, mult-adds and image size."""
 
     pattern: Annotated[
-        tyro.conf.Positional[str], option("[PATTERN]", "of names, with * and ?, or a part (default: all)")
+        tyro.conf.Positional[str], option("[PATTERN]", "a part of the names, or a pattern with * and ? (default: all)")
     ] = "*"
+
+    def run(self) -> None:
+        """Prints the table."""
+        names = zoo.list_models(self.pattern)
+        if not names:
+            near = ", ".join(near_names(self.pattern, zoo.VARIANTS))
+            hint = f"; did you mean {near}?" if near else ""
+            raise UsageError(f"`PATTERN` fits none of the {len(zoo.VARIANTS)} networks, got {self.pattern!r}{hint}")
+        table = Table(box=box.SIMPLE_HEAD, header_style="", show_edge=False, padding=(0, 1, 0, 0))
+        table.add_column("network", overflow="fold")
+        for heading in ("parameters", "mult-adds", "image size"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        for name in names:
+            of = zoo.figures()[name]
+            table.add_row(name, f"{of.parameters:,}", short_number(of.multiply_adds), str(of.image_size))
+        show(table)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,45 +72,27 @@ class Predict:
     ] = None
     top: Annotated[int, option("INT", f"classes to print (default: {TOP})")] = TOP
 
-
-def run_models(options: Models) -> None:
-    """Prints the table."""
-    names = zoo.list_models(options.pattern)
-    if not names:
-        near = ", ".join(near_names(options.pattern, zoo.VARIANTS))
-        hint = f"; did you mean {near}?" if near else ""
-        raise UsageError(f"`PATTERN` fits none of the {len(zoo.VARIANTS)} networks, got {options.pattern!r}{hint}")
-    table = Table(box=box.SIMPLE_HEAD, header_style="", show_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("network", overflow="fold")
-    for heading in ("parameters", "mult-adds", "image size"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for name in names:
-        of = zoo.figures()[name]
-        table.add_row(name, f"{of.parameters:,}", cost.number(of.multiply_adds), str(of.image_size))
-    show(table)
-
-
-def run_predict(options: Predict) -> None:
-    """Prints the most likely classes of images."""
-    if not options.images:
-        raise UsageError("`IMAGE` must be at least one image file")
-    check_positive(options, "num_classes", "top")
-    images = [_opened(path) for path in options.images]
-    config = _checked(options, lambda: _pretrained_config.read(options.weights))
-    classes = _num_classes(options, config)
-    model = _loaded(_architecture(options, config), classes, options)
-    labels = config.labels if classes == config.num_classes and config.labels else _usual_labels(classes)
-    model.eval()
-    run = nnx.jit(lambda model, images: model(images))
-    for path, image in zip(options.images, images, strict=True):
-        logits = np.asarray(run(model, model.preprocess(image))[0])
-        if not np.isfinite(logits).all():
-            raise UsageError(f"`--weights`: what {options.weights} makes of '{path}' is no number")
-        if len(images) > 1:
-            print(f"{printable(str(path))}:")
-        shares = np.asarray(jax.nn.softmax(logits))
-        for place in np.argsort(-shares, kind="stable")[: options.top].tolist():
-            print(f"{shares[place]:7.2%}  {printable(labels.get(place, f'class {place}'))}")
+    def run(self) -> None:
+        """Prints the most likely classes of images."""
+        if not self.images:
+            raise UsageError("`IMAGE` must be at least one image file")
+        check_positive(self, "num_classes", "top")
+        images = [_opened(path) for path in self.images]
+        config = _checked(self, lambda: _pretrained_config.read(self.weights))
+        classes = _num_classes(self, config)
+        model = _loaded(_architecture(self, config), classes, self)
+        labels = config.labels if classes == config.num_classes and config.labels else _usual_labels(classes)
+        model.eval()
+        run = nnx.jit(lambda model, images: model(images))
+        for path, image in zip(self.images, images, strict=True):
+            logits = np.asarray(run(model, model.preprocess(image))[0])
+            if not np.isfinite(logits).all():
+                raise UsageError(f"`--weights`: what {self.weights} makes of '{path}' is no number")
+            if len(images) > 1:
+                print(f"{printable(str(path))}:")
+            shares = np.asarray(jax.nn.softmax(logits))
+            for place in np.argsort(-shares, kind="stable")[: self.top].tolist():
+                print(f"{shares[place]:7.2%}  {printable(labels.get(place, f'class {place}'))}")
 
 
 def _usual_labels(classes: int) -> Mapping[int, str]:
@@ -118,11 +117,9 @@ def _architecture(options: Predict, config: PretrainedConfig) -> str:
 
 
 def _loaded(name: str, classes: int, options: Predict) -> Network:
-    try:
-        # Before the weights are read.
-        zoo.find(name)
-    except ValueError as error:
-        raise UsageError(f"`--model`: {str(error).removeprefix('create_model: ')}") from None
+    # Before the weights are read.
+    if fault := zoo.name_fault(name):
+        raise UsageError(f"`--model`: {fault}")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", OrderWarning)
         warnings.simplefilter("error", FreshClassifierWarning)

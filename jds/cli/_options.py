@@ -9,9 +9,6 @@ import tyro
 
 from jds._common.files import check_writable, write_atomically
 
-# A paper's network under the paper's name, for the public one.
-PUBLIC_NAMES = {"mobilenet_v1": "mobilenetv1_100"}
-
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
 
@@ -41,7 +38,7 @@ def check_absent(options: Any, names: Sequence[str], reason: str) -> None:
 
 
 def check_output(name: str, path: Path | None) -> None:
-    """Finds out before the work whether its result could be written."""
+    """Raises UsageError before the work if its result could not be written."""
     if path is None:
         return
     if name == "plot" and path.suffix not in PLOT_SUFFIXES:
@@ -62,6 +59,11 @@ def write(name: str, path: Path, writer: Callable[[Path], object]) -> None:
         write_atomically(path, writer)
     except OSError as error:
         raise UsageError(_cannot_write(name, path, error)) from None
+
+
+def write_text(name: str, path: Path, text: str) -> None:
+    """Writes text as the file of an option."""
+    write(name, path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def _cannot_write(name: str, path: Path, error: OSError) -> str:

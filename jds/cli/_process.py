@@ -18,8 +18,8 @@ _SHOW_CURSOR = "\x1b[?25h"
 def interruptible() -> Iterator[None]:
     """Has Ctrl-C end the process at once, with one line and status 130.
 
-    Python's own way is an exception in the main thread, which is lost in a callback of JAX's and waits while XLA
-    compiles. Here a thread of its own hears of the signal.
+    Python's own way is an exception in the main thread, which is lost in a JAX callback and waits while XLA
+    compiles. Here a separate thread hears of the signal.
     """
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
@@ -39,7 +39,7 @@ def interruptible() -> Iterator[None]:
 
 
 def warn_in_paragraphs() -> None:
-    """Has the library's warnings followed by an empty line, as all that is printed is."""
+    """Follows the library's warnings by an empty line, as everything that is printed."""
     handler = logging.StreamHandler()
     handler.terminator = "\n\n"
     logging.getLogger("jds").addHandler(handler)

@@ -1,4 +1,4 @@
-"""Ordinary against depthwise separable convolution, layer by layer: on paper, in XLA, and on the clock."""
+"""Counts and times a layer in its ordinary and its depthwise separable form."""
 
 import dataclasses
 import datetime
@@ -13,9 +13,9 @@ import numpy as np
 import jds
 from jds.cost import (
     Layer,
+    LayerStep,
     Multiplications,
     Spread,
-    Step,
     XlaInstruction,
     machine_facts,
     measure,
@@ -25,13 +25,13 @@ from jds.cost import (
     xla,
 )
 
-SCHEMA = {"name": "jds.compare", "version": 1}
+SCHEMA = {"name": "jds.compare", "version": 2}
 
 # How a layer is computed: as an ordinary convolution, as a separable one by jds, and as a separable one by XLA.
 FORMS = ("ordinary", "jds", "xla_grouped")
 
-# A call that computes next to nothing takes its time all the same. Below this many times it, the clock tells more of
-# dispatch than of arithmetic.
+# A call that computes next to nothing still takes time. Below this many times that time, a measurement says more about
+# dispatch than about arithmetic.
 _DISPATCH_FACTOR = 3
 # On the CPU, XLA runs a program of less than 1000 FLOPs in the calling thread and hands all others to another thread,
 # which takes several times as long: next to nothing has to be more than that.
@@ -46,6 +46,12 @@ class XlaFlops(NamedTuple):
     Attributes:
       lowered: of the program as JAX hands it to XLA.
       compiled: of the program as XLA runs it.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jds import compare
+      >>> compare.xla_flops(jnp.add, jnp.ones(8), jnp.ones(8))
+      XlaFlops(lowered=8.0, compiled=8.0)
     """
 
     lowered: float | None
@@ -53,15 +59,21 @@ class XlaFlops(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
-    """What was found out about one layer.
+class LayerComparison:
+    """Counts and times of one layer in its forms.
 
     Attributes:
       layer: its sizes.
       batch: number of examples.
       flops: XLA's counts for each of `FORMS`.
-      samples: seconds a call for each of `FORMS` and for `"dispatch"`, a jitted function that computes next to
-        nothing; one a round.
+      samples: seconds per call for each of `FORMS` and for `"dispatch"`, a jitted function that computes next to
+        nothing; one sample per round.
+
+    Example:
+      >>> from jds import compare, cost
+      >>> found = compare.compare_layer(cost.Layer("classifier", (1, 64), 10, (1,), separable=False), seconds=0.0)
+      >>> found.seconds("ordinary").median > 0, found.clock_ratio().median
+      (True, 1.0)
     """
 
     layer: Layer
@@ -75,7 +87,7 @@ class Row:
         return multiplications(self.layer, batch=self.batch)
 
     def seconds(self, form: str) -> Spread:
-        """Time of a call, in seconds."""
+        """Time per call, in seconds."""
         return spread(self.samples[form])
 
     def clock_ratio(self, form: str = "jds") -> Spread:
@@ -84,22 +96,29 @@ class Row:
 
     @property
     def is_mostly_dispatch(self) -> bool:
-        """Whether the layer is too small for its ratio on the clock to say anything about its arithmetic."""
+        """Whether the layer is too small for its measured ratio to say much about its arithmetic."""
         fastest = min(self.seconds(form).median for form in ("ordinary", "jds"))
         return fastest < _DISPATCH_FACTOR * self.seconds("dispatch").median
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """The rows of a network, or of one layer.
+    """The layers of a network, or one layer, compared.
 
     Attributes:
       title: what was compared.
       rows: one for each layer.
+
+    Example:
+      >>> from jds import compare, cost
+      >>> layers = [cost.Layer(name, (6, 6, 3), 5, (3, 3)) for name in ("one", "other")]
+      >>> found = compare.Comparison("example", tuple(compare.compare_layer(layer, seconds=0.0) for layer in layers))
+      >>> found.multiplications
+      Multiplications(ordinary=9720, separable=3024)
     """
 
     title: str
-    rows: tuple[Row, ...]
+    rows: tuple[LayerComparison, ...]
 
     @property
     def multiplications(self) -> Multiplications:
@@ -123,14 +142,14 @@ class Comparison:
 
     @property
     def setting(self) -> str:
-        """Where it was measured, and with what."""
+        """The dtype, the machine and the versions."""
         facts = machine_facts()
         device = f"{facts['cpu']}, {facts['cores']} cores" if facts["backend"] == "cpu" else facts["device"]
         return f"float32, {device}, JAX {facts['jax']}, jds {jds.__version__}"
 
     @property
     def finding(self) -> str:
-        """What the comparison comes to, in a sentence."""
+        """The result in a sentence."""
         if all(row.is_mostly_dispatch for row in self.rows):
             return "Too small for the clock to tell: calls take as long as their dispatch"
         jds_ratio, xla_ratio = self.clock_ratio("jds"), self.clock_ratio("xla_grouped")
@@ -139,8 +158,8 @@ class Comparison:
             f"jds, {xla_ratio:.3f} with XLA's grouped convolution"
         )
 
-    def record(self) -> dict[str, Any]:
-        """Everything that was found out, every sample included, for a JSON file."""
+    def to_dict(self) -> dict[str, Any]:
+        """All counts, times and samples as a dictionary that `json` can write."""
         return {
             "schema": SCHEMA,
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -148,7 +167,7 @@ class Comparison:
             "timer": "time.perf_counter around calls that are each waited for; a sample is the mean of several calls",
             "title": self.title,
             "dtype": "float32",
-            "rows": [_record(row) for row in self.rows],
+            "rows": [_row_dict(row) for row in self.rows],
             "total": {
                 "multiplications": self.multiplications._asdict(),
                 "ratio_on_paper": float(self.multiplications.ratio),
@@ -159,7 +178,7 @@ class Comparison:
         }
 
 
-def compare_layer(layer: Layer, *, batch: int = 1, seconds: float = 1.0) -> Row:
+def compare_layer(layer: Layer, *, batch: int = 1, seconds: float = 1.0) -> LayerComparison:
     """Counts and times a layer in its forms, in float32.
 
     A layer that is not separable has one form only, which then stands for all.
@@ -167,7 +186,7 @@ def compare_layer(layer: Layer, *, batch: int = 1, seconds: float = 1.0) -> Row:
     Args:
       layer: its sizes.
       batch: number of examples.
-      seconds: about how long to measure, compilation not included.
+      seconds: about how long to measure, excluding compilation.
 
     Returns:
       The layer's row.
@@ -185,7 +204,7 @@ def compare_layer(layer: Layer, *, batch: int = 1, seconds: float = 1.0) -> Row:
     for form in FORMS:
         flops.setdefault(form, flops["ordinary"])
         samples.setdefault(form, samples["ordinary"])
-    return Row(layer, batch, flops, samples)
+    return LayerComparison(layer, batch, flops, samples)
 
 
 def xla_flops(fun: Callable[..., Any], *args: Any) -> XlaFlops:
@@ -227,8 +246,10 @@ def _forms(layer: Layer, batch: int) -> dict[str, _Contender]:
         "kernel_dilation": layer.kernel_dilation,
     }
     inputs = array(batch, *layer.input_size)
-    kernel = array(*layer.kernel_size, layer.in_features, layer.out_features)
-    ordinary = jax.jit(functools.partial(jds.conv, **options, implementation="xla")), (inputs, kernel)
+    groups = layer.feature_group_count
+    kernel = array(*layer.kernel_size, layer.in_features // groups, layer.out_features)
+    convolve = functools.partial(jds.conv, **options, feature_group_count=groups, implementation="xla")
+    ordinary = jax.jit(convolve), (inputs, kernel)
     if not layer.separable:
         return {"ordinary": ordinary}
     arguments = (
@@ -246,7 +267,7 @@ def _forms(layer: Layer, batch: int) -> dict[str, _Contender]:
     }
 
 
-def _record(row: Row) -> dict[str, Any]:
+def _row_dict(row: LayerComparison) -> dict[str, Any]:
     return {
         "layer": dataclasses.asdict(row.layer) | {"output_size": row.layer.output_size},
         "batch": row.batch,
@@ -264,5 +285,5 @@ def _record(row: Row) -> dict[str, Any]:
     }
 
 
-def _steps(steps: Sequence[Step]) -> list[dict[str, Any]]:
+def _steps(steps: Sequence[LayerStep]) -> list[dict[str, Any]]:
     return [step._asdict() | {"multiplications": step.multiplications} for step in steps]

@@ -8,7 +8,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from jds.compare._measure import Comparison
 
-# Okabe and Ito's colours, which the colour-blind can tell apart: https://jfly.uni-koeln.de/color/.
+# Okabe and Ito's colors, which the color-blind can tell apart: https://jfly.uni-koeln.de/color/.
 _SERIES = (
     ("xla_grouped", "on the clock, XLA's grouped convolution", "#D55E00", "s"),
     ("jds", "on the clock, jds", "#0072B2", "o"),
@@ -16,11 +16,11 @@ _SERIES = (
 
 
 def plot(comparison: Comparison, path: Path) -> None:
-    """Draws the ratio on paper and on the clock for each layer, and in total.
+    """Draws the ratio in theory and in measured time for each layer, and in total.
 
     Args:
-      comparison: what was found out.
-      path: where to write; its suffix says the format, such as `.png`, `.svg` or `.pdf`.
+      comparison: counts and times.
+      path: where to write; its suffix tells the format, such as `.png`, `.svg` or `.pdf`.
     """
     rows = comparison.rows
     names = [row.layer.name + ("" if row.layer.separable else " (not split)") for row in rows]
@@ -30,13 +30,13 @@ def plot(comparison: Comparison, path: Path) -> None:
         paper.append(float(comparison.multiplications.ratio))
     figure = Figure(figsize=(10, 2.2 + 0.27 * len(names)), layout="constrained")
     axes = figure.add_subplot()
-    for form, label, colour, marker in _SERIES:
+    for form, label, color, marker in _SERIES:
         y, low, median, high = _times(comparison, form)
         bars = [
             [m - at for m, at in zip(median, low, strict=True)],
             [at - m for m, at in zip(median, high, strict=True)],
         ]
-        axes.errorbar(median, y, xerr=bars, fmt=marker, color=colour, markersize=8, elinewidth=2, label=label)
+        axes.errorbar(median, y, xerr=bars, fmt=marker, color=color, markersize=8, elinewidth=2, label=label)
     axes.plot(paper, range(len(paper)), "|k", markersize=15, markeredgewidth=2.5, label="on paper", zorder=4)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
@@ -44,10 +44,10 @@ def plot(comparison: Comparison, path: Path) -> None:
         axes.axhline(len(rows) - 0.5, color="0.8", linewidth=1)
         axes.get_yticklabels()[-1].set_fontweight("bold")
     _style(axes)
-    # A sentence of two halves, one on each line.
+    # The sentence has two halves, one per line.
     finding = comparison.finding.replace(" jds, ", " jds,\n")
     figure.suptitle(finding, x=0.01, ha="left", fontsize=15, fontweight="bold")
-    axes.set_title(f"{comparison.title}; {comparison.setting}", loc="left", fontsize=11, color="0.3")
+    axes.set_title(f"{comparison.title}\n{comparison.setting}", loc="left", fontsize=11, color="0.3")
     handles, labels = axes.get_legend_handles_labels()
     order = [labels.index(label) for label in ("on paper", *(series[1] for series in reversed(_SERIES)))]
     figure.legend(

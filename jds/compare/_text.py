@@ -38,7 +38,7 @@ def describe(layer: Layer) -> str:
 
 
 def arithmetic(layer: Layer, *, batch: int = 1) -> RenderableType:
-    """Works a separable layer through, as filter parameters × filter positions × filters.
+    """Walks through a separable layer, as filter parameters × filter positions × filters.
 
     Args:
       layer: its sizes.
@@ -93,7 +93,7 @@ def paper_table(comparison: Comparison) -> Table:
     """Shows the multiplications of each layer and in total, and XLA's counts of FLOPs.
 
     Args:
-      comparison: what was found out.
+      comparison: counts and times.
 
     Returns:
       The table, for Rich to print in 80 columns or more.
@@ -121,10 +121,10 @@ def paper_table(comparison: Comparison) -> Table:
 
 
 def clock_table(comparison: Comparison) -> Table:
-    """Shows the time of each layer in each form and in total, and the ratio on the clock beside that on paper.
+    """Shows the time of each layer in each form and in total, and the measured ratio beside that in theory.
 
     Args:
-      comparison: what was found out.
+      comparison: counts and times.
 
     Returns:
       The table, for Rich to print in 80 columns or more.
@@ -133,7 +133,7 @@ def clock_table(comparison: Comparison) -> Table:
     slowest = max(row.seconds(form).median for row in rows for form in FORMS)
     scale, unit = (1e3, "ms") if slowest >= 1e-3 else (1e6, "µs")
     table = _table(
-        f"On the clock ({unit} a call)",
+        f"On the clock ({unit} per call)",
         ("layer", "size", "ordinary", "jds", "XLA\ngrouped", "ratio\nclock", "ratio\npaper"),
     )
     for row in rows:
@@ -150,16 +150,16 @@ def clock_table(comparison: Comparison) -> Table:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """Says what is to be known to read the two tables rightly.
+    """Says how to read the two tables.
 
     Args:
-      comparison: what was found out.
+      comparison: counts and times.
 
     Returns:
-      One paragraph each.
+      One paragraph per string.
     """
     found = [
-        "mult-adds: one for each multiplication, padding included. XLA counts a mult-add as 2 FLOPs and leaves padding "
+        "mult-adds: one per multiplication, padding included. XLA counts a mult-add as 2 FLOPs and leaves padding "
         "out; lowered is the program that JAX hands to XLA, compiled the one that runs.",
         "Times: median ± half the interquartile range, one call after the other. The ratio on the clock is jds / "
         "ordinary, the median over rounds in which all take turns. XLA grouped: the separable form by XLA's own "
@@ -173,9 +173,9 @@ def notes(comparison: Comparison) -> list[str]:
     if small:
         dispatch = statistics.median(row.seconds("dispatch").median for row in small)
         found.append(
-            "* So small that dispatch is more than a third of the time: a call that computes next to nothing takes "
-            f"{dispatch * 1e6:.0f} µs here. This ratio on the clock does not tell of the arithmetic; that of a larger "
-            "layer does, as `jds compare --input 14x14x512 --features 512` shows."
+            "* Too small: more than a third of the time is dispatch overhead. A call that computes next to nothing "
+            f"takes {dispatch * 1e6:.0f} µs here. The measured ratio says little about the arithmetic; that of a "
+            "larger layer does, for example `jds compare --input 14x14x512 --out-features 512`."
         )
     return found
 

@@ -1,34 +1,24 @@
-"""What a program costs: on paper, in XLA, and on the clock."""
+"""What a program costs: in theory, in XLA, and in measured time."""
 
 from jds.cost._analysis import Analysis as Analysis
-from jds.cost._analysis import By as By
-from jds.cost._analysis import Row as Row
 from jds.cost._analyze import analyze as analyze
+from jds.cost._bounds import Bound as Bound
+from jds.cost._bounds import Estimate as Estimate
 from jds.cost._counts import Counts as Counts
-from jds.cost._counts import Padding as Padding
 from jds.cost._devices import DEVICES as DEVICES
-from jds.cost._devices import Bound as Bound
-from jds.cost._devices import Estimate as Estimate
 from jds.cost._devices import Peak as Peak
-from jds.cost._devices import estimate as estimate
 from jds.cost._devices import find_device as find_device
 from jds.cost._devices import measure_peak as measure_peak
+from jds.cost._estimate import estimate as estimate
 from jds.cost._layer import Layer as Layer
+from jds.cost._layer import LayerStep as LayerStep
 from jds.cost._layer import Multiplications as Multiplications
-from jds.cost._layer import Step as Step
 from jds.cost._layer import multiplications as multiplications
 from jds.cost._machine import machine_facts as machine_facts
-from jds.cost._page import page as page
 from jds.cost._profile import Measurement as Measurement
 from jds.cost._profile import measure_program as measure_program
-from jds.cost._record import comma_separated as comma_separated
-from jds.cost._record import record as record
-from jds.cost._text import bound_notes as bound_notes
-from jds.cost._text import bounds as bounds
-from jds.cost._text import notes as notes
-from jds.cost._text import number as number
-from jds.cost._text import reconciliation as reconciliation
-from jds.cost._text import table as table
+from jds.cost._rows import By as By
+from jds.cost._rows import CostRow as CostRow
 from jds.cost._timing import Spread as Spread
 from jds.cost._timing import measure as measure
 from jds.cost._timing import ratios as ratios

@@ -1,120 +1,66 @@
-"""The result of an analysis: rows by layer, kind or operation, and what is known of their sum."""
+"""The result of an analysis: it prints itself, and it writes itself as data, a page or a figure."""
 
-import collections
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, NamedTuple, get_args
+from pathlib import Path
+from typing import Any
 
-from jds.cost._counts import Counts, Kind
-from jds.cost._program import Choice, Operation, Program, Settings
+import jax
+from rich.console import Group, RenderableType
+from rich.table import Table
 
-By = Literal["layer", "kind", "operation", "equation"]
+from jds._common.text import as_text, short_number
+from jds.cost import _data, _page, _text
+from jds.cost._bounds import Estimate
+from jds.cost._program import Conditional, Conventions, Operation, Program
+from jds.cost._rows import By, CostRow, rows_by, total_row, used_parameters
 
-
-class Row(NamedTuple):
-    """What some equations cost together, all their runs on all devices.
-
-    Attributes:
-      name: the layer's path, the kind or the primitive.
-      kind: what most of the multiply-accumulates belong to, or else most operations.
-      calls: how many times an equation runs.
-      counts: see `Counts`.
-      parameters: numbers in the parameters that are first used here.
-      parameter_bytes: their size in bytes.
-      bytes_in: of all that is read and was made elsewhere, each array once; parameters not included.
-      bytes_out: of all that is made here and used elsewhere.
-      traffic: the least that must be moved if nothing in between goes to memory: `bytes_in`, `bytes_out`, and each
-        parameter that is read, in bytes.
-      backward: those of `counts` that belong to the backward pass.
-      per_device: of `counts`, what one device does: its part of what `shard_map` divides, and all else.
-      unknown: primitives without a rule, and how often each runs.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from jds import cost
-      >>> found = cost.analyze(jnp.dot, jnp.ones((8, 16)), jnp.ones((16, 4)))
-      >>> found.total.flops, found.total.bytes_in, found.total.bytes_out
-      (1024, 768, 128)
-    """
-
-    name: str
-    kind: Kind
-    calls: int
-    counts: Counts
-    parameters: int
-    parameter_bytes: int
-    bytes_in: int
-    bytes_out: int
-    traffic: int
-    backward: Counts
-    per_device: Counts
-    unknown: dict[str, int]
-
-    @property
-    def multiplications(self) -> int:
-        """As in textbooks."""
-        return self.counts.multiplications
-
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates."""
-        return self.counts.macs
-
-    @property
-    def flops(self) -> int:
-        """Floating-point operations."""
-        return self.counts.flops
-
-    @property
-    def intensity(self) -> float:
-        """Floating-point operations a byte of the least traffic."""
-        return self.flops / self.traffic if self.traffic else 0.0
-
-    @property
-    def is_lower_bound(self) -> bool:
-        """Whether something that is not counted runs here."""
-        return bool(self.unknown)
+SCHEMA = {"name": "jds.cost", "version": 2}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Analysis:
-    """What a program costs; `analyze` makes it.
+    """What a program costs, as `jds.cost.analyze` returns it; prints as a table.
 
     Attributes:
       total: one row for the whole program. Its bytes are those of the program's arguments and results.
-      settings: the conventions that were chosen.
-      choices: conditionals, with the costs of all their branches.
+      conventions: what the caller of `analyze` chose.
+      conditionals: conditionals, with the costs of all their branches.
       unknown_trips: paths of the `while` loops whose number of runs is unknown, which are counted as one run.
       unused_parameters: numbers in parameters that no equation reads; they are in `total`, and in no other row.
 
     Example:
-      >>> import jax.numpy as jnp
+      >>> import jax, jax.numpy as jnp
       >>> from jds import cost
-      >>> found = cost.analyze(jnp.dot, jnp.ones((8, 16)), jnp.ones((16, 4)))
+      >>> def fun(x, w):
+      ...     with jax.named_scope("layer"):
+      ...         return x @ w
+      >>> found = cost.analyze(fun, jnp.ones((8, 16)), jnp.ones((16, 4)), parameter_argnums=1)
+      >>> print(found)  # doctest: +ELLIPSIS
+      layer mult-adds FLOPs params bytes in out FLOP/B
+      ────────────────────────────────────────────────
+      layer       512  1024     64      512 128    1.1
+      <BLANKLINE>
+      total       512  1024     64      512 128    1.1
+      <BLANKLINE>
+      mult-adds: multiply-accumulates, those with padding counted. ...
       >>> found.total.macs, [row.name for row in found.by("operation")]
       (512, ['dot_general'])
     """
 
-    total: Row
-    settings: Settings
-    choices: tuple[Choice, ...]
+    total: CostRow
+    conventions: Conventions
+    conditionals: tuple[Conditional, ...]
     unknown_trips: tuple[str, ...]
     unused_parameters: int
-    _program: Program = dataclasses.field(repr=False)
+    _program: Program
 
-    def by(self, what: By) -> tuple[Row, ...]:
+    def by(self, by: By) -> tuple[CostRow, ...]:
         """Rows by `"layer"`, `"kind"`, `"operation"` (the primitive) or `"equation"`, in the order of the program.
 
         Raises:
-          ValueError: `what` is none of the four.
+          ValueError: `by` is none of the four.
         """
-        if what not in get_args(By):
-            raise ValueError(f'by: must be "layer", "kind", "operation" or "equation", got {what!r}')
-        groups: dict[str, list[int]] = collections.defaultdict(list)
-        for number, operation in enumerate(self._program.operations):
-            name = f"{number} {'/'.join((*operation.path, operation.name))}"
-            groups[name if what == "equation" else _KEYS[what](operation)].append(number)
-        return tuple(_row(name, numbers, self._program) for name, numbers in groups.items())
+        return rows_by(by, self._program)
 
     @property
     def operations(self) -> tuple[Operation, ...]:
@@ -132,88 +78,158 @@ class Analysis:
         """Whether the program costs more than what is counted, by an amount that is not known."""
         return self.total.is_lower_bound or bool(self.unknown_trips)
 
+    def table(self, by: By = "layer") -> Table:
+        """Rows and total as a table, for Rich to print in 80 columns or more.
 
-def summarise(program: Program) -> Analysis:
+        Args:
+          by: what a row is.
+        """
+        return _text.table(by, self.by(by), self.total, is_lower_bound=self.is_lower_bound)
+
+    def notes(self) -> list[str]:
+        """Says how it was counted, and what is not known; one paragraph per string."""
+        padding = "counted" if self.conventions.count_padding else "skipped"
+        found = [
+            f"mult-adds: multiply-accumulates, those with padding {padding}. FLOPs: 2 per mult-add, and element-wise "
+            "work and reductions on floating-point numbers. Bytes: of activations, each array once; FLOP/B: per byte "
+            "of the minimum traffic, with each parameter read once.",
+        ]
+        ratio = self.backward_to_forward
+        if ratio:
+            found.append(f"The backward pass has {ratio:.2f} times the mult-adds of the forward pass.")
+        counts, one = self.total.counts, self.total.per_device
+        if counts.transcendentals or counts.integer_operations:
+            found.append(
+                f"Not in the FLOPs: {short_number(counts.transcendentals)} exponentials, roots and the like, and "
+                f"{short_number(counts.integer_operations)} operations on integers."
+            )
+        if one != counts:
+            found.append(
+                f"One device does {short_number(one.macs)} of the mult-adds and {short_number(one.flops)} of the FLOPs."
+            )
+        return [*found, *self._unknowns()]
+
+    def _unknowns(self) -> list[str]:
+        found = []
+        for conditional in self.conditionals:
+            costs = ", ".join(short_number(branch.flops) for branch in conditional.branches)
+            place = "/".join(conditional.path) or "no layer"
+            found.append(f"Conditional in {place}: branches of {costs} FLOPs; the most expensive counts.")
+        if self.unknown_trips:
+            places = ", ".join(path or "no layer" for path in dict.fromkeys(self.unknown_trips))
+            found.append(
+                f"Lower bound: `while` in {places} is counted as one run; set the number of runs with `trip_counts` "
+                "(`--trip-counts`)."
+            )
+        if self.total.unknown:
+            names = ", ".join(f"{name} ({times}×)" for name, times in self.total.unknown.items())
+            found.append(f"Lower bound: no rule for {names}; add one with `jds.cost.register`.")
+        if self.unused_parameters:
+            found.append(f"{short_number(self.unused_parameters)} parameters are not used.")
+        return found
+
+    def to_dict(self, estimate: Estimate | None = None) -> dict[str, Any]:
+        """Everything as a dictionary that `json` can write.
+
+        Args:
+          estimate: lower bounds of the same program's time.
+
+        Returns:
+          `"schema"`: its name and version. `"conventions"`: the attribute. `"total"`, and lists under `"layer"`,
+          `"kind"` and `"operation"`: rows with the fields of `jds.cost.CostRow`, where `counts`, `backward` and
+          `per_device` have those of `jds.cost.Counts`. `"is_lower_bound"`, `"conditionals"`, `"unknown_trips"` and
+          `"unused_parameters"`: the attributes. `"estimate"`: `jds.cost.Estimate.to_dict()`; None without one.
+        """
+        return {
+            "schema": SCHEMA,
+            "jax": jax.__version__,
+            "conventions": self.conventions._asdict(),
+            "is_lower_bound": self.is_lower_bound,
+            "total": _data.as_dict(self.total),
+            "layer": [_data.as_dict(row) for row in self.by("layer")],
+            "kind": [_data.as_dict(row) for row in self.by("kind")],
+            "operation": [_data.as_dict(row) for row in self.by("operation")],
+            "conditionals": [
+                {
+                    "path": "/".join(conditional.path),
+                    "branches": [branch._asdict() for branch in conditional.branches],
+                    "counted": conditional.counted,
+                }
+                for conditional in self.conditionals
+            ],
+            "unknown_trips": list(self.unknown_trips),
+            "unused_parameters": self.unused_parameters,
+            "estimate": None if estimate is None else estimate.to_dict(),
+        }
+
+    def to_csv(self, by: By = "layer", estimate: Estimate | None = None) -> str:
+        """The rows as CSV, with a line of headings.
+
+        Args:
+          by: what a row is.
+          estimate: lower bounds by the same, to add them and the measured times, in seconds.
+        """
+        return _data.as_csv(_data.columns(self.by(by), self.total, estimate))
+
+    def to_dataframe(self, by: By = "layer", estimate: Estimate | None = None) -> Any:
+        """The rows as a `pandas.DataFrame`, whose index is the rows' names.
+
+        Args:
+          by: what a row is.
+          estimate: lower bounds by the same, to add them and the measured times, in seconds.
+
+        Raises:
+          ImportError: pandas is not installed.
+        """
+        return _data.as_dataframe(_data.columns(self.by(by), self.total, estimate))
+
+    def to_html(self, title: str = "", by: By = "layer", estimate: Estimate | None = None) -> str:
+        """A self-contained page for a browser: a table to sort, with bars, and a roofline.
+
+        Args:
+          title: heading of the page.
+          by: what a row is.
+          estimate: lower bounds by the same, to add them and the measured times, and to draw the device's roofline.
+
+        Returns:
+          The text of the page, in UTF-8.
+        """
+        return _page.page(title, by, self.by(by), self.total, self.notes(), estimate)
+
+    def plot(self, path: Path, title: str = "", estimate: Estimate | None = None) -> None:
+        """Draws the multiply-adds and the minimum traffic of each layer.
+
+        Args:
+          path: the file to write; its suffix tells the format, such as `.png`, `.svg` or `.pdf`.
+          title: heading of the figure.
+          estimate: lower bounds by layer, to draw them, the measured times and the device's roofline.
+        """
+        # Imported here, because Matplotlib takes longer to import than jds.
+        from jds.cost import _plot
+
+        _plot.plot(path, title, self.by("layer"), estimate)
+
+    def __rich__(self) -> RenderableType:
+        return Group(self.table(), "", *self.notes())
+
+    def __str__(self) -> str:
+        return as_text(self)
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return _page.fragment("layer", self.by("layer"), self.total, self.notes())
+
+
+def summarize(program: Program) -> Analysis:
     """Sums a program up."""
-    values = [program.values[number] for number in program.inputs]
-    parameters = [value for value in values if value.parameter is not None]
-    bytes_in = sum(value.bytes for value in values if value.used_by and value.parameter is None)
-    bytes_out = sum(program.values[number].bytes for number in program.results)
-    read = sum(value.bytes for value in parameters if value.used_by)
-    total = _row("total", range(len(program.operations)), program)
-    unused = sum(value.elements for value in parameters) - total.parameters
-    total = total._replace(
-        parameters=sum(value.elements for value in parameters),
-        parameter_bytes=sum(value.bytes for value in parameters),
-        bytes_in=bytes_in,
-        bytes_out=bytes_out,
-        traffic=bytes_in + bytes_out + read,
+    total = total_row(program)
+    return Analysis(
+        total=total,
+        conventions=program.conventions,
+        conditionals=tuple(program.conditionals),
+        unknown_trips=tuple("/".join(path) for path in program.unknown_trips),
+        unused_parameters=total.parameters - used_parameters(program),
+        _program=program,
     )
-    trips = tuple("/".join(path) for path in program.unknown_trips)
-    return Analysis(total, program.settings, tuple(program.choices), trips, unused, program)
-
-
-def kind_of(operation: Operation) -> Kind:
-    """The kind of its rule; of a normalisation layer's element-wise operations and reductions, that layer's."""
-    if operation.cost is None:
-        return "unknown"
-    kind = operation.cost.kind
-    in_norm = any("norm" in scope.lower() for scope in operation.path[-1:])
-    return "normalisation" if in_norm and kind in ("element-wise", "reduction") else kind
-
-
-_KEYS: dict[str, Callable[[Operation], str]] = {
-    "layer": lambda operation: "/".join(operation.path),
-    "kind": kind_of,
-    "operation": lambda operation: operation.name,
-}
-
-
-def _row(name: str, numbers: Sequence[int], program: Program) -> Row:
-    operations, values, here = program.operations, program.values, set(numbers)
-    members = [operations[number] for number in numbers]
-    counts = sum((operation.counts for operation in members), Counts())
-    backward = sum((operation.counts for operation in members if operation.phase == "backward"), Counts())
-    per_device = sum((o.cost.counts * o.times for o in members if o.cost), Counts())
-    unknown: collections.Counter[str] = collections.Counter()
-    for operation in members:
-        if operation.cost is None:
-            unknown[operation.name] += operation.times * operation.devices
-    read = {i for operation in members for i in operation.inputs if values[i].made_by not in here}
-    written = [i for operation in members for i in operation.outputs]
-    weights = {i for i in read if values[i].parameter is not None}
-    own = _first_used(program, here)
-    bytes_in = sum(values[i].bytes * values[i].times for i in read - weights)
-    bytes_out = sum(
-        values[i].bytes * values[i].times for i in written if any(user not in here for user in values[i].used_by)
-    )
-    return Row(
-        name,
-        _main_kind(members),
-        sum(operation.times * operation.devices for operation in members),
-        counts,
-        sum(values[i].elements for i in own),
-        sum(values[i].bytes for i in own),
-        bytes_in,
-        bytes_out,
-        bytes_in + bytes_out + sum(values[i].bytes * values[i].times for i in weights),
-        backward,
-        per_device,
-        dict(unknown),
-    )
-
-
-def _first_used(program: Program, here: set[int]) -> Iterable[int]:
-    """Parameters whose first reader, of them or of what is made of one alone, is among these operations."""
-    return [parameter for parameter, number in program.first_readers.items() if number in here]
-
-
-def _main_kind(members: Sequence[Operation]) -> Kind:
-    weights: collections.Counter[Kind] = collections.Counter()
-    for operation in members:
-        weights[kind_of(operation)] += operation.counts.macs
-    if not any(weights.values()):
-        for operation in members:
-            counts = operation.counts
-            weights[kind_of(operation)] += counts.flops + counts.transcendentals + counts.integer_operations
-    return weights.most_common(1)[0][0] if weights else "data movement"

@@ -9,7 +9,7 @@ Kind = Literal[
     "pointwise",
     "dense",
     "attention",
-    "normalisation",
+    "normalization",
     "element-wise",
     "reduction",
     "data movement",
@@ -20,8 +20,6 @@ Kind = Literal[
     "unknown",
 ]
 
-Padding = Literal["counted", "skipped"]
-
 
 class Counts(NamedTuple):
     """What one equation costs, or several together; all exact integers.
@@ -30,9 +28,9 @@ class Counts(NamedTuple):
       multiplications: as in textbooks and papers: filter parameters × filter positions × filters of a convolution, and
         rows × depth × columns of a matrix product. Filter positions over padding count; the holes between dilated
         inputs do not. Nothing else has any.
-      macs: multiply-accumulates; as `multiplications` or, with `padding="skipped"`, only those that touch data.
-      flops: operations on floating-point numbers: 2 for each multiply-accumulate, 1 for each element of the result of
-        an element-wise operation (a comparison, a selection and a conversion included), 1 for each element that a
+      macs: multiply-accumulates; as `multiplications` or, with `count_padding=False`, only those that touch data.
+      flops: operations on floating-point numbers: 2 per multiply-accumulate, 1 per element of the result of
+        an element-wise operation (a comparison, a selection and a conversion included), 1 per element that a
         reduction adds. Complex numbers have 8 for a multiply-accumulate, 6 for a multiplication, 2 for any other.
       transcendentals: elements of results of exponentials, logarithms, roots, powers, trigonometric and other special
         functions, which have no such number; they are not in `flops`.

@@ -1,7 +1,4 @@
-"""The least time that a program can take on a device: its operations, and its bytes, at the device's peak rates.
-
-Roofline: Williams et al., https://doi.org/10.1145/1498765.1498785.
-"""
+"""Devices and their peak rates: published, or measured on this machine."""
 
 import contextlib
 import difflib
@@ -10,25 +7,22 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jds._common.files import write_atomically
-from jds.cost._analysis import Analysis, By, Row
 from jds.cost._machine import machine_facts
-from jds.cost._profile import Measurement
-from jds.cost._timing import Spread
 
 
 class Peak(NamedTuple):
-    """What a device can do at most.
+    """The peak rates of a device.
 
     Attributes:
-      name: of the device and the arithmetic.
-      flops: floating-point operations a second.
-      bytes: that its memory gives or takes in a second.
+      name: the device and its arithmetic.
+      flops: floating-point operations per second.
+      bytes: bytes per second that its memory reads or writes.
       source: where the figures are from.
 
     Example:
@@ -52,7 +46,7 @@ _A15_NPU = "https://www.cpu-monkey.com/es/cpu-apple_a15_bionic_4_gpu"
 _GEN_3 = "https://runlocalai.co/hardware/snapdragon-8-gen-3"
 _SNAPDRAGON_855 = "https://en.wikichip.org/wiki/qualcomm/snapdragon_800/855"
 _RASPBERRY = "https://circuitdigest.com/news/the-new-raspberry-pi-5-is-here-faster-than-ever"
-# Two pipes of 128 bits, each with a multiply-add of float32 a cycle: http://techarx.com/cortex-a76-in-depth/ and
+# Two pipes of 128 bits, each with a float32 multiply-add per cycle: http://techarx.com/cortex-a76-in-depth/ and
 # https://www.systemonchips.com/arm-cortex-a76-floating-point-performance-analysis-and-optimization.
 _CORTEX_A76 = 2 * 4 * 2
 
@@ -76,60 +70,9 @@ DEVICES: dict[str, Peak] = {
     "raspberry_pi_5": Peak("Raspberry Pi 5, CPU, float32", _CORTEX_A76 * 4 * 2.4e9, 4267e6 * 4, _RASPBERRY),
 }
 
-Limit = Literal["arithmetic", "memory"]
-
-
-class Bound(NamedTuple):
-    """The least time of a layer, or of a whole program.
-
-    Attributes:
-      name: as in `jds.cost.Row`.
-      seconds: no less than this, if nothing that lies between its equations goes to memory.
-      limit: which of the two peaks it is that holds it.
-      measured: the median time, in seconds; None where none was measured.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from jds import cost
-      >>> found = cost.analyze(jnp.dot, jnp.ones((8, 16)), jnp.ones((16, 4)))
-      >>> cost.estimate(found, cost.Peak("made up", flops=1024, bytes=1024, source="")).total.limit
-      'arithmetic'
-    """
-
-    name: str
-    seconds: float
-    limit: Limit
-    measured: float | None = None
-
-    @property
-    def share(self) -> float | None:
-        """Of the time, that which is bound to be; above 1 where arrays stay in a cache, or others do a part."""
-        return self.seconds / self.measured if self.measured else None
-
-
-class Estimate(NamedTuple):
-    """Lower bounds of the time that a program takes.
-
-    Attributes:
-      peak: of the device.
-      total: of the whole program, if all between its arguments and results stays on the chip.
-      rows: each by itself; where a layer's inputs stay on the chip, it may take less.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from jds import cost
-      >>> found = cost.analyze(jnp.dot, jnp.ones((8, 16)), jnp.ones((16, 4)))
-      >>> [row.seconds for row in cost.estimate(found, cost.Peak("made up", flops=512, bytes=1024, source="")).rows]
-      [2.0]
-    """
-
-    peak: Peak
-    total: Bound
-    rows: tuple[Bound, ...]
-
 
 def find_device(name: str) -> Peak:
-    """Returns the peak rates of a device: one of `jds.cost.DEVICES`, or `"this"`, the machine that this runs on.
+    """Returns the peak rates of a device: one of `jds.cost.DEVICES`, or, for `"this"`, of this machine, measured.
 
     Raises:
       ValueError: there is no such device.
@@ -141,60 +84,28 @@ def find_device(name: str) -> Peak:
     """
     if name == "this":
         return measure_peak()
-    if name not in DEVICES:
-        (near,) = difflib.get_close_matches(name, DEVICES, n=1, cutoff=0)
-        raise ValueError(f"device: must be this or one of {', '.join(DEVICES)}, got {name!r}; did you mean {near}?")
+    if fault := device_fault(name):
+        raise ValueError(f"find_device: `name` {fault}")
     return DEVICES[name]
 
 
-def estimate(analysis: Analysis, device: Peak | str, by: By = "layer", measured: Measurement | None = None) -> Estimate:
-    """Bounds the time of a program from below, as a whole and row by row.
-
-    Exponentials and the like cost nothing here, nor do operations on integers; all else runs at its peak. Of a program
-    that `shard_map` divides among several devices, the bound is that of one.
-
-    Args:
-      analysis: what the program costs.
-      device: its peak rates, or its name, as for `find_device`.
-      by: what a row is.
-      measured: the time that the same program takes on this device, to be set beside the bounds; rows have one by
-        `"layer"` only.
-
-    Returns:
-      The bounds.
-
-    Raises:
-      ValueError: there is no such device.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from jds import cost
-      >>> found = cost.analyze(jnp.dot, jnp.ones((8, 16)), jnp.ones((16, 4)))
-      >>> cost.estimate(found, cost.Peak("made up", flops=1024, bytes=1024, source="")).total
-      Bound(name='total', seconds=1.0, limit='arithmetic', measured=None)
-    """
-    peak = find_device(device) if isinstance(device, str) else device
-    layers = measured.layers if measured and by == "layer" else {}
-    rows = tuple(_bound(row, peak, layers.get(row.name)) for row in analysis.by(by))
-    # Of arguments and results that lie on several devices, one has its part.
-    devices = max((operation.devices for operation in analysis.operations), default=1)
-    total = analysis.total._replace(traffic=analysis.total.traffic // devices)
-    return Estimate(peak, _bound(total, peak, measured.total if measured else None), rows)
-
-
-def _bound(row: Row, peak: Peak, measured: Spread | None) -> Bound:
-    arithmetic, memory = row.per_device.flops / peak.flops, row.traffic / peak.bytes
-    limit: Limit = "arithmetic" if arithmetic >= memory else "memory"
-    return Bound(row.name, max(arithmetic, memory), limit, measured.median if measured else None)
+def device_fault(name: str) -> str | None:
+    """Says what is wrong with the name of a device; None where nothing is."""
+    if name == "this" or name in DEVICES:
+        return None
+    (near,) = difflib.get_close_matches(name, DEVICES, n=1, cutoff=0)
+    return f"must be this or one of {', '.join(DEVICES)}, got {name!r}; did you mean {near}?"
 
 
 def measure_peak(*, again: bool = False) -> Peak:
-    """Measures the peak rates of the device that JAX uses, once: matrix products or chains of multiply-adds, whichever
-    is faster, and numbers that are added to.
+    """Measures the peak rates of the device that JAX uses, once.
+
+    The arithmetic rate is that of matrix products or of chains of multiply-adds, whichever is higher; the memory rate
+    is that of adding to an array in place.
 
     Args:
-      again: measure, though an earlier result is kept (in `~/.cache/jds`, or under `$XDG_CACHE_HOME`). What was
-        measured while others used the machine is too low: of both results the higher rates stay.
+      again: measure even if an earlier result is cached (in `~/.cache/jds`, or under `$XDG_CACHE_HOME`). A result
+        measured on a busy machine is too low, so the higher rate of both results is kept.
 
     Returns:
       The rates, in float32.
@@ -220,7 +131,7 @@ def _read(file: Path) -> dict[str, dict[str, float]]:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return {}  # absent, or of no use: it is measured again
+        return {}  # absent or damaged: the rates are measured again
 
 
 def _write(file: Path, kept: dict[str, dict[str, float]]) -> None:
@@ -241,7 +152,7 @@ def _product_rate(size: int) -> float:
 
 
 def _chain_rate(size: int = 2**18, chains: int = 8, steps: int = 64) -> float:
-    """Of chains of multiply-adds that do not wait for each other, in registers."""
+    """Rate of chains of multiply-adds that do not wait for each other, in registers."""
 
     @jax.jit
     def run(x: jax.Array) -> jax.Array:

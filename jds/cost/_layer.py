@@ -1,21 +1,18 @@
 """A convolution layer as data, and the multiplications of its two forms."""
 
 import dataclasses
-import functools
 import math
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-import jax
-import jax.numpy as jnp
 from jax import lax
 
-from jds.cost._analyze import analyze
+StepName = Literal["ordinary", "grouped", "depthwise", "pointwise"]
 
 
-class Step(NamedTuple):
-    """One convolution, as filter parameters × filter positions × filters; `jds.cost.analyze` counts it.
+class LayerStep(NamedTuple):
+    """One convolution, as filter parameters × filter positions × filters.
 
     Attributes:
       name: which convolution it is.
@@ -26,10 +23,10 @@ class Step(NamedTuple):
     Example:
       >>> from jds import cost
       >>> cost.Layer("textbook", (6, 6, 3), 5, (3, 3), padding="VALID").separable_steps()[0]
-      Step(name='depthwise', parameters=9, positions=16, filters=3)
+      LayerStep(name='depthwise', parameters=9, positions=16, filters=3)
     """
 
-    name: Literal["ordinary", "depthwise", "pointwise"]
+    name: StepName
     parameters: int
     positions: int
     filters: int
@@ -49,17 +46,18 @@ class Step(NamedTuple):
 class Layer:
     """The sizes of a convolution layer, which can be computed in ordinary or in depthwise separable form.
 
-    A linear layer is a convolution with one position: an input of size `(1, in_features)` and a kernel of size `(1,)`.
+    A linear layer is a convolution at one position: its input has the size `(1, in_features)`, its kernel `(1,)`.
 
     Args:
       name: what tables call it.
       input_size: `(*spatial, in_features)` of one example, with 1, 2 or 3 spatial axes.
       out_features: channels of the output.
-      kernel_size: one entry for each spatial axis.
+      kernel_size: one entry per spatial axis.
       strides, kernel_dilation: as in `jds.conv`.
       padding: `"SAME"`, `"SAME_LOWER"`, `"VALID"`, or for each axis a pair (before, after) of positions to add.
-      channel_multiplier: depthwise filters a channel.
+      channel_multiplier: depthwise filters per channel.
       separable: False for a layer that is the same in both forms, as a network's first convolution is.
+      feature_group_count: groups of channels of a layer that is not separable, as in `jds.conv`.
 
     Raises:
       ValueError: a size is not positive, the numbers of axes differ, or the output would be empty.
@@ -82,65 +80,38 @@ class Layer:
     kernel_dilation: int | tuple[int, ...] = 1
     channel_multiplier: int = 1
     separable: bool = True
+    feature_group_count: int = 1
 
     def __post_init__(self):
-        rank = len(self.kernel_size)
-        if rank not in (1, 2, 3) or len(self.input_size) != rank + 1:
-            raise ValueError(
-                "Layer: `kernel_size` must have 1, 2 or 3 entries, and `input_size` one more for the features, got "
-                f"kernel_size={self.kernel_size} and input_size={self.input_size}"
-            )
-        if min(*self.input_size, *self.kernel_size, self.out_features, self.channel_multiplier) < 1:
-            raise ValueError(
-                "Layer: `input_size`, `kernel_size`, `out_features` and `channel_multiplier` must be positive, got "
-                f"{self.input_size}, {self.kernel_size}, {self.out_features} and {self.channel_multiplier}"
-            )
-        for name in ("strides", "kernel_dilation"):
-            value = _for_each_axis(getattr(self, name), rank)
-            if len(value) != rank or min(value) < 1:
-                raise ValueError(
-                    f"Layer: `{name}` must be positive, one int or one for each of the {rank} spatial axes, got "
-                    f"{getattr(self, name)}"
-                )
-        if 0 in self.output_size:
-            raise ValueError(
-                f"Layer: the output would be empty, {self.output_size}: input_size={self.input_size} with padding "
-                f"{self.padding!r} is smaller than a kernel of size {self.kernel_size}, dilated by "
-                f"{self.kernel_dilation}; use a larger input, more padding or a smaller kernel"
-            )
+        if fault := layer_fault(**{field.name: getattr(self, field.name) for field in dataclasses.fields(self)}):
+            raise ValueError(f"Layer: {fault}")
 
     @property
     def in_features(self) -> int:
         """Channels of the input."""
         return self.input_size[-1]
 
-    @functools.cached_property
+    @property
     def output_size(self) -> tuple[int, ...]:
         """`(*spatial, out_features)` of one example."""
-        kernel = (*self.kernel_size, self.in_features, self.out_features)
-        out = jax.eval_shape(self._convolve, *map(_shape, ((1, *self.input_size), kernel)))
-        return out.shape[1:]
+        sizes = _output_sizes(self.input_size, self.kernel_size, self.strides, self.padding, self.kernel_dilation)
+        return (*sizes, self.out_features)
 
-    @functools.cache  # noqa: B019 layers are few and small
-    def ordinary_steps(self, batch: int = 1) -> tuple[Step, ...]:
+    def ordinary_steps(self, batch: int = 1) -> tuple[LayerStep, ...]:
         """The one convolution of the ordinary form."""
-        kernel = (*self.kernel_size, self.in_features, self.out_features)
-        return (_step("ordinary", self._convolve, (batch, *self.input_size), kernel),)
+        groups, positions = self.feature_group_count, batch * math.prod(self.output_size[:-1])
+        name: StepName = "ordinary" if groups == 1 else "depthwise" if groups == self.in_features else "grouped"
+        parameters = math.prod(self.kernel_size) * (self.in_features // groups)
+        return (LayerStep(name, parameters, positions, self.out_features),)
 
-    @functools.cache  # noqa: B019
-    def separable_steps(self, batch: int = 1) -> tuple[Step, ...]:
+    def separable_steps(self, batch: int = 1) -> tuple[LayerStep, ...]:
         """The depthwise and the pointwise convolution; the ordinary one if the layer is not separable."""
         if not self.separable:
             return self.ordinary_steps(batch)
-        between = self.in_features * self.channel_multiplier
-        depthwise = functools.partial(self._convolve, feature_group_count=self.in_features)
-        pointwise = functools.partial(_convolution, padding="VALID")
-        ones = (1,) * len(self.kernel_size)
+        between, positions = self.in_features * self.channel_multiplier, batch * math.prod(self.output_size[:-1])
         return (
-            _step("depthwise", depthwise, (batch, *self.input_size), (*self.kernel_size, 1, between)),
-            _step(
-                "pointwise", pointwise, (batch, *self.output_size[:-1], between), (*ones, between, self.out_features)
-            ),
+            LayerStep("depthwise", math.prod(self.kernel_size), positions, between),
+            LayerStep("pointwise", between, positions, self.out_features),
         )
 
     @property
@@ -148,16 +119,50 @@ class Layer:
         """Separable to ordinary multiplications: `channel_multiplier * (1/out_features + 1/prod(kernel_size))`."""
         return multiplications(self).ratio
 
-    def _convolve(self, inputs: jax.Array, kernel: jax.Array, **options: int) -> jax.Array:
-        rank = len(self.kernel_size)
-        return _convolution(
-            inputs,
-            kernel,
-            window_strides=_for_each_axis(self.strides, rank),
-            padding=self.padding,
-            rhs_dilation=_for_each_axis(self.kernel_dilation, rank),
-            **options,
+
+def layer_fault(
+    *,
+    input_size: tuple[int, ...],
+    out_features: int,
+    kernel_size: tuple[int, ...],
+    strides: int | tuple[int, ...] = 1,
+    padding: str | tuple[tuple[int, int], ...] = "SAME",
+    kernel_dilation: int | tuple[int, ...] = 1,
+    channel_multiplier: int = 1,
+    separable: bool = True,
+    feature_group_count: int = 1,
+    name: str = "",
+) -> str | None:
+    """Says what is wrong with the fields of a `Layer`; None where nothing is."""
+    rank = len(kernel_size)
+    if rank not in (1, 2, 3) or len(input_size) != rank + 1:
+        return (
+            "`kernel_size` must have 1, 2 or 3 entries, and `input_size` one more for the features, got "
+            f"kernel_size={kernel_size} and input_size={input_size}"
         )
+    if min(*input_size, *kernel_size, out_features, channel_multiplier) < 1:
+        return (
+            "`input_size`, `kernel_size`, `out_features` and `channel_multiplier` must be positive, got "
+            f"{input_size}, {kernel_size}, {out_features} and {channel_multiplier}"
+        )
+    for option, value in (("strides", strides), ("kernel_dilation", kernel_dilation)):
+        sizes = _for_each_axis(value, rank)
+        if len(sizes) != rank or min(sizes) < 1:
+            return f"`{option}` must be positive, one int or one for each of the {rank} spatial axes, got {value}"
+    groups = feature_group_count
+    if groups < 1 or input_size[-1] % groups or out_features % groups or (separable and groups > 1):
+        return (
+            "`feature_group_count` must divide the input's features and `out_features`, and be 1 in a separable layer, "
+            f"got {groups} with {input_size[-1]} and {out_features} features and separable={separable}"
+        )
+    output = _output_sizes(input_size, kernel_size, strides, padding, kernel_dilation)
+    if 0 in output:
+        return (
+            f"the output would be empty, {(*output, out_features)}: input_size={input_size} with padding {padding!r} "
+            f"is smaller than a kernel of size {kernel_size}, dilated by {kernel_dilation}; use a larger input, more "
+            "padding or a smaller kernel"
+        )
+    return None
 
 
 class Multiplications(NamedTuple):
@@ -183,7 +188,7 @@ def multiplications(layers: Layer | Sequence[Layer], *, batch: int = 1) -> Multi
     """Counts the multiplications of convolution layers in ordinary and in depthwise separable form.
 
     They are the mult-adds of MobileNets, https://arxiv.org/abs/1704.04861: every filter position counts, padding
-    included; biases, normalisation and activations do not.
+    included; biases, normalization and activations do not.
 
     Args:
       layers: one layer, or the layers of a network.
@@ -204,27 +209,22 @@ def multiplications(layers: Layer | Sequence[Layer], *, batch: int = 1) -> Multi
     )
 
 
-def _step(
-    name: Literal["ordinary", "depthwise", "pointwise"], convolve, inputs: tuple[int, ...], kernel: tuple[int, ...]
-) -> Step:
-    """Counts a convolution of these shapes."""
-    counted = analyze(convolve, _shape(inputs), _shape(kernel)).total.multiplications
-    parameters, filters = math.prod(kernel[:-1]), kernel[-1]
-    return Step(name, parameters, counted // (parameters * filters), filters)
-
-
-def _convolution(
-    inputs: jax.Array, kernel: jax.Array, *, padding: Any, window_strides: tuple[int, ...] = (), **options: Any
-) -> jax.Array:
-    """With channels last."""
-    spatial = "DHW"[-(kernel.ndim - 2) :]
-    numbers = (f"N{spatial}C", f"{spatial}IO", f"N{spatial}C")
-    strides = window_strides or (1,) * len(spatial)
-    return lax.conv_general_dilated(inputs, kernel, strides, padding, dimension_numbers=numbers, **options)
-
-
-def _shape(sizes: tuple[int, ...]) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(sizes, jnp.float32)
+def _output_sizes(
+    input_size: tuple[int, ...],
+    kernel_size: tuple[int, ...],
+    strides: int | tuple[int, ...],
+    padding: str | tuple[tuple[int, int], ...],
+    kernel_dilation: int | tuple[int, ...],
+) -> tuple[int, ...]:
+    """Spatial sizes of a convolution's output."""
+    rank, sizes = len(kernel_size), input_size[:-1]
+    strides, dilation = _for_each_axis(strides, rank), _for_each_axis(kernel_dilation, rank)
+    taps = [(size - 1) * step + 1 for size, step in zip(kernel_size, dilation, strict=True)]
+    pads = lax.padtype_to_pads(sizes, taps, strides, padding) if isinstance(padding, str) else padding
+    return tuple(
+        max(0, (size + low + high - tap) // stride + 1)
+        for size, (low, high), tap, stride in zip(sizes, pads, taps, strides, strict=True)
+    )
 
 
 def _for_each_axis(value: int | tuple[int, ...], rank: int) -> tuple[int, ...]:

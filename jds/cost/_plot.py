@@ -1,15 +1,21 @@
 """An analysis as a figure: what each layer computes, moves and, on a device, takes at least; and a roofline."""
 
+import io
+import re
+from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 
+import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from jds.cost import Analysis, Estimate, Row
+from jds.cost._bounds import Bound, Estimate
+from jds.cost._rows import CostRow
 
-# Okabe and Ito's colours, which the colour-blind can tell apart: https://jfly.uni-koeln.de/color/.
-_COLOURS = {
+# Okabe and Ito's colors, which the color-blind can tell apart: https://jfly.uni-koeln.de/color/.
+_COLORS = {
     "ordinary": "#000000",
     "grouped": "#CC79A7",
     "depthwise": "#D55E00",
@@ -17,28 +23,27 @@ _COLOURS = {
     "dense": "#009E73",
     "attention": "#E69F00",
 }
-_ELSE = "0.6"
+_OTHER = "0.6"
 _NAMES_AT_MOST = 60
 
 
-def plot(title: str, analysis: Analysis, path: Path, estimate: Estimate | None = None) -> None:
-    """Draws multiply-adds and least traffic of each layer that multiplies, and of all else together.
+def plot(path: Path, title: str, rows: Sequence[CostRow], estimate: Estimate | None = None) -> None:
+    """Draws the multiply-adds and the minimum traffic of each layer that multiplies, and of all others together.
 
     Args:
-      title: above the figure.
-      analysis: of a program.
-      path: where to write; its suffix says the format, such as `.png`, `.svg` or `.pdf`.
-      estimate: by layer, to draw the least times, the measured ones if it has them, and the device's roofline.
+      path: the file to write; its suffix tells the format.
+      title: heading of the figure.
+      rows: by layer.
+      estimate: of the same rows, to draw the bounds, the measured times if it has them, and the device's roofline.
     """
-    rows = analysis.by("layer")
     drawn = sorted((row for row in rows if row.macs), key=lambda row: -row.macs)[:_NAMES_AT_MOST]
     drawn = [row for row in rows if row in drawn]
     rest = [row for row in rows if row not in drawn]
-    names = [*(row.name or "(no layer)" for row in drawn), *(["all else"] if rest else [])]
-    colours = [*(_COLOURS.get(row.kind, _ELSE) for row in drawn), *([_ELSE] if rest else [])]
+    names = [*(row.name or "(no layer)" for row in drawn), *(["all others"] if rest else [])]
+    colors = [*(_COLORS.get(row.kind, _OTHER) for row in drawn), *([_OTHER] if rest else [])]
     panels = [
         ("multiply-adds, millions", [row.macs / 1e6 for row in drawn], sum(row.macs for row in rest) / 1e6),
-        ("least traffic, MB", [row.traffic / 1e6 for row in drawn], sum(row.traffic for row in rest) / 1e6),
+        ("minimum traffic, MB", [row.traffic / 1e6 for row in drawn], sum(row.traffic for row in rest) / 1e6),
     ]
     if estimate is not None:
         panels.append(_times(estimate, drawn, rest))
@@ -49,27 +54,27 @@ def plot(title: str, analysis: Analysis, path: Path, estimate: Estimate | None =
     )[:, 0]
     all_axes = bars.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, (label, values, of_rest) in zip(all_axes, panels, strict=True):
-        axes.barh(range(len(names)), [*values, *([of_rest] if rest else [])], color=colours)
+        axes.barh(range(len(names)), [*values, *([of_rest] if rest else [])], color=colors)
         _style(axes, label)
     if estimate is not None and estimate.total.measured is not None:
         _mark_measured(all_axes[-1], estimate, drawn)
     all_axes[0].set_yticks(range(len(names)), names)
     all_axes[0].set_ylim(len(names) - 0.4, -0.6)
     if estimate is not None:
-        _roofline(below[0].subplots(), estimate, drawn)
+        _draw_roofline(below[0].subplots(), estimate, drawn)
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
     bars.legend(handles=_legend(drawn, bool(rest)), loc="outside lower left", ncols=6, frameon=False)
     figure.savefig(path, dpi=150)
 
 
-def _times(estimate: Estimate, drawn: list[Row], rest: list[Row]) -> tuple[str, list[float], float]:
+def _times(estimate: Estimate, drawn: list[CostRow], rest: list[CostRow]) -> tuple[str, list[float], float]:
     micros = {bound.name: bound.seconds * 1e6 for bound in estimate.rows}
     measured = "; line: measured" if estimate.total.measured is not None else ""
-    label = f"least time, µs{measured}\n{estimate.peak.name}"
+    label = f"lower bound of the time, µs{measured}\n{estimate.peak.name}"
     return label, [micros[row.name] for row in drawn], sum((micros[row.name] for row in rest), 0.0)
 
 
-def _mark_measured(axes: Axes, estimate: Estimate, drawn: list[Row]) -> None:
+def _mark_measured(axes: Axes, estimate: Estimate, drawn: list[CostRow]) -> None:
     measured = {bound.name: bound.measured for bound in estimate.rows}
     for place, row in enumerate(drawn):
         seconds = measured[row.name]
@@ -77,19 +82,64 @@ def _mark_measured(axes: Axes, estimate: Estimate, drawn: list[Row]) -> None:
             axes.plot([seconds * 1e6] * 2, [place - 0.4, place + 0.4], color="0.3", linewidth=1.5)
 
 
-def _roofline(axes: Axes, estimate: Estimate, drawn: list[Row]) -> None:
-    """Operations a second that each layer may reach or reaches, by its operations a byte."""
+def roofline_figure(estimate: Estimate, rows: Sequence[CostRow]) -> str:
+    """Draws the roofline of a device with a dot for each row, as HTML that refers to nothing outside of itself.
+
+    Args:
+      estimate: bounds, and measured times if it has them.
+      rows: what the bounds are of.
+
+    Returns:
+      A `<figure>` element with the drawing as SVG; empty if there is no row to draw.
+    """
+    bounds = {bound.name: bound for bound in estimate.rows}
+    is_measured = any(bound.measured for bound in estimate.rows)
+    drawn = [row for row in rows if row.flops and row.traffic]
+    if is_measured:
+        # Above the roof a row shows caches, and what XLA has fused, rather than the device.
+        drawn = [row for row in drawn if 0 < (bounds[row.name].share or 0) <= 1]
+    if not drawn:
+        return ""
+    # Text stays text, the same figure has the same text, and no metadata names a time or an address.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "jds"}):
+        figure = Figure(figsize=(9, 4.2), layout="constrained")
+        _draw_roofline(figure.add_subplot(), estimate, drawn)
+        file = io.StringIO()
+        figure.savefig(file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    # Without the XML declaration and the document type, which HTML has no place for.
+    drawing = file.getvalue()[file.getvalue().index("<svg") :]
+    names = {f"row-{i}": _tip(row, bounds[row.name]) for i, row in enumerate(drawn)}
+    drawing = re.sub(r'<g id="(row-\d+)">', lambda group: f"{group[0]}<title>{names[group[1]]}</title>", drawing)
+    peak = estimate.peak
+    return (
+        f"<figure>{drawing}<figcaption>"
+        f"{'What each row reaches' if is_measured else 'The most that each row can reach'} on {escape(peak.name)} "
+        f"({peak.flops / 1e9:.4g} GFLOP/s, {peak.bytes / 1e9:.4g} GB/s): under the slope it is bound by memory, under "
+        "the flat roof by arithmetic.</figcaption></figure>"
+    )
+
+
+def _tip(row: CostRow, bound: Bound) -> str:
+    return f"{escape(row.name)}: {row.intensity:.1f} FLOP/B, {_rate(row, bound) / 1e9:.4g} GFLOP/s"
+
+
+def _rate(row: CostRow, bound: Bound) -> float:
+    """Operations per second that a row reaches or, where nothing was measured, can reach."""
+    return row.flops / (bound.measured or bound.seconds)
+
+
+def _draw_roofline(axes: Axes, estimate: Estimate, rows: Sequence[CostRow]) -> None:
+    """Draws the operations per second of each row by its operations per byte, below the device's roof."""
     peak, bounds = estimate.peak, {bound.name: bound for bound in estimate.rows}
     ridge = peak.flops / peak.bytes
-    intensities = [row.intensity for row in drawn if row.traffic]
+    intensities = [row.intensity for row in rows if row.traffic]
     ends = [min([*intensities, ridge]) / 2, ridge, max([*intensities, ridge]) * 2]
     axes.loglog(ends, [min(end * peak.bytes, peak.flops) / 1e9 for end in ends], color="0.3")
-    for row in drawn:
+    for i, row in enumerate(rows):
         if row.traffic:
-            bound = bounds[row.name]
-            seconds = bound.measured or bound.seconds
-            axes.plot(row.intensity, row.flops / seconds / 1e9, "o", color=_COLOURS.get(row.kind, _ELSE), alpha=0.7)
-    axes.set_xlabel("FLOPs a byte of the least traffic")
+            color, rate = _COLORS.get(row.kind, _OTHER), _rate(row, bounds[row.name]) / 1e9
+            axes.plot(row.intensity, rate, "o", color=color, alpha=0.7, gid=f"row-{i}")
+    axes.set_xlabel("FLOPs per byte of the minimum traffic")
     axes.set_ylabel("GFLOP/s " + ("reached" if estimate.total.measured is not None else "at most"))
     axes.grid(color="0.9")
     axes.set_axisbelow(True)
@@ -104,7 +154,7 @@ def _style(axes: Axes, label: str) -> None:
     axes.spines[["top", "right", "left"]].set_visible(False)
 
 
-def _legend(rows: list[Row], has_rest: bool) -> list[Patch]:
-    kinds = [kind for kind in _COLOURS if any(row.kind == kind for row in rows)]
-    found = [Patch(color=_COLOURS[kind], label=kind) for kind in kinds]
-    return [*found, Patch(color=_ELSE, label="element-wise and the like")] if has_rest else found
+def _legend(rows: Sequence[CostRow], has_rest: bool) -> list[Patch]:
+    kinds = [kind for kind in _COLORS if any(row.kind == kind for row in rows)]
+    found = [Patch(color=_COLORS[kind], label=kind) for kind in kinds]
+    return [*found, Patch(color=_OTHER, label="element-wise and the like")] if has_rest else found

@@ -9,7 +9,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from rich import box
+from rich.console import RenderableType
+from rich.table import Table
 
+from jds._common.text import as_text
 from jds._common.traceable import Traceable, as_traceable
 from jds.cost._timing import Spread, measure, spread
 from jds.cost.hlo._view import instructions
@@ -18,12 +22,12 @@ _RUN = "jds: one run"
 
 
 class Measurement(NamedTuple):
-    """Seconds a call of a program.
+    """Measured times of a program, in seconds per call; prints as a table.
 
     Attributes:
-      total: of the whole, from the call to its results.
-      layers: for each layer the time in its instructions, those of all threads together. One that XLA fused of several
-        layers belongs to the layer that XLA names it after; a layer that has none of its own is missing.
+      total: time from the call to its results.
+      layers: for each layer the time in its instructions, summed over threads. An instruction that XLA fused from
+        several layers belongs to the layer that XLA names it after; a layer without an instruction is missing.
 
     Example:
       >>> import jax.numpy as jnp
@@ -36,6 +40,32 @@ class Measurement(NamedTuple):
     total: Spread
     layers: dict[str, Spread]
 
+    def table(self) -> Table:
+        """Medians and half the interquartile ranges as a table, for Rich to print."""
+        lines = Table(box=box.SIMPLE_HEAD, header_style="", show_edge=False, padding=(0, 1, 0, 0))
+        lines.add_column("layer", overflow="fold")
+        lines.add_column("µs measured", justify="right")
+        for name, seconds in self.layers.items():
+            lines.add_row(name or "(no layer)", _cell(seconds))
+        lines.add_section()
+        lines.add_row("total", _cell(self.total))
+        return lines
+
+    def to_dict(self) -> dict[str, Any]:
+        """All times as a dictionary that `json` can write."""
+        layers = {name: seconds._asdict() for name, seconds in self.layers.items()}
+        return {"total": self.total._asdict(), "layers": layers}
+
+    def __rich__(self) -> RenderableType:
+        return self.table()
+
+    def __str__(self) -> str:
+        return as_text(self)
+
+
+def _cell(seconds: Spread) -> str:
+    return f"{seconds.median * 1e6:.4g} ±{seconds.half_width * 1e6:.2g}"
+
 
 def measure_program(
     fun: Callable[..., Any] | Traceable, *args: Any, seconds: float = 1.0, **kwargs: Any
@@ -45,7 +75,7 @@ def measure_program(
     Args:
       fun: a function, jitted or not, or an NNX module.
       *args: its arguments, as for `analyze`: their shapes and dtypes count, not their values.
-      seconds: about how long to measure the whole, and the layers once more; compilation not included.
+      seconds: about how long to measure the whole, and the layers once more; excluding compilation.
       **kwargs: its keyword arguments, as `args`.
 
     Returns:
@@ -70,7 +100,7 @@ def measure_program(
 
 
 def _profiled(compiled: Callable[..., Any], args: Sequence[jax.Array], runs: int) -> Any:
-    """A `jax.profiler.ProfileData` of so many runs."""
+    """Runs a program `runs` times and returns a `jax.profiler.ProfileData`."""
     options = jax.profiler.ProfileOptions()
     options.python_tracer_level = 0
     options.host_tracer_level = 1  # instructions, and nothing finer, which would take time of its own

@@ -12,10 +12,10 @@ from jax.extend.core import Jaxpr
 from jax.extend.core import Literal as JaxprLiteral
 
 from jds._common.name_stack import read_scopes
-from jds.cost._counts import Counts, Padding
+from jds.cost._counts import Counts
 from jds.cost.rules import Cost, Equation, find_rule
 
-Path = tuple[str, ...]
+ScopePath = tuple[str, ...]
 Phase = Literal["forward", "backward"]
 
 
@@ -60,7 +60,7 @@ class Operation(NamedTuple):
     equation: Equation
     name: str
     cost: Cost | None
-    path: Path
+    path: ScopePath
     phase: Phase
     times: int
     devices: int
@@ -74,8 +74,8 @@ class Operation(NamedTuple):
         return self.cost.counts * (self.times * self.devices) if self.cost else Counts()
 
 
-class Choice(NamedTuple):
-    """A conditional, of whose branches the most expensive one is counted.
+class Conditional(NamedTuple):
+    """A conditional; its most expensive branch is counted.
 
     Attributes:
       path: its layer.
@@ -83,21 +83,21 @@ class Choice(NamedTuple):
       counted: the number of the one that is counted.
     """
 
-    path: Path
+    path: ScopePath
     branches: tuple[Counts, ...]
     counted: int
 
 
-class Settings(NamedTuple):
-    """What the caller decides; see `analyze`."""
+class Conventions(NamedTuple):
+    """What the caller of `analyze` decides, under the names of its arguments."""
 
-    padding: Padding
+    count_padding: bool
     platform: str
     trip_counts: int | Mapping[str, int] | None
 
 
 class _Place(NamedTuple):
-    path: Path = ()
+    path: ScopePath = ()
     phase: Phase = "forward"
     times: int = 1
     devices: int = 1
@@ -107,17 +107,17 @@ class _Place(NamedTuple):
 class Program:
     """Operations in their order, the values between them, and what could not be known."""
 
-    settings: Settings
+    conventions: Conventions
     values: list[Value] = dataclasses.field(default_factory=list)
     operations: list[Operation] = dataclasses.field(default_factory=list)
-    choices: list[Choice] = dataclasses.field(default_factory=list)
+    conditionals: list[Conditional] = dataclasses.field(default_factory=list)
     # Of each parameter that is read, the first operation that reads it or what is made of it alone.
     first_readers: dict[int, int] = dataclasses.field(default_factory=dict)
     inputs: list[int] = dataclasses.field(default_factory=list)
     # Without those that are inputs as well.
     results: list[int] = dataclasses.field(default_factory=list)
     # Paths of `while` loops that are counted as if they ran once.
-    unknown_trips: list[Path] = dataclasses.field(default_factory=list)
+    unknown_trips: list[ScopePath] = dataclasses.field(default_factory=list)
 
     def copy(self) -> "Program":
         """One to which other operations can be added."""
@@ -130,15 +130,15 @@ class Program:
         vars(self).update(vars(other))
 
 
-def flatten(jaxpr: Jaxpr, parameters: Iterable[int], settings: Settings) -> Program:
+def flatten(jaxpr: Jaxpr, parameters: Iterable[int], conventions: Conventions) -> Program:
     """Follows a jaxpr into all that it calls.
 
     Args:
       jaxpr: the program; its constants come before its arguments.
       parameters: numbers of the values that are parameters, constants and arguments counted together.
-      settings: what the caller decides.
+      conventions: what the caller decides.
     """
-    program = Program(settings)
+    program = Program(conventions)
     program.inputs += [_add_value(program, var.aval) for var in (*jaxpr.constvars, *jaxpr.invars)]
     for number in parameters:
         program.values[number].parameter = number
@@ -221,7 +221,7 @@ def _follow_closed(program: Program, body: Any, inputs: list[int | None], place:
 
 
 def _add_operation(program: Program, eqn: Any, inputs: list[int | None], place: _Place) -> list[int | None]:
-    settings, values, number = program.settings, program.values, len(program.operations)
+    conventions, values, number = program.conventions, program.values, len(program.operations)
     read = tuple(dict.fromkeys(i for i in inputs if i is not None))
     weights = [i is not None and values[i].parameter is not None for i in inputs]
     equation = Equation(
@@ -229,7 +229,7 @@ def _add_operation(program: Program, eqn: Any, inputs: list[int | None], place: 
         [atom.aval for atom in eqn.invars],
         [var.aval for var in eqn.outvars],
         eqn.params,
-        settings.padding,
+        conventions.count_padding,
         place.phase == "backward",
         weights,
     )
@@ -301,7 +301,7 @@ def _follow_scan(program: Program, eqn: Any, inputs: list[int | None], place: _P
 
 def _follow_while(program: Program, eqn: Any, inputs: list[int | None], place: _Place) -> list[int | None]:
     params = eqn.params
-    trips = _trips(program.settings.trip_counts, place.path)
+    trips = _trips(program.conventions.trip_counts, place.path)
     if trips is None:
         program.unknown_trips.append(place.path)
     times = place.times * (1 if trips is None else trips)
@@ -320,7 +320,7 @@ def _follow_while(program: Program, eqn: Any, inputs: list[int | None], place: _
     return [_add_value(program, var.aval, place.times) for var in eqn.outvars]
 
 
-def _trips(trip_counts: int | Mapping[str, int] | None, path: Path) -> int | None:
+def _trips(trip_counts: int | Mapping[str, int] | None, path: ScopePath) -> int | None:
     return trip_counts.get("/".join(path)) if isinstance(trip_counts, Mapping) else trip_counts
 
 
@@ -329,7 +329,7 @@ def _follow_cond(program: Program, eqn: Any, inputs: list[int | None], place: _P
     branches = eqn.params["branches"]
     platforms = eqn.params.get("branches_platforms")
     if platforms is not None:
-        here = [i for i, names in enumerate(platforms) if names is None or program.settings.platform in names]
+        here = [i for i, names in enumerate(platforms) if names is None or program.conventions.platform in names]
         return _follow_closed(program, branches[here[0]], inputs[1:], place) if here else []
     trials, totals, results = [], [], []
     for branch in branches:
@@ -339,7 +339,7 @@ def _follow_cond(program: Program, eqn: Any, inputs: list[int | None], place: _P
         totals.append(sum((operation.counts for operation in new), Counts()))
     counted = max(range(len(totals)), key=lambda i: (sum(totals[i][2:]), totals[i]))
     program.become(trials[counted])
-    program.choices.append(Choice(place.path, tuple(totals), counted))
+    program.conditionals.append(Conditional(place.path, tuple(totals), counted))
     return results[counted]
 
 

@@ -1,4 +1,4 @@
-"""The time of a call, contenders taking turns."""
+"""Times functions against each other, in turns."""
 
 import math
 import statistics
@@ -43,11 +43,11 @@ def measure(
 
     Args:
       contenders: for each name a function, jitted or not, and its arguments.
-      seconds: about how long to measure, compilation not included; at least 3 rounds are run.
-      sample_seconds: least duration of a sample, in seconds.
+      seconds: about how long to measure, excluding compilation; at least 3 rounds are run.
+      sample_seconds: minimum duration of a sample, in seconds.
 
     Returns:
-      For each name its samples, in seconds a call, one a round: the `i`-th samples of all belong together.
+      For each name its samples, in seconds per call, one per round: the `i`-th samples of all belong together.
 
     Example:
       >>> import jax.numpy as jnp
@@ -59,9 +59,9 @@ def measure(
     calls = {name: (jit(fun), args) for name, (fun, args) in contenders.items()}
     repeats = {}
     for name, (fun, args) in calls.items():
-        _seconds_a_call(fun, args, 1)  # compiles
-        # Of three calls the fastest, because the first ones are often slow and would make the samples short.
-        fastest = min(_seconds_a_call(fun, args, 1) for _ in range(3))
+        _seconds_per_call(fun, args, 1)  # compiles
+        # The fastest of three calls, because the first ones are often slow and would make the samples short.
+        fastest = min(_seconds_per_call(fun, args, 1) for _ in range(3))
         repeats[name] = math.ceil(sample_seconds / fastest)
     samples: dict[str, list[float]] = {name: [] for name in calls}
     order = list(calls)
@@ -69,7 +69,7 @@ def measure(
     rounds = 0
     while rounds <= _MIN_ROUNDS or time.perf_counter() - start < seconds:
         for name in order:
-            samples[name].append(_seconds_a_call(*calls[name], repeats[name]))
+            samples[name].append(_seconds_per_call(*calls[name], repeats[name]))
         order.reverse()
         rounds += 1
     # The first round warms up.
@@ -77,7 +77,7 @@ def measure(
 
 
 def spread(samples: Sequence[float]) -> Spread:
-    """Summarises samples by their median and quartiles.
+    """Summarizes samples by their median and quartiles.
 
     Args:
       samples: at least two numbers.
@@ -100,7 +100,7 @@ def ratios(samples: Sequence[float], reference: Sequence[float]) -> tuple[float,
       samples, reference: of the same rounds, as `measure` returns them.
 
     Returns:
-      One ratio a round.
+      One ratio per round.
 
     Raises:
       ValueError: the numbers of rounds differ.
@@ -114,11 +114,11 @@ def ratios(samples: Sequence[float], reference: Sequence[float]) -> tuple[float,
 
 
 def jit(fun: Callable[..., Any]) -> Callable[..., Any]:
-    """Jits a function unless it is jitted or compiled, so that one who jits it once has it compiled once."""
+    """Jits a function unless it is jitted or compiled already, so that it is compiled once."""
     return fun if isinstance(fun, jax.stages.Wrapped | jax.stages.Compiled) else jax.jit(fun)
 
 
-def _seconds_a_call(fun: Callable[..., Any], args: tuple[Any, ...], repeats: int) -> float:
+def _seconds_per_call(fun: Callable[..., Any], args: tuple[Any, ...], repeats: int) -> float:
     start = time.perf_counter()
     for _ in range(repeats):
         jax.block_until_ready(fun(*args))

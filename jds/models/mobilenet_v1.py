@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import jax
 from flax import nnx
 
-from jds.cost import Layer
 from jds.models._arguments import check_no_drop_path
 from jds.models._inverted_stages import round_features
 from jds.models._network import BatchNormConfig, Network, Parts, Placement, build_stages
@@ -123,51 +122,6 @@ class MobileNetV1(Network):
         first = ConvNorm(config.in_features, stem, 3, strides=config.stem_stride, **ordinary)
         stages = build_stages(config, stem, rows, make, stride=config.stem_stride)
         return Parts(first, stages, out_features=rows[-1][-1].features)
-
-
-def layers(
-    *,
-    image_size: int = 224,
-    width: float = 1.0,
-    num_classes: int = 1000,
-    in_features: int = 3,
-    stem_stride: int = STEM.strides,
-) -> tuple[Layer, ...]:
-    """Lists the layers that multiply, as data to count and to time: `jds.cost.multiplications(layers())`.
-
-    Args:
-      image_size: height and width of the images.
-      width, num_classes, in_features, stem_stride: as in `MobileNetV1Config`.
-
-    Returns:
-      The first convolution, the blocks, each of them separable, and the classifier, if there is one.
-
-    Raises:
-      ValueError: a size is not positive.
-
-    Example:
-      >>> from jds.models import mobilenet_v1
-      >>> [layer.name for layer in mobilenet_v1.layers()][-2:]
-      ['block 13', 'classifier']
-    """
-    rows = [MobileNetV1Row(STEM.features, stem_stride), *(row for stage in ROWS for row in stage)]
-    network: list[Layer] = []
-    size = (image_size, image_size, in_features)
-    for number, row in enumerate(rows):
-        network.append(
-            Layer(
-                f"block {number}" if number else "stem",
-                size,
-                round_features(row.features * width),
-                (3, 3),
-                strides=row.strides,
-                separable=number > 0,
-            )
-        )
-        size = network[-1].output_size
-    if num_classes:
-        network.append(Layer("classifier", (1, 1, size[-1]), num_classes, (1, 1), separable=False))
-    return tuple(network)
 
 
 VARIANTS: tuple[Variant, ...] = (

@@ -91,7 +91,7 @@ def multiply_add(pairs):
     return 0 if total is None else total
 
 
-def convolution(params, lhs, rhs, *, padding):
+def convolution(params, lhs, rhs, *, count_padding):
     """Every output, every tap: those on padding with a zero, or left out."""
     numbers = params["dimension_numbers"]
     lhs, rhs = lhs.transpose(numbers.lhs_spec), rhs.transpose(numbers.rhs_spec)
@@ -130,7 +130,7 @@ def convolution(params, lhs, rhs, *, padding):
             inside = all(0 <= a < size for a, size in zip(at, lhs.shape[2:], strict=True))
             row = image + batch * group if batch_groups > 1 else image
             channel = feature if batch_groups > 1 else group * rhs.shape[1] + feature
-            if inside or padding == "counted":
+            if inside or count_padding:
                 value = lhs[(row, channel, *at)] if inside else type(rhs.flat[0])(0)
                 pairs.append((value, rhs[(filter_, feature, *taps)]))
         out[place] = multiply_add(pairs)
@@ -225,18 +225,18 @@ def window_places(params, shape, out):
 
 
 def window_reduction(fun, start):
-    def run(params, array, *, padding, out):
+    def run(params, array, *, count_padding, out):
         result = np.empty(out, object)
         for place, taps in window_places(params, array.shape, out):
-            values = [start if tap is None else array[tap] for tap in taps if tap is not None or padding == "counted"]
+            values = [start if tap is None else array[tap] for tap in taps if tap is not None or count_padding]
             result[place] = fold(fun, values) if values else start
         return result
 
     return run
 
 
-def select_and_scatter_add(params, source, array, *, padding):
-    assert padding == "counted"
+def select_and_scatter_add(params, source, array, *, count_padding):
+    assert count_padding
     out = np.full(array.shape, 0.0, object)
     for place, taps in window_places(params, array.shape, source.shape):
         best = fold(lambda a, b: a if b is None or (a is not None and not less(array[a], array[b])) else b, taps)

@@ -1,6 +1,7 @@
 """Programs as a whole: layers, loops, branches, devices, and what is not known."""
 
 import functools
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -63,7 +64,7 @@ def test_layers_are_the_paths_that_tabulate_prints():
     table = nnx.tabulate(Network(rngs=nnx.Rngs(0)), jnp.ones((2, 6, 6, 3)), console_kwargs={"width": 300})
     assert all(name in table for name in LAYERS)
     by_name = {row.name: row for row in found.by("layer")}
-    assert [by_name[name].kind for name in LAYERS[:3]] == ["ordinary", "dense", "normalisation"]
+    assert [by_name[name].kind for name in LAYERS[:3]] == ["ordinary", "dense", "normalization"]
     assert [by_name[name].parameters for name in LAYERS[:4]] == [3 * 3 * 3 * 8 + 8, 8 * 8 + 8, 16, 0]
     assert found.total.parameters == sum(row.parameters for row in found.by("layer")) == 224 + 2 * (72 + 16)
     assert found.total.parameter_bytes == 4 * found.total.parameters
@@ -128,7 +129,7 @@ def test_a_method_of_a_module_and_one_that_is_closed_over():
     model.eval()
     assert names(cost.analyze(lambda x: model(x), IMAGES)) == LAYERS
     assert cost.analyze(model.__call__, IMAGES).total.parameters == 400
-    assert cost.analyze(model.__call__, IMAGES, parameters=0).total.parameters == 2 * 6 * 6 * 3
+    assert cost.analyze(model.__call__, IMAGES, parameter_argnums=0).total.parameters == 2 * 6 * 6 * 3
 
 
 def test_stacked_layers_run_so_many_times():
@@ -154,7 +155,7 @@ def test_scopes_name_the_layers_of_plain_functions():
 
     weights = {"a": shape(4, 8), "b": shape(8, 8)}
     for program in (fun, jax.jit(jax.value_and_grad(fun))):
-        rows = {row.name: row for row in cost.analyze(program, weights, shape(2, 4), parameters=0).by("layer")}
+        rows = {row.name: row for row in cost.analyze(program, weights, shape(2, 4), parameter_argnums=0).by("layer")}
         times = rows["first"].macs // (2 * 4 * 8)
         assert rows["second"].macs - rows["second"].backward.macs == 3 * 2 * 8 * 8
         assert (times, rows["second"].backward.macs) == ((1, 0) if program is fun else (2, 2 * 3 * 2 * 8 * 8))
@@ -167,9 +168,9 @@ def test_the_most_expensive_branch_counts_and_all_are_shown():
 
     found = cost.analyze(fun, shape(4, 4))
     assert found.total.macs == 2 * 64
-    (choice,) = found.choices
-    assert sorted(branch.macs for branch in choice.branches) == [64, 128]
-    assert choice.branches[choice.counted].macs == 128
+    (conditional,) = found.conditionals
+    assert sorted(branch.macs for branch in conditional.branches) == [64, 128]
+    assert conditional.branches[conditional.counted].macs == 128
     assert not found.is_lower_bound
 
 
@@ -226,7 +227,7 @@ def test_devices_add_up():
     found = cost.analyze(fun, shape(8, 4), shape(4, 4))
     assert found.total.macs == 8 * 4 * 4
     assert (found.total.per_device.macs, found.total.per_device.flops) == (2 * 4 * 4, 2 * 2 * 4 * 4 + 2 * 4)
-    assert "One device does 32 of the mult-adds and 72 of the FLOPs." in cost.notes(found)
+    assert "One device does 32 of the mult-adds and 72 of the FLOPs." in found.notes()
     peak = cost.Peak("made up", flops=1.0, bytes=1e9, source="")
     assert cost.estimate(found, peak).total.seconds == 72
     assert [row.name for row in found.by("kind") if row.counts.flops] == ["dense", "communication"]
@@ -295,8 +296,11 @@ def test_a_static_argument_and_keywords_are_passed_on():
     [
         (lambda: cost.analyze(jnp.dot, shape(2, 3), shape(2, 3)), TypeError, r"dot cannot be traced .*float32\[2,3\]"),
         (lambda: cost.analyze(lambda x: float(x), shape()), TypeError, "cannot be traced"),
-        (lambda: cost.analyze(jnp.sin, shape(2), padding="dropped"), ValueError, "`padding` must be .*'dropped'"),
-        (lambda: cost.analyze(jnp.sin, shape(2), parameters=1), ValueError, "`parameters` must number the 1 arg"),
+        (
+            lambda: cost.analyze(jnp.sin, shape(2), parameter_argnums=1),
+            ValueError,
+            "`parameter_argnums` must index the 1 arg",
+        ),
         (
             lambda: cost.analyze(jnp.sin, shape(2)).by("colour"),
             ValueError,
@@ -321,7 +325,7 @@ def test_nested_conditionals_are_followed_once_a_branch(monkeypatch):
     monkeypatch.setattr(program_module, "_add_operation", lambda *args: followed.append(1) or original(*args))
     found = cost.analyze(lambda x: nested(x, 8), jax.ShapeDtypeStruct((4,), jnp.float32))
     assert found.total.counts.transcendentals == 4
-    assert len(found.choices) == 8
+    assert len(found.conditionals) == 8
     assert len(followed) < 8 * 10
 
 
@@ -340,3 +344,51 @@ def test_each_equation_has_a_row():
     assert [row.name for row in rows] == ["0 layer/dot_general", "1 layer/tanh", "2 layer/dot_general", "3 layer/add"]
     assert [row.macs for row in rows] == [256, 0, 256, 0]
     assert rows[1].traffic == 2 * 4 * 4 * 8
+
+
+def layered(x, w):
+    with jax.named_scope("<layer>"):
+        return jnp.tanh(x @ w)
+
+
+def test_an_analysis_shows_itself(monkeypatch):
+    found = cost.analyze(layered, shape(4, 8), shape(8, 8), parameter_argnums=1)
+    text = str(found)
+    assert text == repr(found)
+    assert text.splitlines()[0].split() == ["layer", "mult-adds", "FLOPs", "params", "bytes", "in", "out", "FLOP/B"]
+    assert text.splitlines()[2].split()[:4] == ["<layer>", "256", "512", "64"]
+    html = found._repr_html_()
+    assert html.startswith("<table>")
+    assert "&lt;layer&gt;" in html
+    assert "<layer>" not in html
+    estimate = cost.estimate(found, "a100")
+    page = found.to_html("<title>", estimate=estimate)
+    assert "<layer>" not in page
+    assert page.count("&lt;layer&gt;") == 2  # the row, and the dot that shows it
+    assert "<title>&lt;title&gt;</title>" in page
+    assert found.to_dict(estimate)["estimate"]["total"]["seconds"] == estimate.total.seconds
+
+
+def test_rows_as_a_data_frame(monkeypatch):
+    pandas = pytest.importorskip("pandas")
+    found = cost.analyze(layered, shape(4, 8), shape(8, 8))
+    frame = found.to_dataframe("operation", cost.estimate(found, "a100", "operation"))
+    assert isinstance(frame, pandas.DataFrame)
+    assert frame.loc["dot_general", "macs"] == 256
+    assert list(frame.index) == ["dot_general", "tanh"]
+    assert frame["least_seconds"].min() > 0
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match="to_dataframe needs pandas: `pip install pandas`"):
+        found.to_dataframe()
+
+
+def test_other_results_show_themselves():
+    program = layered, shape(4, 8), shape(8, 8)
+    steps, view = cost.reconcile(*program), cost.xla(*program)
+    assert str(steps).startswith("from paper to XLA")
+    assert steps.to_dict()["paper"] == 512
+    assert str(view).startswith("FLOPs: 512 lowered, ")
+    assert view.to_dict()["lowered"]["flops"] == 512
+    measured = cost.measure_program(*program, seconds=0.0)
+    assert str(measured).splitlines()[-1].startswith("total")
+    assert set(measured.to_dict()["layers"]) == set(measured.layers)

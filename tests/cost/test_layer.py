@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import jds
 from jds import cost
-from jds.cost import Layer, Step
+from jds.cost import Layer, LayerStep
 
 TEXTBOOK = Layer("textbook", (6, 6, 3), 5, (3, 3), padding="VALID")
 
@@ -72,8 +72,8 @@ def test_closed_forms_are_those_of_the_convolutions(sizes, batch):
 
 
 def test_textbook_example_counts_2160_against_672():
-    assert TEXTBOOK.ordinary_steps() == (Step("ordinary", 27, 16, 5),)
-    assert TEXTBOOK.separable_steps() == (Step("depthwise", 9, 16, 3), Step("pointwise", 3, 16, 5))
+    assert TEXTBOOK.ordinary_steps() == (LayerStep("ordinary", 27, 16, 5),)
+    assert TEXTBOOK.separable_steps() == (LayerStep("depthwise", 9, 16, 3), LayerStep("pointwise", 3, 16, 5))
     assert cost.multiplications(TEXTBOOK) == (2160, 672)
     assert float(TEXTBOOK.ratio) == pytest.approx(1 / 5 + 1 / 3**2)
 

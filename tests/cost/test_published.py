@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import pytest
 from flax import nnx
 
-from jds import cost
-from jds.models import MobileNetV1, MobileNetV1Config, mobilenet_v1
+from jds import compare, cost
+from jds.models import MobileNetV1, MobileNetV1Config
 
 PUBLISHED = json.loads((Path(__file__).parents[1] / "data/published_costs.json").read_text())["mobilenet_v1"]
 
@@ -28,7 +28,7 @@ def count(*, batch=1, image_size=224, **options):
 @pytest.mark.parametrize("separable", [True, False])
 def test_layers_are_the_equations_of_the_model(separable):
     options = {"width": 0.5, "num_classes": 10, "stem_stride": 1}
-    layers = mobilenet_v1.layers(image_size=40, **options)
+    layers = compare.network_layers(model(**options), 40)
     forms = [layer.separable_steps(2) if separable else layer.ordinary_steps(2) for layer in layers]
     found = count(batch=2, image_size=40, separable=separable, **options)
     rows = [row.multiplications for row in found.by("layer") if row.multiplications]

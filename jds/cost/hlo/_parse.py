@@ -1,4 +1,4 @@
-"""The instructions of an optimised program, read from XLA's text."""
+"""The instructions of an optimized program, read from XLA's text."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""Why XLA counts another number of FLOPs than paper does."""
+"""Why XLA's count of FLOPs differs from the count on paper."""
 
 import collections
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -6,15 +6,19 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from rich import box
+from rich.console import RenderableType
+from rich.table import Table
 
+from jds._common.text import as_text
 from jds._common.traceable import Traceable, as_traceable
 from jds.cost._analysis import Analysis
 from jds.cost._analyze import count
 from jds.cost._counts import Counts
-from jds.cost._program import Operation, Settings
+from jds.cost._program import Conventions, Operation
 from jds.cost.hlo._view import XlaInstruction, XlaView, xla
 
-# So many times the products that paper has in a layer are no rounding, but another algorithm.
+# More than this factor above the products on paper, a layer runs another algorithm.
 _DENSE = 1.5
 
 
@@ -43,7 +47,7 @@ class Difference(NamedTuple):
 
 
 class Reconciliation(NamedTuple):
-    """The steps from FLOPs on paper to those of the lowered and of the compiled program.
+    """The steps from FLOPs on paper to those of the lowered and of the compiled program; prints as a table.
 
     Attributes:
       paper: FLOPs with padding and all runs of loops.
@@ -61,6 +65,16 @@ class Reconciliation(NamedTuple):
       >>> steps = cost.reconcile(jnp.dot, jnp.ones((8, 16)), jnp.ones((16, 4)))
       >>> steps.paper, steps.lowered, steps.unexplained_lowered
       (1024, 1024.0, 0.0)
+      >>> print(steps)
+      from paper to XLA                                                  FLOPs
+      ─────────────────────────────────────────────────────────────────────────
+      on paper, with padding and all runs of loops                       1,024
+      lowered: as JAX hands it to XLA                                    1,024
+      compiled: as XLA runs it                                           1,024
+      <BLANKLINE>
+      bytes of arguments and results, each once                            896
+      bytes that the instructions of the lowered program read and write    896
+      bytes that those of the compiled program read and write              896
     """
 
     paper: int
@@ -75,6 +89,41 @@ class Reconciliation(NamedTuple):
     least_bytes: int
     lowered_bytes: float | None
     compiled_bytes: float | None
+
+    def table(self) -> Table:
+        """The steps as a table, for Rich to print in 80 columns or more."""
+        lines = Table(box=box.SIMPLE_HEAD, header_style="", show_edge=False, padding=(0, 1, 0, 0))
+        lines.add_column("from paper to XLA", overflow="fold")
+        lines.add_column("FLOPs", justify="right", no_wrap=True)
+        lines.add_row("on paper, with padding and all runs of loops", f"{self.paper:,}")
+        for steps, rest, name, flops in (
+            (self.to_lowered, self.unexplained_lowered, "lowered: as JAX hands it to XLA", self.lowered),
+            (self.to_compiled, self.unexplained_compiled, "compiled: as XLA runs it", self.compiled),
+        ):
+            for step in steps:
+                lines.add_row(f"  {step.cause}: {step.words}", f"{step.flops:+,}")
+            if rest:
+                lines.add_row("  unexplained", f"{rest:+,.0f}")
+            lines.add_row(name, "unknown" if flops is None else f"{flops:,.0f}")
+        lines.add_section()
+        for name, size in (
+            ("bytes of arguments and results, each once", self.least_bytes),
+            ("bytes that the instructions of the lowered program read and write", self.lowered_bytes),
+            ("bytes that those of the compiled program read and write", self.compiled_bytes),
+        ):
+            lines.add_row(name, "unknown" if size is None else f"{size:,.0f}")
+        return lines
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as a dictionary that `json` can write."""
+        steps = {name: [step._asdict() for step in getattr(self, name)] for name in ("to_lowered", "to_compiled")}
+        return self._asdict() | steps
+
+    def __rich__(self) -> RenderableType:
+        return self.table()
+
+    def __str__(self) -> str:
+        return as_text(self)
 
 
 def reconcile(
@@ -106,7 +155,7 @@ def reconcile(
     """
     program = as_traceable(fun, args, kwargs)
     platform = jax.default_backend()
-    counted, skipped = (count(program, Settings(padding, platform, trip_counts)) for padding in ("counted", "skipped"))
+    counted, skipped = (count(program, Conventions(padding, platform, trip_counts)) for padding in (True, False))
     view = xla(program)
     paper, lowered, compiled = counted.total.flops, view.lowered.flops, view.compiled.flops
     to_lowered = list(_to_lowered(counted, skipped, view))
@@ -114,18 +163,18 @@ def reconcile(
     to_compiled = list(_to_compiled(skipped, view))
     to_compiled += _of_the_rest(lowered, to_compiled, compiled, view.instructions)
     return Reconciliation(
-        paper,
-        lowered,
-        compiled,
-        tuple(to_lowered),
-        tuple(to_compiled),
-        _rest(paper, to_lowered, lowered),
-        _rest(lowered, to_compiled, compiled),
-        view.foreign_calls,
-        view.devices,
-        counted.total.traffic,
-        view.lowered.bytes,
-        view.compiled.bytes,
+        paper=paper,
+        lowered=lowered,
+        compiled=compiled,
+        to_lowered=tuple(to_lowered),
+        to_compiled=tuple(to_compiled),
+        unexplained_lowered=_rest(paper, to_lowered, lowered),
+        unexplained_compiled=_rest(lowered, to_compiled, compiled),
+        foreign_calls=view.foreign_calls,
+        devices=view.devices,
+        least_bytes=counted.total.traffic,
+        lowered_bytes=view.lowered.bytes,
+        compiled_bytes=view.compiled.bytes,
     )
 
 
@@ -191,7 +240,7 @@ def _to_lowered(counted: Analysis, skipped: Analysis, view: XlaView) -> Iterator
 
 
 def _sum(operations: Iterable[Operation], times: Callable[[Operation], int]) -> Counts:
-    """Every equation as if it ran so many times."""
+    """Sums the counts, each equation as if it ran `times(equation)` times."""
     return sum((o.cost.counts * times(o) for o in operations if o.cost), Counts())
 
 
@@ -241,7 +290,7 @@ def _by_opcode(instructions: Iterable[XlaInstruction]) -> _Totals:
 
 
 def _split(paper: Analysis, view: XlaView, before: _Totals) -> _Totals:
-    """What one device does less, of work that XLA splits: all but that which the program has split by hand."""
+    """Work that XLA takes off one device by splitting it; what the program splits itself is not included."""
     if view.devices == 1:
         return _Totals()
     by_hand = sum(o.cost.counts.flops for o in paper.operations if o.cost and o.devices > 1)

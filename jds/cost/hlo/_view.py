@@ -5,8 +5,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+from rich.console import Group, RenderableType
+from rich.table import Table
 
 from jds._common.name_stack import Origin, origin
+from jds._common.text import as_text
 from jds._common.traceable import Traceable, as_traceable
 from jds.cost.hlo import _parse
 
@@ -27,7 +30,7 @@ class XlaCounts(NamedTuple):
 
 
 class XlaInstruction(NamedTuple):
-    """An instruction of the optimised program that runs by itself: a fusion is one.
+    """An instruction of the optimized program that runs by itself: a fusion is one.
 
     Attributes:
       name, operation: as XLA prints them; a foreign call's operation has its target.
@@ -66,21 +69,24 @@ class XlaInstruction(NamedTuple):
 
 
 class XlaView(NamedTuple):
-    """A program before and after XLA's compiler.
+    """A program before and after XLA's compiler; prints as a table of its most expensive instructions.
 
     Attributes:
       lowered, compiled: XLA's counts.
       peak_bytes: of arguments, results and temporary buffers together; None where XLA does not say.
       lowered_instructions: of the program before compilation, which has no layers.
-      instructions: of the optimised program, in the order of its computations.
+      instructions: of the optimized program, in the order of its computations.
       foreign_calls: targets of the calls of foreign code, whose FLOPs XLA does not count.
-      devices: on how many the optimised program runs, each on a part: its counts and instructions are those of one.
+      devices: on how many the optimized program runs, each on a part: its counts and instructions are those of one.
 
     Example:
       >>> import jax.numpy as jnp
       >>> from jds import cost
-      >>> cost.xla(jnp.dot, jnp.ones((8, 16)), jnp.ones((16, 4))).lowered.flops
+      >>> view = cost.xla(jnp.dot, jnp.ones((8, 16)), jnp.ones((16, 4)))
+      >>> view.lowered.flops
       1024.0
+      >>> print(view)  # doctest: +ELLIPSIS
+      FLOPs: 1,024 lowered, 1,024 compiled. Peak memory: ...
     """
 
     lowered: XlaCounts
@@ -90,6 +96,38 @@ class XlaView(NamedTuple):
     instructions: tuple[XlaInstruction, ...]
     foreign_calls: tuple[str, ...]
     devices: int
+
+    def table(self, lines: int = 20) -> Table:
+        """The most expensive instructions of the optimized program as a table, those with unknown FLOPs first.
+
+        Args:
+          lines: how many instructions to show.
+        """
+        found = Table("operation", "shape", "FLOPs", "bytes", "layer", box=None)
+        order = sorted(self.instructions, key=lambda i: (i.flops is not None, -(i.flops or 0)))
+        for each in order[:lines]:
+            flops = "unknown" if each.flops is None else f"{each.flops:,}"
+            found.add_row(each.operation, each.shape, flops, f"{each.bytes:,}", each.layer)
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as a dictionary that `json` can write."""
+        names = "lowered_instructions", "instructions"
+        lists = {name: [instruction._asdict() for instruction in getattr(self, name)] for name in names}
+        return self._asdict() | {"lowered": self.lowered._asdict(), "compiled": self.compiled._asdict()} | lists
+
+    def __rich__(self) -> RenderableType:
+        def known(count: int | float | None) -> str:
+            return "unknown" if count is None else f"{count:,.0f}"
+
+        counts = f"FLOPs: {known(self.lowered.flops)} lowered, {known(self.compiled.flops)} compiled."
+        return Group(f"{counts} Peak memory: {known(self.peak_bytes)} bytes.", "", self.table())
+
+    def __str__(self) -> str:
+        return as_text(self)
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 def xla(fun: Callable[..., Any] | Traceable, *args: Any, **kwargs: Any) -> XlaView:
@@ -116,20 +154,20 @@ def xla(fun: Callable[..., Any] | Traceable, *args: Any, **kwargs: Any) -> XlaVi
     program = as_traceable(fun, args, kwargs)
     lowered, compiled = program.lowered, program.compiled
     modules = _parse.parse(lowered.as_text(dialect="hlo") or ""), _parse.parse(compiled.as_text() or "")
-    before, optimised = map(_instructions, modules)
+    before, optimized = map(_instructions, modules)
     return XlaView(
-        _counts(lowered.cost_analysis(), before),
-        _counts(compiled.cost_analysis(), optimised),
-        _peak(compiled),
-        tuple(instruction for instruction in before if not _is_marker(instruction)),
-        optimised,
-        tuple(dict.fromkeys(i.operation.partition(":")[2] for i in optimised if i.flops is None)),
-        modules[1].partitions,
+        lowered=_counts(lowered.cost_analysis(), before),
+        compiled=_counts(compiled.cost_analysis(), optimized),
+        peak_bytes=_peak(compiled),
+        lowered_instructions=tuple(instruction for instruction in before if not _is_marker(instruction)),
+        instructions=optimized,
+        foreign_calls=tuple(dict.fromkeys(i.operation.partition(":")[2] for i in optimized if i.flops is None)),
+        devices=modules[1].partitions,
     )
 
 
 def instructions(compiled: jax.stages.Compiled) -> tuple[XlaInstruction, ...]:
-    """The instructions of an optimised program, in the order of its computations."""
+    """The instructions of an optimized program, in the order of its computations."""
     return _instructions(_parse.parse(compiled.as_text() or ""))
 
 
@@ -183,15 +221,19 @@ def _of_computation(
             read = sum(shape.bytes for operand in instruction.operands for shape in shapes.get(operand, ()))
             written = sum(shape.bytes for shape in instruction.shapes)
             target = instruction.attribute("custom_call_target").strip('"')
+            flops, parts = _flops(module, instruction, shapes)
+            layer, primitive = origins[instruction.name]
             yield XlaInstruction(
-                instruction.name,
-                f"{opcode}:{target}" if target else opcode,
-                " ".join(f"{s.dtype}[{','.join(map(str, s.sizes))}]" for s in instruction.shapes),
-                *_flops(module, instruction, shapes),
-                read + written,
-                times,
-                *origins[instruction.name],
-                in_loop,
+                name=instruction.name,
+                operation=f"{opcode}:{target}" if target else opcode,
+                shape=" ".join(f"{s.dtype}[{','.join(map(str, s.sizes))}]" for s in instruction.shapes),
+                flops=flops,
+                parts=parts,
+                bytes=read + written,
+                times=times,
+                layer=layer,
+                primitive=primitive,
+                in_loop=in_loop,
             )
 
 

@@ -1,4 +1,4 @@
-"""Rules of factorisations and what solves by them; those that iterate until they are exact enough have none."""
+"""Rules of factorizations and what solves by them; those that iterate until they are exact enough have none."""
 
 import math
 from fractions import Fraction
@@ -10,12 +10,12 @@ from jds.cost.rules._table import Cost, Equation, operations, register, size
 @register("cholesky")
 def _cholesky(equation: Equation) -> Cost:
     # n³/3 + n²/2 + n/6, http://www.netlib.org/lapack/lawnspdf/lawn41.pdf
-    return _factorisation(equation, lambda m, n: (2 * n**3 + 3 * n**2 + n) // 6)
+    return _factorization(equation, lambda m, n: (2 * n**3 + 3 * n**2 + n) // 6)
 
 
 @register("lu")
 def _lu(equation: Equation) -> Cost:
-    return _factorisation(equation, lambda m, n: sum((m - k) + 2 * (m - k) * (n - k) for k in range(1, min(m, n) + 1)))
+    return _factorization(equation, lambda m, n: sum((m - k) + 2 * (m - k) * (n - k) for k in range(1, min(m, n) + 1)))
 
 
 # Householder's QR: the multiplications and additions of LAPACK's xGEQRF and xORGQR,
@@ -74,7 +74,7 @@ def _triangular_solve(equation: Equation) -> Cost:
     return Cost("transform", operations(right, size(right) * (n - 1) // 2, multiply=size(right) * (n + 1) // 2))
 
 
-def _factorisation(equation: Equation, flops) -> Cost:
+def _factorization(equation: Equation, flops) -> Cost:
     matrix = equation.inputs[0]
     *batch, m, n = matrix.shape
     scale = 4 if matrix.dtype.kind == "c" else 1

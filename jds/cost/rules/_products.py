@@ -26,10 +26,7 @@ def _convolution(equation: Equation) -> Cost:
     ]
     features = rhs.shape[numbers.rhs_spec[1]] * out.shape[numbers.out_spec[0]] * out.shape[numbers.out_spec[1]]
     counted = features * math.prod(products(axis, padding=True) for axis in axes)
-    if equation.padding == "counted":
-        macs = counted
-    else:
-        macs = features * math.prod(products(axis, padding=False) for axis in axes)
+    macs = features * math.prod(products(axis, padding=equation.count_padding) for axis in axes)
     return Cost(_convolution_kind(equation, axes), multiply_accumulates(out, macs, counted))
 
 

@@ -53,7 +53,7 @@ def _general_reduce(equation: Equation) -> Cost | None:
 
 
 def _window_sums(equation: Equation, array, out) -> int:
-    """Pairs of an output and an element of its window, as `padding` says."""
+    """Pairs of an output and an element of its window, as `count_padding` says."""
     params = equation.params
     ones = (1,) * len(out.shape)
     axes = (
@@ -69,7 +69,7 @@ def _window_sums(equation: Equation, array, out) -> int:
             strict=True,
         )
     )
-    return math.prod(products(axis, padding=equation.padding == "counted") for axis in axes)
+    return math.prod(products(axis, padding=equation.count_padding) for axis in axes)
 
 
 @register("reduce_window_sum", "reduce_window_max", "reduce_window_min", "select_and_gather_add")

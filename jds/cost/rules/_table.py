@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jds.cost._counts import Counts, Kind, Padding
+from jds.cost._counts import Counts, Kind
 
 
 class Equation(NamedTuple):
@@ -17,7 +17,7 @@ class Equation(NamedTuple):
       inputs: shapes and dtypes of its operands, each with `shape` and `dtype`.
       outputs: those of its results.
       params: its parameters, as JAX has them.
-      padding: whether multiply-accumulates with padding are counted.
+      count_padding: whether multiply-accumulates with padding are counted.
       is_backward: whether reverse-mode differentiation made it.
       weights: for each operand whether it is made of parameters only.
 
@@ -32,7 +32,7 @@ class Equation(NamedTuple):
     inputs: Sequence[Any]
     outputs: Sequence[Any]
     params: Mapping[str, Any]
-    padding: Padding = "counted"
+    count_padding: bool = True
     is_backward: bool = False
     weights: Sequence[bool] = ()
 

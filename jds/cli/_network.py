@@ -1,0 +1,37 @@
+"""Networks as the subcommands take them: found by name, and built."""
+
+from typing import Any
+
+from jds import zoo
+from jds.cli._options import UsageError
+from jds.models import Network
+
+
+def find_variant(name: str, *, hint: str = "") -> zoo.Variant:
+    """Returns the public network of a name.
+
+    Raises:
+      UsageError: there is none; the message ends with the hint.
+    """
+    if fault := zoo.name_fault(name):
+        raise UsageError(f"{fault}{hint}")
+    return zoo.find(name)
+
+
+def build(name: str, width: float | None) -> Network:
+    """Builds a public network, in training mode.
+
+    Raises:
+      UsageError: the network has no width multiplier.
+    """
+    overrides: dict[str, Any] = {} if width is None else {"width": width}
+    try:
+        return zoo.create_model(name, **overrides)
+    except TypeError as error:
+        raise UsageError(f"`--width` does not go with {name}: {error}") from None
+
+
+def network_title(name: str, image_size: int, width: float | None, batch: int) -> str:
+    """Says what was counted or compared."""
+    words = f", width {width:g}" if width else ""
+    return f"{name}, {image_size}×{image_size}{words}, batch {batch}"
