@@ -15,9 +15,9 @@
 #include <thread>
 #include <vector>
 
-#include "convolve.h"
 #include "drawn.h"
-#include "kernels.h"
+#include "kernels/kernels.h"
+#include "operators/operators.h"
 #include "refusal.h"
 
 namespace {

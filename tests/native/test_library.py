@@ -59,7 +59,7 @@ def test_a_damaged_seal_is_not_believed(copied, content):
 
 def test_the_library_belongs_to_the_sources_beside_it(copied):
     folder = copied.parents[1] / "src"
-    header = folder / "problem.h"
+    header = folder / "kernels" / "params.h"
 
     def refused():
         return "built from other sources than those beside it" in _library._fault()
@@ -73,7 +73,7 @@ def test_the_library_belongs_to_the_sources_beside_it(copied):
     header.rename(folder / "renamed.h")
     assert refused()
     (folder / "renamed.h").rename(header)
-    (folder / "simd" / "another.h").touch()
+    (folder / "kernels" / "simd" / "another.h").touch()
     assert refused()
 
 
@@ -147,7 +147,7 @@ def test_a_program_compiled_ahead_of_time_runs_after_nothing_but_importing_jds(t
 
 
 def test_python_and_the_sources_mean_the_same():
-    problem, handlers = (SOURCES / "problem.h").read_text(), (SOURCES / "ffi.cc").read_text()
+    problem, handlers = (SOURCES / "kernels" / "params.h").read_text(), (SOURCES / "ffi.cc").read_text()
     names = re.search(r"enum class Activation : int32_t \{([^}]*), kLast = \w+ \}", problem)
     assert names
     activations = {

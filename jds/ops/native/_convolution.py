@@ -21,7 +21,7 @@ from jds.ops._recognize import MAX_NUMBER, Axis, Form
 from jds.ops.native import _library
 
 DTYPES = tuple(map(jnp.dtype, (jnp.float32, jnp.bfloat16, jnp.float16)))
-# As `kMaxTaps` and `kMaxInFeatures` in `problem.h`.
+# As `kMaxTaps` and `kMaxInFeatures` in `kernels/params.h`.
 MAX_TERMS = 1024
 _MAX_CONTRACTED_FEATURES = 256
 # Of an ordinary convolution whose windows are longer, the tiles no longer stay in the cache.
@@ -204,7 +204,7 @@ def _geometries(form: Form) -> np.ndarray:
 
 
 def _geometry(axis: Axis, form: Form) -> tuple[int, int, int, int]:
-    """Steps of the long array and of the short one, `low`, and step of the moving array; see `problem.h`."""
+    """Steps of the long array and of the short one, `low`, and step of the moving array; see `kernels/params.h`."""
     if form.short == "output":
         return axis.rhs_dilation, axis.stride, axis.low, axis.lhs_dilation
     if form.short == "kernel":

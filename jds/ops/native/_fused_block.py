@@ -11,7 +11,7 @@ from jds.ops._fused_block import Block, FusedForm, Step
 from jds.ops.native import _library
 from jds.ops.native._convolution import DTYPES, MAX_TERMS, MAX_WINDOW
 
-# As `Activation` in `problem.h`.
+# As `Activation` in `kernels/params.h`.
 _ACTIVATIONS = {None: 0, "relu": 1, "relu6": 2, "hard_sigmoid": 3, "hard_silu": 4}
 
 

@@ -3,9 +3,9 @@
 #include <utility>
 #include <vector>
 
-#include "convolve.h"
-#include "guard.h"
-#include "kernels.h"
+#include "kernels/kernels.h"
+#include "operators/operators.h"
+#include "runtime/guard.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace {
