@@ -147,7 +147,7 @@ def link(
         def compile_one(source: Path) -> str:
             compiled = Path(folder, f"{files.index(source)}-{source.name}.o")
             own = shlex.split(x86_flags(source) or "")
-            compile_file([*compiler, "-std=c++17", f"-I{headers}", *flags, *user_flags, *own], source, compiled)
+            compile_file([*compiler, "-std=c++20", f"-I{headers}", *flags, *user_flags, *own], source, compiled)
             return str(compiled)
 
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "operators/operators.h"
+#include "runtime/array.h"
 #include "runtime/convert.h"
 
 inline std::mt19937_64 rng;

@@ -1,17 +1,10 @@
-#include "kernels/simd/avx512.h"
+#define JDS_SIMD_HEADER "kernels/simd/avx512.h"
 
-#include "kernels/block.h"
-#include "kernels/depthwise.h"
-#include "kernels/grouped_gradient.h"
-#include "kernels/kernel_gradient.h"
-#include "kernels/matrix_gradient.h"
-#include "kernels/params.h"
+#include "kernels/table.h"
 
 namespace jds {
 
 extern const Kernels kAvx512;
-const Kernels kAvx512 = {
-    "avx512", depthwise, kernel_gradient, grouped_gradient, grouped_gradient_blocks, grouped_gradient_scratch, block_rows,
-    block_panels, block_product, block_tile, matrix_gradient, matrix_gradient_scratch, kRows, kColumns};
+const Kernels kAvx512 = table("avx512");
 
 }  // namespace jds

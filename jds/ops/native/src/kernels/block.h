@@ -1,7 +1,7 @@
 // Convolutions that end in a matrix product, tile by tile. Compiled once for each instruction set.
 //
-// The rows of the left matrix are made for one tile of positions at a time: pixels as they are, pixels filtered by a
-// depthwise convolution, or the windows of an ordinary one. They stay in the cache until they are multiplied.
+// The rows of the left matrix are built for one tile of positions at a time: results of a depthwise convolution, or the
+// windows of an ordinary convolution. They stay in the cache until they are multiplied.
 #ifndef JDS_KERNELS_BLOCK_H_
 #define JDS_KERNELS_BLOCK_H_
 
@@ -9,6 +9,7 @@
 #include "kernels/matrix.h"
 #include "kernels/params.h"
 #include "kernels/rows.h"
+#include "kernels/simd/simd.h"
 
 namespace jds {
 namespace {
@@ -30,7 +31,7 @@ struct TileWriter {
   }
 };
 
-// Numbers of a window that lie side by side, in the moving array and in the row, where `first` counts them.
+// Numbers of a window that are adjacent both in the moving array and in the row, where they begin at `first`.
 template <class T>
 struct Piece {
   const T* moving;
@@ -39,7 +40,7 @@ struct Piece {
 
 template <class T>
 inline void copy_piece(const Piece<T>& piece, float* pixel) {
-  if (piece.size <= Simd::kLanes && piece.first % kDepth + piece.size <= kDepth) {  // as in a first layer, of 3 colours
+  if (piece.size <= Simd::kLanes && piece.first % kDepth + piece.size <= kDepth) {  // as in a first layer, of 3 colors
     const int size = static_cast<int>(piece.size);
     return Simd::store(pixel + tile_offset(piece.first), Simd::load(piece.moving, size), size);
   }
@@ -53,12 +54,12 @@ inline void copy_piece(const Piece<T>& piece, float* pixel) {
   }
 }
 
-// What a window of the first position of a run is put together from; returns the number of pieces.
+// Finds the pieces of the window of a run's first position, and returns their number.
 template <class T>
 inline int find_pieces(const Block& b, int64_t row, const Run& run, Piece<T>* pieces) {
   const int64_t channels = b.first.groups;
   int count = 0;
-  each_meeting(b.first.space, row, run, [&](int64_t m, int64_t position) {
+  each_tap(b.first.space, row, run, [&](int64_t m, int64_t position) {
     const T* moving = static_cast<const T*>(b.first.moving) + m * channels;
     Piece<T>& last = pieces[count > 0 ? count - 1 : 0];
     if (count > 0 && moving == last.moving + last.size && position * channels == last.first + last.size) {
@@ -70,7 +71,7 @@ inline int find_pieces(const Block& b, int64_t row, const Run& run, Piece<T>* pi
   return count;
 }
 
-// The windows of an ordinary convolution, or single pixels; what a window has outside the array is zero.
+// Writes the windows of an ordinary convolution; the part of a window outside the array is zero.
 template <class T>
 inline void write_windows(const Block& b, int64_t row, const Run& run, int64_t skip, int64_t outputs,
                           TileWriter& writer) {
@@ -98,8 +99,8 @@ inline void write_windows(const Block& b, int64_t row, const Run& run, int64_t s
 template <class T>
 inline void write_filtered(const Block& b, int64_t row, const Run& run, int64_t skip, int64_t outputs,
                            TileWriter& writer) {
-  Taps<T> taps;
-  find_taps(b.first, row, run, taps);
+  TapPointers<T> taps;
+  find_tap_pointers(b.first, row, run, taps);
   taps.advance(skip);
   run_of_outputs(b.first, taps, outputs, writer);
 }

@@ -4,11 +4,13 @@
 
 #include <stdint.h>
 
+#include "kernels/simd/simd.h"
+
 namespace jds {
 namespace {
 
-// A full vector of channels, from `c` on. `in` and `out` take where a pixel of the input or of the output begins,
-// `store` the very place.
+// A full vector of channels, from `c` on. `in` and `out` take the beginning of an input or output pixel, `store` the
+// address to write to.
 struct FullVector {
   static constexpr bool kIsFull = true;
 
@@ -26,14 +28,14 @@ struct FullVector {
   void store(T* p, Simd::Vector v) const {
     Simd::store(p, v);
   }
-  // What will be read soon.
+  // Asks for what will be read soon.
   template <class T>
-  void ask(const T* p) const {
+  void prefetch(const T* p) const {
     __builtin_prefetch(p + c, 0, 2);
   }
 };
 
-// The last channels, fewer than a vector has lanes.
+// The last channels, fewer than the lanes of a vector.
 struct PartVector {
   static constexpr bool kIsFull = false;
 
@@ -54,7 +56,7 @@ struct PartVector {
   }
 };
 
-// `multiplier` outputs for each input channel: output lane l reads input channel (c + l) / multiplier.
+// `multiplier` outputs per input channel: output lane l reads input channel (c + l) / multiplier.
 struct ExpandedVector {
   static constexpr bool kIsFull = false;
 
@@ -83,7 +85,7 @@ struct ExpandedVector {
   }
 };
 
-// Calls `body` for each vector of the `groups * multiplier` output channels.
+// Calls `body` with each vector of the `groups * multiplier` output channels.
 template <class Body>
 inline void each_vector(int64_t groups, int64_t multiplier, const Body& body) {
   const int64_t channels = groups * multiplier;

@@ -6,28 +6,29 @@
 #include "kernels/epilogue.h"
 #include "kernels/params.h"
 #include "kernels/rows.h"
+#include "kernels/simd/simd.h"
 
 namespace jds {
 namespace {
 
-// One product of the sum: where its moving pixel and its filter begin.
+// A tap as pointers: the beginnings of its moving pixel and its filter values.
 template <class T>
-struct Tap {
+struct TapPointer {
   const T* moving;
   const float* filter;
 };
 
-// What one position of the output is the sum of. Taps come in rows of the filter; `is_even` if in each row they are
-// neighbours, their moving pixels `pixel` apart and their filter values `weights`.
+// The taps of one position of the output, row by row of the filter. `is_even` if in each row they are neighbors, their
+// moving pixels `pixel` apart and their filter values `weights`.
 template <class T>
-struct Taps {
-  Tap<T> list[kMaxTaps];
+struct TapPointers {
+  TapPointer<T> list[kMaxTaps];
   int count, in_a_row;
   bool is_even;
   int64_t pixel, weights;
-  // From one output to the next the moving pixel advances by so many.
+  // Moving pixels from one output to the next.
   int64_t stride;
-  // The next row of outputs begins to read so many lines of the moving array, this far after the last tap.
+  // The next row of outputs reads `new_lines` more lines of the moving array, `line` apart, after that of the last tap.
   int64_t new_lines, line;
 
   void advance(int64_t outputs) {
@@ -35,9 +36,9 @@ struct Taps {
   }
 };
 
-// Sums of `kBlock` neighbouring outputs, of the channels from `c` on.
+// Adds the taps of `kBlock` neighboring outputs, for one vector of channels.
 template <int kBlock, class Channels, class T>
-inline void sum_of_taps(const Taps<T>& taps, const Channels& channels, Simd::Vector (&sums)[kBlock]) {
+inline void sum_of_taps(const TapPointers<T>& taps, const Channels& channels, Simd::Vector (&sums)[kBlock]) {
   const int64_t stride = taps.stride * taps.pixel;
   for (int t = 0; t < taps.count; ++t) {
     const Simd::Vector weight = channels.out(taps.list[t].filter);
@@ -48,9 +49,9 @@ inline void sum_of_taps(const Taps<T>& taps, const Channels& channels, Simd::Vec
   }
 }
 
-// The same of whole rows of the filter: each pixel is read once for all its products.
+// The same by whole rows of the filter: each pixel is read once for all its products.
 template <int kBlock, int kTaps, int kStride, class Channels, class T>
-inline void sum_of_rows(const Taps<T>& taps, const Channels& channels, Simd::Vector (&sums)[kBlock]) {
+inline void sum_of_rows(const TapPointers<T>& taps, const Channels& channels, Simd::Vector (&sums)[kBlock]) {
   for (int row = 0; row < taps.count; row += kTaps) {
     Simd::Vector weights[kTaps];
 #pragma GCC unroll 8
@@ -87,30 +88,30 @@ struct PixelWriter {
   }
 };
 
-// `kBlock` neighbouring outputs, by the way of summing that `kTaps` and `kStride` say; 0 for any.
+// Computes `kBlock` neighboring outputs. `kTaps` taps per row and stride `kStride`, or 0 and 0 for any.
 template <int kBlock, int kTaps, int kStride, class T, class Writer>
-inline void block_of_outputs(const Depthwise& d, const Taps<T>& taps, const Writer& writer) {
+inline void block_of_outputs(const Depthwise& d, const TapPointers<T>& taps, const Writer& writer) {
   typename Writer::Pixel pixels[kBlock];
   for (int j = 0; j < kBlock; ++j) pixels[j] = writer.pixel(j);
   each_vector(d.groups, d.out_features, [&](const auto& channels) {
     Simd::Vector sums[kBlock];
     for (int j = 0; j < kBlock; ++j) sums[j] = Simd::zero();
     if constexpr (kTaps > 0 && channels.kIsFull) {
-      const T* ahead = taps.list[taps.count - 1].moving;
+      const T* last = taps.list[taps.count - 1].moving;
       for (int64_t line = 1; line <= taps.new_lines; ++line) {
-        for (int j = 0; j < kBlock * kStride; ++j) channels.ask(ahead + line * taps.line + j * taps.pixel);
+        for (int j = 0; j < kBlock * kStride; ++j) channels.prefetch(last + line * taps.line + j * taps.pixel);
       }
       sum_of_rows<kBlock, kTaps, kStride>(taps, channels, sums);
     } else {
       sum_of_taps<kBlock>(taps, channels, sums);
     }
-    const ReadyEpilogue epilogue = make_ready(d.epilogue, channels);
+    const VectorEpilogue epilogue = load_epilogue(d.epilogue, channels);
     for (int j = 0; j < kBlock; ++j) writer.store(pixels[j], channels, epilogue(sums[j]));
   });
 }
 
 template <int kTaps, int kStride, class T, class Writer>
-inline void blocks_of_outputs(const Depthwise& d, Taps<T>& taps, int64_t outputs, Writer& writer) {
+inline void blocks_of_outputs(const Depthwise& d, TapPointers<T>& taps, int64_t outputs, Writer& writer) {
   const auto advance = [&](int64_t done) {
     outputs -= done;
     writer.advance(done);
@@ -123,16 +124,16 @@ inline void blocks_of_outputs(const Depthwise& d, Taps<T>& taps, int64_t outputs
 }
 
 template <int kTaps, class T, class Writer>
-inline void blocks_of_stride(const Depthwise& d, Taps<T>& taps, int64_t outputs, Writer& writer) {
+inline void blocks_of_stride(const Depthwise& d, TapPointers<T>& taps, int64_t outputs, Writer& writer) {
   if (taps.stride == 1) return blocks_of_outputs<kTaps, 1>(d, taps, outputs, writer);
   if (taps.stride == 2) return blocks_of_outputs<kTaps, 2>(d, taps, outputs, writer);
   blocks_of_outputs<0, 0>(d, taps, outputs, writer);
 }
 
-// `outputs` neighbours that meet the same positions of the filter; `taps` are moved along.
+// Computes `outputs` neighboring outputs with taps at the same positions of the filter; advances `taps`.
 template <class T, class Writer>
-inline void run_of_outputs(const Depthwise& d, Taps<T>& taps, int64_t outputs, Writer& writer) {
-  // With fewer registers, the sums and a row of the filter do not fit.
+inline void run_of_outputs(const Depthwise& d, TapPointers<T>& taps, int64_t outputs, Writer& writer) {
+  // Whether the sums and a row of the filter fit the registers.
   constexpr bool kFits = Simd::kSums >= 12;
   if (kFits && taps.count > 0 && taps.is_even) {
     if (taps.in_a_row == 2) return blocks_of_stride<2>(d, taps, outputs, writer);
@@ -143,10 +144,10 @@ inline void run_of_outputs(const Depthwise& d, Taps<T>& taps, int64_t outputs, W
   blocks_of_outputs<0, 0>(d, taps, outputs, writer);
 }
 
-// Several features are contracted: the products are summed in the moving array's channels, and then over each group.
+// Computes one output that contracts several features: sums per channel of the moving array, then per group.
 template <class T, class Out>
-inline void contracted_output(const Depthwise& d, const Taps<T>& taps, Out* out) {
-  constexpr int64_t kBuffer = kMaxInFeatures;
+inline void contracted_output(const Depthwise& d, const TapPointers<T>& taps, Out* out) {
+  constexpr int64_t kBuffer = kMaxContractedFeatures;
   float sums[kBuffer];
   const int64_t groups_at_once = kBuffer / d.in_features;
   for (int64_t g = 0; g < d.groups; g += groups_at_once) {
@@ -154,7 +155,7 @@ inline void contracted_output(const Depthwise& d, const Taps<T>& taps, Out* out)
     each_vector(groups * d.in_features, 1, [&](const auto& channels) {
       Simd::Vector sum = Simd::zero();
       for (int t = 0; t < taps.count; ++t) {
-        const Tap<T>& tap = taps.list[t];
+        const TapPointer<T>& tap = taps.list[t];
         sum = Simd::multiply_add(channels.in(tap.moving + first), channels.out(tap.filter + first), sum);
       }
       channels.store(sums + channels.c, sum);
@@ -162,21 +163,21 @@ inline void contracted_output(const Depthwise& d, const Taps<T>& taps, Out* out)
     for (int64_t group = 0; group < groups; ++group) {
       float total = 0;
       for (int64_t i = 0; i < d.in_features; ++i) total += sums[group * d.in_features + i];
-      narrow(apply(d.epilogue, g + group, total), out + g + group);
+      narrow(total, out + g + group);
     }
   }
 }
 
-// The products of the first position of a run.
+// Finds the taps of the first position of a run.
 template <class T>
-inline void find_taps(const Depthwise& d, int64_t row, const Run& run, Taps<T>& taps) {
+inline void find_tap_pointers(const Depthwise& d, int64_t row, const Run& run, TapPointers<T>& taps) {
   const OuterAxis& lines = d.space.outer[1];
-  const Meeting* inner = d.space.inner.meetings + run.meetings_begin;
+  const Tap* inner = d.space.inner.taps + run.taps_begin;
   taps.pixel = d.groups * d.in_features;
   taps.stride = run.moving_stride;
   taps.line = d.space.inner.moving_size * taps.pixel;
   taps.new_lines = lines.long_size > 1 ? (lines.moving_size + lines.long_size - 1) / lines.long_size : 0;
-  taps.in_a_row = static_cast<int>(run.meetings_end - run.meetings_begin);
+  taps.in_a_row = static_cast<int>(run.taps_end - run.taps_begin);
   taps.is_even = true;
   const int64_t weights = taps.pixel * d.out_features;
   const int64_t step = taps.in_a_row > 1 ? inner[1].position - inner[0].position : 0;
@@ -185,7 +186,7 @@ inline void find_taps(const Depthwise& d, int64_t row, const Run& run, Taps<T>& 
   }
   taps.weights = step * weights;
   taps.count = 0;
-  each_meeting(d.space, row, run, [&](int64_t m, int64_t position) {
+  each_tap(d.space, row, run, [&](int64_t m, int64_t position) {
     taps.list[taps.count++] = {static_cast<const T*>(d.moving) + m * taps.pixel, d.filter + position * weights};
   });
 }
@@ -193,12 +194,12 @@ inline void find_taps(const Depthwise& d, int64_t row, const Run& run, Taps<T>& 
 template <class T, class Out>
 void depthwise_rows(const Depthwise& d, int64_t row_begin, int64_t row_end, int64_t run_begin, int64_t run_end) {
   const int64_t out_pixel = d.groups * d.out_features;
-  Taps<T> taps;
+  TapPointers<T> taps;
   for (int64_t row = row_begin; row < row_end; ++row) {
     Out* out = static_cast<Out*>(d.out) + row * d.space.inner.long_size * out_pixel;
     for (int64_t r = run_begin; r < run_end; ++r) {
       const Run& run = d.space.inner.run[r];
-      find_taps(d, row, run, taps);
+      find_tap_pointers(d, row, run, taps);
       PixelWriter<Out> writer = {out + run.first * out_pixel, run.stride * out_pixel};
       if (d.in_features == 1) {
         run_of_outputs(d, taps, run.count, writer);

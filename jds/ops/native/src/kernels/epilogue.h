@@ -1,14 +1,15 @@
-// activation(sum * scale + bias), on vectors and on single floats. Compiled once for each instruction set.
+// activation(sum * scale + bias), on vectors. Compiled once for each instruction set.
 #ifndef JDS_KERNELS_EPILOGUE_H_
 #define JDS_KERNELS_EPILOGUE_H_
 
 #include "kernels/params.h"
+#include "kernels/simd/simd.h"
 
 namespace jds {
 namespace {
 
-// An epilogue with its numbers for one vector of channels.
-struct ReadyEpilogue {
+// An epilogue's numbers for one vector of channels.
+struct VectorEpilogue {
   Simd::Vector scale, bias, low, high;
   bool is_hard;
   Activation activation;
@@ -24,34 +25,22 @@ struct ReadyEpilogue {
     const Simd::Vector shifted = Simd::add(v, Simd::broadcast(3));
     const Simd::Vector clamped = Simd::minimum(Simd::maximum(shifted, low), high);
     const Simd::Vector gate = Simd::multiply(clamped, Simd::broadcast(1.0f / 6.0f));
-    return activation == Activation::kHardSwish ? Simd::multiply(v, gate) : gate;
+    return activation == Activation::kHardSilu ? Simd::multiply(v, gate) : gate;
   }
 };
 
-// What does nothing is expressed by numbers: a branch for each vector of results would cost more.
+// A step that is not there is expressed by neutral numbers: a branch per vector of results would cost more.
 template <class Channels>
-inline ReadyEpilogue make_ready(const Epilogue& epilogue, const Channels& channels) {
+inline VectorEpilogue load_epilogue(const Epilogue& epilogue, const Channels& channels) {
   const float infinity = __builtin_inff();
   const Activation activation = epilogue.activation;
   const bool bounded = activation != Activation::kNone && activation != Activation::kRelu;
-  return {epilogue.scale ? channels.out(epilogue.scale) : Simd::broadcast(1),
-          epilogue.bias ? channels.out(epilogue.bias) : Simd::zero(),
-          Simd::broadcast(activation == Activation::kNone ? -infinity : 0),
-          Simd::broadcast(bounded ? 6 : infinity),
-          activation == Activation::kHardSigmoid || activation == Activation::kHardSwish,
-          activation};
-}
-
-// One channel on its own.
-struct OneChannel {
-  int64_t c;
-  Simd::Vector out(const float* p) const { return Simd::broadcast(p[c]); }
-};
-
-inline float apply(const Epilogue& epilogue, int64_t channel, float value) {
-  float lanes[Simd::kLanes];
-  Simd::store(lanes, make_ready(epilogue, OneChannel{channel})(Simd::broadcast(value)));
-  return lanes[0];
+  return {.scale = epilogue.scale ? channels.out(epilogue.scale) : Simd::broadcast(1),
+          .bias = epilogue.bias ? channels.out(epilogue.bias) : Simd::zero(),
+          .low = Simd::broadcast(activation == Activation::kNone ? -infinity : 0),
+          .high = Simd::broadcast(bounded ? 6 : infinity),
+          .is_hard = activation == Activation::kHardSigmoid || activation == Activation::kHardSilu,
+          .activation = activation};
 }
 
 }  // namespace

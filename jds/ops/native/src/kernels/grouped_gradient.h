@@ -1,5 +1,5 @@
-// Kernel gradients of grouped convolutions: each group's is a matrix product for every position of the filter. Compiled
-// once for each instruction set.
+// Kernel gradients of grouped convolutions: a matrix product per group and position of the filter. Compiled once for
+// each instruction set.
 #ifndef JDS_KERNELS_GROUPED_GRADIENT_H_
 #define JDS_KERNELS_GROUPED_GRADIENT_H_
 
@@ -8,17 +8,18 @@
 #include "kernels/channels.h"
 #include "kernels/matrix.h"
 #include "kernels/params.h"
+#include "kernels/simd/simd.h"
 
 namespace jds {
 namespace {
 
-// Copied pixels of so many floats stay in the second-level cache.
+// Floats of copied pixels that stay in the second-level cache.
 constexpr int64_t kCopiedFloats = 64 * 1024;
 
-// Channels of both arrays that are multiplied at once: of one group as many fixed ones as fill two vectors, or, of
-// small groups, as many groups as fill one.
+// Channels of both arrays that are multiplied together: of one group, up to two vectors of fixed features; or, if the
+// groups are small, the groups that fit one vector.
 struct ChannelBlock {
-  int64_t group, groups;  // the first, and how many
+  int64_t group, groups;  // the first, and their number
   int64_t column, columns;  // fixed features of a group
   int64_t moving_width, fixed_width;  // floats of a copied pixel
 };
@@ -43,11 +44,21 @@ inline ChannelBlock channel_block(const GroupedGradient& g, int64_t block) {
   const int64_t together = groups_of_block(g);
   if (together > 1) {
     const int64_t first = block * together;
-    return {first, std::min(together, g.groups - first), 0, g.fixed_features, Simd::kLanes, Simd::kLanes};
+    return {.group = first,
+            .groups = std::min(together, g.groups - first),
+            .column = 0,
+            .columns = g.fixed_features,
+            .moving_width = Simd::kLanes,
+            .fixed_width = Simd::kLanes};
   }
   const int64_t width = columns_of_block(g), blocks = (g.fixed_features + width - 1) / width;
   const int64_t column = block % blocks * width;
-  return {block / blocks, 1, column, std::min(width, g.fixed_features - column), g.moving_features, width};
+  return {.group = block / blocks,
+          .groups = 1,
+          .column = column,
+          .columns = std::min(width, g.fixed_features - column),
+          .moving_width = g.moving_features,
+          .fixed_width = width};
 }
 
 inline int64_t pixels(const GroupedGradient& g, bool moving) {
@@ -70,7 +81,7 @@ int64_t grouped_gradient_scratch(const GroupedGradient& g) {
   return images_at_once(g, block) * copied_floats(g, block);
 }
 
-// Copies `size` channels of each pixel, and puts zeros behind them.
+// Copies `size` channels of each pixel, and adds zeros up to `width`.
 template <class T>
 inline void copy_pixels(const T* from, int64_t stride, int64_t count, int64_t size, int64_t width, float* to) {
   for (int64_t p = 0; p < count; ++p, from += stride, to += width) {
@@ -79,16 +90,16 @@ inline void copy_pixels(const T* from, int64_t stride, int64_t count, int64_t si
   }
 }
 
-// The copied pixels of some images, and which position of the filter meets which of them.
+// The copied pixels of some images, and which of them belong to each position of the filter.
 struct Copied {
-  const GroupedGradient& problem;
+  const GroupedGradient& params;
   int64_t images, moving_width, fixed_width;
   const float *moving, *fixed;
 
-  // Calls `body(moving pixel, its step, fixed pixel, its step, count)` for all that position (s0, s1, s2) meets.
+  // Calls `body(moving pixel, its step, fixed pixel, its step, count)` for all strips of position (s0, s1, s2).
   template <class Body>
   inline __attribute__((always_inline)) void each_strip(const int64_t (&s)[3], const Body& body) const {
-    const GradientAxis &first = problem.axes[0], &second = problem.axes[1], &inner = problem.axes[2];
+    const GradientAxis &first = params.axes[0], &second = params.axes[1], &inner = params.axes[2];
     for (int64_t image = 0; image < images; ++image) {
       each_pair(first, s[0], [&](int64_t m0, int64_t l0) {
         const int64_t moving_plane = image * first.moving_size + m0, fixed_plane = image * first.fixed_size + l0;
@@ -117,14 +128,14 @@ struct Copied {
   }
 };
 
-// Where sums go: rows of moving features, `stride` apart, `columns` of them real; added to, unless they are the first.
+// Where sums go: rows of moving features, `stride` apart and `columns` wide. Adds to them, unless `is_first`.
 struct Sums {
   float* to;
   int64_t stride;
   int columns;
   bool is_first;
 
-  inline void put(int64_t row, int vector, Simd::Vector value) const {
+  inline void add(int64_t row, int vector, Simd::Vector value) const {
     const int rest = columns - vector * Simd::kLanes;
     if (rest <= 0) return;
     const int lanes = std::min(rest, Simd::kLanes);
@@ -133,7 +144,7 @@ struct Sums {
   }
 };
 
-// Sums of `kCount` moving features, whose first is feature `feature` of its group, with one or two vectors of fixed ones.
+// Sums of `kCount` moving features, from feature `feature` of the group, times one or two vectors of fixed features.
 template <int kCount, int kWidth>
 inline void sum_features(const Copied& copied, const int64_t (&s)[3], int64_t feature, const Sums& sums) {
   Simd::Vector products[kCount][kWidth];
@@ -159,11 +170,11 @@ inline void sum_features(const Copied& copied, const int64_t (&s)[3], int64_t fe
 #pragma GCC unroll 16
   for (int r = 0; r < kCount; ++r) {
 #pragma GCC unroll 2
-    for (int v = 0; v < kWidth; ++v) sums.put(feature + r, v, products[r][v]);
+    for (int v = 0; v < kWidth; ++v) sums.add(feature + r, v, products[r][v]);
   }
 }
 
-// Finds the function for so many moving features.
+// Dispatches to the instantiation for `count` moving features.
 template <int kCount, int kWidth>
 inline void sum_some(const Copied& copied, const int64_t (&s)[3], int count, int64_t feature, const Sums& sums) {
   if (count == kCount) return sum_features<kCount, kWidth>(copied, s, feature, sums);
@@ -172,12 +183,12 @@ inline void sum_some(const Copied& copied, const int64_t (&s)[3], int count, int
 
 template <int kWidth>
 inline void sum_group(const Copied& copied, const int64_t (&s)[3], const Sums& sums) {
-  const int64_t features = copied.problem.moving_features;
+  const int64_t features = copied.params.moving_features;
   int64_t feature = 0;
   for (int64_t parts = (features + kRows - 1) / kRows; parts > 0; --parts) {
     const int count = static_cast<int>((features - feature + parts - 1) / parts);
     Copied some = copied;
-    some.moving += feature;  // here: added within the loop over the pixels it takes 2.4 times as long
+    some.moving += feature;  // here: added in the loop over the pixels, it takes 2.4 times as long
     sum_some<kRows, kWidth>(some, s, count, feature, sums);
     feature += count;
   }
@@ -186,7 +197,7 @@ inline void sum_group(const Copied& copied, const int64_t (&s)[3], const Sums& s
 // Sums of several groups in one vector: for moving feature p, the lanes of a group all read its feature p.
 template <int kFeatures>
 inline void sum_groups(const Copied& copied, const int64_t (&s)[3], const Sums& sums) {
-  const int64_t fixed_features = copied.problem.fixed_features;
+  const int64_t fixed_features = copied.params.fixed_features;
   Simd::Vector products[kFeatures];
   Simd::Index lanes[kFeatures];
   for (int p = 0; p < kFeatures; ++p) {
@@ -205,12 +216,12 @@ inline void sum_groups(const Copied& copied, const int64_t (&s)[3], const Sums& 
       }
     }
   });
-  for (int p = 0; p < kFeatures; ++p) sums.put(p, 0, products[p]);
+  for (int p = 0; p < kFeatures; ++p) sums.add(p, 0, products[p]);
 }
 
 template <int kFeatures>
 inline void sum_small_groups(const Copied& copied, const int64_t (&s)[3], const Sums& sums) {
-  if (copied.problem.moving_features == kFeatures) return sum_groups<kFeatures>(copied, s, sums);
+  if (copied.params.moving_features == kFeatures) return sum_groups<kFeatures>(copied, s, sums);
   if constexpr (kFeatures > 1) sum_small_groups<kFeatures - 1>(copied, s, sums);
 }
 
@@ -228,12 +239,19 @@ void grouped_gradient_of(const GroupedGradient& g, int64_t block, int64_t tap_be
                 moving_pixel, images * moving_pixels, b.groups * g.moving_features, b.moving_width, moving);
     copy_pixels(static_cast<const T*>(g.fixed) + image * fixed_pixels * fixed_pixel + channel, fixed_pixel,
                 images * fixed_pixels, b.groups * b.columns, b.fixed_width, fixed);
-    const Copied copied = {g, images, b.moving_width, b.fixed_width, moving, fixed};
+    const Copied copied = {.params = g,
+                           .images = images,
+                           .moving_width = b.moving_width,
+                           .fixed_width = b.fixed_width,
+                           .moving = moving,
+                           .fixed = fixed};
     for (int64_t tap = tap_begin; tap < tap_end; ++tap) {
       const int64_t row = tap / g.axes[2].short_size;
       const int64_t s[3] = {row / g.axes[1].short_size, row % g.axes[1].short_size, tap % g.axes[2].short_size};
-      const Sums sums = {out + tap * g.moving_features * fixed_pixel + channel, fixed_pixel,
-                         static_cast<int>(b.groups * b.columns), image == 0};
+      const Sums sums = {.to = out + tap * g.moving_features * fixed_pixel + channel,
+                         .stride = fixed_pixel,
+                         .columns = static_cast<int>(b.groups * b.columns),
+                         .is_first = image == 0};
       if (groups_of_block(g) > 1) {
         sum_small_groups<Simd::kLanes / 2>(copied, s, sums);
       } else if (b.fixed_width > Simd::kLanes) {

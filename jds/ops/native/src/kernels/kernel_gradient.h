@@ -5,18 +5,19 @@
 #include "kernels/channels.h"
 #include "kernels/params.h"
 #include "kernels/rows.h"
+#include "kernels/simd/simd.h"
 
 namespace jds {
 namespace {
 
-// One position of the gradient: where its moving pixel begins, and its sums.
+// One position of the gradient: the beginning of its moving pixel, and its sums.
 template <class T>
 struct Correlation {
   const T* moving;
   float* sums;
 };
 
-// Adds the products of one run of positions to `kTaps` positions of the gradient, held in registers meanwhile.
+// Adds the products of one run of positions to `kTaps` positions of the gradient, kept in registers.
 template <int kTaps, bool kFixedExpands, class Channels, class T>
 inline void correlate(const Correlation<T>* taps, const T* fixed, int64_t positions, int64_t moving_stride,
                       int64_t fixed_stride, const Channels& channels) {
@@ -42,7 +43,7 @@ inline void correlate_channels(const KernelGradient& k, const Correlation<T>* ta
   });
 }
 
-// Finds the function for so many positions.
+// Dispatches to the instantiation for `count` positions.
 template <int kTaps, class T>
 inline void correlate_group(const KernelGradient& k, const Correlation<T>* taps, int count, const T* fixed,
                             const Run& run) {
@@ -53,7 +54,7 @@ inline void correlate_group(const KernelGradient& k, const Correlation<T>* taps,
   if constexpr (kTaps > 1) correlate_group<kTaps - 1>(k, taps, count, fixed, run);
 }
 
-// As many positions at once as there are registers for their sums, in groups of about equal size.
+// Splits the positions into groups of similar size whose sums fit the registers.
 template <class T>
 inline void in_groups(const KernelGradient& k, const Correlation<T>* taps, int count, const T* fixed, const Run& run) {
   for (int groups = (count + Simd::kSums - 1) / Simd::kSums; groups > 0; --groups) {
@@ -75,7 +76,7 @@ void kernel_gradient_rows(const KernelGradient& k, int64_t row_begin, int64_t ro
     for (int64_t r = 0; r < k.space.inner.runs; ++r) {
       const Run& run = k.space.inner.run[r];
       int count = 0;
-      each_meeting(k.space, row, run, [&](int64_t m, int64_t position) {
+      each_tap(k.space, row, run, [&](int64_t m, int64_t position) {
         taps[count++] = {moving + m * pixel, partial + position * weights};
       });
       in_groups(k, taps, count, fixed + run.first * fixed_pixel, run);

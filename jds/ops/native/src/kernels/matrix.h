@@ -5,6 +5,7 @@
 #include "kernels/channels.h"
 #include "kernels/epilogue.h"
 #include "kernels/params.h"
+#include "kernels/simd/simd.h"
 
 namespace jds {
 namespace {
@@ -12,20 +13,20 @@ namespace {
 constexpr int kRows = Simd::kTileRows;
 constexpr int kVectors = 2;
 constexpr int kColumns = kVectors * Simd::kLanes;
-// How many rows of the right matrix ahead to ask for: the time to fetch one, counted in the time to use one.
-constexpr int kPrefetch = 24;
+// Rows of the right matrix to prefetch: the time to fetch one divided by the time to use one.
+constexpr int kPrefetchRows = 24;
 
-// Where channel `c` of a row of a tile lies, counted from the row's first.
+// Offset of channel `c` from the first channel of its row in a tile.
 inline int64_t tile_offset(int64_t c) { return c / kDepth * (kRows * kDepth) + c % kDepth; }
 
 // Floats of a tile of rows of `depth` channels.
 inline int64_t tile_size(int64_t depth) { return (depth + kDepth - 1) / kDepth * (kRows * kDepth); }
 
-// The columns of the right matrix that one panel of results needs: `columns` of them are real.
+// The columns of the right matrix that one panel of results needs, of which `columns` exist.
 struct Panel {
-  const float* rows;  // the first row; row k is `k * stride` further
+  const float* rows;  // row k begins at `rows + k * stride`
   int64_t stride;
-  float* copy;  // if not null, the rows are written here, kColumns apart
+  float* copy;  // if not null, the rows are copied to here, kColumns apart
   int64_t first_column;
   int columns;
 };
@@ -34,25 +35,25 @@ template <int kCount, class Channels, class Out>
 inline __attribute__((always_inline)) void store_column(const Channels& columns, const Epilogue& epilogue,
                                                         const Simd::Vector (&sums)[kCount][kVectors], int v, Out* out,
                                                         int64_t out_stride) {
-  const ReadyEpilogue ready = make_ready(epilogue, columns);
+  const VectorEpilogue apply = load_epilogue(epilogue, columns);
 #pragma GCC unroll 16
-  for (int r = 0; r < kCount; ++r) columns.store(out + r * out_stride, ready(sums[r][v]));
+  for (int r = 0; r < kCount; ++r) columns.store(out + r * out_stride, apply(sums[r][v]));
 }
 
-// Asks for the next lines of what will be read soon: into the second-level cache, the first one is in use.
-inline void ask_ahead(Ahead& ahead) {
+// Prefetches the next `each` rows, into the second-level cache: the first-level cache is in use.
+inline void prefetch_lines(Prefetch& prefetch) {
   int64_t row = 0;
-  for (; row < ahead.each && row < ahead.rows; ++row, ahead.next += ahead.stride) {
-    for (int64_t line = 0; line < ahead.lines; ++line) __builtin_prefetch(ahead.next + line * kLine, 0, 2);
+  for (; row < prefetch.each && row < prefetch.rows; ++row, prefetch.next += prefetch.stride) {
+    for (int64_t line = 0; line < prefetch.lines; ++line) __builtin_prefetch(prefetch.next + line * kLine, 0, 2);
   }
-  ahead.rows -= row;
+  prefetch.rows -= row;
 }
 
-// Results of `kCount` rows of a tile: activation(tile * panel * scale + bias). Every loop over the sums is unrolled, or
-// the compiler keeps them in memory.
+// Results of `kCount` rows of a tile: epilogue(tile * panel). Every loop over the sums is unrolled; otherwise the
+// compiler keeps them in memory.
 template <int kCount, bool kCopy, class Out>
 inline void multiply_tile(const float* tile, int64_t depth, const Panel& panel, const Epilogue& epilogue, Out* out,
-                          int64_t out_stride, Ahead& ahead) {
+                          int64_t out_stride, Prefetch& prefetch) {
   Simd::Vector sums[kCount][kVectors];
 #pragma GCC unroll 16
   for (int r = 0; r < kCount; ++r) {
@@ -63,7 +64,7 @@ inline void multiply_tile(const float* tile, int64_t depth, const Panel& panel, 
   float* copy = panel.copy;
   for (int64_t begin = 0; begin < depth; begin += kDepth, tile += kRows * kDepth) {
     const int block = depth - begin < kDepth ? static_cast<int>(depth - begin) : kDepth;
-    ask_ahead(ahead);
+    prefetch_lines(prefetch);
     for (int k = 0; k < block; ++k, row += panel.stride) {
       Simd::Vector right[kVectors];
 #pragma GCC unroll 2
@@ -71,8 +72,8 @@ inline void multiply_tile(const float* tile, int64_t depth, const Panel& panel, 
         right[v] = Simd::load(row + v * Simd::kLanes);
         if (kCopy) {
           Simd::store(copy + v * Simd::kLanes, right[v]);
-          // Rows are far apart: the hardware does not see where this goes.
-          __builtin_prefetch(row + kPrefetch * panel.stride + v * Simd::kLanes);
+          // Rows are far apart: the hardware does not predict these loads.
+          __builtin_prefetch(row + kPrefetchRows * panel.stride + v * Simd::kLanes);
         }
       }
       if (kCopy) copy += kColumns;
@@ -96,18 +97,18 @@ inline void multiply_tile(const float* tile, int64_t depth, const Panel& panel, 
   }
 }
 
-// Finds the function for so many rows.
+// Dispatches to the instantiation for `rows`.
 template <int kCount, class Out>
 inline void multiply_rows(int rows, const float* tile, int64_t depth, const Panel& panel, const Epilogue& epilogue,
-                          Out* out, int64_t out_stride, Ahead& ahead) {
+                          Out* out, int64_t out_stride, Prefetch& prefetch) {
   if (rows == kCount) {
-    if (panel.copy) return multiply_tile<kCount, true>(tile, depth, panel, epilogue, out, out_stride, ahead);
-    return multiply_tile<kCount, false>(tile, depth, panel, epilogue, out, out_stride, ahead);
+    if (panel.copy) return multiply_tile<kCount, true>(tile, depth, panel, epilogue, out, out_stride, prefetch);
+    return multiply_tile<kCount, false>(tile, depth, panel, epilogue, out, out_stride, prefetch);
   }
-  if constexpr (kCount > 1) multiply_rows<kCount - 1>(rows, tile, depth, panel, epilogue, out, out_stride, ahead);
+  if constexpr (kCount > 1) multiply_rows<kCount - 1>(rows, tile, depth, panel, epilogue, out, out_stride, prefetch);
 }
 
-// Copies a panel, as floats, with zeros for the columns that it lacks.
+// Copies a panel as floats, with zeros for missing columns.
 template <class T>
 inline void copy_panel(const T* from, int64_t stride, int64_t depth, int columns, float* to) {
   for (int64_t k = 0; k < depth; ++k, from += stride, to += kColumns) {
@@ -124,7 +125,7 @@ inline void copy_panel(const T* from, int64_t stride, int64_t depth, int columns
   }
 }
 
-// Columns of a panel that are not beyond `end`.
+// Columns of the panel at `column` that are before `end`.
 inline int panel_width(int64_t column, int64_t end) {
   return end - column < kColumns ? static_cast<int>(end - column) : kColumns;
 }
@@ -143,24 +144,34 @@ void multiply_matrices(const Block& b, const Part& part) {
   const T* right = static_cast<const T*>(b.weights);
   Out* out = static_cast<Out*>(b.out) + part.begin * b.features;
   const int64_t rows = part.end - part.begin, size = tile_size(b.depth);
-  Ahead ahead = part.ahead;
+  Prefetch prefetch = part.prefetch;
   for (int64_t column = part.column_begin; column < part.column_end; column += kColumns) {
     const int columns = panel_width(column, part.column_end);
-    const Panel close = {part.panels ? part.panels + column * b.depth : part.panel, kColumns, nullptr, column, columns};
-    Panel panel = close;
+    const Panel copied = {.rows = part.panels ? part.panels + column * b.depth : part.panel,
+                          .stride = kColumns,
+                          .copy = nullptr,
+                          .first_column = column,
+                          .columns = columns};
+    Panel panel = copied;
     if (!part.panels) {
       bool whole_floats = false;
       if constexpr (sizeof(T) == sizeof(float)) {
         whole_floats = columns == kColumns;
-        // The first tile reads the panel where it is, and leaves a copy for the others.
-        if (whole_floats) panel = {right + column, b.features, part.panel, column, columns};
+        // The first tile reads the panel in place, and writes the copy that the other tiles read.
+        if (whole_floats) {
+          panel = {.rows = right + column,
+                   .stride = b.features,
+                   .copy = part.panel,
+                   .first_column = column,
+                   .columns = columns};
+        }
       }
       if (!whole_floats) copy_panel(right + column, b.features, b.depth, columns, part.panel);
     }
-    for (int64_t row = 0; row < rows; row += kRows, panel = close) {
+    for (int64_t row = 0; row < rows; row += kRows, panel = copied) {
       const int count = rows - row < kRows ? static_cast<int>(rows - row) : kRows;
       multiply_rows<kRows>(count, part.tiles + row / kRows * size, b.depth, panel, b.epilogue, out + row * b.features,
-                           b.features, ahead);
+                           b.features, prefetch);
     }
   }
 }

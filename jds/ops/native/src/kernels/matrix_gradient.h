@@ -6,15 +6,16 @@
 #include "kernels/channels.h"
 #include "kernels/matrix.h"
 #include "kernels/params.h"
+#include "kernels/simd/simd.h"
 
 namespace jds {
 namespace {
 
-// Positions whose part of both matrices stays in the cache.
+// Positions for which the rows of both matrices stay in the cache.
 constexpr int64_t kPositions = 256;
 
-// Copies channels [begin, begin + kRows * tiles) of some positions into tiles of (position, kRows), with zeros for
-// channels beyond `end`.
+// Copies channels [begin, end) of `positions` positions into tiles of (position, kRows), with zeros for missing
+// channels.
 template <class T>
 inline void copy_columns(const T* from, int64_t stride, int64_t positions, int64_t begin, int64_t end, float* tiles) {
   for (int64_t first = begin; first < end; first += kRows) {
@@ -28,8 +29,7 @@ inline void copy_columns(const T* from, int64_t stride, int64_t positions, int64
   }
 }
 
-// Adds the products of a tile and a panel to `kRows` rows of sums, of which `rows` are real; or, at first, puts them
-// there.
+// Adds the products of a tile and a panel to `rows` rows of sums, or stores them if they are the first.
 inline void add_products(const float* tile, const float* panel, int64_t positions, int rows, int columns, bool is_first,
                          float* sums, int64_t stride) {
   Simd::Vector products[kRows][kVectors];

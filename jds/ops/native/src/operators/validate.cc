@@ -4,14 +4,11 @@
 #include <cmath>
 #include <limits>
 #include <sstream>
+#include <string>
+#include <vector>
 
 namespace jds {
-
-int64_t product(const std::vector<int64_t>& sizes, size_t begin, size_t end) {
-  int64_t total = 1;
-  for (size_t i = begin; i < end; ++i) total *= sizes[i];
-  return total;
-}
+namespace {
 
 std::string in_words(const std::vector<int64_t>& sizes) {
   std::ostringstream out;
@@ -21,55 +18,70 @@ std::string in_words(const std::vector<int64_t>& sizes) {
   return out.str();
 }
 
-std::string shapes(const char* what, const Array& a, const Array& b, const Array& out) {
-  return std::string(what) + ", got operands of shapes " + in_words(a.dims) + " and " + in_words(b.dims) +
-         " and a result of shape " + in_words(out.dims);
+std::string in_words(const Axis& a) {
+  return "long_step " + std::to_string(a.long_step) + ", short_step " + std::to_string(a.short_step) + ", low " +
+         std::to_string(a.low) + ", moving_step " + std::to_string(a.moving_step);
 }
 
-std::string make_axes(const Geometry& geometry, const int64_t* longs, const int64_t* shorts, const int64_t* moving,
-                      Axis (&axes)[3]) {
+Status check_axis(const Axis& a) {
   constexpr int64_t kLimit = std::numeric_limits<int32_t>::max();
-  if (geometry.size() != 12) return "the geometry must have 12 numbers, got " + std::to_string(geometry.size());
-  for (int i = 0; i < 3; ++i) {
-    const int64_t* g = geometry.data() + 4 * i;
-    axes[i] = {longs[i], shorts[i], moving[i], g[0], g[1], g[2], g[3]};
-    const Axis& a = axes[i];
-    if (a.long_step < 1 || a.short_step == 0 || a.moving_step < 1) {
-      return "the steps of the geometry must be positive, and that of the short array not 0, got " +
-             in_words(geometry);
-    }
-    for (const int64_t number : {a.long_size, a.short_size, a.moving_size, a.long_step, a.short_step, a.low,
-                                 a.moving_step}) {
-      if (number > kLimit || number < -kLimit) return "a number is too large: " + std::to_string(number);
-    }
-    // The largest number that is met on the axis.
-    if (static_cast<double>(a.long_step) * a.long_size + std::abs(static_cast<double>(a.short_step)) * a.short_size >
-        4e18) {
-      return "the geometry's numbers are too large: " + in_words(geometry);
-    }
+  if (a.long_step < 1 || a.short_step == 0 || a.moving_step < 1) {
+    return invalid("the steps of the geometry must be positive, and that of the short array not 0, got " + in_words(a));
+  }
+  for (const int64_t number : {a.long_size, a.short_size, a.moving_size, a.long_step, a.short_step, a.low,
+                               a.moving_step}) {
+    if (number > kLimit || number < -kLimit) return invalid("a number is too large: " + std::to_string(number));
+  }
+  // The largest number that the arithmetic on this axis meets.
+  if (static_cast<double>(a.long_step) * a.long_size + std::abs(static_cast<double>(a.short_step)) * a.short_size >
+      4e18) {
+    return invalid("the geometry's numbers are too large: " + in_words(a));
   }
   return {};
 }
 
-std::string make_epilogue(const Ending& ending, int64_t features, Epilogue& epilogue) {
-  for (const Array* vector : {ending.scale, ending.bias}) {
+}  // namespace
+
+Status invalid_shapes(const std::string& what, const Array& a, const Array& b, const Array& out) {
+  return invalid(what + ", got operands of shapes " + in_words(a.dims) + " and " + in_words(b.dims) +
+                 " and a result of shape " + in_words(out.dims));
+}
+
+Status make_axes(const Geometry& geometry, const int64_t* longs, const int64_t* shorts, const int64_t* moving,
+                 Axis (&axes)[3]) {
+  for (int i = 0; i < 3; ++i) {
+    const AxisGeometry& g = geometry[i];
+    axes[i] = {.long_size = longs[i],
+               .short_size = shorts[i],
+               .moving_size = moving[i],
+               .long_step = g.long_step,
+               .short_step = g.short_step,
+               .low = g.low,
+               .moving_step = g.moving_step};
+    if (Status status = check_axis(axes[i]); !status.ok()) return status;
+  }
+  return {};
+}
+
+Status make_epilogue(const EpilogueArrays& arrays, int64_t features, Epilogue& epilogue) {
+  for (const Array* vector : {arrays.scale, arrays.bias}) {
     if (vector && (vector->type != Type::kFloat32 || vector->dims != std::vector<int64_t>{features})) {
-      return "scale and bias must be of float32 and shape (" + std::to_string(features) + "), got shape " +
-             in_words(vector->dims);
+      return invalid("scale and bias must be of float32 and shape (" + std::to_string(features) + "), got shape " +
+                     in_words(vector->dims));
     }
   }
-  if (ending.activation < Activation::kNone || ending.activation > Activation::kLast) {
-    return "unknown activation " + std::to_string(static_cast<int>(ending.activation));
+  if (arrays.activation < Activation::kNone || arrays.activation > Activation::kLast) {
+    return invalid("unknown activation " + std::to_string(static_cast<int>(arrays.activation)));
   }
   const auto data = [](const Array* vector) { return vector ? static_cast<const float*>(vector->data) : nullptr; };
-  epilogue = {data(ending.scale), data(ending.bias), ending.activation};
+  epilogue = {data(arrays.scale), data(arrays.bias), arrays.activation};
   return {};
 }
 
-std::string too_many_taps(const Solution& solution) {
-  if (solution.taps() <= kMaxTaps) return {};
-  return "at most " + std::to_string(kMaxTaps) + " products for one result are supported, got " +
-         std::to_string(solution.taps());
+Status check_taps(const TapTable& table) {
+  if (table.most_taps() <= kMaxTaps) return {};
+  return invalid("at most " + std::to_string(kMaxTaps) + " products per result are supported, got " +
+                 std::to_string(table.most_taps()));
 }
 
 }  // namespace jds

@@ -1,32 +1,29 @@
-// Checks of what the operations are given; what is wrong is said in words.
+// Validation of what the operators are given.
 #ifndef JDS_OPERATORS_VALIDATE_H_
 #define JDS_OPERATORS_VALIDATE_H_
 
 #include <cstdint>
 #include <string>
-#include <vector>
 
 #include "kernels/params.h"
 #include "operators/operators.h"
+#include "runtime/array.h"
 #include "runtime/taps.h"
 
 namespace jds {
 
-int64_t product(const std::vector<int64_t>& sizes, size_t begin, size_t end);
+// The error `what`, with the shapes of two operands and of the result.
+Status invalid_shapes(const std::string& what, const Array& a, const Array& b, const Array& out);
 
-std::string in_words(const std::vector<int64_t>& sizes);
+// Checks geometry and sizes, and puts them together as axes.
+Status make_axes(const Geometry& geometry, const int64_t* longs, const int64_t* shorts, const int64_t* moving,
+                 Axis (&axes)[3]);
 
-// A message with the shapes of two operands and of the result.
-std::string shapes(const char* what, const Array& a, const Array& b, const Array& out);
+// Checks that the arrays have `features` numbers, and the activation, and puts them together as an epilogue.
+Status make_epilogue(const EpilogueArrays& arrays, int64_t features, Epilogue& epilogue);
 
-// The axes, if geometry and sizes make sense; a message if they do not.
-std::string make_axes(const Geometry& geometry, const int64_t* longs, const int64_t* shorts, const int64_t* moving,
-                      Axis (&axes)[3]);
-
-// The epilogue, if its vectors have so many features; a message if they have not.
-std::string make_epilogue(const Ending& ending, int64_t features, Epilogue& epilogue);
-
-std::string too_many_taps(const Solution& solution);
+// Checks the number of taps.
+Status check_taps(const TapTable& table);
 
 }  // namespace jds
 

@@ -1,4 +1,4 @@
-// The boundary to XLA: what is thrown behind it becomes an error of XLA's.
+// The boundary to XLA: exceptions become XLA errors.
 #ifndef JDS_RUNTIME_GUARD_H_
 #define JDS_RUNTIME_GUARD_H_
 
@@ -13,7 +13,7 @@
 
 namespace jds {
 
-// Error messages are cut to so many characters: there may be no memory for more.
+// The most characters of an error message: there may be no memory for more.
 constexpr int kMessage = 300;
 
 inline XLA_FFI_Error* make_error(const XLA_FFI_Api* api, XLA_FFI_Error_Code code, const char* message) {
@@ -24,7 +24,7 @@ inline XLA_FFI_Error* make_error(const XLA_FFI_Api* api, XLA_FFI_Error_Code code
   while (true) {
     try {
       return api->XLA_FFI_Error_Create(&args);
-    } catch (...) {  // XLA lacks some hundred bytes: other threads of the process have them
+    } catch (...) {  // XLA has no memory for the error: wait until another thread frees some
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
   }
@@ -52,7 +52,7 @@ inline XLA_FFI_Error* guarded(const char* kernel, XLA_FFI_Handler* handler, XLA_
 
 }  // namespace jds
 
-// Defines the handler `name`, which is exported and lets no exception out.
+// Defines the exported handler `name`, which lets no exception out.
 #define JDS_HANDLER(name, function, binding)                   \
   extern "C" XLA_FFI_Error* name(XLA_FFI_CallFrame* frame) {   \
     XLA_FFI_DEFINE_HANDLER(handler, function, binding);        \

@@ -17,14 +17,15 @@ struct Range {
   uintptr_t begin, end;
 };
 
-// What Linux 6.11 and later answer in a microsecond, `procmap_query` in its headers; those of a system may be older.
+// `procmap_query` of Linux 6.11 and later, answered in a microsecond. Declared here because a system's headers may be
+// older.
 struct MappingQuery {
   uint64_t size, flags, address, begin, end, access, page_size, offset, inode;
   uint32_t device_major, device_minor, name_size, build_id_size;
   uint64_t name, build_id;
 };
 
-// The mapping of an address, or an empty range where the system does not tell.
+// The mapping of an address, or an empty range if the system cannot say.
 Range find_mapping(uintptr_t address) {
   static const int mappings = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
   MappingQuery query = {};

@@ -1,4 +1,4 @@
-// Memory that operations work in. Where the system gives none, an exception says how much was asked for.
+// Memory to work in. If the system has none, an exception says how many bytes were requested.
 #ifndef JDS_RUNTIME_MEMORY_H_
 #define JDS_RUNTIME_MEMORY_H_
 
@@ -18,7 +18,7 @@ class OutOfMemory : public std::bad_alloc {
   int64_t bytes_;
 };
 
-// Room for so many numbers, which may be anything.
+// Uninitialized memory for `count` numbers.
 template <class T>
 std::unique_ptr<T[]> allocate(int64_t count) {
   constexpr int64_t kMost = std::numeric_limits<int64_t>::max(), kBytes = sizeof(T);
@@ -26,9 +26,6 @@ std::unique_ptr<T[]> allocate(int64_t count) {
   if (!room) throw OutOfMemory(count <= kMost / kBytes ? count * kBytes : kMost);
   return std::unique_ptr<T[]>(room);
 }
-
-// A buffer of this thread, for as long as it does not ask again.
-float* thread_scratch(int64_t size);
 
 }  // namespace jds
 

@@ -1,4 +1,4 @@
-// Which positions of three arrays belong together on one axis, worked out before any number is multiplied.
+// The taps of each position on each axis, computed before any number is multiplied.
 #ifndef JDS_RUNTIME_TAPS_H_
 #define JDS_RUNTIME_TAPS_H_
 
@@ -9,42 +9,39 @@
 
 namespace jds {
 
-// a / b, rounded up, for b > 0.
-inline int64_t divide_up(int64_t a, int64_t b) { return a / b + (a % b > 0); }
-
-// long_step * l + short_step * s - low == moving_step * m, with sizes for l, s and m.
+// long_step * l + short_step * s - low == moving_step * m, and the numbers of positions l, s and m.
 struct Axis {
   int64_t long_size, short_size, moving_size;
   int64_t long_step, short_step, low, moving_step;
 };
 
 // Owns what `Spatial` points to.
-class Solution {
+class TapTable {
  public:
-  // Runs of the innermost axis are cut to `longest_run` positions.
-  Solution(const Axis (&axes)[3], int64_t longest_run);
-  Solution(const Solution&) = delete;
-  Solution& operator=(const Solution&) = delete;
+  // Runs of the innermost axis have at most `longest_run` positions.
+  TapTable(const Axis (&axes)[3], int64_t longest_run);
+  TapTable(const TapTable&) = delete;
+  TapTable& operator=(const TapTable&) = delete;
 
   const Spatial& spatial() const { return spatial_; }
 
-  // The most positions of the short array that one position of the long array meets.
-  int64_t taps() const { return taps_; }
+  // The most taps of one position of the long array, over all axes.
+  int64_t most_taps() const { return most_taps_; }
 
  private:
-  struct Tables {
+  struct OuterTaps {
     std::vector<int64_t> begin;
-    std::vector<Meeting> meetings;
+    std::vector<Tap> taps;
   };
 
-  OuterAxis solve_outer(const Axis& axis, Tables& tables);
-  InnerAxis solve_inner(const Axis& axis, int64_t longest_run);
+  OuterAxis outer_axis(const Axis& axis, OuterTaps& found);
+  InnerAxis inner_axis(const Axis& axis, int64_t longest_run);
 
-  Tables outer_[2];
+  OuterTaps outer_[2];
   std::vector<Run> runs_;
-  std::vector<Meeting> meetings_;
+  std::vector<Tap> taps_;
   Spatial spatial_;
-  int64_t taps_;
+  int64_t most_taps_;
 };
 
 }  // namespace jds

@@ -1,5 +1,7 @@
 #include "runtime/threads.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
@@ -8,13 +10,15 @@
 #include <mutex>
 #include <utility>
 
+#include "runtime/memory.h"
+
 namespace jds {
 namespace {
 
-// About as long as a thread needs to be woken up.
+// About the time that waking a thread takes.
 constexpr int kSpins = 4000;
 
-// Tasks of a phase that one of the threads does first.
+// The tasks of a phase that one of the threads does first.
 struct alignas(64) Share {
   std::atomic<int64_t> next;
   int64_t end;
@@ -25,14 +29,14 @@ class Failure {
  public:
   bool is_there() const { return is_there_.load(std::memory_order_relaxed); }
 
-  // Of the exception that is being handled.
+  // Keeps the exception that is being handled, if it is the first.
   void keep() {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (!error_) error_ = std::current_exception();
     is_there_ = true;
   }
 
-  // For when all tasks have ended.
+  // Only when all tasks have ended.
   void rethrow() const {
     if (error_) std::rethrow_exception(error_);
   }
@@ -53,8 +57,8 @@ class Progress {
     }
   }
 
-  // Neighbouring tasks, so that what a thread wrote in one call is in its own cache in the next; then those that others
-  // have not begun.
+  // First this thread's share, neighboring tasks, so that what it wrote in one call is in its cache in the next; then
+  // the tasks of other shares that have not begun.
   void work(size_t first) {
     for (size_t i = 0; i < shares_.size(); ++i) {
       Share& share = shares_[(first + i) % shares_.size()];
@@ -80,7 +84,7 @@ class Progress {
   }
 
  private:
-  // After a failure the tasks that are left are counted only, so that everyone who waits comes to an end.
+  // After a failure the remaining tasks are only counted, so that every waiting thread returns.
   void run(int64_t task) {
     if (failure_.is_there()) return;
     try {
@@ -98,13 +102,13 @@ class Progress {
   std::condition_variable finished_;
 };
 
-// Outlives the call: a thread of the pool may come when all is done, and only looks.
+// Outlives the call: a thread of the pool may start when all is done, and then finds no task.
 struct Shared {
   Shared(std::vector<Phase> all, int64_t threads) {
     for (Phase& phase : all) phases.push_back(std::make_unique<Progress>(std::move(phase), threads, failure));
   }
 
-  // Of the caller, share 0 is its own, and it waits until the last phase has ended.
+  // Share 0 is the caller's, which also waits for the last phase to end.
   void work(size_t first) {
     for (const auto& phase : phases) {
       phase->work(first);
@@ -115,6 +119,28 @@ struct Shared {
   Failure failure;
   std::vector<std::unique_ptr<Progress>> phases;
 };
+
+struct Scratch {
+  int64_t size = 0;
+  std::unique_ptr<float[]> floats;
+};
+
+pthread_key_t make_key() {
+  pthread_key_t key;
+  if (pthread_key_create(&key, [](void* scratch) { delete static_cast<Scratch*>(scratch); }) != 0) {
+    throw OutOfMemory(sizeof(Scratch));
+  }
+  return key;
+}
+
+// Not `thread_local`: without memory for one, the C library ends the process.
+Scratch& of_this_thread() {
+  static const pthread_key_t key = make_key();
+  if (void* const scratch = pthread_getspecific(key)) return *static_cast<Scratch*>(scratch);
+  auto scratch = std::make_unique<Scratch>();
+  if (pthread_setspecific(key, scratch.get()) != 0) throw OutOfMemory(sizeof(Scratch));
+  return *scratch.release();
+}
 
 }  // namespace
 
@@ -131,10 +157,25 @@ void parallel_for(Threads& threads, std::vector<Phase> phases) {
   const auto shared = std::make_shared<Shared>(std::move(phases), count);
   try {
     for (int64_t helper = 1; helper < count; ++helper) threads.schedule([shared, helper] { shared->work(helper); });
-  } catch (...) {  // no memory to ask for help: those who were asked, and this thread, do the rest
+  } catch (...) {  // no memory to schedule more: this thread and those already scheduled do the work
   }
   shared->work(0);
   shared->failure.rethrow();
+}
+
+int64_t number_of_tasks(int64_t products, int64_t units, int64_t threads) {
+  if (threads < 2 || products < 2 * kProductsPerTask) return 1;
+  return std::max<int64_t>(1, std::min({units, threads * kTasksPerThread, products / kProductsPerTask}));
+}
+
+float* thread_scratch(int64_t size) {
+  Scratch& scratch = of_this_thread();
+  if (scratch.size < size) {
+    scratch = {};  // first: there may be no memory for both buffers
+    scratch.floats = allocate<float>(size);
+    scratch.size = size;
+  }
+  return scratch.floats.get();
 }
 
 }  // namespace jds

@@ -11,7 +11,7 @@ namespace {
 
 struct Simd {
   static constexpr int kLanes = 8;
-  static constexpr int kSums = 12;  // vectors to sum in at once: as many as leave registers for the operands
+  static constexpr int kSums = 12;  // sums at a time, leaving registers for the operands
   static constexpr int kTileRows = 6;  // with two vectors of sums for each row
   using Vector = __m256;
   using Index = __m256i;
@@ -24,7 +24,7 @@ struct Simd {
   static Vector minimum(Vector a, Vector b) { return _mm256_min_ps(b, a); }
   static Vector maximum(Vector a, Vector b) { return _mm256_max_ps(b, a); }
 
-  // Keeps a value in a register: the compiler would read it anew for each of its uses.
+  // Keeps a value in a register: otherwise the compiler reads it again for each use.
   static void keep(Vector& v) { asm("" : "+v"(v)); }
   static Vector load(const float* p) { return _mm256_loadu_ps(p); }
   template <class T>

@@ -11,7 +11,7 @@ namespace {
 
 struct Simd {
   static constexpr int kLanes = 16;
-  static constexpr int kSums = 13;  // vectors to sum in at once: as many as leave registers for the operands
+  static constexpr int kSums = 13;  // sums at a time, leaving registers for the operands
   static constexpr int kTileRows = 14;  // with two vectors of sums for each row
   using Vector = __m512;
   using Index = __m512i;
@@ -24,7 +24,7 @@ struct Simd {
   static Vector minimum(Vector a, Vector b) { return _mm512_min_ps(b, a); }
   static Vector maximum(Vector a, Vector b) { return _mm512_max_ps(b, a); }
 
-  // Keeps a value in a register: the compiler would read it anew for each of its uses.
+  // Keeps a value in a register: otherwise the compiler reads it again for each use.
   static void keep(Vector& v) { asm("" : "+v"(v)); }
   static Vector load(const float* p) { return _mm512_loadu_ps(p); }
   static Vector load(const BFloat16* p) { return widen16(load16(p), BFloat16{}); }

@@ -9,7 +9,7 @@ namespace {
 
 struct Simd {
   static constexpr int kLanes = 4;
-  static constexpr int kSums = 10;  // vectors to sum in at once: as many as leave registers for the operands
+  static constexpr int kSums = 10;  // sums at a time, leaving registers for the operands
   static constexpr int kTileRows = 6;  // with two vectors of sums for each row
   typedef float Vector __attribute__((vector_size(16)));
   typedef int32_t Index __attribute__((vector_size(16)));
@@ -23,7 +23,7 @@ struct Simd {
   static Vector minimum(Vector a, Vector b) { return b < a ? b : a; }
   static Vector maximum(Vector a, Vector b) { return b > a ? b : a; }
 
-  // Keeps a value in a register, where the compiler would read it anew for each of its uses.
+  // Keeps a value in a register on machines where the compiler would read it again for each use.
   static void keep(Vector&) {}
   static Vector load(const float* p) {
     Vector v;

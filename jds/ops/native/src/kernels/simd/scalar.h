@@ -15,8 +15,8 @@ struct Float16 {
   uint16_t bits;
 };
 
-// Each instruction set compiles its own copy of what follows: a function shared between them might be the copy that
-// was compiled for the newest, and fail on an older machine.
+// Each instruction set compiles its own copy of these functions: of a shared function, the linker might keep the copy
+// that was compiled for the newest instruction set, which fails on an older machine.
 namespace {
 
 inline float from_bits(uint32_t bits) {
@@ -38,7 +38,7 @@ inline float widen(BFloat16 value) { return from_bits(uint32_t{value.bits} << 16
 inline float widen(Float16 value) {
   const uint32_t sign = uint32_t{value.bits & 0x8000u} << 16, rest = value.bits & 0x7fffu;
   if (rest >= 0x7c00u) return from_bits(sign | 0x7f800000u | (rest & 0x3ffu) << 13);  // infinities and NaNs
-  // Subnormal numbers by way of an integer: XLA's threads take a subnormal float for zero.
+  // Subnormal numbers are converted from an integer: XLA's threads treat a subnormal float as zero.
   if (rest < 0x400u) return from_bits(sign | to_bits(static_cast<float>(rest) * 0x1p-24f));
   return from_bits(sign | ((rest << 13) + (112u << 23)));
 }
