@@ -49,13 +49,13 @@ FIGURES = Path(__file__).with_suffix(".json")
 
 
 class Figures(NamedTuple):
-    """What never changes of a public network.
+    """Facts about a public network, which its name determines.
 
     Attributes:
-      parameters: how many it has.
-      multiply_adds: for one image of its own size.
-      image_size: in pixels.
-      kernels: what its weights are recognized by, as `jds.weights.lookalike` has it.
+      parameters: number of parameters.
+      multiply_adds: per image of `image_size`.
+      image_size: height and width, in pixels.
+      kernels: hash by which its weights are recognized; see `jds.weights._lookalike`.
     """
 
     parameters: int
@@ -66,7 +66,7 @@ class Figures(NamedTuple):
 
 @functools.cache
 def figures() -> dict[str, Figures]:
-    """The figures of all public networks, which are recorded: to count them takes minutes.
+    """Returns the recorded figures of all public networks. Counting them takes minutes: see `checks/figures.py`.
 
     Example:
       >>> from jds import zoo
@@ -86,35 +86,38 @@ def create_model(
 ) -> Network:
     """Builds a public network, with new weights or public ones.
 
-    Weights are matched by their names, which are those of the package that the network is of: of timm, or of
-    torchvision or Keras where the network's name says so. A prefix that all names have, such as `module.`, is taken
-    off. A `.pth` file or a mapping whose names are all others is taken in its order where every shape fits, with a
-    `jds.OrderWarning`; so are Keras's files of other layers, as Keras does. A classifier that the weights do not have,
-    or have for another number of classes, is drawn afresh, with a `jds.FreshClassifierWarning`.
+    Weights are matched by name. The names are those of the package that the network comes from: timm, or torchvision or
+    Keras where the network's name starts with `torchvision/` or `keras/`. A prefix that all names have, such as
+    `module.`, is removed. If no name matches, the entries of a PyTorch file or of a mapping are taken in their order,
+    provided that every shape fits, with a `jds.OrderWarning`; the layers of a Keras file are matched by order as Keras
+    does. If the weights have no classifier, or one for another number of classes, the classifier is re-initialized with
+    a `jds.FreshClassifierWarning`.
 
     Args:
       name: one of `list_models()`.
       weights: one of
-        a Hugging Face repository's id, such as `"timm/mobilenetv2_100.ra_in1k"`, or a folder with the files of one,
-        whose `config.json` says how images are made ready for these weights, which `model.preprocess` follows;
+        a Hugging Face repository id, such as `"timm/mobilenetv2_100.ra_in1k"`, or a folder with the files of one; its
+        `config.json` sets the preprocessing that `model.preprocess` follows;
         a `.safetensors` file;
-        a `.pth`, `.pt` or `.bin` file of `torch.save`, read without PyTorch: its tensors only, no object is unpickled;
-        a `.h5`, `.hdf5`, `.weights.h5` or `.keras` file of Keras, as `keras.applications` has or `model.save` writes;
+        a `.pth`, `.pt` or `.bin` file of `torch.save`, read without PyTorch: only tensors are read, no object is
+        unpickled;
+        a `.h5`, `.hdf5`, `.weights.h5` or `.keras` file, as `keras.applications` and `model.save` write them;
         a mapping of names to arrays;
         None, for new weights.
-      rename: gives the entries of the weights, or the layers of a Keras file, other names: a mapping of some of them,
-        or a function, which returns None for what is to be left out.
-      rngs: gives the keys `params` and `dropout`; by default `nnx.Rngs(0)`.
-      **overrides: fields of the network's config that are to be others, such as `num_classes`, `output_stride` or
-        `dtype`: see `jds.models.NetworkConfig`.
+      rename: new names for the entries of the weights, or for the layers of a Keras file: a mapping, or a function that
+        returns None for an entry to leave out.
+      rngs: provides the `params` and `dropout` keys; by default `nnx.Rngs(0)`.
+      **overrides: values for fields of the network's config, such as `num_classes`, `output_stride` or `dtype`: see
+        `jds.models.NetworkConfig`.
 
     Returns:
       The network, in training mode.
 
     Raises:
-      ValueError, TypeError: there is no such network, or a field is wrong.
-      jds.WeightsError: the weights are damaged, not of this network, or no numbers; the message says all that is wrong.
-      OSError: the weights cannot be read or fetched.
+      ValueError, TypeError: there is no such network, or an option is wrong.
+      jds.WeightsError: the weights are damaged, do not match the network, or have values such as NaN. The message lists
+        everything that is wrong.
+      OSError: the weights cannot be read or downloaded.
 
     Example:
       >>> import jax.numpy as jnp, jds
@@ -135,7 +138,7 @@ def create_model(
     if weights is None:
         model = variant.network(config, rngs=rngs)
     else:
-        # First, so that no network is built for a file that is of no use.
+        # Read first, so that no network is built for a file that cannot be used.
         found = read(weights, rename)
         model = nnx.eval_shape(lambda: variant.network(config, rngs=nnx.Rngs(0)))
         where = "the mapping of weights" if isinstance(weights, Mapping) else printable(str(weights))
@@ -149,7 +152,7 @@ def create_model(
 
 
 def _whose(found: Found, asked: str) -> str:
-    """The networks that the weights may be of, if the one that was asked for is not among them."""
+    """Names the networks that the weights fit, unless the requested one is among them."""
     kernels = kernels_of(found)
     names = [name for name, known in figures().items() if known.kernels == kernels]
     return f"\nits kernels are those of {', '.join(names)}" if names and asked not in names else ""
@@ -159,7 +162,7 @@ def list_models(pattern: str = "*") -> list[str]:
     """Lists the names of public networks.
 
     Args:
-      pattern: of names, with `*` and `?`, or a part of them without; capital letters are as small ones.
+      pattern: a part of the names, or a pattern with `*` and `?`; case is ignored.
 
     Returns:
       The names, sorted.

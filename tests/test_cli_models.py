@@ -60,7 +60,7 @@ def test_an_image_is_classified(files, capsys, quick_compilation):
             {"weights": "image.png"},
             "`--weights`: weights must be a .safetensors, .h5, .hdf5, .keras, .pth, .pt, .bin file",
         ),
-        ({"model": "mobilenetv2_035"}, "is not of this network"),
+        ({"model": "mobilenetv2_035"}, "does not match this network"),
         ({"top": "0"}, "`--top` must be positive, got 0"),
     ],
 )
@@ -127,7 +127,7 @@ def test_classes_of_a_classifier_that_was_not_loaded_are_never_printed(files, tu
         out, err = capsys.readouterr()
         assert not out
         assert "`--num-classes` must be the number that the weights have: " in err
-        assert "classifies 3 classes, not 10" in err
+        assert "has 3 classes, not 10" in err
         assert "Warning" not in err
 
 

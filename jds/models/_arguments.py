@@ -1,4 +1,4 @@
-"""What the networks check: of their settings, and of the images that they are given."""
+"""Checks of the networks' configs and of their images."""
 
 import dataclasses
 import math
@@ -74,14 +74,14 @@ def _check_dtype(config: str, field: str, value: Any) -> None:
     except TypeError:
         is_floating = False
     if not is_floating:
-        raise TypeError(f"{config}: `{field}` must be a dtype of floating point, such as `jnp.bfloat16`, got {value!r}")
+        raise TypeError(f"{config}: `{field}` must be a floating-point dtype, such as `jnp.bfloat16`, got {value!r}")
 
 
 def check_no_drop_path(network: str, config: Any) -> None:
     """Raises ValueError if there is to be stochastic depth in a network that has no block to leave out."""
     if config.drop_path:
         raise ValueError(
-            f"{network}: `drop_path` must be 0, got {config.drop_path!r}; none of its blocks can be left out"
+            f"{network}: `drop_path` must be 0, got {config.drop_path!r}; none of its blocks can be dropped"
         )
 
 
@@ -91,7 +91,9 @@ def checked_images(network: str, images: Any, in_features: int) -> jax.Array:
     try:
         images = jnp.asarray(images)
     except (TypeError, ValueError):
-        raise TypeError(f"{network}: {wanted}, got {type(images).__name__}, of which no array can be made") from None
+        raise TypeError(
+            f"{network}: {wanted}, got {type(images).__name__}, which cannot be converted to an array"
+        ) from None
     shape = images.shape
     if len(shape) != 4 or shape[-1] != in_features:
         raise ValueError(f"{network}: {wanted}, got {shape}{_hint(shape, in_features)}")

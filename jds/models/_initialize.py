@@ -12,13 +12,13 @@ _CUT_NORMAL = 0.87962566103423978
 def draw_kernels(network: nnx.Module, rngs: nnx.Rngs) -> None:
     """Gives every kernel of a network the weights of `lecun_normal`, by one random operation for all of them.
 
-    Drawn one by one, as modules do it, the kernels of a network take many times as long to compile: every random
-    operation is a program of its own size.
+    Drawn one by one, as modules do, the kernels take many times as long to compile: every random operation is compiled
+    for its own shape.
 
     Args:
       network: its parameters of 2 or more dimensions are drawn, as `(*kernel_size, in_features // groups,
         out_features)` with a fan-in of all dimensions but the last; the others are left as they are.
-      rngs: gives the key `params`.
+      rngs: provides the `params` key.
     """
     leaves, structure = jax.tree.flatten(nnx.state(network, nnx.Param))
     numbers = sum(leaf.size for leaf in leaves if leaf.ndim > 1)

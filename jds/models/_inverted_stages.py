@@ -24,7 +24,7 @@ class InvertedRow(NamedTuple):
         excitation; None for none.
       activation: of the first two steps.
       squeeze_activation, gate: of the squeeze and excitation.
-      use_skip: False for no way around.
+      use_skip: False for no skip connection.
       expand_kernels, project_kernels: into how many parts the pointwise steps are cut.
     """
 
@@ -67,10 +67,19 @@ def inverted_parts(
       stem, head: channels of the two convolutions.
       stages: the blocks between.
       activation: of the two convolutions.
-      layer_config, rngs: as everywhere.
+      layer_config: options of the layers.
+      rngs: provides the `params` and `dropout` keys.
     """
     shared = {"activation": activation, "config": layer_config, "rngs": rngs}
-    first = ConvNorm(config.in_features, stem, 3, strides=2, **shared | {"config": layer_config.for_ordinary})
+    first = ConvNorm(
+        config.in_features,
+        stem,
+        3,
+        strides=2,
+        activation=activation,
+        config=layer_config.for_ordinary,
+        rngs=rngs,
+    )
     blocks = inverted_stages(config, stem, stages, layer_config, rngs)
     last = ConvNorm(stages[-1][-1].features, head, **shared)
     return Parts(first, blocks, head=last, out_features=head)
@@ -117,7 +126,7 @@ def round_features(features: int | float, divisor: int = 8, limit: int | float =
     Args:
       features: a number of features.
       divisor: what to round to multiples of.
-      limit: the least share of the number.
+      limit: minimum of the rounded number, relative to `features`.
 
     Example:
       >>> from jds.models._inverted_stages import round_features

@@ -1,4 +1,4 @@
-"""What the networks have in common: a stem, stages of blocks, a mean over all positions, and a classifier."""
+"""The base of all networks: a stem, stages of blocks, global average pooling, and a classifier."""
 
 import dataclasses
 import functools
@@ -20,19 +20,20 @@ from jds.ops._dispatch import Implementation
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
-    """What every network can be told; each has a config of its own with its rows and more.
+    """Options shared by all networks. Each network has its own config, with its rows and more.
 
     Attributes:
       num_classes: outputs of the classifier; 0 for none, the features then being the output.
       in_features: channels of the images.
-      dropout: share of the features that training leaves out before the classifier.
-      drop_path: share of examples in which training leaves the last block out; the blocks before it in proportion to
-        their place. Stochastic depth, https://arxiv.org/abs/1603.09382.
-      output_stride: pixels between neighbours of the last map: 32, or 16 or 8 for dilated filters in place of strides.
+      dropout: drop rate of the features before the classifier.
+      drop_path: drop rate of the last block in training; it grows linearly along the blocks.
+        From stochastic depth, https://arxiv.org/abs/1603.09382.
+      output_stride: stride of the last feature map: 32, or 16 or 8 with dilated filters in place of strides.
       padding: `"SAME"` as TensorFlow has it, or `"TORCH"` as PyTorch.
       dtype: of the computation; None for the common dtype of images and parameters.
       param_dtype: of the parameters.
-      implementation: of the convolutions, as in `jds.depthwise_conv`.
+      implementation: of the depthwise and pointwise convolutions, as in `jds.depthwise_conv`. Ordinary convolutions,
+        such as the stem, take only `"xla"` from it.
 
     Raises:
       ValueError, TypeError: a value breaks a rule.
@@ -106,7 +107,7 @@ class BatchNormConfig(NetworkConfig):
 
 
 class Feature(NamedTuple):
-    """A map that `Network.features` returns: pixels between neighbours, and channels.
+    """A feature map that `Network.features` returns: its stride in pixels, and its channels.
 
     Example:
       >>> import jds
@@ -120,7 +121,7 @@ class Feature(NamedTuple):
 
 
 class Placement(NamedTuple):
-    """What a block's place in the network makes of it."""
+    """What a block's place in the network decides."""
 
     strides: int
     kernel_dilation: int
@@ -216,8 +217,8 @@ class Network(nnx.Module):
     """A network that classifies images, or gives the maps of features for other uses.
 
     Args:
-      config: its rows and all else.
-      rngs: gives the keys `params` and, for dropout and stochastic depth, `dropout`.
+      config: the architecture and its options.
+      rngs: provides the `params` key and, for dropout and stochastic depth, the `dropout` key.
 
     Example:
       >>> import jds
@@ -265,9 +266,9 @@ class Network(nnx.Module):
         raise NotImplementedError
 
     def preprocess(self, image: Any) -> jax.Array:
-        """Makes images ready as the network's weights expect them.
+        """Converts images to the input that the network's weights expect.
 
-        What is done is `self.preprocessing`, a `jds.models._preprocessing.Preprocessing`; another may be set.
+        The steps are those of `self.preprocessing`, a `jds.models._preprocessing.Preprocessing`; another may be set.
 
         Args:
           image: a `PIL.Image.Image`, an array `(height, width)`, `(height, width, channels)` or
@@ -281,7 +282,9 @@ class Network(nnx.Module):
           TypeError: it is no image.
         """
         if self.preprocessing is None:
-            raise ValueError("preprocess: the network must be made by `jds.create_model`, or have a `preprocessing`")
+            raise ValueError(
+                "preprocess: the network was not made by `jds.create_model`; set `model.preprocessing` first"
+            )
         return self.preprocessing(image)
 
     def features(self, images: jax.Array) -> tuple[jax.Array, ...]:
@@ -294,10 +297,10 @@ class Network(nnx.Module):
 
         Returns:
           For each entry of `feature_info` an array `(batch, ceil(height / stride), ceil(width / stride), features)`;
-          what becomes of odd sizes is the padding's affair.
+          odd sizes are rounded as `padding` dictates.
 
         Raises:
-          ValueError, TypeError: the images are not of this shape, or not of floating point.
+          ValueError, TypeError: the images have another shape, or are not floating-point.
         """
         return self._maps(images)
 
@@ -315,7 +318,7 @@ class Network(nnx.Module):
         """Classifies `(batch, height, width, in_features)` to logits `(batch, num_classes)`.
 
         Raises:
-          ValueError, TypeError: the images are not of this shape, or not of floating point.
+          ValueError, TypeError: the images have another shape, or are not floating-point.
         """
         x = self._maps(images)[-1]
         x = x if self.head is None else self.head(x)

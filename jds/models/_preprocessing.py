@@ -1,4 +1,4 @@
-"""What a network expects of its images."""
+"""The preprocessing of images."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""What is suggested for names that there are not: of networks, and of their options."""
+"""Suggestions for unknown names of networks and of their options."""
 
 import difflib
 import re
@@ -23,7 +23,7 @@ _RENAMED = {
     "channel_multiplier": "width",
     "depth_multiplier": "depth",
 }
-# Those that are something else here than an option.
+# Options of theirs that are no options here.
 _ELSEWHERE = {
     **dict.fromkeys(
         ("pretrained", "pretrained_cfg", "checkpoint_path"),
@@ -42,7 +42,7 @@ _ELSEWHERE = {
 
 
 def for_option(network: str, option: str, known: Iterable[str]) -> str:
-    """Says in words what might have been meant by an option that a network does not have.
+    """Suggests what was meant by an option that a network does not have.
 
     Example:
       >>> from jds.models._suggest import for_option
@@ -59,7 +59,7 @@ def for_option(network: str, option: str, known: Iterable[str]) -> str:
 
 
 def near_names(name: str, names: Iterable[str], count: int = 3) -> list[str]:
-    """Returns the names nearest to one that there is not, the nearest first.
+    """Returns the known names nearest to an unknown one, the nearest first.
 
     Before those of similar spelling come those that begin with it or have it in them; with no regard to case, hyphens,
     the package before a `/`, and the tag after a `.`.

@@ -40,7 +40,7 @@ class ConvNeXtConfig(NetworkConfig):
 
     Attributes:
       rows: its stages.
-      layer_scale: what the factors of each block's result are at first.
+      layer_scale: initial value of the per-channel scale of each block's result; None disables it.
 
     Example:
       >>> import jds
@@ -59,8 +59,8 @@ class ConvNeXt(Network):
     From https://arxiv.org/abs/2201.03545.
 
     Args:
-      config: its rows and all else.
-      rngs: gives the keys `params` and `dropout`.
+      config: the architecture and its options.
+      rngs: provides the `params` and `dropout` keys.
 
     Example:
       >>> import jax.numpy as jnp, jds

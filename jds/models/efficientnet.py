@@ -39,7 +39,7 @@ STEM, HEAD = 32, 1280
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EfficientNetConfig(BatchNormConfig):
-    """Of EfficientNet.
+    """Options of EfficientNet.
 
     Attributes:
       rows: of table 1, of B0.
@@ -72,8 +72,8 @@ class EfficientNet(Network):
     https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite.
 
     Args:
-      config: its rows and all else.
-      rngs: gives the keys `params` and `dropout`.
+      config: the architecture and its options.
+      rngs: provides the `params` and `dropout` keys.
 
     Example:
       >>> import jax.numpy as jnp, jds

@@ -61,7 +61,7 @@ HEAD = 1536
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MixNetConfig(BatchNormConfig):
-    """Of MixNet.
+    """Options of MixNet.
 
     Attributes:
       rows: of figure 6, at width 1, a stage at a time.
@@ -86,8 +86,8 @@ class MixNet(Network):
     From https://arxiv.org/abs/1907.09595.
 
     Args:
-      config: its rows and all else.
-      rngs: gives the keys `params` and `dropout`.
+      config: the architecture and its options.
+      rngs: provides the `params` and `dropout` keys.
 
     Example:
       >>> import jax.numpy as jnp, jds

@@ -58,7 +58,7 @@ HEAD = 1280
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MnasNetConfig(BatchNormConfig):
-    """Of MnasNet.
+    """Options of MnasNet.
 
     Attributes:
       rows: of figure 7, at width 1.
@@ -83,8 +83,8 @@ class MnasNet(Network):
     From https://arxiv.org/abs/1807.11626.
 
     Args:
-      config: its rows and all else.
-      rngs: gives the keys `params` and `dropout`.
+      config: the architecture and its options.
+      rngs: provides the `params` and `dropout` keys.
 
     Example:
       >>> import jax.numpy as jnp, jds

@@ -35,7 +35,7 @@ ROWS = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MobileNetV1Config(BatchNormConfig):
-    """Of MobileNet V1; its `drop_path` is 0, for its blocks have no way around.
+    """Options of MobileNet V1; its `drop_path` is 0, because its blocks have no skip connection.
 
     Attributes:
       rows: of table 1, at width 1, a stage at a time.
@@ -71,8 +71,8 @@ class MobileNetV1(Network):
     mean over all positions, and a linear classifier. From MobileNets, https://arxiv.org/abs/1704.04861.
 
     Args:
-      config: its rows and all else.
-      rngs: gives the keys `params` and `dropout`.
+      config: the architecture and its options.
+      rngs: provides the `params` and `dropout` keys.
 
     Example:
       >>> import jax.numpy as jnp, jds

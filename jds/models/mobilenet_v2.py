@@ -36,7 +36,7 @@ STEM, HEAD = 32, 1280
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MobileNetV2Config(BatchNormConfig):
-    """Of MobileNet V2.
+    """Options of MobileNet V2.
 
     Attributes:
       rows: of table 2, at width 1.
@@ -64,8 +64,8 @@ class MobileNetV2(Network):
     From https://arxiv.org/abs/1801.04381.
 
     Args:
-      config: its rows and all else.
-      rngs: gives the keys `params` and `dropout`.
+      config: the architecture and its options.
+      rngs: provides the `params` and `dropout` keys.
 
     Example:
       >>> import jax.numpy as jnp, jds

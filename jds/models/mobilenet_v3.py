@@ -63,7 +63,7 @@ def minimalistic(rows: tuple[tuple[MobileNetV3Row, ...], ...]) -> tuple[tuple[Mo
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MobileNetV3Config(BatchNormConfig):
-    """Of MobileNet V3.
+    """Options of MobileNet V3.
 
     Attributes:
       rows: of table 1 or 2, at width 1, a stage at a time.
@@ -94,8 +94,8 @@ class MobileNetV3(Network):
     From https://arxiv.org/abs/1905.02244.
 
     Args:
-      config: its rows and all else.
-      rngs: gives the keys `params` and `dropout`.
+      config: the architecture and its options.
+      rngs: provides the `params` and `dropout` keys.
 
     Example:
       >>> import jax.numpy as jnp, jds
@@ -131,7 +131,15 @@ class MobileNetV3(Network):
         ]
         stem, last = STEM if config.fixed_stem else wide(STEM), wide(config.last)
         shared = {"activation": config.activation, "config": layer_config, "rngs": rngs}
-        first = ConvNorm(config.in_features, stem, 3, strides=2, **shared | {"config": layer_config.for_ordinary})
+        first = ConvNorm(
+            config.in_features,
+            stem,
+            3,
+            strides=2,
+            activation=config.activation,
+            config=layer_config.for_ordinary,
+            rngs=rngs,
+        )
         blocks = inverted_stages(config, stem, stages, layer_config, rngs, others=1)
         blocks = blocks.with_last(ConvNorm(stages[-1][-1].features, last, **shared), last)
         neck = ConvNorm(last, config.hidden, use_norm=False, **shared)

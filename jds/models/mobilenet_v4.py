@@ -171,13 +171,13 @@ LAST, HIDDEN = 960, 1280
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MobileNetV4Config(BatchNormConfig):
-    """Of MobileNet V4.
+    """Options of MobileNet V4.
 
     Attributes:
       rows: of the paper's tables, at width 1, a stage at a time.
       stem: channels of the first convolution; a width below 1 leaves them.
       activation: throughout.
-      layer_scale: what the factors of each block's result are at first; None for no such factors.
+      layer_scale: initial value of the per-channel scale of the result; None disables it.
       width: each other number of features is multiplied by it and rounded to a multiple of 8.
 
     Example:
@@ -200,8 +200,8 @@ class MobileNetV4(Network):
     From https://arxiv.org/abs/2404.10518.
 
     Args:
-      config: its rows and all else.
-      rngs: gives the keys `params` and `dropout`.
+      config: the architecture and its options.
+      rngs: provides the `params` and `dropout` keys.
 
     Example:
       >>> import jax.numpy as jnp, jds
@@ -222,9 +222,15 @@ class MobileNetV4(Network):
         def make(features: int, row: MobileNetV4Row, place: Placement) -> nnx.Module:
             strides, dilation, drop_path = place
             if isinstance(row, Conv):
-                options = shared if row.kernel == 1 else shared | {"config": layer_config.for_ordinary}
                 return ConvNorm(
-                    features, row.features, row.kernel, strides=strides, kernel_dilation=dilation, **options
+                    features,
+                    row.features,
+                    row.kernel,
+                    strides=strides,
+                    kernel_dilation=dilation,
+                    activation=config.activation,
+                    config=layer_config if row.kernel == 1 else layer_config.for_ordinary,
+                    rngs=rngs,
                 )
             if isinstance(row, Attention):
                 return MultiQueryAttention(
@@ -256,7 +262,15 @@ class MobileNetV4(Network):
 
         rows = [[row._replace(features=wide(row.features)) for row in stage] for stage in config.rows]
         stem, last = config.stem if config.width < 1 else wide(config.stem), wide(LAST)
-        first = ConvNorm(config.in_features, stem, 3, strides=2, **shared | {"config": layer_config.for_ordinary})
+        first = ConvNorm(
+            config.in_features,
+            stem,
+            3,
+            strides=2,
+            activation=config.activation,
+            config=layer_config.for_ordinary,
+            rngs=rngs,
+        )
         stages = build_stages(config, stem, rows, make, others=1)
         stages = stages.with_last(ConvNorm(rows[-1][-1].features, last, **shared), last)
         neck = ConvNorm(last, HIDDEN, **shared)

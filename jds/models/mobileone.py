@@ -18,7 +18,7 @@ class MobileOneRow(NamedTuple):
       features: channels, at width 1.
       repeats: blocks, of which the first has stride 2.
       width: the channels are multiplied by it.
-      squeezes: how many of the last blocks have squeeze and excitation after each half.
+      squeezes: number of last blocks with squeeze and excitation after each half.
     """
 
     features: int
@@ -54,7 +54,7 @@ _SQUEEZE = 16
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MobileOneConfig(BatchNormConfig):
-    """Of MobileOne.
+    """Options of MobileOne.
 
     Attributes:
       rows: of table 2 with the widths of table 3.
@@ -80,8 +80,8 @@ class MobileOne(Network):
     evaluation are therefore huge, as timm's are: 1e11 and more.
 
     Args:
-      config: its rows and all else.
-      rngs: gives the keys `params` and `dropout`.
+      config: the architecture and its options.
+      rngs: provides the `params` and `dropout` keys.
 
     Example:
       >>> import jax.numpy as jnp, jds

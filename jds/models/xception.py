@@ -43,7 +43,7 @@ EXIT = (1536, 2048)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class XceptionConfig(BatchNormConfig):
-    """Of Xception; its `output_stride` is 32, and its `drop_path` 0.
+    """Options of Xception; its `output_stride` is 32, and its `drop_path` 0.
 
     Attributes:
       rows: of figure 5.
@@ -70,8 +70,8 @@ class Xception(Network):
     timm's are.
 
     Args:
-      config: its rows and all else.
-      rngs: gives the keys `params` and `dropout`.
+      config: the architecture and its options.
+      rngs: provides the `params` and `dropout` keys.
 
     Example:
       >>> import jax.numpy as jnp, jds
@@ -115,7 +115,7 @@ class XceptionStem(nnx.Module):
 
 
 class XceptionBlock(nnx.Module):
-    """Separable convolutions and a pooling, with a way around."""
+    """Separable convolutions and a pooling, with a skip connection."""
 
     def __init__(
         self, in_features: int, row: XceptionRow, *, starts_with_relu: bool, config: LayerConfig, rngs: nnx.Rngs

@@ -1,4 +1,4 @@
-"""What is left of a batch normalization of 16 bits that was folded."""
+"""The factor and offset that remain where a 16-bit batch normalization was folded."""
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +9,10 @@ from jds.nn._batch_norm import at_least_float32
 
 
 class Affine(nnx.Module):
-    """Multiplies each channel by a number and adds another, in float32, and rounds once.
+    """Multiplies each channel by a factor and adds an offset, in float32, and rounds once.
 
-    A factor that went into a kernel of 16 bits would round its weights once more; so it stays beside the kernel, and is
-    part of the convolution's equation all the same.
+    Multiplied into a 16-bit kernel, the factor would round its weights once more. So it stays beside the kernel, and is
+    still part of the convolution's fused op.
 
     Args:
       scale: parameter `(features,)`; None for a factor of 1.
@@ -33,7 +33,7 @@ class Affine(nnx.Module):
         return (out + bias.reshape((1,) * (out.ndim - 1) + bias.shape)).astype(self.result_dtype(inputs.dtype))
 
     def values(self, dtype: DTypeLike) -> tuple[jax.Array | None, jax.Array]:
-        """Scale and bias for inputs of a dtype: of float32 at least."""
+        """Scale and bias for inputs of a dtype, in at least float32."""
         wide = at_least_float32(dtype)
         return None if self.scale is None else self.scale[...].astype(wide), self.bias[...].astype(wide)
 
@@ -45,15 +45,15 @@ class Affine(nnx.Module):
 def as_epilogue(
     norm: object, bias: jax.Array | None, dtype: DTypeLike
 ) -> tuple[jax.Array | None, jax.Array | None] | None:
-    """Scale and bias that a convolution has in its equation, with a normalization after it.
+    """Scale and bias of a convolution's fused op, with a normalization after it.
 
     Args:
-      norm: what follows the convolution; None for nothing.
-      bias: the convolution's own.
+      norm: the normalization after the convolution; None for none.
+      bias: of the convolution.
       dtype: of the convolution's result.
 
     Returns:
-      Scale and bias; None if the normalization is no part of the equation.
+      Scale and bias; None if the normalization cannot be part of the fused op.
     """
     if norm is None:
         return None, bias

@@ -1,4 +1,4 @@
-"""What the modules check of their arguments."""
+"""Checks of the modules' arguments."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,7 @@ def check_share(module: str, **numbers: Any) -> None:
 
 
 def check_norm(module: str, **norms: Any) -> None:
-    """Raises TypeError unless each makes a normalization, or is None."""
+    """Raises TypeError unless each makes a normalization or is None."""
     for name, norm in norms.items():
         if norm is None or (callable(norm) and not isinstance(norm, nnx.Module)):
             continue

@@ -1,4 +1,4 @@
-"""Batch normalization that training pays little for."""
+"""Batch normalization with a cheaper gradient."""
 
 from typing import Any
 
@@ -12,9 +12,9 @@ from jax.typing import DTypeLike
 class BatchNorm(nnx.BatchNorm):
     """`nnx.BatchNorm` as one multiplication and one addition of each input.
 
-    The same function with the same parameters, statistics and arguments. `nnx.BatchNorm` centers its inputs before it
-    scales them, and its gradient needs the centered ones, an array as large as the inputs that training writes, keeps
-    and reads once more. Here scale and offset of each feature come first, and the gradient needs the inputs only, which
+    It computes the same function, with the same parameters, statistics and arguments. `nnx.BatchNorm` centers its
+    inputs before it scales them, and its gradient needs the centered inputs: another array of the inputs' size that
+    training writes, keeps and reads. Here one step scales and shifts the inputs; its gradient needs only them, which
     the convolution before has made. Results differ by rounding: by about `2**-23 * abs(mean) / std` of a feature.
     Inputs of 16 bits are normalized in float32, by statistics, scale and bias as they are stored, and rounded once;
     `nnx.BatchNorm` rounds those four to 16 bits first.
@@ -23,14 +23,14 @@ class BatchNorm(nnx.BatchNorm):
     in training. Running variances are those of the inputs themselves, as Flax's and Keras's are. PyTorch's are
     unbiased: for n numbers, n / (n - 1) times as large; so are these with `unbiased_variance=True`.
 
-    A `mask`, `use_fast_variance=False`, and an `axis` that is not the last one are `nnx.BatchNorm`'s affair.
+    A `mask`, `use_fast_variance=False`, and an `axis` that is not the last one fall back to `nnx.BatchNorm`.
 
     Batch normalization is from https://arxiv.org/abs/1502.03167.
 
     Args:
       num_features: number of channels.
       unbiased_variance: whether running variances are unbiased, as PyTorch's.
-      **options: as of `nnx.BatchNorm`.
+      **options: as in `nnx.BatchNorm`.
 
     Example:
       >>> import jax.numpy as jnp, jds
@@ -70,7 +70,7 @@ class BatchNorm(nnx.BatchNorm):
         return (x.astype(wide) * factor + offset).astype(x.dtype)
 
     def _of_all(self, var: jax.Array, count: int) -> jax.Array:
-        """The variance to remember, of that of `count` inputs on each device."""
+        """The variance for the running average, from that of `count` inputs on each device."""
         if not self.unbiased_variance:
             return var
         if self.axis_name is not None:
@@ -90,7 +90,7 @@ class BatchNorm(nnx.BatchNorm):
 
 
 def factor_and_offset(mean: Any, var: Any, scale: Any, bias: Any, epsilon: float, xp: Any = jnp) -> tuple[Any, Any]:
-    """What a batch normalization multiplies each channel by, and what it adds; for arrays of NumPy with `xp=np`."""
+    """Returns factor and offset of each channel in a batch normalization; for NumPy arrays with `xp=np`."""
     factor = lax.rsqrt(var + epsilon) if xp is jnp else 1 / xp.sqrt(var + epsilon)
     factor = factor if scale is None else factor * scale
     offset = -mean * factor
@@ -98,5 +98,5 @@ def factor_and_offset(mean: Any, var: Any, scale: Any, bias: Any, epsilon: float
 
 
 def at_least_float32(dtype: DTypeLike) -> jnp.dtype:
-    """The dtype, or float32 where it is of 16 bits."""
+    """The dtype, or float32 if it has 16 bits."""
     return jnp.dtype(dtype) if jnp.dtype(dtype).itemsize >= 4 else jnp.dtype(jnp.float32)

@@ -16,15 +16,15 @@ from jds.nn._mixed_conv import MixedConv
 
 M = TypeVar("M", bound=nnx.Module)
 
-# Each has a kernel with the output channels last, `out_features` and `bias`, and adds the bias last.
+# Each has `kernel`, with the output channels last, `out_features` and `bias`, and adds the bias last.
 _CONVOLUTIONS = (nnx.Conv, OrdinaryConv, DepthwiseConv, PointwiseConv)
 
 
 def fold_batch_norm(model: M) -> M:
     """Returns a model for evaluation with each batch normalization folded into the convolution before it.
 
-    In evaluation a batch normalization multiplies each channel by a number and adds another. Both go into the kernel
-    and the bias of the convolution, and what is left, a convolution with bias and activation, is one equation: see
+    In evaluation a batch normalization multiplies each channel by a factor and adds an offset. Both go into the kernel
+    and the bias of the convolution, and the rest, a convolution with bias and activation, is one fused op: see
     `jds.separable_conv`.
 
     Folded are `nnx.BatchNorm` and `jds.nn.BatchNorm` over the last axis, directly after an `nnx.Conv`, `DepthwiseConv`
@@ -32,19 +32,19 @@ def fold_batch_norm(model: M) -> M:
     says which of its norms follows which of its convolutions, and does without a norm that is None:
     `foldable_norms = {"norm": "conv"}`. All other norms stay as they are.
 
-    A kernel of 16 bits, or one that is computed in 16 bits, is left as it is, because a factor would round its weights
-    once more: in place of the norm there is then a factor and an offset of float32, which are in the convolution's
-    equation, and results keep the norm's dtype. Otherwise a folded layer computes in its convolution's dtype; the
+    A kernel that is stored or computed in 16 bits is not changed, because a factor would round its weights once more:
+    the norm is then replaced by a float32 factor and offset, which are part of the convolution's fused op, and results
+    keep the norm's dtype. Otherwise a folded layer computes in its convolution's dtype; the
     norm's goes with the norm.
 
     Args:
-      model: any module in evaluation mode, at whatever depth the layers to fold are. It is left as it is.
+      model: any module in evaluation mode; layers are folded at any depth. It is not changed.
 
     Returns:
-      A model of the same type, whose parameters are new where they were folded; it shares the arrays of the others.
+      A model of the same type. Folded layers have new parameters; the other arrays are shared with `model`.
 
     Raises:
-      TypeError: the model is no `nnx.Module`.
+      TypeError: the model is not an `nnx.Module`.
       ValueError: a batch normalization is in training mode.
 
     Example:

@@ -22,14 +22,14 @@ from jds.ops._geometry import Padding, canonical_padding, canonical_tuple
 
 Norm = Callable[[jax.Array], jax.Array]
 
-# Of a kernel laid out as `(*kernel_size, in_features // groups, out_features)` it takes the fan-in to be
-# `prod(kernel_size)` for a depthwise and `in_features` for a pointwise one: what each output really sums over.
+# The fan-in of a kernel `(*kernel_size, in_features // groups, out_features)` is `prod(kernel_size)` if it is depthwise
+# and `in_features` if it is pointwise: the number of inputs that each output sums.
 default_kernel_init = nnx.initializers.lecun_normal()
 default_bias_init = nnx.initializers.zeros_init()
 
 
 class DepthwiseConv(nnx.Module):
-    """Convolves each channel with a filter of its own.
+    """Convolves each channel with its own filter.
 
     `nnx.Conv(in_features, in_features * channel_multiplier, kernel_size, feature_group_count=in_features)` with the
     same parameters, by `jds.depthwise_conv`; but `out_features` follow from `channel_multiplier`, and all after
@@ -38,17 +38,17 @@ class DepthwiseConv(nnx.Module):
     Args:
       in_features: number of input channels.
       kernel_size: size of the filters; an int for 1 spatial axis, or a sequence of 1, 2 or 3 ints.
-      strides: positions between windows; an int for all axes, or one for each.
-      channel_multiplier: filters a channel.
+      strides: positions between windows; an int, or one per axis.
+      channel_multiplier: filters per channel.
       padding, input_dilation, kernel_dilation, precision, preferred_element_type, implementation: as in
         `jds.depthwise_conv`.
       use_bias: whether to add a bias to each output channel.
-      mask: weights are multiplied by it; of the kernel's shape.
+      mask: multiplied with the kernel, whose shape it has.
       dtype: of the computation; None for the common dtype of inputs and parameters.
       param_dtype: of the parameters.
       kernel_init, bias_init: initializers.
       promote_dtype: brings inputs, kernel and bias to one dtype.
-      rngs: gives the key `params`.
+      rngs: provides the `params` key.
       kernel_metadata, bias_metadata: metadata of the parameters, such as their sharding.
 
     Raises:
@@ -144,7 +144,7 @@ class PointwiseConv(nnx.Module):
 
     Args:
       in_features, out_features: numbers of channels.
-      strides: positions between outputs; an int for all axes, or one for each.
+      strides: positions between outputs; an int, or one per axis.
       spatial_axes: number of spatial axes: 1, 2 or 3.
       use_bias, mask, dtype, param_dtype, precision, kernel_init, bias_init, promote_dtype, preferred_element_type,
         implementation, rngs, kernel_metadata, bias_metadata: as in `DepthwiseConv`.
@@ -236,18 +236,17 @@ class OrdinaryConv(nnx.Conv):
         super().__init__(*args, **options)
         self.implementation: Implementation | None = implementation
 
-    def __call__(
+    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, inputs: jax.Array, *, norm: Norm | None = None, activation: Activation | None = None
     ) -> jax.Array:
         """Applies the layer; `norm` and `activation` as in `DepthwiseConv`."""
+        window: dict[str, Any] = {name: getattr(self, name) for name in ("strides", "padding", "kernel_dilation")}
 
         def convolve(images: jax.Array, kernel: jax.Array, **epilogue: Any) -> jax.Array:
             return conv(
                 images,
                 kernel,
-                strides=self.strides,
-                padding=self.padding,
-                kernel_dilation=self.kernel_dilation,
+                **window,
                 implementation=self.implementation,
                 **epilogue,
             )

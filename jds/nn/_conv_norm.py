@@ -16,23 +16,23 @@ from jds.ops._geometry import canonical_tuple
 
 
 class ConvNorm(nnx.Module):
-    """A convolution over two spatial axes, a normalization and an activation; folded, one equation.
+    """A convolution over two spatial axes, a normalization and an activation; one fused op once it is folded.
 
     Args:
       in_features, out_features: numbers of channels.
       kernel_size: height and width of the filters.
-      kernel_sizes: in its place, those of filters that share the channels out, as in MixNet,
-        https://arxiv.org/abs/1907.09595; None for none.
-      strides, kernel_dilation: the same for both axes.
-      depthwise: whether each channel has a filter of its own; `out_features` must then be `in_features`.
+      kernel_sizes: in its place, one size per group of channels, as in MixNet,
+        https://arxiv.org/abs/1907.09595; None for `kernel_size`.
+      strides, kernel_dilation: an int for both axes, or one per axis.
+      depthwise: whether each channel has its own filter; `out_features` must then be `in_features`.
       activation: after the normalization; None for none.
       use_norm: False for a convolution with a bias instead.
-      config: normalization, padding and dtypes.
-      rngs: gives the key `params`.
+      config: normalization, padding, dtypes and implementation.
+      rngs: provides the `params` key.
 
     Raises:
       ValueError: a number is not positive, or a depthwise layer's numbers of channels differ.
-      TypeError: the activation is no function.
+      TypeError: the activation is not a function.
 
     Example:
       >>> import jax, jax.numpy as jnp, jds

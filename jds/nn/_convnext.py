@@ -12,13 +12,13 @@ from jds.nn._residual import LayerScale, Skip
 
 
 def gelu(x: jax.Array) -> jax.Array:
-    """The Gaussian error linear unit, by erf: `jax.nn.gelu` is made of erfc, for which a CPU takes thrice as long."""
+    """The Gaussian error linear unit, by erf: `jax.nn.gelu` is made of erfc, which is three times slower on CPUs."""
     wide = x.astype(jnp.float32) if x.dtype.itemsize < 4 else x
     return (0.5 * wide * (1 + lax.erf(wide * 0.5**0.5))).astype(x.dtype)
 
 
 class ConvNeXtBlock(nnx.Module):
-    """A depthwise convolution, a normalization of each position, and a network of two layers; with a way around.
+    """A depthwise convolution, a layer normalization, two linear layers, and a skip connection.
 
     From A ConvNet for the 2020s, https://arxiv.org/abs/2201.03545.
 
@@ -26,7 +26,7 @@ class ConvNeXtBlock(nnx.Module):
       features: number of channels.
       kernel_size, kernel_dilation: of the depthwise convolution.
       expanded_features: features between the two layers; None for four times the channels.
-      layer_scale: what the factors of the result's channels are at first; None for no such factors.
+      layer_scale: initial value of the per-channel scale of the result; None disables it.
       epsilon: of the normalization.
       drop_path, config, rngs: as in `InvertedResidual`; the config's norm is not used.
 

@@ -14,7 +14,7 @@ from jds.ops._fused_block import Activation
 
 
 class InvertedResidual(nnx.Module):
-    """Expands the channels, filters each, weighs them, and projects them to fewer; with a way around.
+    """Pointwise expansion, depthwise convolution, squeeze and excitation, pointwise projection, and a skip connection.
 
     From MobileNetV2, https://arxiv.org/abs/1801.04381, with the squeeze and excitation of MnasNet,
     https://arxiv.org/abs/1807.11626, and the mixed kernels of MixNet, https://arxiv.org/abs/1907.09595.
@@ -22,17 +22,17 @@ class InvertedResidual(nnx.Module):
     Args:
       in_features, out_features: numbers of channels.
       kernel_size: of the depthwise step.
-      kernel_sizes: in its place, sizes that share the channels out; None for none.
+      kernel_sizes: in its place, one size per group of channels; None for `kernel_size`.
       strides, kernel_dilation: of the depthwise step.
       expanded_features: channels of the depthwise step; None for `in_features`, without the step that expands.
-      expand_kernels, project_kernels: into how many parts the pointwise steps are cut, each of size 1.
+      expand_kernels, project_kernels: a 1 for each group that the channels of the pointwise steps are split into.
       squeeze_features: features of the squeeze and excitation; 0 for none.
       activation: after the first two steps.
       squeeze_activation, gate: of the squeeze and excitation.
-      use_skip: False for none, though strides and numbers of channels allow it.
-      drop_path: share of examples in which training leaves the block out.
+      use_skip: False for no skip connection even where strides and numbers of channels allow one.
+      drop_path: drop rate of the block in training: stochastic depth.
       config: normalization, padding and dtypes.
-      rngs: gives the keys `params` and, for `drop_path`, `dropout`.
+      rngs: provides the `params` key and, for `drop_path`, the `dropout` key.
 
     Raises:
       ValueError: a number is not positive.

@@ -1,4 +1,4 @@
-"""What the layers of a network have in common."""
+"""Options shared by the layers of a network."""
 
 import dataclasses
 import functools
@@ -31,7 +31,7 @@ Pads = Literal["SAME", "TORCH", "VALID"]
 
 @dataclasses.dataclass(frozen=True)
 class LayerConfig:
-    """What the blocks of a network share, beside their sizes.
+    """Options shared by the layers of a network.
 
     Attributes:
       norm: makes a normalization, called as `norm(features, rngs=rngs)`.
@@ -46,7 +46,7 @@ class LayerConfig:
         implementation or raises.
 
     Raises:
-      ValueError, TypeError: the padding is unknown, or `norm` makes no normalization.
+      ValueError, TypeError: the padding is unknown, or `norm` does not make a normalization.
 
     Example:
       >>> import jax.numpy as jnp, jds

@@ -13,10 +13,10 @@ from jds.ops._fused_block import Activation
 
 
 class MixedConv(nnx.Module):
-    """Shares the channels out among convolutions with filters of several sizes.
+    """Splits the channels among convolutions with filters of several sizes.
 
-    From MixNet, https://arxiv.org/abs/1907.09595. The channels are cut into as many equal parts as there are sizes;
-    what remains goes to the first.
+    From MixNet, https://arxiv.org/abs/1907.09595. Each size gets an equal part of the channels, and the first also
+    gets the remainder.
 
     Args:
       in_features, out_features: numbers of channels.

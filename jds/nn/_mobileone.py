@@ -19,21 +19,21 @@ from jds.ops._fused_block import Activation
 
 
 class MobileOneBlock(nnx.Module):
-    """Adds up convolutions of the same shape, one of size 1, and the inputs, each normalized by itself.
+    """Sum of convolutions of the same shape, a 1×1 convolution and the identity, each with its own normalization.
 
-    From MobileOne, https://arxiv.org/abs/2206.04040. `jds.reparameterize` makes one convolution of them all.
+    From MobileOne, https://arxiv.org/abs/2206.04040. `jds.reparameterize` merges them into one convolution.
 
     Args:
       in_features, out_features: numbers of channels.
       kernel_size, strides, kernel_dilation: of the convolutions.
-      depthwise: whether each channel has filters of its own.
-      branches: how many convolutions of this size there are.
-      use_identity: False for no branch of the inputs, though strides and numbers of channels allow it.
-      squeeze_features: features of a squeeze and excitation after the sum; 0 for none.
+      depthwise: whether each channel has its own filters.
+      branches: number of convolutions of this size.
+      use_identity: False for no identity branch even where strides and numbers of channels allow one.
+      squeeze_features: squeezed features of the squeeze and excitation after the sum; 0 for none.
       activation: after the sum.
-      drop_path: share of examples in which training leaves all branches out but that of the inputs, if there is one.
+      drop_path: drop rate, in training, of all branches except the identity.
       config: normalization, padding and dtypes.
-      rngs: gives the keys `params` and, for `drop_path`, `dropout`.
+      rngs: provides the `params` key and, for `drop_path`, the `dropout` key.
 
     Raises:
       ValueError: a number is not positive.

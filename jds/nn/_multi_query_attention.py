@@ -11,7 +11,7 @@ from jds.nn._residual import LayerScale, Skip
 
 
 class MultiQueryAttention(nnx.Module):
-    """Attention over positions, with one key and one value for all heads; with a way around.
+    """Attention over positions, with one key and one value for all heads, and a skip connection.
 
     Mobile MQA of MobileNetV4, https://arxiv.org/abs/2404.10518.
 
@@ -21,7 +21,7 @@ class MultiQueryAttention(nnx.Module):
       head_features: of each query, key and value.
       key_strides: of a depthwise convolution and a normalization before keys and values; 1 for none.
       kernel_size, kernel_dilation: of that convolution.
-      layer_scale: what the factors of the result's channels are at first; None for no such factors.
+      layer_scale: initial value of the per-channel scale of the result; None disables it.
       drop_path, config, rngs: as in `InvertedResidual`.
 
     Raises:

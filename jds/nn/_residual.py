@@ -1,4 +1,4 @@
-"""The sum of a block's result and its inputs."""
+"""Skip connections, with stochastic depth, and per-channel scales."""
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +15,8 @@ class Skip(nnx.Module):
     scale.
 
     Args:
-      rate: the share of examples in which the result is left out.
-      rngs: gives the key `dropout`, where the rate is not 0.
+      rate: drop rate of the result.
+      rngs: provides the `dropout` key, unless the rate is 0.
     """
 
     def __init__(self, rate: float = 0.0, *, rngs: nnx.Rngs):
@@ -35,7 +35,7 @@ class LayerScale(nnx.Module):
 
     Args:
       features: number of channels.
-      initial: what the parameters are at first.
+      initial: initial value of the parameters.
       param_dtype: of the parameters.
     """
 

@@ -19,11 +19,11 @@ class UniversalInvertedResidual(nnx.Module):
     Args:
       in_features, out_features: numbers of channels.
       start_kernel, middle_kernel: size of the filters of the two depthwise steps; 0 for no such step.
-      strides: of the second, or without it of the first.
+      strides: of the second one, or of the first if there is no second.
       kernel_dilation: of both.
       expanded_features: channels between the pointwise steps.
       activation: after the expansion and the second depthwise step.
-      layer_scale: what the factors of the result's channels are at first; None for no such factors.
+      layer_scale: initial value of the per-channel scale of the result; None disables it.
       drop_path, config, rngs: as in `InvertedResidual`.
 
     Raises:

@@ -39,6 +39,11 @@ def kernel(layer: Any, path: VariablePath, name: str, rank: int | None = None) -
         yield Entry((*path, "bias"), f"{name}.bias")
 
 
+def linear_classifier(name: str) -> tuple[Entry, Entry]:
+    """Of a linear classifier: its kernel and its bias."""
+    return Entry(("classifier", "kernel"), f"{name}.weight"), Entry(("classifier", "bias"), f"{name}.bias")
+
+
 def norm(layer: Any, path: VariablePath, name: str) -> Iterator[Entry]:
     """Of a normalization."""
     yield Entry((*path, "scale"), f"{name}.weight")

@@ -1,8 +1,8 @@
-"""What is wrong with weights."""
+"""Errors and warnings about weights."""
 
 
 def printable(text: str) -> str:
-    r"""Shows what a terminal would obey, or hide: files of strangers have names that are printed.
+    r"""Escapes control and invisible characters: files of unknown origin have names that are printed.
 
     Example:
       >>> from jds.weights._errors import printable
@@ -13,7 +13,7 @@ def printable(text: str) -> str:
 
 
 class WeightsError(ValueError):
-    """A file of weights is damaged, or is not of this network; the message says all that is wrong.
+    """A file of weights is damaged, or does not match this network; the message says all that is wrong.
 
     Example:
       >>> import jds, tempfile
@@ -25,16 +25,16 @@ class WeightsError(ValueError):
       ...         jds.create_model("mobilenetv2_035", file)
       ...     except jds.WeightsError as error:
       ...         print(str(error).replace(folder, "…"))
-      …/weights.safetensors is no sound safetensors file: Error while deserializing header: header too large
+      …/weights.safetensors is not a valid safetensors file: Error while deserializing header: header too large
     """
 
 
 class MismatchError(WeightsError):
-    """A sound file of weights is not of this network."""
+    """A valid file of weights does not match this network."""
 
 
 class FreshClassifierWarning(UserWarning):
-    """Weights have no classifier, or one of other classes: it was drawn afresh, and is to be trained.
+    """Weights have no classifier, or one for other classes: it was re-initialized and must be trained.
 
     Example:
       >>> import jds, warnings
@@ -44,7 +44,7 @@ class FreshClassifierWarning(UserWarning):
       ...     warnings.simplefilter("always")
       ...     model = jds.create_model("mobilenetv2_035", weights, num_classes=2)
       >>> print(caught[0].message)
-      the mapping of weights classifies 3 classes, not 2: the classifier is drawn afresh, and is to be trained
+      the mapping of weights has 3 classes, not 2; re-initializing the classifier, which must be trained
     """
 
 

@@ -1,4 +1,4 @@
-"""What a file or a mapping of weights holds."""
+"""The contents of a file or a mapping of weights."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple

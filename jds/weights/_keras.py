@@ -30,21 +30,19 @@ def entries(network: Network) -> Iterator[Entry]:
     return names[type(network)](network)
 
 
-def classifier_name(network: Network) -> str:
-    """The name of the classifier."""
+def classifier(network: Network) -> tuple[Entry, Entry]:
+    """Names the classifier's kernel, which is a convolution's in MobileNet V1 and V3, and its bias."""
     names = {MobileNetV1: "conv_preds", MobileNetV3: "logits", ConvNeXt: "head_dense"}
-    return names.get(type(network), "predictions")
-
-
-def classifier_rank(network: Network) -> int | None:
-    """The rank of its kernel, where it is a convolution."""
-    return 4 if isinstance(network, MobileNetV1 | MobileNetV3) else None
+    name = names.get(type(network), "predictions")
+    rank = 4 if isinstance(network, MobileNetV1 | MobileNetV3) else None
+    return Entry(("classifier", "kernel"), f"{name}/kernel", rank), Entry(("classifier", "bias"), f"{name}/bias")
 
 
 def top(network: Network) -> tuple[str, ...]:
     """The layers that a file without top does not have."""
     more = ("conv_2",) if isinstance(network, MobileNetV3) else ()
-    return (*more, classifier_name(network))
+    kernel, _ = classifier(network)
+    return (*more, kernel.name.partition("/")[0])
 
 
 def _v1(network: Any) -> Iterator[Entry]:

@@ -48,7 +48,7 @@ def read(path: Path) -> list[Layer]:
     """Finds all layers of a file; their values are read later.
 
     Raises:
-      WeightsError: it is no sound file of a Keras model's weights.
+      WeightsError: it is not a valid file of a Keras model's weights.
       OSError: it cannot be read.
     """
     with open(path, "rb"):  # h5py's error for a file that is not there is of another type
@@ -63,7 +63,7 @@ def read(path: Path) -> list[Layer]:
         OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError, EOFError, NotImplementedError,
         zipfile.BadZipFile, RecursionError,
     ) as error:  # fmt: skip
-        raise WeightsError(f"{path} is no sound file of a Keras model's weights: {printable(str(error))}") from error
+        raise WeightsError(f"{path} is not a valid file of a Keras model's weights: {printable(str(error))}") from error
 
 
 @contextlib.contextmanager

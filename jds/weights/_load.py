@@ -2,8 +2,7 @@
 
 import difflib
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from types import ModuleType
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -13,21 +12,16 @@ from flax import nnx
 
 from jds.models import Network
 from jds.models._variant import Source
-from jds.weights import _keras, _keras_match, _match, _timm, _torchvision
+from jds.weights import _keras_match, _match
 from jds.weights._entries import Entry, VariablePath
 from jds.weights._errors import FreshClassifierWarning, MismatchError, OrderWarning, WeightsError, printable
 from jds.weights._found import Found
-from jds.weights._layout import from_public, public_shape, to_public
+from jds.weights._layout import Layout
 from jds.weights._lazy import LazyArray, Shape
+from jds.weights._naming import NAMINGS
 
-_SOURCES: dict[str, ModuleType] = {"timm": _timm, "torchvision": _torchvision, "keras": _keras}
 _LISTED = 10
 _VARIANCES = ("running_var", "moving_variance")
-
-
-def entries_of(network: Network, source: Source) -> tuple[Entry, ...]:
-    """Names all variables of a network that a checkpoint of this source holds, in the source's order."""
-    return (*_SOURCES[source].entries(network), *_classifier(network, source))
 
 
 def shapes_of(network: Network, source: Source) -> dict[str, jax.ShapeDtypeStruct]:
@@ -35,33 +29,21 @@ def shapes_of(network: Network, source: Source) -> dict[str, jax.ShapeDtypeStruc
 
     Args:
       network: with arrays, or as `nnx.eval_shape` makes it.
-      source: whose names they have.
+      source: the package whose names they have.
     """
+    naming = NAMINGS[source]
     variables = dict(nnx.to_flat_state(nnx.state(network)))
     found = {}
-    for entry in entries_of(network, source):
+    for entry in naming.entries(network):
         like = variables[entry.path].get_value()
-        found[entry.name] = jax.ShapeDtypeStruct(public_shape(like.shape, entry, source != "keras"), like.dtype)
+        found[entry.name] = jax.ShapeDtypeStruct(naming.layout.public_shape(like.shape, entry), like.dtype)
     return found
-
-
-def _classifier(network: Network, source: Source) -> Iterator[Entry]:
-    if network.classifier is not None:
-        weight, bias = _classifier_names(network, source)
-        rank = _keras.classifier_rank(network) if source == "keras" else None
-        yield Entry(("classifier", "kernel"), weight, rank)
-        yield Entry(("classifier", "bias"), bias)
-
-
-def _classifier_names(network: Network, source: Source) -> tuple[str, str]:
-    name = _SOURCES[source].classifier_name(network)
-    return (f"{name}/kernel", f"{name}/bias") if source == "keras" else (f"{name}.weight", f"{name}.bias")
 
 
 def fill(network: Network, found: Found, source: Source, where: str, rngs: nnx.Rngs) -> None:
     """Gives a network without arrays those of a checkpoint.
 
-    A classifier that the checkpoint does not have, or has for another number of classes, is drawn afresh, with a
+    A classifier that the checkpoint does not have, or has for another number of classes, is re-initialized, with a
     warning; what the checkpoint has for a network that is to have none is left out. The kernels of the stem are summed
     or repeated for images of other than three channels, as timm does.
 
@@ -70,35 +52,38 @@ def fill(network: Network, found: Found, source: Source, where: str, rngs: nnx.R
       found: the checkpoint's entries.
       source: whose names they have.
       where: they are from, for messages.
-      rngs: gives the keys `params` for a classifier, and `dropout`.
+      rngs: provides the `params` key for a new classifier, and the `dropout` key.
 
     Raises:
-      WeightsError: entries are missing, are not of this network, have another shape or type, or are no weights.
+      WeightsError: entries are missing, unexpected, of the wrong shape or dtype, or have values such as NaN.
     """
+    naming = NAMINGS[source]
+    layout = naming.layout
     variables = dict(nnx.to_flat_state(nnx.state(network)))
-    is_torch = source != "keras"
-    entries = {entry.name: entry for entry in entries_of(network, source)}
-    wanted = {name: entry.shape for name, entry in shapes_of(network, source).items()}
-    head = _classifier_names(network, source)
-    top = {*head, *(name for name in entries if not is_torch and _layer(name) in _keras.top(network))}
-    arrays, is_by_order = _matched(network, found, wanted, top, source, where)
+    entries = {entry.name: entry for entry in naming.entries(network)}
+    wanted = {
+        name: layout.public_shape(variables[entry.path].get_value().shape, entry) for name, entry in entries.items()
+    }
+    head = naming.classifier(network)
+    top = {*(entry.name for entry in head), *(name for name in entries if _layer(name) in naming.top(network))}
+    arrays, is_by_order = _matched(found, wanted, head, top, source, where)
     arrays = {name: array for name, array in arrays.items() if not _is_counter(name, entries)}
-    arrays |= _of_other_channels(arrays, entries, wanted, network.config.in_features, 1 if is_torch else 2)
-    left_out, fresh = _fresh(network, arrays, wanted, head, top, 0 if is_torch else -1)
+    arrays |= _of_other_channels(arrays, entries, wanted, network.config.in_features, layout.in_axis)
+    left_out, fresh = _fresh(network, arrays, wanted, head, top, layout.out_axis)
     problems = _problems(
         {name: shape for name, shape in wanted.items() if name not in left_out},
         {name: array for name, array in arrays.items() if name not in left_out},
     )
     if problems:
-        raise MismatchError(f"{where} is not of this network:\n" + "\n".join(problems))
+        raise MismatchError(f"{where} does not match this network:\n" + "\n".join(problems))
     kept = {entry: arrays[name] for name, entry in entries.items() if name not in left_out}
-    _set(variables, _read(kept, variables, is_torch, where), rngs)
+    _set(variables, _read(kept, variables, layout, where), rngs)
     nnx.update(network, nnx.from_flat_state(list(variables.items())))
     if is_by_order:
         text = f"{where} has other names than {source}'s: its entries are taken in their order, where all shapes fit"
         warnings.warn(text, OrderWarning, stacklevel=3)
     if fresh:
-        text = f"{where} {fresh} is drawn afresh, and is to be trained"
+        text = f"{where} {fresh}, which must be trained"
         warnings.warn(text, FreshClassifierWarning, stacklevel=3)
 
 
@@ -106,18 +91,22 @@ def _fresh(
     network: Network,
     arrays: Mapping[str, Any],
     wanted: Mapping[str, Shape],
-    head: tuple[str, str],
+    head: tuple[Entry, Entry],
     top: set[str],
     axis: int,
 ) -> tuple[set[str], str]:
-    """The entries that are not taken from a checkpoint, and why some of them are drawn afresh, if they are."""
-    if network.classifier is not None and _is_of_others(arrays, wanted, *head, axis=axis):
-        classes = arrays[head[1]].shape[0]
-        return {*head}, f"classifies {classes} classes, not {network.config.num_classes}: the classifier"
+    """The entries that are not taken from a checkpoint, and why some of them are re-initialized, if they are."""
+    kernel, bias = (entry.name for entry in head)
+    if network.classifier is not None and _is_of_others(arrays, wanted, kernel, bias, axis=axis):
+        classes = arrays[bias].shape[0]
+        return {
+            kernel,
+            bias,
+        }, f"has {classes} classes, not {network.config.num_classes}; re-initializing the classifier"
     ours = [name for name in wanted if name in top]
     if ours and not any(name in arrays for name in ours):
-        return top, f"has no {', '.join(sorted({*map(_layer, ours)}))}: it"
-    return {*head} if network.classifier is None else set(), ""
+        return top, f"has no {', '.join(sorted({*map(_layer, ours)}))}; re-initializing it"
+    return {kernel, bias} if network.classifier is None else set(), ""
 
 
 def _layer(name: str) -> str:
@@ -125,16 +114,16 @@ def _layer(name: str) -> str:
 
 
 def _matched(
-    network: Network, found: Found, wanted: dict[str, Shape], top: set[str], source: Source, where: str
+    found: Found, wanted: dict[str, Shape], head: tuple[Entry, Entry], top: set[str], source: Source, where: str
 ) -> tuple[dict[str, Any], bool]:
-    """The entries by the names of the network's own, and whether they are so by their order alone."""
+    """The entries by the names of the network's own, and whether they were matched by their order alone."""
     if found.layers is not None:
         if source != "keras":
             raise MismatchError(f"{where} is a file of Keras, and the network has names of {source}: see `keras/…`")
         # Of a network without classifier, the file may have one.
-        rank = _keras.classifier_rank(network) or 2
-        for name, shape in zip(_classifier_names(network, source), ((1,) * rank, (1,)), strict=True):
-            wanted = {**wanted, name: wanted.get(name, shape)}
+        kernel, bias = head
+        wanted = wanted | {kernel.name: wanted.get(kernel.name, (1,) * (kernel.rank or 2))}
+        wanted = wanted | {bias.name: wanted.get(bias.name, (1,))}
         return _keras_match.entries(found.layers, wanted, {*map(_layer, top)}), False
     needed = [name for name in wanted if name not in top]
     arrays = _match.without_prefix(found.arrays, needed)
@@ -169,14 +158,14 @@ def _channels(array: Any, channels: int, axis: int) -> np.ndarray:
 
 
 def _read(
-    arrays: Mapping[Entry, Any], variables: Mapping[Any, Any], is_torch: bool, where: str
+    arrays: Mapping[Entry, Any], variables: Mapping[Any, Any], layout: Layout, where: str
 ) -> dict[VariablePath, np.ndarray]:
     """Reads all arrays in the layout and of the dtypes of the variables."""
     found, not_finite, negative = {}, [], []
     for entry, array in arrays.items():
         like = variables[entry.path].get_value()
         with np.errstate(over="ignore"):
-            values = from_public(np.asarray(array), like.shape, is_torch).astype(like.dtype)
+            values = layout.from_public(np.asarray(array), like.shape).astype(like.dtype)
         if not np.isfinite(values.astype(np.float32) if values.dtype.itemsize < 4 else values).all():
             not_finite.append(f"{entry.name} as {values.dtype}")
         elif entry.name.endswith(_VARIANCES) and (values < 0).any():
@@ -190,12 +179,13 @@ def _read(
 
 def emptied(network: Network, source: Source) -> dict[str, np.ndarray]:
     """Returns all that a network holds as the entries of a checkpoint."""
-    is_torch = source != "keras"
+    naming = NAMINGS[source]
+    layout = naming.layout
     variables = dict(nnx.to_flat_state(nnx.state(network)))
     found: dict[str, np.ndarray] = {}
-    for entry in entries_of(network, source):
+    for entry in naming.entries(network):
         array = np.asarray(variables[entry.path].get_value())
-        found[entry.name] = to_public(array, public_shape(array.shape, entry, is_torch), is_torch)
+        found[entry.name] = layout.to_public(array, layout.public_shape(array.shape, entry))
         if entry.is_counted:
             found[_counter(entry.name)] = np.zeros((), np.int64)
     return found
@@ -230,11 +220,11 @@ def _problems(wanted: Mapping[str, Shape], found: Mapping[str, Any]) -> list[str
             ("missing", _with_nearest(missing, unexpected, wanted, found)),
             ("unexpected", _with_nearest(unexpected, missing, wanted, found)),
             (
-                "of another shape",
+                "with the wrong shape",
                 [f"{n} is {found[n].shape}, not {wanted[n]}" for n in both if found[n].shape != wanted[n]],
             ),
             (
-                "of another type",
+                "with the wrong dtype",
                 [
                     f"{name} is {found[name].dtype}, not floating point"
                     for name in both

@@ -91,7 +91,7 @@ def parse(text: bytes, where: str) -> PretrainedConfig:
     try:
         config = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise WeightsError(f"{where} is no sound JSON: {error}") from None
+        raise WeightsError(f"{where} is not valid JSON: {error}") from None
     outer = _Values(config, where)
     inner = outer.of("pretrained_cfg", "an object", lambda value: isinstance(value, dict), config)
     # As timm has it, of what stands in both the outer one counts.

@@ -42,7 +42,7 @@ def read(path: Path) -> dict[str, LazyArray]:
     """Finds all entries of a file; their values are read later.
 
     Raises:
-      WeightsError: it is no sound safetensors file.
+      WeightsError: it is not a valid safetensors file.
       OSError: it cannot be read.
     """
     with open(path, "rb") as file:
@@ -55,7 +55,7 @@ def read(path: Path) -> dict[str, LazyArray]:
             header.pop("__metadata__", None)
             return {name: _entry(path, 8 + length, name, **facts) for name, facts in header.items()}
         except (safetensors.SafetensorError, ValueError, KeyError, TypeError, OverflowError) as error:
-            raise WeightsError(f"{path} is no sound safetensors file: {printable(str(error))}") from error
+            raise WeightsError(f"{path} is not a valid safetensors file: {printable(str(error))}") from error
 
 
 def _entry(path: Path, start: int, name: str, dtype: str, shape: list[int], data_offsets: list[int]) -> LazyArray:

@@ -15,7 +15,7 @@ from jds.nn import (
     SeparableConv,
     UniversalInvertedResidual,
 )
-from jds.weights._entries import Entry, VariablePath, kernel, norm, squeeze_excite, unit
+from jds.weights._entries import Entry, VariablePath, kernel, linear_classifier, norm, squeeze_excite, unit
 
 
 def entries(network: Network) -> Iterator[Entry]:
@@ -142,8 +142,8 @@ def _separable(layer: SeparableConv, path: VariablePath, name: str, norm_name: s
     yield from norm(layer.pointwise_norm, (*path, "pointwise_norm"), norm_name)
 
 
-def classifier_name(network: Network) -> str:
-    """The name of the classifier."""
+def classifier(network: Network) -> tuple[Entry, Entry]:
+    """Names the classifier's kernel and bias."""
     if isinstance(network, ConvNeXt | MobileOne):
-        return "head.fc"
-    return "fc" if isinstance(network, Xception) else "classifier"
+        return linear_classifier("head.fc")
+    return linear_classifier("fc" if isinstance(network, Xception) else "classifier")

@@ -64,7 +64,7 @@ def read(path: Path) -> dict[str, LazyArray]:
     """Finds all tensors of a file; their values are read later.
 
     Raises:
-      WeightsError: it is no sound file of `torch.save`, or holds no mapping of names to tensors.
+      WeightsError: it is not a valid file of `torch.save`, or holds no mapping of names to tensors.
       OSError: it cannot be read.
     """
     with open(path, "rb"):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from jds.models import ConvNeXt, EfficientNet, MobileNetV2, MobileNetV3, Network
 from jds.models.convnext import ConvNeXtDownsample
 from jds.nn import ConvNorm, InvertedResidual
-from jds.weights._entries import Entry, VariablePath, kernel, norm, squeeze_excite, unit
+from jds.weights._entries import Entry, VariablePath, kernel, linear_classifier, norm, squeeze_excite, unit
 
 
 def entries(network: Network) -> Iterator[Entry]:
@@ -97,7 +97,7 @@ def _conv_norm(layer: ConvNorm, path: VariablePath, name: str) -> Iterator[Entry
     return unit(layer, path, f"{name}.0", f"{name}.1")
 
 
-def classifier_name(network: Network) -> str:
-    """The name of the classifier."""
+def classifier(network: Network) -> tuple[Entry, Entry]:
+    """Names the classifier's kernel and bias."""
     place = 3 if isinstance(network, MobileNetV3) else 2 if isinstance(network, ConvNeXt) else 1
-    return f"classifier.{place}"
+    return linear_classifier(f"classifier.{place}")

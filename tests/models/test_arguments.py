@@ -78,8 +78,8 @@ SMALL = models.MobileNetV2Config(rows=models.mobilenet_v2.ROWS[:2], width=0.35)
         (np.ones((1, 64, 64, 3), np.uint8), TypeError, "floating-point numbers .*, got uint8; `model.preprocess`"),
         (np.ones((1, 64, 64, 3), np.int32), TypeError, "got int32; `model.preprocess`"),
         ([[[1.0, 2.0, 3.0]]], ValueError, "add the batch axis"),
-        ([[1.0], [2.0, 3.0]], TypeError, "got list, of which no array can be made"),
-        (None, TypeError, "got NoneType, of which no array can be made"),
+        ([[1.0], [2.0, 3.0]], TypeError, "got list, which cannot be converted to an array"),
+        (None, TypeError, "got NoneType, which cannot be converted to an array"),
     ],
 )  # fmt: skip
 def test_images(images, error, message, call, unchecked_types):

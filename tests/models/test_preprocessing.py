@@ -244,7 +244,7 @@ def test_wrong_fields_are_refused(wrong, unchecked_types):
 
 def test_a_network_without_preprocessing_says_so():
     bare = nnx.eval_shape(lambda: jds.models.MobileNetV2(jds.models.MobileNetV2Config(), rngs=nnx.Rngs(0)))
-    with pytest.raises(ValueError, match=r"the network must be made by `jds.create_model`"):
+    with pytest.raises(ValueError, match=r"the network was not made by `jds.create_model`"):
         bare.preprocess(noise(9, 9))
 
 

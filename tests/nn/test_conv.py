@@ -144,9 +144,37 @@ def test_implementation_is_passed_on():
         assert text.count("stablehlo.convolution") == convolutions
 
 
+def test_an_ordinary_convolution_runs_with_the_named_implementation_or_raises():
+    def layer(implementation):
+        config = jds.nn.LayerConfig(implementation=implementation)
+        return jds.nn.ConvNorm(4, 6, 3, strides=(1, 2), config=config, rngs=nnx.Rngs(0))
+
+    assert layer("xla")(IMAGES).shape == (2, 9, 4, 6)
+    with pytest.raises(NotImplementedError, match="shifted"):
+        layer("shifted")(IMAGES)
+
+
+def test_blocks_name_an_implementation_for_their_depthwise_and_pointwise_convolutions():
+    config = jds.nn.LayerConfig(implementation="shifted")
+    block = jds.nn.FusedResidual(4, 4, 3, expanded_features=8, config=config, rngs=nnx.Rngs(0))
+    assert (block.expand.conv.implementation, block.project.conv.implementation) == (None, "shifted")
+    assert block(IMAGES).shape == IMAGES.shape
+
+
+def test_steps_after_a_layer_are_the_same_in_one_op():
+    layer = jds.nn.DepthwiseConv(4, (3, 3), bias_init=nnx.initializers.normal(), rngs=nnx.Rngs(0))
+    want = jax.nn.relu6(layer(IMAGES))
+    np.testing.assert_allclose(layer(IMAGES, activation=jax.nn.relu6), want, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("build", "error", "text"),
     [
+        (
+            lambda m, r: m.ConvNorm(8, 16, 3, depthwise=True, rngs=r),
+            ValueError,
+            "ConvNorm: with depthwise=True `out_features` must equal `in_features`, got in_features=8 and out_features=16",
+        ),
         (
             lambda m, r: m.DepthwiseConv(0, 3, rngs=r),
             ValueError,
@@ -195,7 +223,7 @@ def test_implementation_is_passed_on():
             r"DepthwiseConv: `mask` must have the kernel's shape \(3, 1, 4\), got \(3,\)",
         ),
     ],
-    ids=range(11),
+    ids=range(12),
 )
 def test_wrong_arguments(build, error, text, unchecked_types):
     with pytest.raises(error, match=text):

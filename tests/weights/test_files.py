@@ -46,7 +46,7 @@ def test_load_of_save_is_the_identity(model, file):
 
 
 def test_the_classifier_of_other_classes_is_fresh_and_says_so(model, file):
-    with pytest.warns(UserWarning, match=r"classifies 10 classes, not 7: the classifier is drawn afresh"):
+    with pytest.warns(UserWarning, match=r"has 10 classes, not 7; re-initializing the classifier"):
         other = load(file, num_classes=7)
     assert other.classifier.kernel.shape == (1024, 7)
     assert 0.5 < other.classifier.kernel[...].std() * 1024**0.5 < 1.5
@@ -85,11 +85,11 @@ def test_all_that_is_wrong_is_said_at_once(file, tmp_path):
     with pytest.raises(jds.WeightsError) as error:
         load(path)
     text = str(error.value)
-    assert f"{path} is not of this network:" in text
+    assert f"{path} does not match this network:" in text
     assert "2 missing: conv_stem.weight (is it conv_stm.weight?), blocks.0.0.bn1.running_mean" in text
     assert "1 unexpected: conv_stm.weight (is it conv_stem.weight?)" in text
-    assert "1 of another shape: bn1.bias is (3,), not (16,)" in text
-    assert "1 of another type: bn1.weight is int64, not floating point" in text
+    assert "1 with the wrong shape: bn1.bias is (3,), not (16,)" in text
+    assert "1 with the wrong dtype: bn1.weight is int64, not floating point" in text
 
 
 def test_weights_of_another_network(file):

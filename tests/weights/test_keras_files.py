@@ -34,14 +34,14 @@ def test_logits(tmp_path, monkeypatch, quick_compilation):
     jds.save_weights(ours, tmp_path / "again.safetensors")
     again = jds.create_model("keras/MobileNet", tmp_path / "again.safetensors", num_classes=12, width=0.25)
     np.testing.assert_array_equal(again.classifier.kernel, ours.classifier.kernel)
-    with pytest.warns(UserWarning, match="classifies 12 classes, not 5"):
+    with pytest.warns(UserWarning, match="has 12 classes, not 5"):
         jds.create_model("keras/MobileNet", tmp_path / "legacy.h5", num_classes=5, width=0.25)
 
 
 def test_damaged_files(tmp_path):
     path = tmp_path / "bad.weights.h5"
     path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
-    with pytest.raises(jds.WeightsError, match="is no sound file of a Keras model's weights"):
+    with pytest.raises(jds.WeightsError, match="is not a valid file of a Keras model's weights"):
         jds.create_model("keras/MobileNet", path)
     with pytest.raises(FileNotFoundError):
         jds.create_model("keras/MobileNet", tmp_path / "none.h5")
@@ -107,5 +107,7 @@ def test_a_file_that_reaches_out_or_asks_for_too_much_is_refused(make, reason, t
     path = tmp_path / "hostile.h5"
     with h5py.File(path, "w") as file:
         make(file)
-    with pytest.raises(jds.WeightsError, match=rf"hostile\.h5 is no sound file of a Keras model's weights: .*{reason}"):
+    with pytest.raises(
+        jds.WeightsError, match=rf"hostile\.h5 is not a valid file of a Keras model's weights: .*{reason}"
+    ):
         jds.create_model("keras/MobileNetV2", path)

@@ -132,7 +132,7 @@ def test_keras_files(name, kind, tmp_path):
     if kind == "nested.h5":
         return
     KINDS[kind](path, {layer: variables for layer, variables in layers.items() if layer not in top})
-    with pytest.warns(jds.FreshClassifierWarning, match=rf"has no {', '.join(sorted(top))}: it is drawn afresh"):
+    with pytest.warns(jds.FreshClassifierWarning, match=rf"has no {', '.join(sorted(top))}; re-initializing it"):
         model = jds.create_model(name, path, **NETWORKS[name])
     assert holds(model, weights_of(name), without=top)
     assert np.std(model.classifier.kernel) > 0
@@ -162,7 +162,7 @@ def test_what_is_no_layer_of_the_network_is_said(tmp_path):
     layers = layers_of(weights_of("keras/MobileNetV2"))
     todays(tmp_path / "a.h5", layers | {"dense_1": {"kernel": np.ones((5, 7)), "bias": np.ones(7)}})
     with pytest.raises(
-        jds.WeightsError, match=r"^.*a\.h5 is not of this network:\n2 unexpected: dense_1/0, dense_1/1\n.*"
+        jds.WeightsError, match=r"^.*a\.h5 does not match this network:\n2 unexpected: dense_1/0, dense_1/1\n.*"
     ):
         jds.create_model("keras/MobileNetV2", tmp_path / "a.h5", **SMALL)
     with pytest.raises(jds.WeightsError, match=r"a\.h5 is a file of Keras, and the network has names of timm"):
@@ -193,7 +193,7 @@ def test_a_mapping_of_arrays(torch_like, unchecked_types):
 def test_a_prefix_of_all_names_is_taken_off(prefix, torch_like):
     assert holds(load({prefix + name: array for name, array in torch_like.items()}), torch_like)
     # What else is there is left as it is, and named.
-    with pytest.raises(jds.WeightsError, match=r"is not of this network:\n1 unexpected: queue$"):
+    with pytest.raises(jds.WeightsError, match=r"does not match this network:\n1 unexpected: queue$"):
         load({prefix + name: array for name, array in torch_like.items()} | {"queue": np.ones(3)})
 
 
@@ -223,14 +223,14 @@ def test_entries_of_other_names_are_taken_in_their_order(torch_like):
     with pytest.warns(jds.OrderWarning, match=r"has other names than timm's: its entries are taken in their order"):
         assert holds(load(other), torch_like)
     swapped = dict(zip(other, [*torch_like.values()][::-1], strict=False)) | counter
-    with pytest.raises(jds.WeightsError, match="is not of this network"):
+    with pytest.raises(jds.WeightsError, match="does not match this network"):
         load(swapped)
 
 
 def test_a_file_without_classifier_gets_a_fresh_one(torch_like, tmp_path):
     backbone = {name: array for name, array in torch_like.items() if not name.startswith("classifier")}
     _safetensors_file.write(tmp_path / "a.safetensors", backbone)
-    with pytest.warns(jds.FreshClassifierWarning, match=r"a\.safetensors has no classifier: it is drawn afresh"):
+    with pytest.warns(jds.FreshClassifierWarning, match=r"a\.safetensors has no classifier; re-initializing it"):
         model = load(tmp_path / "a.safetensors")
     assert holds(model, backbone)
     assert np.std(model.classifier.kernel) > 0

@@ -158,7 +158,7 @@ def test_what_is_wrong_is_named(wrong, message, inside):
     "text", [b"", b"{", b"\xff\xfe\xfa", b"[" * 100_000, b'{"num_classes": ' + b"9" * 10_000 + b"}", b'{"a": 1}x']
 )
 def test_what_is_no_json_is_refused(text):
-    with pytest.raises(jds.WeightsError, match=r"^config\.json is no sound JSON"):
+    with pytest.raises(jds.WeightsError, match=r"^config\.json is not valid JSON"):
         parse(text, "config.json")
 
 
