@@ -25,7 +25,7 @@ def network(name):
         return nnx.eval_shape(lambda: jds.create_model(name))
     model = jds.create_model(name)
     model.eval()
-    return jds.reparametrize(model)
+    return jds.reparameterize(model)
 
 
 def counted(model, size):

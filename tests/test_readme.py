@@ -1,8 +1,10 @@
-"""The README's examples run."""
+"""The README and the pages: examples run, links lead somewhere, figures are those of the records."""
 
 import json
 import re
 from pathlib import Path
+
+import pytest
 
 from benchmarks import tables
 
@@ -10,20 +12,47 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 
 
-def test_examples_run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 3
+def blocks(file):
+    return re.findall(r"```python\n(.*?)```", file.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def run(file):
+    """Runs a page's examples one after the other; returns what they define."""
     names = {}
-    for block in blocks:
+    for block in blocks(file):
         exec(block, names)
+    return names
+
+
+def test_the_readme_is_short_and_its_example_runs(capsys):
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 120
+    names = run(README)
     assert names["y"].shape == (1, 56, 56, 128)
     assert names["gradient"].shape == (3, 3, 1, 128)
-    assert set(names["variables"]) >= {"params", "batch_stats"}
-    assert names["logits"].shape == (1, 10)
-    assert [map.shape[1:] for map in names["maps"]] == [
-        (224 // feature.stride, 224 // feature.stride, feature.features) for feature in names["model"].feature_info
-    ]
+    assert "depthwise" in capsys.readouterr().out
+
+
+PAGES = sorted(page for page in (ROOT / "docs").glob("*.md") if blocks(page))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_examples_of_the_pages_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = run(page)
+    if page.stem == "frameworks":
+        assert set(names["variables"]) >= {"params", "batch_stats"}
+    if page.stem in ("frameworks", "networks"):
+        assert names["logits"].shape == (1, 10)
+    if page.stem == "networks":
+        assert [map.shape[1:] for map in names["maps"]] == [
+            (224 // feature.stride, 224 // feature.stride, feature.features) for feature in names["model"].feature_info
+        ]
+
+
+@pytest.mark.parametrize("page", [README, *(ROOT / "docs").glob("*.md"), tables.README], ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
 
 
 def test_the_tables_are_those_of_the_records():

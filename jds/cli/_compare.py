@@ -96,7 +96,7 @@ def _for_inference(build: Callable[[], Network]) -> Network:
         return network
     network = build()
     network.eval()
-    return jds.reparametrize(network)
+    return jds.reparameterize(network)
 
 
 def _one_layer(options: Compare) -> tuple[str, tuple[Layer]]:

@@ -100,7 +100,7 @@ def _deep(file):
     ],
 )
 def test_a_file_that_reaches_out_or_asks_for_too_much_is_refused(make, reason, tmp_path):
-    # Files of strangers: what they link to came out in `jds.save`.
+    # Files of strangers: what they link to came out in `jds.save_weights`.
     (tmp_path / "secret.bin").write_bytes(bytes(16))
     with h5py.File(tmp_path / "secret.h5", "w") as other:
         other["data"] = np.zeros(4, np.float32)
