@@ -11,8 +11,8 @@
 #include <utility>
 #include <vector>
 
-#include "runtime/array.h"
-#include "runtime/convert.h"
+#include "convert.h"
+#include "convolve.h"
 
 inline std::mt19937_64 rng;
 

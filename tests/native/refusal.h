@@ -1,4 +1,4 @@
-// Allocations that fail at random.
+// Memory that is not always given.
 #ifndef JDS_REFUSAL_H_
 #define JDS_REFUSAL_H_
 
