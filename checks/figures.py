@@ -17,9 +17,7 @@ from rich.progress import track
 import jds
 from benchmarks.harness.record import replace
 from jds import cost, zoo
-from jds.weights._found import Found
-from jds.weights._load import shapes_of
-from jds.weights._lookalike import kernels_of
+from jds.weights import Found, kernels_of, shapes_of
 
 
 def figures(name: str) -> dict[str, Any]:

@@ -17,12 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 from flax import nnx
+from safetensors.numpy import save_file
 
 import jds
 from checks import sweep
 from checks.synthetic_weights import filled
 from jds import zoo
-from jds.weights import _safetensors_file
 
 RECORD = sweep.RESULTS / "variants.json"
 APART, FAR_APART = 0.05, 0.55
@@ -117,7 +117,7 @@ def of_torch(variant: zoo.Variant, images: np.ndarray, file: Path) -> tuple[int,
             return model(inputs).numpy()
 
     logits = with_right_gain(logits_of)
-    _safetensors_file.write(file, {key: value.numpy() for key, value in model.state_dict().items()})
+    save_file({key: value.numpy() for key, value in model.state_dict().items()}, file)
     return sum(parameter.numel() for parameter in model.parameters()), logits
 
 

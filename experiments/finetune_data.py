@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
-from jds.models._pictures import as_picture
+from jds.models.pictures import as_picture
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 # Files that systems and archives leave next to the data, besides all names that begin with a dot.

@@ -11,7 +11,7 @@ from finetune_data import Mistake
 
 import jds
 from jds.models import Network
-from jds.weights._pretrained_config import to_timm
+from jds.weights import to_timm
 
 # The numbers do not depend on these, which may change when a run resumes.
 IRRELEVANT = ("out", "save_every")

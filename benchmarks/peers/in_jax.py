@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from safetensors.numpy import save_file
 
 import jds
 from benchmarks.harness.worker import Program
@@ -18,8 +19,7 @@ from benchmarks.harness.workloads import Workload, normal
 from benchmarks.peers import mobilenet_v1, mobilenet_v1_weights
 from benchmarks.peers.mobilenet_v1_weights import flatten
 from checks.synthetic_weights import filled
-from jds.weights import _safetensors_file
-from jds.weights._load import emptied
+from jds.weights import shapes_of
 
 
 def program(fun: Callable[..., Any], arguments: tuple[Any, ...]) -> Program:
@@ -78,10 +78,10 @@ def public(spec: dict[str, Any]) -> Program:
     """A network of `jds.list_models` in evaluation mode, its branches and batch normalisations folded."""
     name = spec["network"]
     model = jds.create_model(name, rngs=nnx.Rngs(0))
-    shapes = {entry: array.shape for entry, array in emptied(model, model.source).items()}
+    shapes = {entry: array.shape for entry, array in shapes_of(model, model.source).items()}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.safetensors"
-        _safetensors_file.write(file, filled(shapes, spec["gain"]))
+        save_file(filled(shapes, spec["gain"]), file)
         model = jds.create_model(name, file, implementation=spec["implementation"])
     model.eval()
     model = jds.fold_batch_norm(jds.reparameterize(model))

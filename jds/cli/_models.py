@@ -21,8 +21,8 @@ from jds.cli._options import UsageError, check_positive, option
 from jds.cli._output import show
 from jds.models import Network
 from jds.models._imagenet import LABELS
-from jds.models._pictures import open_image
 from jds.models._suggest import near_names
+from jds.models.pictures import open_image
 from jds.weights import WeightsError, _pretrained_config
 from jds.weights._errors import FreshClassifierWarning, OrderWarning, printable
 from jds.weights._pretrained_config import PretrainedConfig

@@ -16,7 +16,7 @@ from rich.table import Table
 from jds._common.text import as_text
 from jds._common.traceable import Traceable, as_traceable
 from jds.cost._timing import Spread, measure, spread
-from jds.cost.hlo._view import instructions
+from jds.cost.hlo import instructions
 
 _RUN = "jds: one run"
 

@@ -8,8 +8,7 @@ import jax
 from flax import nnx
 
 from jds.models._network import NetworkConfig, Parts, Placement, Stages, build_stages
-from jds.nn import ConvNorm, InvertedResidual, LayerConfig
-from jds.ops._fused_block import Activation
+from jds.nn import Activation, ConvNorm, InvertedResidual, LayerConfig
 
 
 class InvertedRow(NamedTuple):

@@ -13,9 +13,8 @@ from jax.typing import DTypeLike
 from jds.models._arguments import check_fields, checked_images
 from jds.models._initialize import draw_kernels
 from jds.models._preprocessing import Preprocessing
-from jds.nn import BatchNorm, LayerConfig
+from jds.nn import BatchNorm, Implementation, LayerConfig
 from jds.nn._separable import MakeNorm
-from jds.ops._dispatch import Implementation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

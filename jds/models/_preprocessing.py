@@ -3,16 +3,15 @@
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image
 
-from jds.models._pictures import pictures_of
-from jds.models._resizing import CROP_MODES, INTERPOLATIONS, CropMode, Interpolation, middle
-
+CropMode = Literal["center", "squash", "border"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"]
+CROP_MODES, INTERPOLATIONS = get_args(CropMode), get_args(Interpolation)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
 
@@ -88,7 +87,7 @@ class Preprocessing:
           image: a `PIL.Image.Image`, which is turned upright as its EXIF data say; or an array of uint8, of uint16, or
             of floats from 0 to 1, of shape `(height, width)`, or `(height, width, channels)` or
             `(n, height, width, channels)` with 1, 3 or 4 channels; or a list of images, of whatever sizes. Transparency
-            is dropped. Gray PIL images of 16 or 32 bits are scaled: see `jds.models._pictures.scaled`.
+            is dropped. Gray PIL images of 16 or 32 bits are scaled: see `jds.models.pictures.scaled`.
 
         Returns:
           `(n, image_size, image_size, 3)`, float32; n is 1 for a single image. For a network of gray images the last
@@ -97,6 +96,9 @@ class Preprocessing:
         Raises:
           TypeError, ValueError: it is no such image.
         """
+        # Imported here, because Pillow is slow to import.
+        from jds.models.pictures import pictures_of
+
         channels = len(self.mean)
         pictures = pictures_of(image, "RGB" if channels == 3 else "L")
         ready = np.empty((len(pictures), self.image_size, self.image_size, channels), np.float32)
@@ -105,7 +107,9 @@ class Preprocessing:
         ready /= 255
         return jnp.asarray((ready - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32))
 
-    def _values(self, picture: Image.Image) -> np.ndarray:
+    def _values(self, picture: Any) -> np.ndarray:
+        from jds.models._resizing import middle
+
         resized = max(1, math.floor(self.image_size / self.crop))
         # Where nothing of the image is, torchvision has black, and timm's mode the mean.
         fill = tuple(round(255 * value) if self.crop_mode == "border" else 0 for value in self.mean)

@@ -1,13 +1,10 @@
 """The middle of a resized picture, as torchvision and timm cut it."""
 
 import math
-from typing import Literal, get_args
 
 from PIL import Image
 
-CropMode = Literal["center", "squash", "border"]
-Interpolation = Literal["nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"]
-CROP_MODES, INTERPOLATIONS = get_args(CropMode), get_args(Interpolation)
+from jds.models._preprocessing import CropMode, Interpolation
 
 # A resized picture of more pixels than this, 256 MiB, is computed only where it is kept.
 _MOST = 2**26

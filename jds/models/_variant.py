@@ -6,8 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 from jds.models._network import BatchNormConfig, Network, NetworkConfig
 from jds.models._preprocessing import HALF as HALF
-from jds.models._preprocessing import Preprocessing
-from jds.models._resizing import Interpolation
+from jds.models._preprocessing import Interpolation, Preprocessing
 
 Source = Literal["timm", "torchvision", "keras"]
 """The package whose names a network's weights have."""

@@ -10,8 +10,7 @@ from flax import nnx
 from jds.models._inverted_stages import InvertedRow, inverted_parts, repeated, round_features, scaled
 from jds.models._network import BatchNormConfig, Network, Parts
 from jds.models._variant import HALF, Variant, keras, timm, timm_tf, torchvision, torchvision_tf
-from jds.nn import LayerConfig
-from jds.ops._fused_block import Activation
+from jds.nn import Activation, LayerConfig
 
 
 class EfficientNetRow(NamedTuple):

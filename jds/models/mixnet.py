@@ -9,8 +9,7 @@ from flax import nnx
 from jds.models._inverted_stages import InvertedRow, inverted_parts, round_features
 from jds.models._network import BatchNormConfig, Network, Parts
 from jds.models._variant import Variant, timm, timm_tf
-from jds.nn import LayerConfig
-from jds.ops._fused_block import Activation
+from jds.nn import Activation, LayerConfig
 
 _relu, _swish = jax.nn.relu, jax.nn.silu
 

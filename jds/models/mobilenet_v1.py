@@ -10,8 +10,7 @@ from jds.models._arguments import check_no_drop_path
 from jds.models._inverted_stages import round_features
 from jds.models._network import BatchNormConfig, Network, Parts, Placement, build_stages
 from jds.models._variant import HALF, Variant, keras, timm
-from jds.nn import ConvNorm, LayerConfig, SeparableConv
-from jds.ops._fused_block import Activation
+from jds.nn import Activation, ConvNorm, LayerConfig, SeparableConv
 
 
 class MobileNetV1Row(NamedTuple):

@@ -10,8 +10,7 @@ from flax import nnx
 from jds.models._inverted_stages import InvertedRow, inverted_stages, round_features
 from jds.models._network import BatchNormConfig, Network, Parts
 from jds.models._variant import HALF, Variant, keras, timm, timm_tf, torchvision_tf
-from jds.nn import ConvNorm, LayerConfig
-from jds.ops._fused_block import Activation
+from jds.nn import Activation, ConvNorm, LayerConfig
 
 _relu, _swish = jax.nn.relu, jax.nn.hard_swish
 

@@ -9,9 +9,8 @@ from flax import nnx
 from jds.models._inverted_stages import round_features
 from jds.models._network import BatchNormConfig, Network, Parts, Placement, build_stages
 from jds.models._variant import HALF, Variant, timm
-from jds.nn import ConvNorm, FusedResidual, LayerConfig, MultiQueryAttention, UniversalInvertedResidual
+from jds.nn import Activation, ConvNorm, FusedResidual, LayerConfig, MultiQueryAttention, UniversalInvertedResidual
 from jds.nn._convnext import gelu
-from jds.ops._fused_block import Activation
 
 
 class Conv(NamedTuple):

@@ -16,3 +16,5 @@ from jds.nn._reparameterization import reparameterize as reparameterize
 from jds.nn._separable import SeparableConv as SeparableConv
 from jds.nn._squeeze_excite import SqueezeExcite as SqueezeExcite
 from jds.nn._universal_inverted_residual import UniversalInvertedResidual as UniversalInvertedResidual
+from jds.ops import Activation as Activation
+from jds.ops import Implementation as Implementation

@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 
 from jds.models import Network
-from jds.weights import _keras_file, _safetensors_file, _torch_file
+from jds.weights import _safetensors_file, _torch_file
 from jds.weights._errors import WeightsError, printable
 from jds.weights._found import Found
 from jds.weights._hub import fetch
@@ -19,9 +19,17 @@ from jds.weights._load import emptied
 IN_REPOSITORY = "model.safetensors"
 Rename = Mapping[str, str] | Callable[[str], str | None]
 
+
+def _read_keras(path: Path) -> Found:
+    # Imported here, because h5py is slow to import.
+    from jds.weights import _keras_file
+
+    return Found(layers=_keras_file.read(path))
+
+
 _READERS: dict[str, Callable[[Path], Found]] = {
     ".safetensors": lambda path: Found(_safetensors_file.read(path)),
-    **dict.fromkeys((".h5", ".hdf5", ".keras"), lambda path: Found(layers=_keras_file.read(path))),
+    **dict.fromkeys((".h5", ".hdf5", ".keras"), _read_keras),
     **dict.fromkeys((".pth", ".pt", ".bin"), lambda path: Found(_torch_file.read(path), is_ordered=True)),
 }
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")

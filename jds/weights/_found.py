@@ -3,7 +3,22 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from jds.weights._keras_file import Layer
+from jds.weights._lazy import LazyArray
+
+
+class Layer(NamedTuple):
+    """A layer with variables.
+
+    Attributes:
+      name: as it is in the file.
+      arrays: its variables, in Keras's order.
+      place: the class of each layer that holds it, from the outermost to its own, and its number among those of that
+        class; empty where the layers of a file are in the network's order.
+    """
+
+    name: str
+    arrays: list[LazyArray]
+    place: tuple[tuple[str, int], ...] = ()
 
 
 class Found(NamedTuple):

@@ -12,13 +12,14 @@ import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import h5py
 import ml_dtypes
 import numpy as np
 
 from jds.weights._errors import WeightsError, printable
+from jds.weights._found import Layer
 from jds.weights._lazy import LazyArray
 
 # Groups and arrays of a file of weights, and how deep they may be nested.
@@ -27,21 +28,6 @@ _IN_ARCHIVE = "model.weights.h5"
 # What Keras calls a layer's place among those of its class: `layers/conv2d_3`.
 _PLACE = re.compile(r"(?:layers|_layer_checkpoint_dependencies)/([^/]+?)(?:_(\d+))?(?=/)")
 _h5py: Any = h5py  # whose compiled parts type checkers do not know
-
-
-class Layer(NamedTuple):
-    """A layer with variables.
-
-    Attributes:
-      name: as it is in the file.
-      arrays: its variables, in Keras's order.
-      place: the class of each layer that holds it, from the outermost to its own, and its number among those of that
-        class; empty where the layers of a file are in the network's order.
-    """
-
-    name: str
-    arrays: list[LazyArray]
-    place: tuple[tuple[str, int], ...] = ()
 
 
 def read(path: Path) -> list[Layer]:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from jds.weights._keras_file import Layer
+from jds.weights._found import Layer
 from jds.weights._lazy import LazyArray, Shape
 
 # Layers without a name of the network's own: Keras numbers them as they come.

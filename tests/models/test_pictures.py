@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
-from jds.models._pictures import open_image, scaled
 from jds.models._preprocessing import Preprocessing
+from jds.models.pictures import open_image, scaled
 
 # Quadrants in gray.
 QUADRANTS = np.kron(np.array([[40, 100], [160, 220]], np.uint8), np.ones((20, 30), np.uint8))

@@ -148,7 +148,7 @@ def test_a_strip_takes_little_memory(mode, shape):
     st.tuples(st.integers(1, 60), st.integers(1, 60)),
     st.integers(8, 60),
     st.sampled_from([0.5, 0.875, 1.0, 1.2]),
-    st.sampled_from(_resizing.INTERPOLATIONS),
+    st.sampled_from(_preprocessing.INTERPOLATIONS),
 )
 def test_the_part_of_a_strip_is_the_middle_of_the_whole(size, kept, crop, interpolation):
     # Where a point lies midway between two pixels, either may be taken: there, neighbors must be near each other.

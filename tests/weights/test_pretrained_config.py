@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import jds
 from jds import zoo
-from jds.models import _resizing
+from jds.models import _preprocessing
 from jds.models._preprocessing import HALF, IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from jds.weights import _files, _pretrained_config
 from jds.weights._pretrained_config import PretrainedConfig, parse, to_timm
@@ -74,10 +74,10 @@ def test_a_config_that_says_nothing(config):
     st.tuples(
         st.integers(1, 8192),
         st.floats(0.01, 100),
-        st.sampled_from(_resizing.INTERPOLATIONS),
+        st.sampled_from(_preprocessing.INTERPOLATIONS),
         st.tuples(*[st.floats(0, 1)] * 3),
         st.tuples(*[st.floats(1e-4, 1e4)] * 3),
-        st.sampled_from(_resizing.CROP_MODES),
+        st.sampled_from(_preprocessing.CROP_MODES),
     )
 )
 def test_preprocessing_is_written_and_read(fields):

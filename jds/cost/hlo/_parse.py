@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from jds.cost.rules._windows import WindowAxis, products
+from jds.cost.rules import WindowAxis, products
 
 _BITS = {"pred": 8, "s4": 4, "u4": 4, "c64": 64, "c128": 128}
 _SHAPE = re.compile(r"(\w+)\[([\d,]*)\]")

@@ -10,3 +10,5 @@ from jds.cost.rules._table import Cost as Cost
 from jds.cost.rules._table import Equation as Equation
 from jds.cost.rules._table import find_rule as find_rule
 from jds.cost.rules._table import register as register
+from jds.cost.rules._windows import WindowAxis as WindowAxis
+from jds.cost.rules._windows import products as products

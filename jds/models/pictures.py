@@ -44,7 +44,7 @@ def open_image(path: str | Path) -> Image.Image:
       >>> from pathlib import Path
       >>> import numpy as np
       >>> from PIL import Image
-      >>> from jds.models._pictures import open_image
+      >>> from jds.models.pictures import open_image
       >>> with tempfile.TemporaryDirectory() as folder:
       ...     file = Path(folder) / "depth.png"
       ...     Image.fromarray(np.full((20, 30), 40 * 257, np.uint16)).save(file)
