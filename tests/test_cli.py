@@ -54,7 +54,7 @@ def test_network_with_its_record_and_figure(capsys, tmp_path):
     cli.main(["compare", "mobilenetv1_100", *options, *SHORT])
     out = words(capsys)
     assert "mobilenetv1_100, 32×32, width 0.25, batch 1" in out
-    names = ["stem", "stages/0/0", "stages/1/0", "stages/1/1", *(f"stages/2/{i}" for i in range(2))]
+    names = ["stem/conv", "stages/0/0", "stages/1/0", "stages/1/1", *(f"stages/2/{i}" for i in range(2))]
     names += [*(f"stages/3/{i}" for i in range(6)), *(f"stages/4/{i}" for i in range(2)), "classifier"]
     assert all(f" {name} " in out for name in (*names, "total"))
     rows = json.loads(record.read_text())["rows"]

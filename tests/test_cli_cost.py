@@ -32,7 +32,7 @@ def test_a_network_layer_by_layer_with_its_files(capsys, tmp_path):
     with rows.open() as file:
         lines = list(csv.DictReader(file))
     assert sum(int(line["macs"]) for line in lines) == 568_740_352
-    assert lines[0]["name"] == "stem"
+    assert lines[0]["name"] == "stem/conv"
     assert "<svg" in figure.read_text()
     assert_is_page(page.read_text(encoding="utf-8"), rows=len(lines))
     assert {file.name for file in tmp_path.iterdir()} == set(names)

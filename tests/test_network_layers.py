@@ -59,7 +59,7 @@ def test_the_layers_of_mobilenet_v1():
     assert [layer.padding for layer in layers if layer.strides == 2] == [((1, 1), (1, 1))] * 5
     assert [dataclasses.replace(layer, name="", padding="SAME") for layer in layers] == expected
     assert [layer.name for layer in layers] == [
-        "stem", "stages/0/0", "stages/1/0", "stages/1/1", "stages/2/0", "stages/2/1",
+        "stem/conv", "stages/0/0", "stages/1/0", "stages/1/1", "stages/2/0", "stages/2/1",
         *(f"stages/3/{i}" for i in range(6)), "stages/4/0", "stages/4/1", "classifier",
     ]  # fmt: skip
     assert cost.multiplications(layers) == (4_867_293_184, 568_740_352)

@@ -40,7 +40,7 @@ def network_layers(model: Network, image_size: int | None = None) -> tuple[Layer
       >>> model = nnx.eval_shape(lambda: jds.create_model("mobilenetv1_100"))
       >>> layers = compare.network_layers(model)
       >>> [layer.name for layer in layers][:2], layers[1].separable, len(layers)
-      (['stem', 'stages/0/0'], True, 15)
+      (['stem/conv', 'stages/0/0'], True, 15)
       >>> cost.multiplications(layers)
       Multiplications(ordinary=4867293184, separable=568740352)
     """

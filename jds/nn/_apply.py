@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jds.nn._affine import as_epilogue
+from jds.nn._affine import Affine, as_epilogue
 from jds.nn._conv import DepthwiseConv, OrdinaryConv, PointwiseConv, in_turn, operands
 from jds.nn._mixed_conv import MixedConv
 from jds.ops._conv import separable_conv
@@ -26,8 +26,8 @@ class ConvStep(NamedTuple):
     activation: Activation | None
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
-        """Applies all three, as one fused op where possible."""
-        if type(self.conv) in _FUSING:
+        """Applies all three, as one fused op where possible; a normalization that is not folded runs by itself."""
+        if type(self.conv) in _FUSING and (self.norm is None or isinstance(self.norm, Affine)):
             return self.conv(inputs, norm=self.norm, activation=self.activation)
         return in_turn(inputs, *self)
 

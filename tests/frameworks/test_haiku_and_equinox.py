@@ -127,7 +127,7 @@ def test_forward_and_one_training_step(name):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_their_cost_is_counted_whole(name):
     (forward, step), arguments = NETWORKS[name]()
-    forward, step = (cost.analyze(program, *arguments, parameters=0) for program in (forward, step))
+    forward, step = (cost.analyze(program, *arguments, parameter_argnums=0) for program in (forward, step))
     assert forward.total.unknown == step.total.unknown == {}
     parameters = sum(leaf.size for leaf in jax.tree.leaves(eqx.filter(arguments[0], eqx.is_inexact_array)))
     assert forward.total.parameters == parameters
