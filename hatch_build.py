@@ -26,8 +26,8 @@ LIBRARY = SOURCES.with_name("lib") / "libjds.so"
 HEADERS = "jaxlib==0.10.1; python_version < '3.15'"
 
 X86_FLAGS = {
-    "kernels_avx512.cc": "-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c",
-    "kernels_avx2.cc": "-mavx2 -mfma -mf16c",
+    "kernels/avx512.cc": "-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c",
+    "kernels/avx2.cc": "-mavx2 -mfma -mf16c",
 }
 
 # Each is used if the compiler and its linker take it: what makes errors harder to exploit, and what hides all names
@@ -145,18 +145,23 @@ def link(
     with tempfile.TemporaryDirectory(dir=out.parent) as folder:
 
         def compile_one(source: Path) -> str:
-            compiled = Path(folder, source.name + ".o")
-            own = shlex.split(X86_FLAGS.get(source.name, ""))
-            compile_file([*compiler, "-std=c++17", f"-I{headers}", *flags, *user_flags, *own], source, compiled)
+            compiled = Path(folder, f"{files.index(source)}-{source.name}.o")
+            own = shlex.split(x86_flags(source) or "")
+            compile_file([*compiler, "-std=c++20", f"-I{headers}", *flags, *user_flags, *own], source, compiled)
             return str(compiled)
 
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            objects = list(pool.map(compile_one, [file for file in files if is_x86 or file.name not in X86_FLAGS]))
+            objects = list(pool.map(compile_one, [file for file in files if is_x86 or not x86_flags(file)]))
         linked = Path(folder, out.name)
         run([*compiler, *link_flags, "-o", str(linked), *objects, "-pthread", *user_link_flags])
         if not linked.exists():
             raise BuildError(f"`{shlex.join(compiler)}` ended well, but made nothing")
         linked.replace(out)
+
+
+def x86_flags(source: Path) -> str | None:
+    """Returns what a file is compiled with that only x86 machines have; None if it is for all machines."""
+    return next((flags for path, flags in X86_FLAGS.items() if source.match(path)), None)
 
 
 def try_out(library: Path) -> None:

@@ -129,7 +129,7 @@ def test_a_terminal_without_unicode():
 
 def test_a_warning_does_not_run_into_a_table():
     ended = run("compare", *SHORT, before="from jds.ops.native import _library; _library._fault = lambda: 'broken'; ")
-    assert (ended.returncode, ended.stderr) == (0, "jds runs more slowly: broken\n\n")
+    assert (ended.returncode, ended.stderr) == (0, "falling back to slower kernels: broken\n\n")
 
 
 STUBBORN = """

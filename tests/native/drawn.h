@@ -11,8 +11,8 @@
 #include <utility>
 #include <vector>
 
-#include "convert.h"
-#include "convolve.h"
+#include "runtime/array.h"
+#include "runtime/convert.h"
 
 inline std::mt19937_64 rng;
 

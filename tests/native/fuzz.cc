@@ -1,10 +1,11 @@
-// Random calls of the CPU kernels, compared with sums written out from their definitions (`problem.h`).
+// Random calls of the CPU kernels, compared with sums written out from their definitions (`kernels/params.h`).
 //
 //     fuzz CASES FIRST
 //
-// Each case is drawn from its number, FIRST and those that follow. Every array ends, or begins, at a page that must not be touched, and results are full of NaN before the call: what is
-// read or written beside an array, and what is left out, shows. In some cases memory is refused: then the result has to
-// be right all the same, or the call must say that it had none. Prints one line of JSON; fails at the first difference.
+// Each case is drawn from its number: FIRST, FIRST + 1, ... Every array ends, or begins, at a page that must not be
+// touched, and results are full of NaN before the call: reads and writes outside an array, and missing results, are
+// noticed. In some cases memory is refused: then the result must be right all the same, or the call must say that it had
+// none. Prints one line of JSON; fails at the first difference.
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -15,17 +16,18 @@
 #include <thread>
 #include <vector>
 
-#include "convolve.h"
 #include "drawn.h"
-#include "kernels.h"
+#include "kernels/kernels.h"
+#include "operators/operators.h"
 #include "refusal.h"
 
 namespace {
 
 using jds::Activation;
 using jds::Array;
-using jds::Ending;
+using jds::EpilogueArrays;
 using jds::Geometry;
+using jds::Status;
 using jds::Type;
 
 class SomeThreads : public jds::Threads {
@@ -41,7 +43,7 @@ class SomeThreads : public jds::Threads {
   std::vector<std::thread> threads_;
 };
 
-// Steps of 1 and 2 have ways of their own.
+// Steps of 1 and 2 have their own code.
 int64_t draw_step() { return chance(0.5) ? 1 : draw(1, 3); }
 
 // Three axes of a random convolution.
@@ -55,9 +57,10 @@ struct Space {
       sizes[1].push_back(is_unit ? 1 : draw(1, chance(0.2) ? 9 : 4));     // short
       sizes[2].push_back(is_unit ? 1 : draw(1, most));                    // moving
       const int64_t sign = is_forward || chance(0.5) ? 1 : -1;
-      const int64_t steps[] = {draw_step(), sign * draw_step(), draw(-4, 6), is_forward ? 1 : draw_step()};
-      const int64_t none[] = {1, 1, 0, 1};
-      geometry.insert(geometry.end(), is_unit ? none : steps, (is_unit ? none : steps) + 4);
+      const int64_t long_step = draw_step(), short_step = sign * draw_step(), low = draw(-4, 6);
+      const int64_t moving_step = is_forward ? 1 : draw_step();
+      if (is_unit) continue;
+      geometry[axis] = {.long_step = long_step, .short_step = short_step, .low = low, .moving_step = moving_step};
     }
   }
 
@@ -67,12 +70,12 @@ struct Space {
   void each(int axis, int64_t l, int64_t s, int64_t m,
             const std::function<void(int64_t, int64_t, int64_t)>& body) const {
     if (axis == 3) return body(l, s, m);
-    const int64_t* g = geometry.data() + 4 * axis;
+    const jds::AxisGeometry& g = geometry[axis];
     for (int64_t i = 0; i < sizes[0][axis]; ++i) {
       for (int64_t j = 0; j < sizes[1][axis]; ++j) {
-        const int64_t t = g[0] * i + g[1] * j - g[2];
-        if (t < 0 || t % g[3] != 0 || t / g[3] >= sizes[2][axis]) continue;
-        each(axis + 1, l * sizes[0][axis] + i, s * sizes[1][axis] + j, m * sizes[2][axis] + t / g[3], body);
+        const int64_t t = g.long_step * i + g.short_step * j - g.low;
+        if (t < 0 || t % g.moving_step != 0 || t / g.moving_step >= sizes[2][axis]) continue;
+        each(axis + 1, l * sizes[0][axis] + i, s * sizes[1][axis] + j, m * sizes[2][axis] + t / g.moving_step, body);
       }
     }
   }
@@ -98,15 +101,15 @@ struct Sum {
 };
 
 // A random epilogue, and its definition.
-struct RandomEnding {
-  explicit RandomEnding(int64_t features) {
+struct RandomEpilogue {
+  explicit RandomEpilogue(int64_t features) {
     if (chance(0.4)) scale = std::make_unique<Numbers>(Type::kFloat32, std::vector<int64_t>{features});
     if (chance(0.6)) bias = std::make_unique<Numbers>(Type::kFloat32, std::vector<int64_t>{features});
     activation = static_cast<Activation>(draw(0, static_cast<int64_t>(Activation::kLast)));
     if (scale) scales = scale->read();
     if (bias) biases = bias->read();
   }
-  Ending get() const { return {scale ? &scale->array : nullptr, bias ? &bias->array : nullptr, activation}; }
+  EpilogueArrays get() const { return {scale ? &scale->array : nullptr, bias ? &bias->array : nullptr, activation}; }
 
   Sum apply(Sum sum, int64_t feature) const {
     const double factor = scale ? scales[feature] : 1, term = bias ? biases[feature] : 0;
@@ -117,7 +120,7 @@ struct RandomEnding {
       case Activation::kRelu: return {std::max(x, 0.0), magnitude};
       case Activation::kRelu6: return {std::min(std::max(x, 0.0), 6.0), magnitude};
       case Activation::kHardSigmoid: return {gate, magnitude + 1};
-      case Activation::kHardSwish: return {x * gate, 2 * magnitude + 3};
+      case Activation::kHardSilu: return {x * gate, 2 * magnitude + 3};
     }
     return {};
   }
@@ -147,19 +150,19 @@ void compare(const Numbers& got, const std::vector<Sum>& want, double extra = 0)
 int64_t out_of_memory = 0;
 
 // Calls an operation; false if it says that there was no memory, in a case where that may be.
-bool ran(const std::function<std::string()>& operation) {
+bool ran(const std::function<Status()>& operation) {
   const double probability = chance(0.7) ? 0 : chance(0.5) ? 0.03 : 0.3;
   const uint64_t seed = rng();
-  std::string wrong;
+  Status status;
   try {
     const Refusal refusal(probability, seed);
-    wrong = operation();
+    status = operation();
   } catch (const std::bad_alloc&) {
     if (probability == 0) throw;
     ++out_of_memory;
     return false;
   }
-  if (!wrong.empty()) fail("refused: " + wrong);
+  if (!status.ok()) fail("refused: " + *status.error);
   return true;
 }
 
@@ -174,12 +177,8 @@ void depthwise() {
   const int64_t in = chance(0.2) ? draw(2, chance(0.1) ? 256 : 5) : 1, out = in == 1 && chance(0.3) ? draw(2, 5) : 1;
   const Numbers moving(type, space.with(2, {batch}, {groups, in})), filter(type, space.with(1, {}, {groups, in, out}));
   const Numbers result(draw_out_type(type), space.with(0, {batch}, {groups, out}), true);
-  const RandomEnding ending(groups * out);
   SomeThreads threads;
-  const Ending last = ending.get();
-  if (!ran([&] { return jds::depthwise(moving.array, filter.array, result.array, space.geometry, last, threads); })) {
-    return;
-  }
+  if (!ran([&] { return jds::depthwise(moving.array, filter.array, result.array, space.geometry, threads); })) return;
   const std::vector<double> x = moving.read(), w = filter.read();
   std::vector<Sum> sums(result.array.size());
   for (int64_t b = 0; b < batch; ++b) {
@@ -192,7 +191,6 @@ void depthwise() {
       }
     });
   }
-  for (size_t i = 0; i < sums.size(); ++i) sums[i] = ending.apply(sums[i], i % (groups * out));
   compare(result, sums);
 }
 
@@ -254,10 +252,10 @@ void block(bool is_ordinary) {
   const Numbers moving(type, space.with(2, {batch}, {channels})), filter(type, space.with(1, {}, {channels, 1, multiplier}));
   const Numbers weights(type, is_ordinary ? space.with(1, {}, {channels, features}) : std::vector<int64_t>{depth, features});
   const Numbers result(draw_out_type(type), space.with(0, {batch}, {features}), true);
-  const RandomEnding first(width), second(features);
+  const RandomEpilogue first(width), second(features);
   SomeThreads threads;
   const auto call = [&] {
-    return jds::block(moving.array, is_ordinary ? nullptr : &filter.array, is_ordinary ? Ending{} : first.get(),
+    return jds::block(moving.array, is_ordinary ? nullptr : &filter.array, is_ordinary ? EpilogueArrays{} : first.get(),
                       weights.array, second.get(), result.array, space.geometry, threads);
   };
   if (!ran(call)) return;
@@ -324,25 +322,28 @@ void matrix_gradient() {
   compare(result, sums);
 }
 
-// Shapes and geometry that do not fit must be refused, whatever they are: nothing may be touched.
+// Shapes and geometry that do not fit must be refused, and nothing may be touched.
 void nonsense() {
   const Space space(false);
   std::vector<int64_t> dims[3] = {space.with(2, {2}, {5, 1}), space.with(1, {}, {5, 1, 1}), space.with(0, {2}, {5, 1})};
   Geometry geometry = space.geometry;
-  std::vector<int64_t>& victim = chance(0.3) ? geometry : dims[draw(0, 2)];
   if (chance(0.3)) {
-    victim.pop_back();
+    jds::AxisGeometry& axis = geometry[draw(0, 2)];
+    const int64_t steps[] = {0, -1};
+    (chance(0.5) ? axis.long_step : axis.moving_step) = steps[draw(0, 1)];
   } else {
-    // Not on a spatial axis, where any size fits.
-    const int64_t values[] = {0, -1, 7, int64_t{1} << 40, std::numeric_limits<int64_t>::max()};
-    int64_t at = &victim == &geometry ? 4 * draw(0, 2) + (chance(0.5) ? 0 : 3) : draw(static_cast<int64_t>(victim.size()) - 2, victim.size() - 1);
-    const int64_t value = &victim == &geometry ? values[draw(0, 1)] : values[draw(1, 4)];
-    victim[at] = value;
+    std::vector<int64_t>& victim = dims[draw(0, 2)];
+    const int64_t size = static_cast<int64_t>(victim.size());
+    const int64_t values[] = {-1, 7, int64_t{1} << 40, std::numeric_limits<int64_t>::max()};
+    if (chance(0.3)) {
+      victim.pop_back();
+    } else {
+      victim[draw(size - 2, size - 1)] = values[draw(0, 3)];  // not on a spatial axis, where any size fits
+    }
   }
   const Array arrays[3] = {{Type::kFloat32, dims[0], nullptr}, {Type::kFloat32, dims[1], nullptr}, {Type::kFloat32, dims[2], nullptr}};
   SomeThreads threads;
-  const Ending none = {nullptr, nullptr, Activation::kNone};
-  if (jds::depthwise(arrays[0], arrays[1], arrays[2], geometry, none, threads).empty()) fail("nonsense was accepted");
+  if (jds::depthwise(arrays[0], arrays[1], arrays[2], geometry, threads).ok()) fail("nonsense was accepted");
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 """Fuzzes the CPU kernels under AddressSanitizer and UndefinedBehaviorSanitizer.
 
-    python tests/native/fuzz.py                        # 21,000 cases and the planted defects; about ten minutes
+    python tests/native/fuzz.py                        # 21,000 cases and the planted defects; about fifteen minutes
     python tests/native/fuzz.py --cases 1000 --no-record
     python tests/native/fuzz.py --case 123             # one of them again, by the number that was printed
 
@@ -37,15 +37,15 @@ SIGNS = ("ERROR: ", "runtime error: ", "terminate called")
 
 # What goes wrong, the file, the line as it is, and as it is planted.
 DEFECTS = (
-    ("the last vector reads past the channels", "channels.h", "return Simd::load(p + c, lanes);", "return Simd::load(p + c);"),
-    ("a run is one position too long", "solve.cc", "divide_up(axis.moving_size - start, stride)", "divide_up(axis.moving_size + 1 - start, stride)"),
-    ("the sums of one part are forgotten", "work.cc", "for (int64_t part = 1; part < count; ++part)", "for (int64_t part = 2; part < count; ++part)"),
-    ("features of another group are multiplied", "depthwise.h", "sums[group * d.in_features + i]", "sums[group + i]"),
-    ("lanes read the features of another group", "grouped_gradient.h", "l / fixed_features * kFeatures + p", "l / fixed_features + p"),
-    ("later images replace the sums of earlier ones", "grouped_gradient.h", "image == 0};", "true};"),
-    ("a task's exception leaves its thread", "threads.cc", "failure_.keep();", "throw;"),
-    ("a task's exception is forgotten", "threads.cc", "shared->failure.rethrow();", ""),
-    ("all panels of weights lie in one place", "matrix.h", "panels + column * b.depth);", "panels);"),
+    ("the last vector reads past the channels", "kernels/channels.h", "return Simd::load(p + c, lanes);", "return Simd::load(p + c);"),
+    ("a run is one position too long", "runtime/taps.cc", "divide_up(axis.moving_size - start, stride)", "divide_up(axis.moving_size + 1 - start, stride)"),
+    ("the sums of one part are forgotten", "runtime/convert.cc", "for (int64_t part = 1; part < count; ++part)", "for (int64_t part = 2; part < count; ++part)"),
+    ("features of another group are multiplied", "kernels/depthwise.h", "sums[group * d.in_features + i]", "sums[group + i]"),
+    ("lanes read the features of another group", "kernels/grouped_gradient.h", "l / fixed_features * kFeatures + p", "l / fixed_features + p"),
+    ("later images replace the sums of earlier ones", "kernels/grouped_gradient.h", ".is_first = image == 0}", ".is_first = true}"),
+    ("a task's exception leaves its thread", "runtime/threads.cc", "failure_.keep();", "throw;"),
+    ("a task's exception is forgotten", "runtime/threads.cc", "shared->failure.rethrow();", ""),
+    ("all panels of weights lie in one place", "kernels/matrix.h", "panels + column * b.depth);", "panels);"),
 )  # fmt: skip
 
 
@@ -69,7 +69,7 @@ def build(sources: Path, out: Path, objects: Path) -> None:
             hatch_build.compile_file(command, source, known)
         shutil.copy(known, compiled)
 
-    files = [file for file in sorted(sources.glob("*.cc")) if file.name != "ffi.cc"]
+    files = [file for file in sorted(sources.rglob("*.cc")) if file.name != "ffi.cc"]
     hatch_build.link([*files, *sorted(HERE.glob("*.cc"))], out, sources, SANITIZE, SANITIZE, compile_file)
 
 

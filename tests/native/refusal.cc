@@ -11,7 +11,7 @@ namespace {
 std::atomic<uint64_t> refused{0};
 std::atomic<uint64_t> state{0};
 
-// SplitMix64: the generators of the standard library ask for memory themselves.
+// SplitMix64: the generators of the standard library allocate memory.
 uint64_t next() {
   uint64_t z = state.fetch_add(0x9e3779b97f4a7c15);
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;

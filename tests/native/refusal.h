@@ -1,4 +1,4 @@
-// Memory that is not always given.
+// Allocations that fail at random.
 #ifndef JDS_REFUSAL_H_
 #define JDS_REFUSAL_H_
 

@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import platform
 import random
 import re
 import shutil
@@ -10,10 +11,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jaxlib
 import pytest
+from native import fuzz
 
 import jds
-from jds.ops.native import _convolution, _fused_block, _library, _seal
+from jds.ops.native import _constants, _library, _seal
 
 PATH, SOURCES = _library._PATH, _library._PATH.parents[1] / "src"
 
@@ -59,7 +62,7 @@ def test_a_damaged_seal_is_not_believed(copied, content):
 
 def test_the_library_belongs_to_the_sources_beside_it(copied):
     folder = copied.parents[1] / "src"
-    header = folder / "problem.h"
+    header = folder / "kernels" / "params.h"
 
     def refused():
         return "built from other sources than those beside it" in _library._fault()
@@ -73,7 +76,7 @@ def test_the_library_belongs_to_the_sources_beside_it(copied):
     header.rename(folder / "renamed.h")
     assert refused()
     (folder / "renamed.h").rename(header)
-    (folder / "simd" / "another.h").touch()
+    (folder / "kernels" / "simd" / "another.h").touch()
     assert refused()
 
 
@@ -117,7 +120,7 @@ def test_with_half_a_library_jds_is_imported_in_silence_and_says_at_first_use_th
     where, *log = done.stderr.splitlines()
     assert where.startswith(str(tmp_path))
     assert len(log) == 1
-    assert log[0].startswith("jds runs more slowly: the library of CPU kernels cannot be loaded")
+    assert log[0].startswith("falling back to slower kernels: the library of CPU kernels cannot be loaded")
     total, choice = done.stdout.splitlines()
     assert total == "1936.0"
     assert choice.startswith("shifted ")
@@ -146,31 +149,53 @@ def test_a_program_compiled_ahead_of_time_runs_after_nothing_but_importing_jds(t
     assert run(LOAD, tmp_path, PYTHONPATH=package).stdout.strip() == str(36.0**2)
 
 
-def test_python_and_the_sources_mean_the_same():
-    problem, handlers = (SOURCES / "problem.h").read_text(), (SOURCES / "ffi.cc").read_text()
-    names = re.search(r"enum class Activation : int32_t \{([^}]*), kLast = \w+ \}", problem)
-    assert names
-    activations = {
-        None: "kNone",
-        "relu": "kRelu",
-        "relu6": "kRelu6",
-        "hard_sigmoid": "kHardSigmoid",
-        "hard_silu": "kHardSwish",
-    }
-    in_order = [activations[name] for name, _ in sorted(_fused_block._ACTIVATIONS.items(), key=lambda item: item[1])]
-    assert in_order == [name.strip() for name in names[1].split(",")]
-    assert sorted(_fused_block._ACTIVATIONS.values()) == list(range(len(activations)))
-    limits = dict(re.findall(r"constexpr int64_t (k\w+) = (\d+);", problem))
-    assert int(limits["kMaxTaps"]) == _convolution.MAX_TERMS
-    assert int(limits["kMaxInFeatures"]) == _convolution._MAX_CONTRACTED_FEATURES
-    assert sorted(re.findall(r"^JDS_HANDLER\((\w+)", handlers, re.MULTILINE)) == sorted(_library._TARGETS)
-    assert "XLA_FFI_DEFINE_HANDLER_SYMBOL" not in handlers  # lets exceptions through
+@pytest.mark.parametrize(
+    ("constant", "value", "message"),
+    [
+        ("MAX_TAPS", 1023, "`max_taps` is 1024 in the library and 1023 in Python"),
+        ("MAX_CONTRACTED_FEATURES", 512, "`max_contracted_features` is 256 in the library and 512 in Python"),
+        ("ACTIVATIONS", ("none", "relu6", "relu", "hard_sigmoid", "hard_silu"), "`activations` is ['none', 'relu', "),
+        ("TARGETS", _constants.TARGETS[:-1], "`targets` is ['jds_depthwise', "),
+    ],
+)
+def test_a_library_with_other_constants_is_refused_at_load(copied, monkeypatch, constant, value, message):
+    _library.load()  # the constants are equal
+    monkeypatch.setattr(_constants, constant, value)
+    with pytest.raises(OSError, match=re.escape(message)):
+        _library.load()
+    assert message in (_library._fault() or "")
+
+
+def test_a_constant_that_only_the_library_has_is_refused():
+    constants = json.loads(_library.load().jds_constants())
+    _constants.check(json.dumps(constants))
+    with pytest.raises(OSError, match="`alignment` is 64 in the library and None in Python"):
+        _constants.check(json.dumps({**constants, "alignment": 64}))
+
+
+def test_no_handler_lets_exceptions_through():
+    assert "XLA_FFI_DEFINE_HANDLER_SYMBOL" not in (SOURCES / "ffi.cc").read_text()
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="there is no g++")
+def test_each_header_includes_what_it_uses():
+    is_x86 = platform.machine().lower() in ("x86_64", "amd64")
+    flags = fuzz.hatch_build.X86_FLAGS["kernels/avx512.cc"].split() if is_x86 else []
+    xla = Path(jaxlib.__file__).parent / "include"
+    options = ["-std=c++20", "-fsyntax-only", "-w", f"-I{SOURCES}", "-isystem", xla, *flags]
+    options.append('-DJDS_SIMD_HEADER="kernels/simd/portable.h"')
+    headers = [header for header in sorted(SOURCES.rglob("*.h")) if is_x86 or not header.name.startswith("avx")]
+    assert len(headers) > 20
+    for header in headers:
+        command = ["g++", *options, "-x", "c++", header]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{header}: {done.stderr[:2000]}"
 
 
 def test_only_jds_s_own_names_are_exported():
     printed = subprocess.run(["nm", "-D", "--defined-only", PATH], capture_output=True, text=True, check=True).stdout
     names = {line.split()[-1] for line in printed.splitlines()}
-    assert names == {*_library._TARGETS, "jds_instruction_sets", "jds_use_instruction_set"}
+    assert names == {*_constants.TARGETS, "jds_constants", "jds_instruction_sets", "jds_use_instruction_set"}
 
 
 def test_the_seal_is_of_this_library():

@@ -16,6 +16,7 @@ from workloads import WORKLOADS
 
 import jds
 from jds.ops.native import _library
+from jds.ops.native._attributes import geometry_attributes
 
 DEPTHWISE = [workload for workload in WORKLOADS if workload.function == "depthwise_conv"]
 # Numbers of channels around the widths of the vectors: 4, 8 and 16.
@@ -206,7 +207,7 @@ def test_another_platform_is_refused():
         call.trace(inputs, kernel).lower(lowering_platforms=("cuda",))
 
 
-GEOMETRY = np.array([1, 1, 0, 1] * 3, np.int64)
+GEOMETRY = geometry_attributes([])
 
 
 @pytest.mark.parametrize(
@@ -215,8 +216,8 @@ GEOMETRY = np.array([1, 1, 0, 1] * 3, np.int64)
         ("jds_depthwise", [(1, 1, 4, 4, 8), (1, 3, 3, 8, 1, 1), (1, 1, 4, 4, 8, 1)], GEOMETRY, "float32", "rank 6"),
         ("jds_depthwise", [(1, 1, 4, 4, 8, 1), (1, 3, 3, 9, 1, 1), (1, 1, 4, 4, 8, 1)], GEOMETRY, "float32", "do not fit"),
         ("jds_depthwise", [(1, 1, 4, 4, 8, 2), (1, 3, 3, 8, 2, 2), (1, 1, 4, 4, 8, 2)], GEOMETRY, "float32", "not both"),
-        ("jds_depthwise", [(1, 1, 4, 4, 8, 1), (1, 3, 3, 8, 1, 1), (1, 1, 4, 4, 8, 1)], GEOMETRY[:8], "float32", "12 numbers"),
-        ("jds_depthwise", [(1, 1, 4, 4, 8, 1), (1, 3, 3, 8, 1, 1), (1, 1, 4, 4, 8, 1)], GEOMETRY * 0, "float32", "positive"),
+        ("jds_depthwise", [(1, 1, 4, 4, 8, 1), (1, 3, 3, 8, 1, 1), (1, 1, 4, 4, 8, 1)], {**GEOMETRY, "low": np.zeros(2, np.int64)}, "float32", "3 numbers, got 2"),
+        ("jds_depthwise", [(1, 1, 4, 4, 8, 1), (1, 3, 3, 8, 1, 1), (1, 1, 4, 4, 8, 1)], {**GEOMETRY, "short_steps": np.zeros(3, np.int64)}, "float32", "positive"),
         ("jds_depthwise", [(1, 1, 4, 4, 8, 1), (1, 3, 3, 8, 1, 1), (1, 1, 4, 4, 8, 1)], GEOMETRY, "int32", "float32, bfloat16"),
         ("jds_depthwise", [(1, 1, 64, 64, 1, 1), (1, 40, 40, 1, 1, 1), (1, 1, 9, 9, 1, 1)], GEOMETRY, "float32", "at most 1024"),
         ("jds_kernel_gradient", [(2, 1, 4, 4, 8, 1), (1, 1, 4, 4, 8, 1), (1, 1, 1, 8, 1, 1)], GEOMETRY, "float32", "do not fit"),
@@ -226,8 +227,7 @@ GEOMETRY = np.array([1, 1, 0, 1] * 3, np.int64)
 def test_a_mismatch_is_an_error_with_a_message(target, shapes, geometry, dtype, message):
     _library.load()
     *operands, out = [jax.ShapeDtypeStruct(shape, dtype) for shape in shapes]
-    attributes = {"geometry": geometry} | ({"endings": np.zeros(3, np.int64)} if target == "jds_depthwise" else {})
-    call = jax.jit(lambda *arrays: jax.ffi.ffi_call(target, out)(*arrays, **attributes))
+    call = jax.jit(lambda *arrays: jax.ffi.ffi_call(target, out)(*arrays, **geometry))
     with pytest.raises(jax.errors.JaxRuntimeError, match=message):
         call(*(jnp.ones(operand.shape, operand.dtype) for operand in operands)).block_until_ready()
 
@@ -237,6 +237,7 @@ import logging, os
 logging.basicConfig(format="%(message)s")
 import jax.numpy as jnp
 from jds.ops.native import _library
+from jds.ops.native._attributes import geometry_attributes
 assert _library.load.cache_info().currsize == (os.environ.get("JDS_NATIVE") != "0")  # when it is imported
 if {missing}:
     _library._PATH = _library._PATH.with_name("missing.so")
@@ -255,7 +256,7 @@ except NotImplementedError as error:
 
 @pytest.mark.parametrize(
     ("missing", "switch", "reason", "log_lines"),
-    [(True, None, "for want of a C++ compiler", 1), (False, "0", "switched off by JDS_NATIVE=0", 0)],
+    [(True, None, "no C++ compiler was found", 1), (False, "0", "switched off by JDS_NATIVE=0", 0)],
 )
 def test_without_the_library_jds_runs_on_shifted(missing, switch, reason, log_lines):
     environment = {**os.environ, **({"JDS_NATIVE": switch} if switch else {})}
@@ -271,4 +272,4 @@ def test_without_the_library_jds_runs_on_shifted(missing, switch, reason, log_li
     assert choice.startswith("shifted |")
     assert reason in choice
     assert reason in error
-    assert done.stderr.count("jds runs more slowly") == log_lines
+    assert done.stderr.count("falling back to slower kernels") == log_lines

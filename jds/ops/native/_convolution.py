@@ -1,10 +1,9 @@
-"""Convolutions by CPU kernels in C++ (`native/`), through XLA's foreign function interface.
+"""Convolutions by CPU kernels in C++ (`src/`), through XLA's foreign function interface.
 
-For each kind there are two kernels: a convolution, which is the forward pass and the input gradient, and the kernel
-gradient. There is one more for the kernel gradient of grouped convolutions, and one for the forward pass of ordinary
-convolutions of images, whose few features XLA runs badly.
-They take arrays with the features last. Operands in that order, as those of every channels-last program, are passed as
-they are.
+For depthwise and for pointwise convolutions there are two kernels each: a convolution, which is the forward pass and
+the input gradient, and the kernel gradient. Two more compute the kernel gradient of grouped convolutions, and the
+forward pass of ordinary convolutions of images, whose few features are slow in XLA.
+The kernels take arrays with the features last. Channels-last operands are passed unchanged.
 """
 
 import functools
@@ -12,31 +11,26 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from jds.ops._named_array import NamedArray
 from jds.ops._partition import partitioned_call
 from jds.ops._recognize import MAX_NUMBER, Axis, Form
 from jds.ops.native import _library
+from jds.ops.native._attributes import MAX_AXES, AxisGeometry, geometry_attributes, no_epilogue_attributes
+from jds.ops.native._constants import MAX_CONTRACTED_FEATURES, MAX_TAPS
 
 DTYPES = tuple(map(jnp.dtype, (jnp.float32, jnp.bfloat16, jnp.float16)))
-# As `kMaxTaps` and `kMaxInFeatures` in `problem.h`.
-MAX_TERMS = 1024
-_MAX_CONTRACTED_FEATURES = 256
-# Of an ordinary convolution whose windows are longer, the tiles no longer stay in the cache.
+# The tiles of an ordinary convolution with larger windows do not stay in the cache.
 MAX_WINDOW = 1024
-_MAX_AXES = 3
-# Of an image: with more, XLA's ordinary convolution runs well.
+# With more features than an image has, XLA's ordinary convolution is fast.
 _MAX_IMAGE_FEATURES = 3
-# No scale, no bias, no activation.
-_NO_ENDING = np.zeros(3, np.int64)
 # Labels for the axes that one- and two-dimensional convolutions lack.
 _MISSING_AXES = ("first", "second")
 
 
 class _Call(NamedTuple):
-    """A kernel, with the order of dimensions of what it takes and gives; the first operand is the one that moves."""
+    """A kernel, with the order of dimensions of its operands and its result; the first operand is the moving array."""
 
     target: str
     moving: tuple[str, ...]
@@ -45,12 +39,12 @@ class _Call(NamedTuple):
 
 
 def convolution(lhs: jax.Array, rhs: jax.Array, *, form: Form, partitioned: bool = False) -> jax.Array:
-    """Computes a convolution that `unsupported` has nothing against, or any derivative of one, on the CPU.
+    """Computes a convolution, or a derivative of one, for which `unsupported` returns None, on the CPU.
 
     Args:
       lhs, rhs: the operands of `lax.conv_general_dilated`, in the layouts of `form.labels`.
       form: what `recognize` read off the equation.
-      partitioned: whether the compiler may cut the operands up for several devices.
+      partitioned: whether the compiler may split the operands among several devices.
 
     Returns:
       The convolution, in the layout `form.labels.out` and of dtype `form.out_dtype`. Accumulates in float32.
@@ -65,29 +59,29 @@ def convolution(lhs: jax.Array, rhs: jax.Array, *, form: Form, partitioned: bool
 
 
 def unsupported(form: Form) -> str | None:
-    """Says in words why the kernels cannot compute this equation, here or anywhere; None if they can."""
+    """Returns why the kernels cannot compute this equation; None if they can."""
     if form.dtype not in DTYPES:
         return f"`native` computes float32, bfloat16 and float16, not {form.dtype.name}"
     if not jnp.issubdtype(form.out_dtype, jnp.floating) or form.out_dtype == jnp.float64:
         return f"`native` computes results of at most 32 bits, not {form.out_dtype.name}"
     is_product = form.kind != "ordinary" and not _is_by_positions(form)
-    if not is_product and not 1 <= len(form.axes) <= _MAX_AXES:
-        return f"`native` computes convolutions of 1 to {_MAX_AXES} spatial axes, and this one has {len(form.axes)}"
+    if not is_product and not 1 <= len(form.axes) <= MAX_AXES:
+        return f"`native` computes convolutions of 1 to {MAX_AXES} spatial axes, and this one has {len(form.axes)}"
     if any(abs(number) > MAX_NUMBER for axis in form.axes for number in axis):
         return f"`native` computes with sizes, strides, dilations and padding of at most {MAX_NUMBER}"
     if form.kind == "ordinary":
         if not _is_of_images(form):
-            return "`native` computes ordinary convolutions of images only, of few features, and their forward pass"
+            return "`native` computes only the forward pass of ordinary convolutions of images, which have few features"
         return _library.fault()
     if _is_grouped_gradient(form) or _is_plain_pointwise(form):
         return _library.fault()
     if not _is_depthwise(form):
         which = "" if form.kind != "pointwise" else " with groups" if form.groups > 1 else " with strides or padding"
         return f"`native` computes depthwise and pointwise convolutions, and this one is {form.kind}{which}"
-    if form.terms > MAX_TERMS:
-        return f"`native` sums at most {MAX_TERMS} terms, and this convolution has {form.terms}"
-    if form.short != "output" and form.in_features > _MAX_CONTRACTED_FEATURES:
-        return f"`native` contracts at most {_MAX_CONTRACTED_FEATURES} features, not {form.in_features}"
+    if form.terms > MAX_TAPS:
+        return f"`native` sums at most {MAX_TAPS} terms, and this convolution has {form.terms}"
+    if form.short != "output" and form.in_features > MAX_CONTRACTED_FEATURES:
+        return f"`native` contracts at most {MAX_CONTRACTED_FEATURES} features, not {form.in_features}"
     return _library.fault()
 
 
@@ -137,10 +131,7 @@ def _by_positions(left: NamedArray, right: NamedArray, form: Form, partitioned: 
     moving, other = left.arrange(call.moving), right.arrange(call.other)
     sizes = dict(zip(form.labels.out, form.split_shape(form.labels.out), strict=True))
     out = jax.ShapeDtypeStruct([sizes.get(label, 1) for label in call.out], _out_dtype(form))
-    attributes: dict[str, Any] = {"geometry": _geometries(form)}
-    if call.target == "jds_depthwise":
-        attributes["endings"] = _NO_ENDING
-    run = functools.partial(_run, call.target, attributes)
+    run = functools.partial(_run, call.target, geometry_attributes(_geometry(form)))
     result = partitioned_call(run, moving, other, out, call.out) if partitioned else run(moving.array, other.array, out)
     return NamedArray(result, call.out).without([axis for axis in call.out if axis in _MISSING_AXES])
 
@@ -152,7 +143,7 @@ def _of_images(left: NamedArray, right: NamedArray, form: Form, partitioned: boo
     positions = [axis.output for axis in form.axes]
     ones = (1,) * (3 - len(positions))
     out = jax.ShapeDtypeStruct((form.batch, *ones, *positions, form.out_features), _out_dtype(form))
-    attributes = {"geometry": _geometries(form), "endings": _NO_ENDING}
+    attributes = geometry_attributes(_geometry(form)) | no_epilogue_attributes()
     result = _run("jds_ordinary", attributes, images, kernel, out)
     return NamedArray(result.reshape(form.batch, *positions, 1, form.out_features), ("b", *form.spatial, "g", "m"))
 
@@ -198,20 +189,22 @@ def _space(form: Form) -> tuple[str, ...]:
     return (*_MISSING_AXES, *form.spatial)[-3:]
 
 
-def _geometries(form: Form) -> np.ndarray:
-    geometry = [number for axis in form.axes for number in _geometry(axis, form)]
-    return np.array([1, 1, 0, 1] * (3 - len(form.axes)) + geometry, np.int64)
+def _geometry(form: Form) -> list[AxisGeometry]:
+    return [_axis_geometry(axis, form) for axis in form.axes]
 
 
-def _geometry(axis: Axis, form: Form) -> tuple[int, int, int, int]:
-    """Steps of the long array and of the short one, `low`, and step of the moving array; see `problem.h`."""
+def _axis_geometry(axis: Axis, form: Form) -> AxisGeometry:
     if form.short == "output":
-        return axis.rhs_dilation, axis.stride, axis.low, axis.lhs_dilation
+        return AxisGeometry(
+            long_step=axis.rhs_dilation, short_step=axis.stride, low=axis.low, moving_step=axis.lhs_dilation
+        )
     if form.short == "kernel":
-        return axis.stride, axis.rhs_dilation, axis.low, axis.lhs_dilation
-    # The kernel moves, flipped: as the output moves on, it moves back.
+        return AxisGeometry(
+            long_step=axis.stride, short_step=axis.rhs_dilation, low=axis.low, moving_step=axis.lhs_dilation
+        )
+    # The moving array is the flipped kernel: from one output to the next, it moves backwards.
     low = axis.low - axis.rhs_dilation * (axis.kernel - 1)
-    return axis.stride, -axis.lhs_dilation, low, axis.rhs_dilation
+    return AxisGeometry(long_step=axis.stride, short_step=-axis.lhs_dilation, low=low, moving_step=axis.rhs_dilation)
 
 
 def _run(target: str, attributes: dict[str, Any], left: jax.Array, right: jax.Array, out: jax.ShapeDtypeStruct):

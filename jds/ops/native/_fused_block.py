@@ -1,18 +1,16 @@
-"""Fused blocks by a CPU kernel: what is between the steps stays in the cache."""
+"""Fused blocks by a CPU kernel: the results between the steps stay in the cache."""
 
 import math
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jds.ops._fused_block import Block, FusedForm, Step
 from jds.ops.native import _library
-from jds.ops.native._convolution import DTYPES, MAX_TERMS, MAX_WINDOW
-
-# As `Activation` in `problem.h`.
-_ACTIVATIONS = {None: 0, "relu": 1, "relu6": 2, "hard_sigmoid": 3, "hard_silu": 4}
+from jds.ops.native._attributes import MAX_AXES, AxisGeometry, epilogue_attributes, geometry_attributes
+from jds.ops.native._constants import ACTIVATIONS, MAX_TAPS
+from jds.ops.native._convolution import DTYPES, MAX_WINDOW
 
 
 def fused_block(images: jax.Array, *operands: jax.Array, block: Block) -> jax.Array:
@@ -29,7 +27,7 @@ def fused_block(images: jax.Array, *operands: jax.Array, block: Block) -> jax.Ar
     _library.load()
     first = block.steps[0]
     rank = len(first.geometry.strides)
-    ones = (1,) * (3 - rank)
+    ones = (1,) * (MAX_AXES - rank)
     rest = iter(operands)
     arrays = [images.reshape(images.shape[0], *ones, *images.shape[1:])]
     for number, step in enumerate(block.steps):
@@ -44,20 +42,14 @@ def fused_block(images: jax.Array, *operands: jax.Array, block: Block) -> jax.Ar
         arrays += [next(rest).astype(jnp.float32) for present in (step.has_scale, step.has_bias) if present]
     positions = _positions(images.shape[1:-1], operands[0].shape[:rank], first)
     out = jax.ShapeDtypeStruct((images.shape[0], *ones, *positions, _out_features(operands)), images.dtype)
-    geometry = [1, 1, 0, 1] * (3 - rank)
-    for stride, (low, _), dilation in zip(
-        first.geometry.strides, first.geometry.padding, first.geometry.kernel_dilation, strict=True
-    ):
-        geometry += [stride, dilation, low, 1]
-    endings = [number for step in block.steps for number in _ending(step)]
-    result = jax.ffi.ffi_call("jds_separable" if len(block.steps) == 2 else "jds_ordinary", out)(
-        *arrays, geometry=np.array(geometry, np.int64), endings=np.array(endings, np.int64)
-    )
+    attributes = geometry_attributes(_geometry(first)) | epilogue_attributes(block.steps)
+    target = "jds_separable" if len(block.steps) == 2 else "jds_ordinary"
+    result = jax.ffi.ffi_call(target, out)(*arrays, **attributes)
     return result.reshape(images.shape[0], *positions, out.shape[-1])
 
 
 def unsupported_block(form: FusedForm) -> str | None:
-    """Says in words why the kernel cannot compute this block; None if it can."""
+    """Returns why the kernel cannot compute this block; None if it can."""
     block = form.block
     images, kernel, *_ = form.operands
     first = block.steps[0]
@@ -67,14 +59,14 @@ def unsupported_block(form: FusedForm) -> str | None:
     if any(step.preferred_element_type not in (None, images.dtype) for step in block.steps):
         return "the kernel's results have the dtype of its inputs"
     for step in block.steps:
-        if step.activation not in _ACTIVATIONS:
+        if step.activation not in (None, *ACTIVATIONS):
             return f"the kernel does not know {step.activation}"
     if any(dilation != 1 for dilation in first.geometry.input_dilation):
         return "the kernel does not dilate its inputs"
     if any(0 in aval.shape for aval in form.operands):
         return "an array is empty"
-    if math.prod(window) > MAX_TERMS:
-        return f"the kernel sums at most {MAX_TERMS} terms, not {math.prod(window)}"
+    if math.prod(window) > MAX_TAPS:
+        return f"the kernel sums at most {MAX_TAPS} terms, not {math.prod(window)}"
     if len(block.steps) == 1:
         if first.feature_group_count != 1:
             return "on its own, the kernel's first step is an ordinary convolution"
@@ -88,9 +80,12 @@ def _out_features(operands: Sequence[jax.Array]) -> int:
     return next(operand for operand in reversed(operands) if operand.ndim > 1).shape[-1]
 
 
-def _ending(step: Step) -> tuple[int, int, int]:
-    activation = step.activation if isinstance(step.activation, str) else None
-    return step.has_scale, step.has_bias, _ACTIVATIONS[activation]
+def _geometry(step: Step) -> list[AxisGeometry]:
+    geometry = step.geometry
+    return [
+        AxisGeometry(long_step=stride, short_step=dilation, low=low)
+        for stride, (low, _), dilation in zip(geometry.strides, geometry.padding, geometry.kernel_dilation, strict=True)
+    ]
 
 
 def _positions(spatial: Sequence[int], window: Sequence[int], step: Step) -> list[int]:

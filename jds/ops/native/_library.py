@@ -1,4 +1,4 @@
-"""The compiled library of CPU kernels: whether it is there, and loading it."""
+"""Finds and loads the compiled library of CPU kernels."""
 
 import contextlib
 import ctypes
@@ -9,35 +9,25 @@ from pathlib import Path
 
 import jax
 
-from jds.ops.native import _seal
+from jds.ops.native import _constants, _seal
 
 # Set to 0, this environment variable switches the kernels off.
 SWITCH = "JDS_NATIVE"
 
-# In a folder of its own, which is no package: Python would take it for a module.
+# In a separate folder that is no package: otherwise Python would take it for a module.
 _PATH = Path(__file__).parent / "lib" / "libjds.so"
-# As in `ffi.cc`.
-_TARGETS = (
-    "jds_depthwise",
-    "jds_kernel_gradient",
-    "jds_grouped_gradient",
-    "jds_matrix_product",
-    "jds_matrix_gradient",
-    "jds_separable",
-    "jds_ordinary",
-)
 
 _logger = logging.getLogger(__name__)
 
 
 @functools.cache
 def fault() -> str | None:
-    """Says in words why the kernels cannot be used in this process; None if they can."""
+    """Returns why the kernels cannot be used in this process; None if they can."""
     if os.environ.get(SWITCH) == "0":
         return f"the CPU kernels are switched off by {SWITCH}=0"
     found = _fault()
     if found:
-        _logger.warning("jds runs more slowly: %s", found)
+        _logger.warning("falling back to slower kernels: %s", found)
     return found
 
 
@@ -46,23 +36,25 @@ def load() -> ctypes.CDLL:
     """Loads the library and registers its kernels with XLA.
 
     Raises:
-      OSError: it cannot be loaded.
+      OSError: it cannot be loaded, or its constants are not those of Python.
     """
     _seal.check(_PATH, _PATH.parents[1] / "src")  # to load half a library would kill the process
     library = ctypes.CDLL(str(_PATH))
     library.jds_instruction_sets.restype = ctypes.c_char_p
-    for target in _TARGETS:
+    library.jds_constants.restype = ctypes.c_char_p
+    _constants.check(library.jds_constants().decode())
+    for target in _constants.TARGETS:
         jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(getattr(library, target)), platform="cpu")
     return library
 
 
 def instruction_sets() -> tuple[str, ...]:
-    """Returns the instruction sets that the library has and this machine can run, the best first."""
+    """Returns the instruction sets that both the library and this machine have, the best first."""
     return tuple(load().jds_instruction_sets().decode().split())
 
 
 def use_instruction_set(name: str) -> None:
-    """Makes the kernels run by one of `instruction_sets()`, in programs compiled before too; for tests."""
+    """Makes the kernels use one of `instruction_sets()`, in already compiled programs too; for tests."""
     if not load().jds_use_instruction_set(name.encode()):
         raise ValueError(f"use_instruction_set: this machine has {', '.join(instruction_sets())}, not {name!r}")
 
@@ -70,7 +62,7 @@ def use_instruction_set(name: str) -> None:
 def _fault() -> str | None:
     if not _PATH.exists():
         return (
-            "the CPU kernels were not built, for want of a C++ compiler; install one (g++ or clang++), then jds again"
+            "the CPU kernels were not built because no C++ compiler was found; install g++ or clang++ and reinstall jds"
         )
     try:
         load()
@@ -79,8 +71,8 @@ def _fault() -> str | None:
     return None
 
 
-# A program that was compiled in another process calls the kernels though nothing is traced here. What is wrong with
-# the library is said at its first use.
+# A program that was compiled in another process calls the kernels although nothing is traced here. If the library
+# cannot be loaded, its first use says why.
 if os.environ.get(SWITCH) != "0":
     with contextlib.suppress(Exception):
         load()

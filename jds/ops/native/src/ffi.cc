@@ -1,17 +1,47 @@
-// The handlers that XLA calls, and what Python asks the library.
+// The handlers that XLA calls, and the functions that Python calls.
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "convolve.h"
-#include "guard.h"
-#include "kernels.h"
+#include "kernels/kernels.h"
+#include "operators/operators.h"
+#include "runtime/guard.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace {
 
 namespace ffi = xla::ffi;
 using Integers = ffi::Span<const int64_t>;
+using jds::Status;
+
+// The attributes of a handler. Each has one number per spatial axis.
+struct GeometryAttributes {
+  Integers long_steps, short_steps, low, moving_steps;
+};
+
+// The geometry's, and of each step whether it has a scale and a bias, and its activation.
+struct BlockAttributes {
+  Integers long_steps, short_steps, low, moving_steps;
+  Integers has_scale, has_bias, activation;
+};
+
+struct TransposedAttribute {
+  bool transposed;
+};
+
+}  // namespace
+
+#define JDS_GEOMETRY                                                                      \
+  StructMember<Integers>("long_steps"), StructMember<Integers>("short_steps"),           \
+      StructMember<Integers>("low"), StructMember<Integers>("moving_steps")
+
+XLA_FFI_REGISTER_STRUCT_ATTR_DECODING(GeometryAttributes, JDS_GEOMETRY);
+XLA_FFI_REGISTER_STRUCT_ATTR_DECODING(BlockAttributes, JDS_GEOMETRY, StructMember<Integers>("has_scale"),
+                                      StructMember<Integers>("has_bias"), StructMember<Integers>("activation"));
+XLA_FFI_REGISTER_STRUCT_ATTR_DECODING(TransposedAttribute, StructMember<bool>("transposed"));
+
+namespace {
 
 class XlaThreads : public jds::Threads {
  public:
@@ -24,152 +54,186 @@ class XlaThreads : public jds::Threads {
   int64_t count_;
 };
 
-// The arrays of a call, the result last; or what is wrong with one.
-struct Arrays {
-  Arrays(ffi::RemainingArgs operands, ffi::Result<ffi::AnyBuffer> result) {
-    for (size_t i = 0; i < operands.size(); ++i) {
-      const auto operand = operands.get<ffi::AnyBuffer>(i);
-      if (operand.has_value()) add(*operand);
-    }
-    add(*result);
+Status read_type(ffi::DataType from, jds::Type& to) {
+  switch (from) {
+    case ffi::DataType::F32: to = jds::Type::kFloat32; return {};
+    case ffi::DataType::BF16: to = jds::Type::kBFloat16; return {};
+    case ffi::DataType::F16: to = jds::Type::kFloat16; return {};
+    default: return jds::invalid("the CPU kernels compute float32, bfloat16 and float16 only");
   }
+}
 
-  void add(const ffi::AnyBuffer& buffer) {
-    const ffi::AnyBuffer::Dimensions dims = buffer.dimensions();
-    jds::Type type = jds::Type::kFloat32;
-    switch (buffer.element_type()) {
-      case ffi::DataType::F32: type = jds::Type::kFloat32; break;
-      case ffi::DataType::BF16: type = jds::Type::kBFloat16; break;
-      case ffi::DataType::F16: type = jds::Type::kFloat16; break;
-      default: wrong = "the CPU kernels compute float32, bfloat16 and float16 only";
-    }
-    list.push_back({type, std::vector<int64_t>(dims.begin(), dims.end()), buffer.untyped_data()});
-  }
-
-  std::vector<jds::Array> list;
-  std::string wrong;
-};
-
-// Takes arrays, in their order, as operands and as the optional vectors of endings.
-class Reader {
+// One call: its arrays, the result last, which are taken in their order, and its threads.
+class Call {
  public:
-  // `endings` has three numbers for each ending: whether it has a scale and a bias, and its activation.
-  Reader(const Arrays& arrays, Integers endings) : arrays_(arrays), endings_(endings) {}
+  explicit Call(jds::Threads& threads) : threads(threads) {}
 
-  const jds::Array* next() { return &arrays_.list[next_++]; }
-
-  jds::Ending ending() {
-    const int64_t* numbers = endings_.begin() + 3 * ending_++;
-    const jds::Array* scale = numbers[0] ? next() : nullptr;
-    const jds::Array* bias = numbers[1] ? next() : nullptr;
-    return {scale, bias, static_cast<jds::Activation>(numbers[2])};
+  Status add(const ffi::AnyBuffer& buffer) {
+    jds::Type type;
+    if (Status status = read_type(buffer.element_type(), type); !status.ok()) return status;
+    const ffi::AnyBuffer::Dimensions dims = buffer.dimensions();
+    arrays_.push_back({type, std::vector<int64_t>(dims.begin(), dims.end()), buffer.untyped_data()});
+    return {};
   }
+
+  // Checks the number of operands.
+  Status expect(int64_t operands) const {
+    const int64_t got = static_cast<int64_t>(arrays_.size()) - 1;
+    if (got == operands) return {};
+    return jds::invalid("expected " + std::to_string(operands) + " operands, got " + std::to_string(got));
+  }
+
+  const jds::Array& next() { return arrays_[next_++]; }
+
+  jds::Threads& threads;
 
  private:
-  const Arrays& arrays_;
-  Integers endings_;
-  size_t next_ = 0, ending_ = 0;
+  std::vector<jds::Array> arrays_;
+  size_t next_ = 0;
 };
 
-// Whether there are so many endings, and as many operands as they and `operands` need.
-std::string miscount(const Arrays& arrays, size_t operands, size_t endings, Integers numbers) {
-  if (numbers.size() != 3 * endings) return "wrong number of endings";
-  for (size_t i = 0; i < endings; ++i) operands += (numbers[3 * i] != 0) + (numbers[3 * i + 1] != 0);
-  if (arrays.list.size() == operands + 1) return arrays.wrong;
-  return "expected " + std::to_string(operands) + " operands, got " + std::to_string(arrays.list.size() - 1);
+template <class Attributes>
+Status read_geometry(const Attributes& attributes, jds::Geometry& geometry) {
+  for (const Integers& numbers : {attributes.long_steps, attributes.short_steps, attributes.low,
+                                  attributes.moving_steps}) {
+    if (numbers.size() == geometry.size()) continue;
+    return jds::invalid("each attribute of the geometry must have 3 numbers, got " + std::to_string(numbers.size()));
+  }
+  for (size_t axis = 0; axis < geometry.size(); ++axis) {
+    geometry[axis] = {.long_step = attributes.long_steps[axis],
+                      .short_step = attributes.short_steps[axis],
+                      .low = attributes.low[axis],
+                      .moving_step = attributes.moving_steps[axis]};
+  }
+  return {};
 }
 
-ffi::Error as_error(const std::string& wrong) {
-  return wrong.empty() ? ffi::Error::Success() : ffi::Error::InvalidArgument("jds: " + wrong);
+// Checks that there are attributes for `steps` steps, and the arrays that they and the kernels need.
+Status expect_steps(const Call& call, const BlockAttributes& attributes, size_t steps) {
+  int64_t operands = static_cast<int64_t>(steps) + 1;
+  for (const Integers& numbers : {attributes.has_scale, attributes.has_bias, attributes.activation}) {
+    if (numbers.size() != steps) {
+      return jds::invalid("each attribute of the epilogues must have " + std::to_string(steps) + " numbers, got " +
+                          std::to_string(numbers.size()));
+    }
+  }
+  for (size_t step = 0; step < steps; ++step) {
+    operands += (attributes.has_scale[step] != 0) + (attributes.has_bias[step] != 0);
+  }
+  return call.expect(operands);
 }
 
-ffi::Error depthwise(ffi::ThreadPool pool, ffi::RemainingArgs operands, ffi::Result<ffi::AnyBuffer> result,
-                     Integers geometry, Integers endings) {
-  const Arrays arrays(operands, result);
-  if (const std::string wrong = miscount(arrays, 2, 1, endings); !wrong.empty()) return as_error(wrong);
-  Reader reader(arrays, endings);
-  const jds::Array *moving = reader.next(), *filter = reader.next();
-  const jds::Ending ending = reader.ending();
-  XlaThreads threads(pool);
-  return as_error(jds::depthwise(*moving, *filter, *reader.next(), {geometry.begin(), geometry.end()}, ending,
-                                 threads));
+// Takes the arrays of the epilogue of a step.
+jds::EpilogueArrays next_epilogue(Call& call, const BlockAttributes& attributes, size_t step) {
+  const jds::Array* scale = attributes.has_scale[step] ? &call.next() : nullptr;
+  const jds::Array* bias = attributes.has_bias[step] ? &call.next() : nullptr;
+  return {scale, bias, static_cast<jds::Activation>(attributes.activation[step])};
 }
 
-using Gradient = std::string (*)(const jds::Array&, const jds::Array&, const jds::Array&, const jds::Geometry&,
-                                 jds::Threads&);
+using Convolution = Status (*)(const jds::Array&, const jds::Array&, const jds::Array&, const jds::Geometry&,
+                               jds::Threads&);
 
-template <Gradient gradient>
-ffi::Error gradient_of(ffi::ThreadPool pool, ffi::RemainingArgs operands, ffi::Result<ffi::AnyBuffer> result,
-                       Integers geometry) {
-  const Arrays arrays(operands, result);
-  if (const std::string wrong = miscount(arrays, 2, 0, {}); !wrong.empty()) return as_error(wrong);
-  XlaThreads threads(pool);
-  const auto& list = arrays.list;
-  return as_error(gradient(list[0], list[1], list[2], {geometry.begin(), geometry.end()}, threads));
+template <Convolution operation>
+Status convolution(Call& call, const GeometryAttributes& attributes) {
+  if (Status status = call.expect(2); !status.ok()) return status;
+  jds::Geometry geometry;
+  if (Status status = read_geometry(attributes, geometry); !status.ok()) return status;
+  const jds::Array &left = call.next(), &right = call.next();
+  return operation(left, right, call.next(), geometry, call.threads);
 }
 
-ffi::Error separable(ffi::ThreadPool pool, ffi::RemainingArgs operands, ffi::Result<ffi::AnyBuffer> result,
-                     Integers geometry, Integers endings) {
-  const Arrays arrays(operands, result);
-  if (const std::string wrong = miscount(arrays, 3, 2, endings); !wrong.empty()) return as_error(wrong);
-  Reader reader(arrays, endings);
-  const jds::Array *moving = reader.next(), *filter = reader.next();
-  const jds::Ending first = reader.ending();
-  const jds::Array* weights = reader.next();
-  const jds::Ending second = reader.ending();
-  XlaThreads threads(pool);
-  return as_error(jds::block(*moving, filter, first, *weights, second, *reader.next(),
-                             {geometry.begin(), geometry.end()}, threads));
+Status separable(Call& call, const BlockAttributes& attributes) {
+  if (Status status = expect_steps(call, attributes, 2); !status.ok()) return status;
+  jds::Geometry geometry;
+  if (Status status = read_geometry(attributes, geometry); !status.ok()) return status;
+  const jds::Array &moving = call.next(), &filter = call.next();
+  const jds::EpilogueArrays first = next_epilogue(call, attributes, 0);
+  const jds::Array& weights = call.next();
+  const jds::EpilogueArrays second = next_epilogue(call, attributes, 1);
+  return jds::block(moving, &filter, first, weights, second, call.next(), geometry, call.threads);
 }
 
-ffi::Error ordinary(ffi::ThreadPool pool, ffi::RemainingArgs operands, ffi::Result<ffi::AnyBuffer> result,
-                    Integers geometry, Integers endings) {
-  const Arrays arrays(operands, result);
-  if (const std::string wrong = miscount(arrays, 2, 1, endings); !wrong.empty()) return as_error(wrong);
-  Reader reader(arrays, endings);
-  const jds::Array *moving = reader.next(), *weights = reader.next();
-  const jds::Ending ending = reader.ending();
-  XlaThreads threads(pool);
-  return as_error(jds::block(*moving, nullptr, {}, *weights, ending, *reader.next(),
-                             {geometry.begin(), geometry.end()}, threads));
+Status ordinary(Call& call, const BlockAttributes& attributes) {
+  if (Status status = expect_steps(call, attributes, 1); !status.ok()) return status;
+  jds::Geometry geometry;
+  if (Status status = read_geometry(attributes, geometry); !status.ok()) return status;
+  const jds::Array &moving = call.next(), &weights = call.next();
+  const jds::EpilogueArrays epilogue = next_epilogue(call, attributes, 0);
+  return jds::block(moving, nullptr, {}, weights, epilogue, call.next(), geometry, call.threads);
 }
 
-ffi::Error matrix_product(ffi::ThreadPool pool, ffi::RemainingArgs operands, ffi::Result<ffi::AnyBuffer> result,
-                          bool transposed) {
-  const Arrays arrays(operands, result);
-  if (const std::string wrong = miscount(arrays, 2, 0, {}); !wrong.empty()) return as_error(wrong);
-  XlaThreads threads(pool);
-  return as_error(jds::matrix_product(arrays.list[0], arrays.list[1], transposed, arrays.list[2], threads));
+Status matrix_product(Call& call, const TransposedAttribute& attributes) {
+  if (Status status = call.expect(2); !status.ok()) return status;
+  const jds::Array &left = call.next(), &right = call.next();
+  return jds::matrix_product(left, right, attributes.transposed, call.next(), call.threads);
 }
 
-ffi::Error matrix_gradient(ffi::ThreadPool pool, ffi::RemainingArgs operands, ffi::Result<ffi::AnyBuffer> result) {
-  const Arrays arrays(operands, result);
-  if (const std::string wrong = miscount(arrays, 2, 0, {}); !wrong.empty()) return as_error(wrong);
-  XlaThreads threads(pool);
-  return as_error(jds::matrix_gradient(arrays.list[0], arrays.list[1], arrays.list[2], threads));
+Status matrix_gradient(Call& call, const ffi::Dictionary&) {
+  if (Status status = call.expect(2); !status.ok()) return status;
+  const jds::Array &left = call.next(), &right = call.next();
+  return jds::matrix_gradient(left, right, call.next(), call.threads);
 }
 
-auto arrays_only() { return ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().RemainingArgs().Ret<ffi::AnyBuffer>(); }
+ffi::Error as_error(const Status& status) {
+  return status.ok() ? ffi::Error::Success() : ffi::Error::InvalidArgument("jds: " + *status.error);
+}
 
-auto with_geometry() { return arrays_only().Attr<Integers>("geometry"); }
+// What XLA calls for an operation: reads the arrays and runs it.
+template <class Attributes>
+auto handler_of(Status (*operation)(Call&, const Attributes&)) {
+  return [operation](ffi::ThreadPool pool, ffi::RemainingArgs operands, ffi::Result<ffi::AnyBuffer> result,
+                     const Attributes& attributes) {
+    XlaThreads threads(pool);
+    Call call(threads);
+    for (size_t i = 0; i < operands.size(); ++i) {
+      const auto operand = operands.get<ffi::AnyBuffer>(i);
+      if (!operand.has_value()) return operand.error();
+      if (Status status = call.add(*operand); !status.ok()) return as_error(status);
+    }
+    if (Status status = call.add(*result); !status.ok()) return as_error(status);
+    return as_error(operation(call, attributes));
+  };
+}
 
-auto with_endings() { return with_geometry().Attr<Integers>("endings"); }
+template <class Attributes>
+auto binding_of(Status (*)(Call&, const Attributes&)) {
+  return ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().RemainingArgs().Ret<ffi::AnyBuffer>().Attrs<Attributes>();
+}
 
 }  // namespace
 
+#define JDS_HANDLERS(HANDLER)                                       \
+  HANDLER(jds_depthwise, convolution<jds::depthwise>)               \
+  HANDLER(jds_kernel_gradient, convolution<jds::kernel_gradient>)   \
+  HANDLER(jds_grouped_gradient, convolution<jds::grouped_gradient>) \
+  HANDLER(jds_matrix_product, matrix_product)                       \
+  HANDLER(jds_matrix_gradient, matrix_gradient)                     \
+  HANDLER(jds_separable, separable)                                 \
+  HANDLER(jds_ordinary, ordinary)
+
+#define JDS_DEFINE(name, operation) JDS_HANDLER(name, handler_of(operation), binding_of(operation))
+#define JDS_NAME(name, operation) "\"" #name "\", "
+
 #pragma GCC visibility push(default)
 
-JDS_HANDLER(jds_depthwise, depthwise, with_endings())
-JDS_HANDLER(jds_kernel_gradient, gradient_of<jds::kernel_gradient>, with_geometry())
-JDS_HANDLER(jds_grouped_gradient, gradient_of<jds::grouped_gradient>, with_geometry())
-JDS_HANDLER(jds_separable, separable, with_endings())
-JDS_HANDLER(jds_ordinary, ordinary, with_endings())
-JDS_HANDLER(jds_matrix_product, matrix_product, arrays_only().Attr<bool>("transposed"))
-JDS_HANDLER(jds_matrix_gradient, matrix_gradient, arrays_only())
+JDS_HANDLERS(JDS_DEFINE)
 
-// Names of the instruction sets that this machine has, the best first, with spaces between.
+// Names of the instruction sets that this machine has, the best first, separated by spaces.
 extern "C" const char* jds_instruction_sets() { return jds::available_kernels().names; }
 
 extern "C" bool jds_use_instruction_set(const char* name) { return jds::use_kernels(name); }
+
+// The constants that Python has too, as JSON: it compares them when it loads the library.
+extern "C" const char* jds_constants() {
+  static const std::string json = [] {
+    std::string names, targets = JDS_HANDLERS(JDS_NAME) "";
+    for (const char* name : jds::kActivationNames) names += (names.empty() ? "\"" : ", \"") + std::string(name) + "\"";
+    targets.resize(targets.size() - 2);
+    return "{\"max_taps\": " + std::to_string(jds::kMaxTaps) +
+           ", \"max_contracted_features\": " + std::to_string(jds::kMaxContractedFeatures) + ", \"activations\": [" +
+           names + "], \"targets\": [" + targets + "]}";
+  }();
+  return json.c_str();
+}
 
 #pragma GCC visibility pop

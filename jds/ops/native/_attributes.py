@@ -1,0 +1,56 @@
+"""What the kernels are told besides arrays, as attributes of XLA's calls."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jds.ops._fused_block import Step
+from jds.ops.native._constants import ACTIVATIONS
+
+MAX_AXES = 3
+
+
+class AxisGeometry(NamedTuple):
+    """Which positions of three arrays belong together on one axis.
+
+    Those for which `long_step * long + short_step * short - low == moving_step * moving`; see `src/kernels/params.h`.
+    """
+
+    long_step: int = 1
+    short_step: int = 1
+    low: int = 0
+    moving_step: int = 1
+
+
+def geometry_attributes(axes: Sequence[AxisGeometry]) -> dict[str, np.ndarray]:
+    """Returns the attributes for at most three axes; the missing ones come first."""
+    padded = [AxisGeometry()] * (MAX_AXES - len(axes)) + list(axes)
+    return {
+        "long_steps": _integers(axis.long_step for axis in padded),
+        "short_steps": _integers(axis.short_step for axis in padded),
+        "low": _integers(axis.low for axis in padded),
+        "moving_steps": _integers(axis.moving_step for axis in padded),
+    }
+
+
+def epilogue_attributes(steps: Sequence[Step]) -> dict[str, np.ndarray]:
+    """Returns the attributes for steps whose activations are named or None."""
+    return {
+        "has_scale": _integers(step.has_scale for step in steps),
+        "has_bias": _integers(step.has_bias for step in steps),
+        "activation": _integers(ACTIVATIONS.index(str(step.activation or "none")) for step in steps),
+    }
+
+
+def no_epilogue_attributes() -> dict[str, np.ndarray]:
+    """Returns the attributes for one step without an epilogue."""
+    return {
+        "has_scale": _integers([0]),
+        "has_bias": _integers([0]),
+        "activation": _integers([ACTIVATIONS.index("none")]),
+    }
+
+
+def _integers(numbers: Iterable[int]) -> np.ndarray:
+    return np.array(list(numbers), np.int64)

@@ -1,0 +1,44 @@
+"""The constants that Python and the compiled library share. Python needs them without a library too."""
+
+import json
+
+# The most products that are summed for one result by a depthwise convolution or its gradients.
+MAX_TAPS = 1024
+# The most features that a depthwise convolution contracts: in an input gradient, the channel multiplier.
+MAX_CONTRACTED_FEATURES = 256
+# Activations are passed to the library by their index.
+ACTIVATIONS = ("none", "relu", "relu6", "hard_sigmoid", "hard_silu")
+# The library's functions that XLA calls.
+TARGETS = (
+    "jds_depthwise",
+    "jds_kernel_gradient",
+    "jds_grouped_gradient",
+    "jds_matrix_product",
+    "jds_matrix_gradient",
+    "jds_separable",
+    "jds_ordinary",
+)
+
+
+def check(text: str) -> None:
+    """Compares the constants above with those of a library.
+
+    Args:
+      text: what the library's `jds_constants` returns, in JSON.
+
+    Raises:
+      OSError: they differ; says in which, and how.
+    """
+    expected = {
+        "max_taps": MAX_TAPS,
+        "max_contracted_features": MAX_CONTRACTED_FEATURES,
+        "activations": list(ACTIVATIONS),
+        "targets": list(TARGETS),
+    }
+    found = json.loads(text)
+    for name in {**expected, **found}:
+        if found.get(name) != expected.get(name):
+            raise OSError(
+                f"`{name}` is {found.get(name)!r} in the library and {expected.get(name)!r} in Python; make them equal "
+                "in `jds/ops/native/_constants.py` and in `jds/ops/native/src/`, or reinstall jds"
+            )
