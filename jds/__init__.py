@@ -1,4 +1,4 @@
-"""Depthwise separable convolutions in JAX, as cheap on the clock as on paper."""
+"""Depthwise separable convolutions in JAX that are as fast in practice as they are in theory."""
 
 from jds import cost as cost
 from jds import models as models

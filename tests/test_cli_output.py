@@ -49,7 +49,7 @@ def made():
     for layer in (*layers, cost.Layer("textbook", (6, 6, 3), 5, (3, 3), padding="VALID")):
         if layer.separable:
             yield _text.arithmetic(layer)
-    yield from (_text.paper_table(comparison), _text.clock_table(comparison))
+    yield from (_text.counts_table(comparison), _text.times_table(comparison))
     yield from _text.notes(comparison)
     for by in ("layer", "kind", "operation", "equation"):
         yield counted().table(by)
@@ -82,8 +82,8 @@ def test_paragraphs_are_wrapped_and_tables_are_not(capsys, monkeypatch):
 
 def test_lines_have_no_padding_in_color_either(capsys, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
-    lines = printed(80, capsys, monkeypatch, _text.paper_table(compared()[1])).splitlines()
-    assert lines[0] == "\x1b[1mOn paper, and FLOPs as XLA counts them (millions)\x1b[0m"
+    lines = printed(80, capsys, monkeypatch, _text.counts_table(compared()[1])).splitlines()
+    assert lines[0] == "\x1b[1mIn theory, and FLOPs as XLA counts them (millions)\x1b[0m"
     assert not [line for line in lines if line.endswith(" ")]
 
 

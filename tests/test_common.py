@@ -111,7 +111,7 @@ def test_all_views_of_a_program_trace_and_compile_it_once(caplog):
         Counted.calls = 0
         program = Traceable(nnx.eval_shape(lambda: Counted(nnx.Rngs(0))), (jnp.ones((4, 4)),))
         found = cost.analyze(program)
-        assert cost.reconcile(program).paper == found.total.flops
+        assert cost.reconcile(program).theory == found.total.flops
         assert cost.xla(program).compiled.flops
         measured = cost.measure_program(program, seconds=0.0)
         assert cost.estimate(found, "a100", measured=measured).total.measured
@@ -126,6 +126,6 @@ def test_the_command_traces_and_compiles_once(caplog, capsys, tmp_path, monkeypa
         Counted.calls = 0
         options = ["--xla", "--device", "this", "--measure", "--plot", str(tmp_path / "file.svg"), *files]
         cli.main(["cost", f"{__name__}:counted", "--arguments", "f32[4,4]", *options])
-    assert "from paper to XLA" in capsys.readouterr().out
+    assert "from theory to XLA" in capsys.readouterr().out
     assert Counted.calls == 1
     assert len(compilations(caplog)) == 1

@@ -69,10 +69,10 @@ def test_arithmetic_goes_step_by_step(layer, batch, lines):
         assert line in written
 
 
-def test_ratio_on_the_clock_is_the_median_over_rounds():
+def test_time_ratio_is_the_median_over_rounds():
     comparison = Comparison("one layer", (row(),))
     # Round by round 1/8, 1/4, 1/4; the medians' ratio would be 1/8.
-    assert comparison.clock_ratio() == row().clock_ratio().median == 0.25
+    assert comparison.time_ratio() == row().time_ratio().median == 0.25
     assert "0.113 of the multiplications take 0.250 of the time with jds, 0.500 with XLA's" in comparison.finding
 
 
@@ -80,26 +80,26 @@ def test_total_is_the_sum_of_the_layers():
     comparison = Comparison("network", (row(STEM), row(), row()))
     assert comparison.multiplications == cost.multiplications([STEM, LAYER, LAYER])
     assert comparison.seconds("ordinary") == pytest.approx(24e-3)
-    assert comparison.clock_ratio() == pytest.approx((8 + 1 + 1) / 24)
+    assert comparison.time_ratio() == pytest.approx((8 + 1 + 1) / 24)
     assert comparison.flops("jds") == (6e6, 6e6)
 
 
 def test_tables_fit_into_80_columns_and_end_with_the_total():
     comparison = Comparison("network", (row(STEM), row()))
-    paper, clock = text(_text.paper_table(comparison)), text(_text.clock_table(comparison))
-    assert "…" not in paper + clock
-    cells = {line.split()[0]: line.split()[1:] for line in paper.splitlines() if line.strip()}
+    counts, times = text(_text.counts_table(comparison)), text(_text.times_table(comparison))
+    assert "…" not in counts + times
+    cells = {line.split()[0]: line.split()[1:] for line in counts.splitlines() if line.strip()}
     assert cells["total"] == ["465.13", "54.99", "0.118", "4.00", "4.00", "4.00", "4.00"]
-    cells = {line.split()[0]: line.split()[1:] for line in clock.splitlines() if line.strip()}
-    times = ["8.00", "±1.00", "1.00", "±0.25", "4.00", "±0.00"]
-    assert cells["block"] == ["14×14×512→512", *times, "0.250", "0.113"]
+    cells = {line.split()[0]: line.split()[1:] for line in times.splitlines() if line.strip()}
+    cells_of_times = ["8.00", "±1.00", "1.00", "±0.25", "4.00", "±0.00"]
+    assert cells["block"] == ["14×14×512→512", *cells_of_times, "0.250", "0.113"]
     assert cells["total"] == ["16.0", "9.00", "12.0", "0.562", "0.118"]
 
 
 def test_unknown_flops_are_shown_as_unknown_and_never_summed():
     comparison = Comparison("network", (row(flops=None), row()))
     assert comparison.flops("jds") == (4e6, None)
-    table = text(_text.paper_table(comparison))
+    table = text(_text.counts_table(comparison))
     assert [line.split()[-1] for line in table.splitlines() if line.startswith(("block", "total"))] == [
         "unknown", "2.00", "unknown",
     ]  # fmt: skip
@@ -107,12 +107,12 @@ def test_unknown_flops_are_shown_as_unknown_and_never_summed():
 
 def test_layer_that_is_mostly_dispatch_is_marked_and_noted():
     comparison = Comparison("tiny", (row(dispatch=5e-4),))
-    assert "*0.250" in text(_text.clock_table(comparison))
+    assert "*0.250" in text(_text.times_table(comparison))
     assert "Too small: more than a third of the time is dispatch overhead" in _text.notes(comparison)[-1]
-    assert comparison.finding.startswith("Too small for the clock to tell")
+    assert comparison.finding.startswith("Too small to tell")
 
     large = Comparison("large", (row(dispatch=3e-4),))
-    assert "*" not in text(_text.clock_table(large), *_text.notes(large))
+    assert "*" not in text(_text.times_table(large), *_text.notes(large))
 
 
 @pytest.mark.parametrize("rows", [(row(),), (row(STEM), row(), row())], ids=["one layer", "network"])
@@ -123,10 +123,10 @@ def test_plot_shows_each_ratio(monkeypatch, tmp_path, rows):
     (axes,) = figures[0].axes
     lines = {line.get_label(): line for line in axes.get_lines()}
     total = [Comparison("some layers", rows).multiplications.ratio] if len(rows) > 1 else []
-    on_paper = [float(ratio) for ratio in [*(row.multiplications.ratio for row in rows), *total]]
-    assert list(lines["on paper"].get_xdata()) == on_paper
+    in_theory = [float(ratio) for ratio in [*(row.multiplications.ratio for row in rows), *total]]
+    assert list(lines["in theory"].get_xdata()) == in_theory
     assert {text.get_text() for text in figures[0].legends[0].texts} == {
-        "on paper", "on the clock, jds", "on the clock, XLA's grouped convolution",
+        "in theory", "measured time, jds", "measured time, XLA's grouped convolution",
     }  # fmt: skip
     assert "of the multiplications take" in figures[0].get_suptitle()
 
@@ -144,7 +144,7 @@ def test_plot_shows_each_ratio(monkeypatch, tmp_path, rows):
 def test_any_layer_is_measured_and_recorded(layer):
     measured = compare.compare_layer(layer, batch=2, seconds=0.0)
     record = json.loads(json.dumps(Comparison("any", (measured,)).to_dict()))
-    assert record["schema"] == {"name": "jds.compare", "version": 2}
+    assert record["schema"] == {"name": "jds.compare", "version": 3}
     assert record["machine"]["jds"] == jds.__version__
     (only,) = record["rows"]
     assert only["multiplications"] == dict(zip(("ordinary", "separable"), measured.multiplications, strict=True))
@@ -157,7 +157,7 @@ def test_any_layer_is_measured_and_recorded(layer):
     if layer.separable:
         assert only["xla_flops"]["ordinary"]["lowered"] > 0
     else:
-        assert only["ratio_on_the_clock"]["jds"] == {"low": 1.0, "median": 1.0, "high": 1.0}
+        assert only["time_ratio"]["jds"] == {"low": 1.0, "median": 1.0, "high": 1.0}
 
 
 def test_matrix_product_is_counted_before_and_after_compilation():
@@ -180,3 +180,9 @@ def test_what_xla_does_not_say_is_unknown(monkeypatch, properties):
     monkeypatch.setattr(jax.stages.Lowered, "cost_analysis", lambda self: properties)
     monkeypatch.setattr(jax.stages.Compiled, "cost_analysis", lambda self: properties)
     assert xla_flops(jnp.dot, jnp.ones(3), jnp.ones(3)) == (None, None)
+
+
+def test_a_comparison_prints_itself():
+    lines = str(Comparison("network", (row(STEM), row()))).splitlines()
+    assert lines[0].startswith("In theory, and FLOPs as XLA counts them")
+    assert lines[-1].startswith("0.118 of the multiplications take 0.562 of the time with jds")

@@ -112,4 +112,4 @@ def test_what_is_no_pair_stands_as_it_is():
     assert sum(step.multiplications for step in steps) == found.total.multiplications
     measured = compare.compare_layer(layers[-1], seconds=0.0)
     assert measured.multiplications.ordinary == 64 * 9 * 3 * 6
-    assert math.isclose(measured.clock_ratio().median, 1.0)
+    assert math.isclose(measured.time_ratio().median, 1.0)

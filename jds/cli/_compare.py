@@ -56,15 +56,11 @@ class Compare:
             check_output(name, path)
         show(title if self.model else _text.arithmetic(layers[0], batch=self.batch), "")
         comparison = compare.Comparison(title, _measure(layers, self))
-        show(_text.paper_table(comparison), "", _text.clock_table(comparison), "")
-        show(*_text.notes(comparison), f"{comparison.finding}.")
+        show(comparison)
         if self.json is not None:
             write_text("json", self.json, json.dumps(comparison.to_dict(), indent=1) + "\n")
         if self.plot is not None:
-            # Imported here, because Matplotlib takes longer to import than jds.
-            from jds.compare import _plot
-
-            write("plot", self.plot, lambda path: _plot.plot(comparison, path))
+            write("plot", self.plot, comparison.plot)
 
 
 def _measure(layers: Sequence[Layer], options: Compare) -> tuple[compare.LayerComparison, ...]:

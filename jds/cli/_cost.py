@@ -45,7 +45,7 @@ class Cost:
     by: Annotated[cost.By, option("layer|kind|operation|equation", "what a row is (default: layer)")] = "layer"
     count_padding: Annotated[bool, option("", "count products with padding, as papers do (default: count them)")] = True
     trip_counts: Annotated[int | None, option("INT", "how often `while` loops run")] = None
-    xla: Annotated[bool, option("", "compile it, and explain how XLA's counts differ from those on paper")] = False
+    xla: Annotated[bool, option("", "compile it, and explain how XLA's counts differ from those in theory")] = False
     device: Annotated[
         str | None, option("NAME", f"lower bound on {', '.join(cost.DEVICES)}; `this` measures the current machine")
     ] = None
@@ -68,7 +68,7 @@ class Cost:
             raise UsageError(str(error)) from None
         show(title, "", found.table(self.by), "", *found.notes())
         if self.xla:
-            show("", cost.reconcile(program, trip_counts=self.trip_counts).table())
+            show("", cost.reconcile(program, trip_counts=self.trip_counts))
         measured = cost.measure_program(program) if self.measure else None
         bounds = None if peak is None else cost.estimate(found, peak, self.by, measured)
         if bounds is not None:

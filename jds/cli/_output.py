@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from rich.console import Console, Group, RenderableType
 from rich.measure import Measurement
+from rich.protocol import rich_cast
 from rich.text import Text
 
 # Signs that a terminal without Unicode cannot show.
@@ -65,7 +66,7 @@ def show(*parts: RenderableType) -> None:
     A number or name that is wider than the terminal runs over its edge: cropped, it would be another.
 
     Args:
-      *parts: strings, styled text, tables and groups of them, for Rich to print; each begins a line.
+      *parts: strings, styled text, tables, and what Rich renders as those; each begins a line.
 
     Raises:
       OutputError: standard output cannot be written.
@@ -112,6 +113,7 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
 
 
 def _printed(console: Console, part: RenderableType) -> str:
+    part = rich_cast(part)
     if isinstance(part, Group):
         return "".join(_printed(console, each) for each in part.renderables)
     if isinstance(part, str):

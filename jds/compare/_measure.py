@@ -4,13 +4,16 @@ import dataclasses
 import datetime
 import functools
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from rich.console import Group, RenderableType
 
 import jds
+from jds._common.text import as_text
 from jds.cost import (
     Layer,
     LayerStep,
@@ -25,7 +28,7 @@ from jds.cost import (
     xla,
 )
 
-SCHEMA = {"name": "jds.compare", "version": 2}
+SCHEMA = {"name": "jds.compare", "version": 3}
 
 # How a layer is computed: as an ordinary convolution, as a separable one by jds, and as a separable one by XLA.
 FORMS = ("ordinary", "jds", "xla_grouped")
@@ -72,7 +75,7 @@ class LayerComparison:
     Example:
       >>> from jds import compare, cost
       >>> found = compare.compare_layer(cost.Layer("classifier", (1, 64), 10, (1,), separable=False), seconds=0.0)
-      >>> found.seconds("ordinary").median > 0, found.clock_ratio().median
+      >>> found.seconds("ordinary").median > 0, found.time_ratio().median
       (True, 1.0)
     """
 
@@ -90,7 +93,7 @@ class LayerComparison:
         """Time per call, in seconds."""
         return spread(self.samples[form])
 
-    def clock_ratio(self, form: str = "jds") -> Spread:
+    def time_ratio(self, form: str = "jds") -> Spread:
         """Time of a form to that of the ordinary one, taken round by round."""
         return spread(ratios(self.samples[form], self.samples["ordinary"]))
 
@@ -103,7 +106,7 @@ class LayerComparison:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """The layers of a network, or one layer, compared.
+    """The layers of a network, or one layer, compared; prints as tables.
 
     Attributes:
       title: what was compared.
@@ -134,11 +137,31 @@ class Comparison:
         """Sum of the layers' median times, in seconds."""
         return sum(row.seconds(form).median for row in self.rows)
 
-    def clock_ratio(self, form: str = "jds") -> float:
+    def time_ratio(self, form: str = "jds") -> float:
         """Ratio of those sums, of a form to the ordinary one; of one layer, its own ratio."""
         if len(self.rows) == 1:
-            return self.rows[0].clock_ratio(form).median
+            return self.rows[0].time_ratio(form).median
         return self.seconds(form) / self.seconds("ordinary")
+
+    def plot(self, path: Path) -> None:
+        """Draws the ratio in theory and in measured time, for each layer and in total.
+
+        Args:
+          path: the file to write; its suffix tells the format, such as `.png`, `.svg` or `.pdf`.
+        """
+        # Imported here, because Matplotlib takes longer to import than jds.
+        from jds.compare import _plot
+
+        _plot.plot(self, path)
+
+    def __rich__(self) -> RenderableType:
+        from jds.compare import _text  # which reads this class
+
+        tables = _text.counts_table(self), "", _text.times_table(self), ""
+        return Group(*tables, *_text.notes(self), f"{self.finding}.")
+
+    def __str__(self) -> str:
+        return as_text(self)
 
     @property
     def setting(self) -> str:
@@ -151,8 +174,8 @@ class Comparison:
     def finding(self) -> str:
         """The result in a sentence."""
         if all(row.is_mostly_dispatch for row in self.rows):
-            return "Too small for the clock to tell: calls take as long as their dispatch"
-        jds_ratio, xla_ratio = self.clock_ratio("jds"), self.clock_ratio("xla_grouped")
+            return "Too small to tell: a call takes as long as its dispatch"
+        jds_ratio, xla_ratio = self.time_ratio("jds"), self.time_ratio("xla_grouped")
         return (
             f"{float(self.multiplications.ratio):.3f} of the multiplications take {jds_ratio:.3f} of the time with "
             f"jds, {xla_ratio:.3f} with XLA's grouped convolution"
@@ -170,10 +193,10 @@ class Comparison:
             "rows": [_row_dict(row) for row in self.rows],
             "total": {
                 "multiplications": self.multiplications._asdict(),
-                "ratio_on_paper": float(self.multiplications.ratio),
+                "theoretical_ratio": float(self.multiplications.ratio),
                 "xla_flops": {form: self.flops(form)._asdict() for form in FORMS},
                 "seconds": {form: self.seconds(form) for form in FORMS},
-                "ratio_on_the_clock": {form: self.clock_ratio(form) for form in FORMS},
+                "time_ratio": {form: self.time_ratio(form) for form in FORMS},
             },
         }
 
@@ -276,10 +299,10 @@ def _row_dict(row: LayerComparison) -> dict[str, Any]:
             "separable": _steps(row.layer.separable_steps(row.batch)),
         },
         "multiplications": row.multiplications._asdict(),
-        "ratio_on_paper": float(row.multiplications.ratio),
+        "theoretical_ratio": float(row.multiplications.ratio),
         "xla_flops": {form: flops._asdict() for form, flops in row.flops.items()},
         "seconds": {name: row.seconds(name)._asdict() for name in row.samples},
-        "ratio_on_the_clock": {form: row.clock_ratio(form)._asdict() for form in FORMS},
+        "time_ratio": {form: row.time_ratio(form)._asdict() for form in FORMS},
         "is_mostly_dispatch": row.is_mostly_dispatch,
         "samples": row.samples,
     }

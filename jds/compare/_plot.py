@@ -10,8 +10,8 @@ from jds.compare._measure import Comparison
 
 # Okabe and Ito's colors, which the color-blind can tell apart: https://jfly.uni-koeln.de/color/.
 _SERIES = (
-    ("xla_grouped", "on the clock, XLA's grouped convolution", "#D55E00", "s"),
-    ("jds", "on the clock, jds", "#0072B2", "o"),
+    ("xla_grouped", "measured time, XLA's grouped convolution", "#D55E00", "s"),
+    ("jds", "measured time, jds", "#0072B2", "o"),
 )
 
 
@@ -24,10 +24,10 @@ def plot(comparison: Comparison, path: Path) -> None:
     """
     rows = comparison.rows
     names = [row.layer.name + ("" if row.layer.separable else " (not split)") for row in rows]
-    paper = [float(row.multiplications.ratio) for row in rows]
+    theory = [float(row.multiplications.ratio) for row in rows]
     if len(rows) > 1:
         names.append("total")
-        paper.append(float(comparison.multiplications.ratio))
+        theory.append(float(comparison.multiplications.ratio))
     figure = Figure(figsize=(10, 2.2 + 0.27 * len(names)), layout="constrained")
     axes = figure.add_subplot()
     for form, label, color, marker in _SERIES:
@@ -37,7 +37,7 @@ def plot(comparison: Comparison, path: Path) -> None:
             [at - m for m, at in zip(median, high, strict=True)],
         ]
         axes.errorbar(median, y, xerr=bars, fmt=marker, color=color, markersize=8, elinewidth=2, label=label)
-    axes.plot(paper, range(len(paper)), "|k", markersize=15, markeredgewidth=2.5, label="on paper", zorder=4)
+    axes.plot(theory, range(len(theory)), "|k", markersize=15, markeredgewidth=2.5, label="in theory", zorder=4)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
     if len(rows) > 1:
@@ -49,7 +49,7 @@ def plot(comparison: Comparison, path: Path) -> None:
     figure.suptitle(finding, x=0.01, ha="left", fontsize=15, fontweight="bold")
     axes.set_title(f"{comparison.title}\n{comparison.setting}", loc="left", fontsize=11, color="0.3")
     handles, labels = axes.get_legend_handles_labels()
-    order = [labels.index(label) for label in ("on paper", *(series[1] for series in reversed(_SERIES)))]
+    order = [labels.index(label) for label in ("in theory", *(series[1] for series in reversed(_SERIES)))]
     figure.legend(
         [handles[i] for i in order], [labels[i] for i in order], loc="outside lower left", ncols=3, frameon=False,
         fontsize=11,
@@ -59,10 +59,10 @@ def plot(comparison: Comparison, path: Path) -> None:
 
 def _times(comparison: Comparison, form: str) -> list[tuple[int | float, ...]]:
     """Lists positions, lower quartiles, medians and upper quartiles; without the layers that are not split."""
-    split = [(y, row.clock_ratio(form)) for y, row in enumerate(comparison.rows) if row.layer.separable]
+    split = [(y, row.time_ratio(form)) for y, row in enumerate(comparison.rows) if row.layer.separable]
     points = [(y, *ratio) for y, ratio in split]
     if len(comparison.rows) > 1:
-        points.append((len(comparison.rows), *[comparison.clock_ratio(form)] * 3))
+        points.append((len(comparison.rows), *[comparison.time_ratio(form)] * 3))
     return list(zip(*points, strict=True))
 
 

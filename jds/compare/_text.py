@@ -89,7 +89,7 @@ def arithmetic(layer: Layer, *, batch: int = 1) -> RenderableType:
     return Group(heading, "", table, "", conclusion)
 
 
-def paper_table(comparison: Comparison) -> Table:
+def counts_table(comparison: Comparison) -> Table:
     """Shows the multiplications of each layer and in total, and XLA's counts of FLOPs.
 
     Args:
@@ -102,7 +102,7 @@ def paper_table(comparison: Comparison) -> Table:
     total = ("total", comparison.multiplications, comparison.flops("ordinary"), comparison.flops("jds"))
     millions = total[1].ordinary >= 1_000_000
     table = _table(
-        f"On paper, and FLOPs as XLA counts them{' (millions)' if millions else ''}",
+        f"In theory, and FLOPs as XLA counts them{' (millions)' if millions else ''}",
         ("layer", "ordinary\nmult-adds", "separable\nmult-adds", "ratio",
          "ordinary\nlowered", "ordinary\ncompiled", "separable\nlowered", "separable\ncompiled"),
     )  # fmt: skip
@@ -120,7 +120,7 @@ def paper_table(comparison: Comparison) -> Table:
     return table
 
 
-def clock_table(comparison: Comparison) -> Table:
+def times_table(comparison: Comparison) -> Table:
     """Shows the time of each layer in each form and in total, and the measured ratio beside that in theory.
 
     Args:
@@ -133,18 +133,18 @@ def clock_table(comparison: Comparison) -> Table:
     slowest = max(row.seconds(form).median for row in rows for form in FORMS)
     scale, unit = (1e3, "ms") if slowest >= 1e-3 else (1e6, "µs")
     table = _table(
-        f"On the clock ({unit} per call)",
-        ("layer", "size", "ordinary", "jds", "XLA\ngrouped", "ratio\nclock", "ratio\npaper"),
+        f"Measured time ({unit} per call)",
+        ("layer", "size", "ordinary", "jds", "XLA\ngrouped", "ratio\ntime", "ratio\ntheory"),
     )
     for row in rows:
         mark = "*" if row.is_mostly_dispatch else ""
         times = [_time(row.seconds(form), scale) for form in FORMS]
-        ratio = mark + _ratio(row.clock_ratio().median)
+        ratio = mark + _ratio(row.time_ratio().median)
         table.add_row(row.layer.name, _size(row.layer), *times, ratio, _ratio(row.layer.ratio))
     if len(rows) > 1:
         table.add_section()
         sums = [_digits(comparison.seconds(form) * scale) for form in FORMS]
-        ratios = comparison.clock_ratio(), comparison.multiplications.ratio
+        ratios = comparison.time_ratio(), comparison.multiplications.ratio
         table.add_row("total", "", *sums, *map(_ratio, ratios))
     return table
 
@@ -161,7 +161,7 @@ def notes(comparison: Comparison) -> list[str]:
     found = [
         "mult-adds: one per multiplication, padding included. XLA counts a mult-add as 2 FLOPs and leaves padding "
         "out; lowered is the program that JAX hands to XLA, compiled the one that runs.",
-        "Times: median ± half the interquartile range, one call after the other. The ratio on the clock is jds / "
+        "Times: median ± half the interquartile range, one call after the other. The ratio of times is jds / "
         "ordinary, the median over rounds in which all take turns. XLA grouped: the separable form by XLA's own "
         f"grouped convolution. Measured: {comparison.setting}.",
     ]

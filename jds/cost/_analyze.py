@@ -9,7 +9,8 @@ from jax.interpreters import partial_eval
 
 from jds._common.traceable import Traceable, as_traceable
 from jds.cost._analysis import Analysis, summarize
-from jds.cost._program import Conventions, flatten
+from jds.cost._flatten import flatten
+from jds.cost._program import Conventions
 
 
 def analyze(

@@ -1,19 +1,12 @@
-"""A jaxpr as a flat list of operations: their layer, how often each runs, what it reads and what it writes."""
+"""A program as a flat list of operations: their layer, how often each runs, what it reads and what it writes."""
 
 import copy
 import dataclasses
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
 
-import jax
-import numpy as np
-from jax.extend.core import Jaxpr
-from jax.extend.core import Literal as JaxprLiteral
-
-from jds._common.name_stack import read_scopes
 from jds.cost._counts import Counts
-from jds.cost.rules import Cost, Equation, find_rule
+from jds.cost.rules import Cost, Equation
 
 ScopePath = tuple[str, ...]
 Phase = Literal["forward", "backward"]
@@ -21,16 +14,16 @@ Phase = Literal["forward", "backward"]
 
 @dataclasses.dataclass
 class Value:
-    """An array of the program: one that a loop makes again and again is one value, of so many `times`.
+    """An array of the program. An array that a loop makes in every iteration is one value, with its number of `times`.
 
     Attributes:
-      bytes: of one of them.
-      elements: of one of them.
-      times: how many of them there are.
-      made_by: where it was made, None for the program's own arguments and for what passes a loop's boundary.
-      used_by: where it is used; None stands for the program's results and a loop's boundary.
-      parameter: the number of the parameter that it is or is made of, alone; None for any other.
-      is_one: whether all its elements are the constant one.
+      bytes: of one copy.
+      elements: of one copy.
+      times: how many copies the program makes.
+      made_by: the operation that makes it; None for the program's arguments and for values that enter or leave a loop.
+      used_by: the operations that read it; None stands for the program's results and for the edge of a loop.
+      parameter: the index of the parameter that it is, or is computed from alone; None for all others.
+      is_one: whether all its elements are the constant 1.
     """
 
     bytes: int
@@ -43,18 +36,18 @@ class Value:
 
 
 class Operation(NamedTuple):
-    """An equation that stands for work.
+    """An equation that does work.
 
     Attributes:
-      equation: as its rule saw it.
-      name: its primitive's; with the target of a foreign call and the name of a Pallas kernel.
-      cost: of one run on one device; None where there is no rule.
+      equation: as its rule sees it.
+      name: of its primitive; with the target of a foreign call or the name of a Pallas kernel.
+      cost: of one run on one device; None if there is no rule.
       path: its layer.
       phase: whether it belongs to the backward pass.
       times: how often it runs.
-      devices: on how many devices, each on a part of its own.
-      inputs, outputs: numbers of values.
-      is_by_one: whether it multiplies by the constant one, as the gradient of a sum does.
+      devices: how many devices run it, each on its own part.
+      inputs, outputs: indices of values.
+      is_by_one: whether it multiplies by the constant 1, as the gradient of a sum does.
     """
 
     equation: Equation
@@ -70,7 +63,7 @@ class Operation(NamedTuple):
 
     @property
     def counts(self) -> Counts:
-        """All its runs on all devices."""
+        """The counts of all runs on all devices."""
         return self.cost.counts * (self.times * self.devices) if self.cost else Counts()
 
 
@@ -79,8 +72,8 @@ class Conditional(NamedTuple):
 
     Attributes:
       path: its layer.
-      branches: what each costs.
-      counted: the number of the one that is counted.
+      branches: the cost of each.
+      counted: the index of the branch that is counted.
     """
 
     path: ScopePath
@@ -89,295 +82,35 @@ class Conditional(NamedTuple):
 
 
 class Conventions(NamedTuple):
-    """What the caller of `analyze` decides, under the names of its arguments."""
+    """The options of `analyze`, under their names."""
 
     count_padding: bool
     platform: str
     trip_counts: int | Mapping[str, int] | None
 
 
-class _Place(NamedTuple):
-    path: ScopePath = ()
-    phase: Phase = "forward"
-    times: int = 1
-    devices: int = 1
-
-
 @dataclasses.dataclass
 class Program:
-    """Operations in their order, the values between them, and what could not be known."""
+    """Operations in order, the values between them, and what is unknown."""
 
     conventions: Conventions
     values: list[Value] = dataclasses.field(default_factory=list)
     operations: list[Operation] = dataclasses.field(default_factory=list)
     conditionals: list[Conditional] = dataclasses.field(default_factory=list)
-    # Of each parameter that is read, the first operation that reads it or what is made of it alone.
+    # For each parameter that is read, its first reader, through values derived from it alone.
     first_readers: dict[int, int] = dataclasses.field(default_factory=dict)
     inputs: list[int] = dataclasses.field(default_factory=list)
-    # Without those that are inputs as well.
+    # Without results that are inputs too.
     results: list[int] = dataclasses.field(default_factory=list)
-    # Paths of `while` loops that are counted as if they ran once.
+    # Paths of `while` loops with unknown trip counts, which are counted as if they ran once.
     unknown_trips: list[ScopePath] = dataclasses.field(default_factory=list)
 
     def copy(self) -> "Program":
-        """One to which other operations can be added."""
+        """A copy to which operations can be added."""
         new = {field.name: copy.copy(getattr(self, field.name)) for field in dataclasses.fields(self)}
         new["values"] = [dataclasses.replace(value, used_by=list(value.used_by)) for value in self.values]
         return Program(**new)
 
     def become(self, other: "Program") -> None:
-        """Takes over what another one holds."""
+        """Replaces its content with that of another program."""
         vars(self).update(vars(other))
-
-
-def flatten(jaxpr: Jaxpr, parameters: Iterable[int], conventions: Conventions) -> Program:
-    """Follows a jaxpr into all that it calls.
-
-    Args:
-      jaxpr: the program; its constants come before its arguments.
-      parameters: numbers of the values that are parameters, constants and arguments counted together.
-      conventions: what the caller decides.
-    """
-    program = Program(conventions)
-    program.inputs += [_add_value(program, var.aval) for var in (*jaxpr.constvars, *jaxpr.invars)]
-    for number in parameters:
-        program.values[number].parameter = number
-    results = _follow(program, jaxpr, program.inputs, _Place())
-    passed_on = set(program.inputs)
-    program.results += dict.fromkeys(i for i in results if i is not None and i not in passed_on)
-    for number in program.results:
-        _use(program, number, None)
-    return program
-
-
-def _add_value(program: Program, aval: Any, times: int = 1, made_by: int | None = None) -> int:
-    elements = math.prod(getattr(aval, "shape", ()))
-    program.values.append(Value(elements * _itemsize(aval), elements, times, made_by))
-    return len(program.values) - 1
-
-
-def _itemsize(aval: Any) -> int:
-    # Keys of random numbers are of an extended dtype, a token has none.
-    return getattr(getattr(aval, "dtype", None), "itemsize", 0)
-
-
-def _use(program: Program, number: int | None, operation: int | None) -> None:
-    if number is not None:
-        program.values[number].used_by.append(operation)
-
-
-def _follow(program: Program, jaxpr: Any, inputs: Sequence[int | None], place: _Place) -> list[int | None]:
-    """Adds the operations of a jaxpr whose variables begin with these values; returns the values of its results."""
-    env: dict[Any, int | None] = dict(zip((*jaxpr.constvars, *jaxpr.invars), inputs, strict=True))
-
-    def read(atom: Any) -> int | None:
-        return None if isinstance(atom, JaxprLiteral) else env[atom]
-
-    for eqn in jaxpr.eqns:
-        outputs = _follow_equation(program, eqn, [read(atom) for atom in eqn.invars], _place_of(eqn, place))
-        env.update(zip(eqn.outvars, outputs, strict=True))
-    return [read(atom) for atom in jaxpr.outvars]
-
-
-def _place_of(eqn: Any, outer: _Place) -> _Place:
-    scopes = read_scopes(str(eqn.source_info.name_stack))
-    is_backward = scopes.is_backward or outer.phase == "backward"
-    return outer._replace(path=outer.path + scopes.path, phase="backward" if is_backward else "forward")
-
-
-def _follow_equation(program: Program, eqn: Any, inputs: list[int | None], place: _Place) -> list[int | None]:
-    follow = _CONTROL.get(eqn.primitive.name)
-    if follow is not None:
-        return follow(program, eqn, inputs, place)
-    body = None if find_rule(eqn.primitive.name) else _own_jaxpr(eqn)
-    if body is not None:
-        return _follow_closed(program, body, inputs, place)
-    return _add_operation(program, eqn, inputs, place)
-
-
-def _own_jaxpr(eqn: Any) -> Any:
-    """The jaxpr that an equation stands for: of as many operands and results, of the same shapes and dtypes."""
-    for name in ("jaxpr", "call_jaxpr", "fun_jaxpr", "call"):
-        body = eqn.params.get(name)
-        inner = getattr(body, "jaxpr", body)
-        if not hasattr(inner, "eqns"):
-            continue
-        ours, theirs = (*eqn.invars, *eqn.outvars), (*inner.invars, *inner.outvars)
-        if len(eqn.invars) == len(inner.invars) and [_type(a) for a in ours] == [_type(a) for a in theirs]:
-            return body
-    return None
-
-
-def _type(atom: Any) -> tuple[Any, Any]:
-    return getattr(atom.aval, "shape", None), getattr(atom.aval, "dtype", None)
-
-
-def _follow_closed(program: Program, body: Any, inputs: list[int | None], place: _Place) -> list[int | None]:
-    """Follows a jaxpr with or without constants of its own."""
-    if not hasattr(body, "consts"):
-        return _follow(program, body, inputs, place)
-    constants = [_add_value(program, var.aval) for var in body.jaxpr.constvars]
-    return _follow(program, body.jaxpr, [*constants, *inputs], place)
-
-
-def _add_operation(program: Program, eqn: Any, inputs: list[int | None], place: _Place) -> list[int | None]:
-    conventions, values, number = program.conventions, program.values, len(program.operations)
-    read = tuple(dict.fromkeys(i for i in inputs if i is not None))
-    weights = [i is not None and values[i].parameter is not None for i in inputs]
-    equation = Equation(
-        eqn.primitive.name,
-        [atom.aval for atom in eqn.invars],
-        [var.aval for var in eqn.outvars],
-        eqn.params,
-        conventions.count_padding,
-        place.phase == "backward",
-        weights,
-    )
-    name, cost = _cost_of(equation)
-    written = tuple(_add_value(program, var.aval, place.times, number) for var in eqn.outvars)
-    for i in read:
-        _use(program, i, number)
-    parameters = {values[i].parameter for i in read}
-    for parameter in parameters:
-        if parameter is not None:
-            program.first_readers.setdefault(parameter, number)
-    if len(parameters) == 1 and None not in parameters:
-        for i in written:
-            values[i].parameter = values[read[0]].parameter
-    ones = [_is_one(program, atom, i) for atom, i in zip(eqn.invars, inputs, strict=True)]
-    if name in _KEEP_ONE and all(ones):
-        values[written[0]].is_one = True
-    is_by_one = name == "mul" and any(ones)
-    program.operations.append(
-        Operation(equation, name, cost, place.path, place.phase, place.times, place.devices, read, written, is_by_one)
-    )
-    return list(written)
-
-
-_KEEP_ONE = ("broadcast_in_dim", "convert_element_type", "reshape")
-
-
-def _is_one(program: Program, atom: Any, number: int | None) -> bool:
-    if number is not None:
-        return program.values[number].is_one
-    return isinstance(atom, JaxprLiteral) and np.ndim(atom.val) == 0 and bool(atom.val == 1)
-
-
-def _cost_of(equation: Equation) -> tuple[str, Cost | None]:
-    name, params = equation.primitive, equation.params
-    if name == "ffi_call":
-        name = f"ffi_call:{params['target_name']}"
-    elif name == "pallas_call":
-        estimate = params.get("cost_estimate")
-        name = f"pallas_call:{params.get('name') or getattr(params.get('name_and_src_info'), 'name', '')}"
-        if estimate is not None and not find_rule(name):
-            counts = Counts(flops=int(estimate.flops), transcendentals=int(estimate.transcendentals))
-            return name, Cost("element-wise", counts)
-    rule = find_rule(name)
-    return name, rule(equation) if rule else None
-
-
-def _follow_scan(program: Program, eqn: Any, inputs: list[int | None], place: _Place) -> list[int | None]:
-    length, body = eqn.params["length"], eqn.params["jaxpr"].jaxpr
-    times = place.times * length
-    # What is sliced and stacked has an axis less inside; how else they are told apart changes with JAX's versions.
-    carries = sum(len(a.aval.shape) == len(b.aval.shape) for a, b in zip(eqn.outvars, body.outvars, strict=True))
-    sliced = sum(len(a.aval.shape) > len(b.aval.shape) for a, b in zip(eqn.invars, body.invars, strict=True))
-    constants = len(eqn.invars) - carries - sliced
-    inner: list[int | None] = list(inputs[:constants])
-    for i, var in enumerate(body.invars[constants:]):
-        outer = inputs[constants + i]
-        number = _add_value(program, var.aval, times)
-        if i >= carries and outer is not None:
-            program.values[number].parameter = program.values[outer].parameter
-        if length:
-            _use(program, outer, None)
-        inner.append(number)
-    closed = [_add_value(program, var.aval) for var in body.constvars]
-    for number in _follow(program, body, [*closed, *inner], place._replace(times=times)):
-        _use(program, number, None)
-    return [_add_value(program, var.aval, place.times) for var in eqn.outvars]
-
-
-def _follow_while(program: Program, eqn: Any, inputs: list[int | None], place: _Place) -> list[int | None]:
-    params = eqn.params
-    trips = _trips(program.conventions.trip_counts, place.path)
-    if trips is None:
-        program.unknown_trips.append(place.path)
-    times = place.times * (1 if trips is None else trips)
-    split = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
-    of_condition, of_body, carried = inputs[: split[0]], inputs[split[0] : split[1]], inputs[split[1] :]
-    for body, constants, runs in (
-        # The condition is asked once more than it holds.
-        (params["cond_jaxpr"], of_condition, times + place.times),
-        (params["body_jaxpr"], of_body, times),
-    ):
-        carry = [_add_value(program, var.aval, runs) for var in body.jaxpr.invars[len(constants) :]]
-        for number in _follow_closed(program, body, [*constants, *carry], place._replace(times=runs)):
-            _use(program, number, None)
-    for number in carried:
-        _use(program, number, None)
-    return [_add_value(program, var.aval, place.times) for var in eqn.outvars]
-
-
-def _trips(trip_counts: int | Mapping[str, int] | None, path: ScopePath) -> int | None:
-    return trip_counts.get("/".join(path)) if isinstance(trip_counts, Mapping) else trip_counts
-
-
-def _follow_cond(program: Program, eqn: Any, inputs: list[int | None], place: _Place) -> list[int | None]:
-    _use(program, inputs[0], None)
-    branches = eqn.params["branches"]
-    platforms = eqn.params.get("branches_platforms")
-    if platforms is not None:
-        here = [i for i, names in enumerate(platforms) if names is None or program.conventions.platform in names]
-        return _follow_closed(program, branches[here[0]], inputs[1:], place) if here else []
-    trials, totals, results = [], [], []
-    for branch in branches:
-        trials.append(program.copy())
-        results.append(_follow_closed(trials[-1], branch, inputs[1:], place))
-        new = trials[-1].operations[len(program.operations) :]
-        totals.append(sum((operation.counts for operation in new), Counts()))
-    counted = max(range(len(totals)), key=lambda i: (sum(totals[i][2:]), totals[i]))
-    program.become(trials[counted])
-    program.conditionals.append(Conditional(place.path, tuple(totals), counted))
-    return results[counted]
-
-
-def _follow_shard_map(program: Program, eqn: Any, inputs: list[int | None], place: _Place) -> list[int | None]:
-    body, mesh = eqn.params["jaxpr"], eqn.params["mesh"]
-    inner = []
-    for number, var in zip(inputs, body.invars, strict=True):
-        _use(program, number, None)
-        inner.append(_add_value(program, var.aval))
-        if number is not None:
-            program.values[inner[-1]].parameter = program.values[number].parameter
-    # Until JAX 0.10.1 they had the other name.
-    axes = eqn.params["newly_manual_axes" if "newly_manual_axes" in eqn.params else "manual_axes"]
-    devices = math.prod(mesh.shape[axis] for axis in axes)
-    for number in _follow(program, body, inner, place._replace(devices=place.devices * devices)):
-        _use(program, number, None)
-    return [_add_value(program, var.aval, place.times) for var in eqn.outvars]
-
-
-def _follow_high_level(program: Program, eqn: Any, inputs: list[int | None], place: _Place) -> list[int | None]:
-    # Of JAX 0.12 on: it says itself which equations it stands for.
-    body = jax.make_jaxpr(eqn.params["_prim"].expand)(*(atom.aval for atom in eqn.invars))
-    return _follow_closed(program, body, inputs, place)
-
-
-def _follow_linear_solve(program: Program, eqn: Any, inputs: list[int | None], place: _Place) -> list[int | None]:
-    # Of its four functions, the one that solves runs.
-    lengths, solve = eqn.params["const_lengths"], eqn.params["jaxprs"].solve
-    start = lengths.matvec + lengths.vecmat
-    right = inputs[sum(lengths) :]
-    return _follow_closed(program, solve, [*inputs[start : start + lengths.solve], *right], place)
-
-
-_CONTROL = {
-    "custom_linear_solve": _follow_linear_solve,
-    "call_hi_primitive": _follow_high_level,
-    "scan": _follow_scan,
-    "while": _follow_while,
-    "cond": _follow_cond,
-    "shard_map": _follow_shard_map,
-}

@@ -28,35 +28,34 @@ def _are_numbers(values: Any, least: int | float, largest: int | float) -> bool:
     )
 
 
-# For each field what it must be, in words and as a test.
+# For each field: what it must be, in words and as a test.
 RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "image_size": ("an int from 1 to 8192", lambda value: isinstance(value, int) and _is_number(value, 1, 8192)),
     "crop": ("a number from 0.01 to 100", lambda value: _is_number(value, 0.01, 100)),
     "crop_mode": (f"one of {', '.join(CROP_MODES)}", lambda value: value in CROP_MODES),
     "interpolation": (f"one of {', '.join(INTERPOLATIONS)}", lambda value: value in INTERPOLATIONS),
     "mean": ("3 numbers from 0 to 1, or one for gray images", lambda values: _are_numbers(values, 0, 1)),
-    "std": ("as many numbers from 0.0001 to 10000", lambda values: _are_numbers(values, 1e-4, 1e4)),
+    "std": ("3 numbers from 0.0001 to 10000, or one for gray images", lambda values: _are_numbers(values, 1e-4, 1e4)),
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """From images to a network's input: the middle of the resized image, less a mean, by a scale.
+    """Turns images into a network's input: resizes, crops the center, subtracts a mean and divides by a scale.
 
-    The sizes and pixels are those of timm, torchvision and Keras on Pillow, but for photographs that lie on their side,
-    which are turned, and for images of more than 8 bits, which the packages cut.
+    Sizes and pixels are those of timm, torchvision and Keras on Pillow, with two exceptions: photographs are turned
+    upright, and images of more than 8 bits are scaled, where the packages truncate them.
 
     Attributes:
       image_size: height and width of the input.
-      crop: what of the resized image's side is kept.
-      interpolation: as it is resized.
-      mean, std: of each channel, for values from 0 to 1; one number for a network of gray images.
-      crop_mode: `"center"`: the shorter side is resized, the aspect ratio kept, and the middle is cut out; `"squash"`:
-        both sides are resized, whatever the aspect ratio; `"border"`: the longer side is resized, and the rest filled
-        with the mean.
+      crop: the fraction of the resized image's side that is kept.
+      interpolation: the filter of the resizing.
+      mean, std: per channel, for values from 0 to 1; one number for a network of gray images.
+      crop_mode: `"center"` resizes the shorter side, keeps the aspect ratio, and crops the center; `"squash"` resizes
+        both sides, whatever the aspect ratio; `"border"` resizes the longer side and fills the rest with the mean.
 
     Raises:
-      ValueError: a field breaks its rule.
+      ValueError: a field is out of its range.
 
     Example:
       >>> import dataclasses, jds, numpy as np
@@ -81,20 +80,20 @@ class Preprocessing:
             raise ValueError(f"Preprocessing: `std` must have a number for each of `mean`, got {self.mean}, {self.std}")
 
     def __call__(self, image: Any) -> jax.Array:
-        """Makes images ready.
+        """Preprocesses images.
 
         Args:
           image: a `PIL.Image.Image`, which is turned upright as its EXIF data say; or an array of uint8, of uint16, or
             of floats from 0 to 1, of shape `(height, width)`, or `(height, width, channels)` or
-            `(n, height, width, channels)` with 1, 3 or 4 channels; or a list of images, of whatever sizes. Transparency
-            is dropped. Gray PIL images of 16 or 32 bits are scaled: see `jds.models.pictures.scaled`.
+            `(n, height, width, channels)` with 1, 3 or 4 channels; or a list of images of any sizes. Transparency is
+            dropped. Gray PIL images of 16 or 32 bits are scaled: see `jds.models.pictures.scaled`.
 
         Returns:
           `(n, image_size, image_size, 3)`, float32; n is 1 for a single image. For a network of gray images the last
           axis is 1.
 
         Raises:
-          TypeError, ValueError: it is no such image.
+          TypeError, ValueError: `image` is not an image of these kinds.
         """
         # Imported here, because Pillow is slow to import.
         from jds.models.pictures import pictures_of
@@ -111,6 +110,6 @@ class Preprocessing:
         from jds.models._resizing import middle
 
         resized = max(1, math.floor(self.image_size / self.crop))
-        # Where nothing of the image is, torchvision has black, and timm's mode the mean.
+        # Outside the image torchvision fills with black, and timm's "border" mode with the mean.
         fill = tuple(round(255 * value) if self.crop_mode == "border" else 0 for value in self.mean)
         return np.asarray(middle(picture, resized, self.image_size, self.crop_mode, self.interpolation, fill))

@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Iterable
 
-# Options of timm, torchvision and Keras, and what they are called here.
+# Options of timm, torchvision and Keras, and their names in jds.
 _RENAMED = {
     "in_chans": "in_features",
     "in_channels": "in_features",
@@ -23,18 +23,19 @@ _RENAMED = {
     "channel_multiplier": "width",
     "depth_multiplier": "depth",
 }
-# Options of theirs that are no options here.
+# Options of theirs that jds does not have, and what to use instead.
 _ELSEWHERE = {
     **dict.fromkeys(
         ("pretrained", "pretrained_cfg", "checkpoint_path"),
-        "public weights are given as `weights=`, a file or a Hugging Face repository such as 'timm/{name}'",
+        "pass public weights as `weights=`: a file, or a Hugging Face repository such as 'timm/{name}'",
     ),
     **dict.fromkeys(
         ("features_only", "out_indices"),
-        "every network has `model.features(images)`, and `feature_info` says what they are",
+        "every network has `model.features(images)`; `feature_info` describes them",
     ),
     **dict.fromkeys(
-        ("include_top", "global_pool", "pooling"), "num_classes=0 leaves the classifier out, and gives the means"
+        ("include_top", "global_pool", "pooling"),
+        "num_classes=0 removes the classifier; the network then returns the pooled features",
     ),
     **dict.fromkeys(("img_size", "input_shape", "image_size"), "images may have any size"),
     **dict.fromkeys(("device", "seed", "key"), "`rngs=nnx.Rngs(seed)` gives the random numbers, on JAX's device"),
@@ -42,7 +43,7 @@ _ELSEWHERE = {
 
 
 def for_option(network: str, option: str, known: Iterable[str]) -> str:
-    """Suggests what was meant by an option that a network does not have.
+    """Suggests what an option that a network does not have may mean.
 
     Example:
       >>> from jds.models._suggest import for_option
@@ -61,8 +62,8 @@ def for_option(network: str, option: str, known: Iterable[str]) -> str:
 def near_names(name: str, names: Iterable[str], count: int = 3) -> list[str]:
     """Returns the known names nearest to an unknown one, the nearest first.
 
-    Before those of similar spelling come those that begin with it or have it in them; with no regard to case, hyphens,
-    the package before a `/`, and the tag after a `.`.
+    Names that begin with it or contain it come before names of similar spelling. Case, hyphens, the package before a
+    `/` and the tag after a `.` are ignored.
 
     Example:
       >>> from jds.models._suggest import near_names

@@ -173,7 +173,7 @@ class MobileNetV4Config(BatchNormConfig):
     """Options of MobileNet V4.
 
     Attributes:
-      rows: of the paper's tables, at width 1, a stage at a time.
+      rows: of the paper's tables, at width 1, one tuple per stage.
       stem: channels of the first convolution; a width below 1 leaves them.
       activation: throughout.
       layer_scale: initial value of the per-channel scale of the result; None disables it.

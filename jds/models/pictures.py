@@ -1,4 +1,4 @@
-"""Images as people have them, made 8-bit pictures that stand upright."""
+"""Reads images, turns them upright, and converts them to 8 bits."""
 
 import warnings
 from pathlib import Path
@@ -26,8 +26,8 @@ _TURNS = {
 def open_image(path: str | Path) -> Image.Image:
     """Opens an image file.
 
-    A photograph is turned upright as its EXIF data say. Values of more than 8 bits are scaled: see `scaled`.
-    Transparency is dropped, as `image.convert("RGB")` does it; of an animation the first picture is taken.
+    A photograph is turned upright as its EXIF data says. Values of more than 8 bits are scaled: see `scaled`.
+    Transparency is dropped, as by `image.convert("RGB")`; of an animation, the first picture is read.
 
     Args:
       path: of a file in a format that Pillow reads.
@@ -36,8 +36,8 @@ def open_image(path: str | Path) -> Image.Image:
       A picture of mode RGB.
 
     Raises:
-      OSError: there is no such file, it is no image, it is damaged, or it has more than twice
-        `PIL.Image.MAX_IMAGE_PIXELS`; the message begins with the path.
+      OSError: the file does not exist, is not an image, is damaged, or has more than twice
+        `PIL.Image.MAX_IMAGE_PIXELS` pixels; the message begins with the path.
 
     Example:
       >>> import tempfile
@@ -52,15 +52,15 @@ def open_image(path: str | Path) -> Image.Image:
       (40, 40, 40)
     """
     try:
-        # Opened here, because Pillow, given a path, maps some TIFF files into memory and then turns them wrongly.
+        # Opened here: given a path, Pillow maps some TIFF files into memory and then turns them wrongly.
         with open(path, "rb") as file, warnings.catch_warnings():
-            # Of images that are large, but not too large.
+            # For images that are large, but below the limit.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(file) as image:
                 return as_picture(image, "RGB")
     except UnidentifiedImageError:
-        raise OSError(f"'{path}': no image of a format that Pillow reads") from None
-    except Exception as error:  # Pillow's decoders raise whatever their parsing of damaged files meets
+        raise OSError(f"'{path}': not an image in a format that Pillow reads") from None
+    except Exception as error:  # Pillow's decoders raise anything on damaged files
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise OSError(f"'{path}': {reason}") from None
 
@@ -69,8 +69,8 @@ def as_picture(image: Image.Image, mode: str) -> Image.Image:
     """Turns an image upright, scales it to 8 bits, and makes it RGB or L.
 
     Raises:
-      ValueError: it has no pixels, or its values are no numbers.
-      OSError: it was opened, but cannot be read.
+      ValueError: it has no pixels, or its values are not numbers.
+      OSError: it cannot be read, although it was opened.
     """
     if 0 in image.size:
         raise ValueError(f"an image must have pixels, got one of {image.width} x {image.height}")
@@ -83,16 +83,16 @@ def as_picture(image: Image.Image, mode: str) -> Image.Image:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Turns or mirrors an image as the orientation in its EXIF data says."""
+    """Rotates or flips an image by the orientation in its EXIF data."""
     image.load()  # TIFF files are turned here
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # whatever Pillow's parsing of damaged data meets; the pixels are sound
+    except Exception:  # Pillow raises anything on damaged EXIF data; the pixels are valid
         return image
     if orientation not in _TURNS:
         return image
     turned = image.transpose(_TURNS[orientation])
-    # The data still say that it is to be turned. Pillow's own `exif_transpose` writes them anew, and fails on odd ones.
+    # The EXIF data still says that it is to be turned. Pillow's `exif_transpose` rewrites it and may fail.
     turned.info = {key: value for key, value in image.info.items() if key == "transparency"}
     return turned
 
@@ -100,11 +100,11 @@ def upright(image: Image.Image) -> Image.Image:
 def scaled(values: np.ndarray) -> np.ndarray:
     """Scales the values of a gray image of more than 8 bits to uint8.
 
-    Values of uint16 are divided by 257. Others are taken as from 0 to 1 if they are floats and all of them are, else as
-    from 0 to 255, else as from 0 to 65535; values that are beyond that are stretched from their least to their largest.
+    Values of uint16 are divided by 257. The range of others is the first of these that contains all of them: 0 to 1
+    (floats only), 0 to 255, 0 to 65535, or else their minimum to their maximum.
 
     Raises:
-      ValueError: some are no numbers.
+      ValueError: some are not finite.
     """
     if values.dtype.itemsize == 2 and values.dtype.kind == "u":
         return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
@@ -118,10 +118,10 @@ def scaled(values: np.ndarray) -> np.ndarray:
 
 
 def pictures_of(images: Any, mode: str) -> list[Image.Image]:
-    """Makes pictures of whatever `Preprocessing` takes.
+    """Converts everything that `Preprocessing` accepts to pictures.
 
     Raises:
-      TypeError, ValueError: it is no image.
+      TypeError, ValueError: `images` is not an image.
     """
     if isinstance(images, Image.Image):
         return [as_picture(images, mode)]
@@ -139,7 +139,7 @@ def _single(image: Any, mode: str) -> Image.Image:
 
 
 def _bytes(image: Any) -> list[np.ndarray]:
-    """Arrays of uint8, of a shape that Pillow takes."""
+    """Arrays of uint8, in shapes that Pillow accepts."""
     if not hasattr(image, "__array__"):
         raise TypeError(f"preprocess: `image` must be a PIL image, {_KINDS}, or a list of those, got {type(image)}")
     array = np.asarray(image)
@@ -163,6 +163,6 @@ def _from_shares(array: np.ndarray) -> np.ndarray:
     if not (np.all(shares >= 0) and np.all(shares <= 1)):
         raise ValueError(
             "preprocess: `image` of floats must have values from 0 to 1, got values from "
-            f"{shares.min():.6g} to {shares.max():.6g}; if they are from 0 to 255, give image.astype(np.uint8)"
+            f"{shares.min():.6g} to {shares.max():.6g}; if they are from 0 to 255, pass image.astype(np.uint8)"
         )
     return np.round(255 * shares).astype(np.uint8)

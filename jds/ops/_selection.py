@@ -1,4 +1,4 @@
-"""Says which implementation a call would get, by asking what the lowering rule asks."""
+"""Says which implementation a call gets, by asking the function that the lowering rule asks."""
 
 import functools
 from collections.abc import Iterator, Sequence

@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec
 
 import jds
 from jds import cost
-from jds.cost import _program as program_module
+from jds.cost import _flatten as flatten_module
 
 
 def shape(*sizes, dtype=jnp.float32):
@@ -321,8 +321,8 @@ def test_nested_conditionals_are_followed_once_a_branch(monkeypatch):
         return jax.lax.cond(x[0] > 0, lambda x: nested(x, depth - 1), lambda x: x, x)
 
     followed = []
-    original = program_module._add_operation
-    monkeypatch.setattr(program_module, "_add_operation", lambda *args: followed.append(1) or original(*args))
+    original = flatten_module._add_operation
+    monkeypatch.setattr(flatten_module, "_add_operation", lambda *args: followed.append(1) or original(*args))
     found = cost.analyze(lambda x: nested(x, 8), jax.ShapeDtypeStruct((4,), jnp.float32))
     assert found.total.counts.transcendentals == 4
     assert len(found.conditionals) == 8
@@ -385,8 +385,8 @@ def test_rows_as_a_data_frame(monkeypatch):
 def test_other_results_show_themselves():
     program = layered, shape(4, 8), shape(8, 8)
     steps, view = cost.reconcile(*program), cost.xla(*program)
-    assert str(steps).startswith("from paper to XLA")
-    assert steps.to_dict()["paper"] == 512
+    assert str(steps).startswith("from theory to XLA")
+    assert steps.to_dict()["theory"] == 512
     assert str(view).startswith("FLOPs: 512 lowered, ")
     assert view.to_dict()["lowered"]["flops"] == 512
     measured = cost.measure_program(*program, seconds=0.0)

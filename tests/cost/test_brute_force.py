@@ -11,7 +11,7 @@ import pytest
 from jax import lax
 
 from jds import cost
-from jds.cost import _program
+from jds.cost import _flatten
 from jds.cost.rules import _elements, _table
 from tests.cost import interpreter as by_hand
 
@@ -436,4 +436,4 @@ def test_no_rule_is_left_out():
     moving = {*_elements._MOVEMENT.split(), *_elements._NOTHING.split()}
     ours = {name for name in _table._RULES if ":" not in name}
     known = {*ELEMENTS, *EXACT, *WINDOWS, *STATED.split(), *TESTED_ABOVE.split(), *moving}
-    assert ours - set(_program._CONTROL) == known
+    assert ours - set(_flatten._CONTROL) == known

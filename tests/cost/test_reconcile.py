@@ -1,4 +1,4 @@
-"""XLA's view of a program, instruction by instruction, and why its counts differ from those on paper."""
+"""XLA's view of a program, instruction by instruction, and why its counts differ from those in theory."""
 
 import jax
 import jax.numpy as jnp
@@ -66,7 +66,7 @@ def test_padding():
 def test_loops_counted_once():
     found, steps = causes(repeated, MATRIX)
     assert found == {"loops counted once": -2 * 2 * 8**3, "loop counters": 2}
-    assert steps.paper == 3 * 2 * 8**3
+    assert steps.theory == 3 * 2 * 8**3
     assert steps.unexplained_lowered == 0
     assert {i.times for i in cost.xla(repeated, MATRIX).instructions if i.product_flops} == {3}
 
@@ -74,7 +74,7 @@ def test_loops_counted_once():
 def test_integers():
     found, steps = causes(lambda x: x + x * x, jax.ShapeDtypeStruct((10,), jnp.int32))
     assert found == {"integers": 20}
-    assert (steps.paper, steps.lowered) == (0, 20)
+    assert (steps.theory, steps.lowered) == (0, 20)
 
 
 def test_the_most_expensive_branch_counts_in_both():
@@ -91,16 +91,16 @@ def test_multiplications_by_one():
 
 def test_simplified_work():
     found, steps = causes(lambda x: (x + 1) - (x + 1), MATRIX)
-    assert sum(found.values()) == steps.compiled - steps.paper
+    assert sum(found.values()) == steps.compiled - steps.theory
     assert found["simplified work"] < 0
-    (words,) = [step.words for step in steps.to_compiled if step.cause == "simplified work"]
+    (words,) = [step.explanation for step in steps.to_compiled if step.cause == "simplified work"]
     assert "add" in words
 
 
 def test_rounding():
     x = jax.ShapeDtypeStruct((4097, 4097), jnp.float32)
     found, steps = causes(lambda x: jnp.tanh(x * 3 + 1).sum(), x)
-    assert steps.paper == 3 * 4097**2 - 1
+    assert steps.theory == 3 * 4097**2 - 1
     assert steps.unexplained_lowered == steps.unexplained_compiled == 0
     assert set(found) <= {"rounding", "added work", "simplified work"}
     assert "rounding" in found
@@ -118,17 +118,17 @@ def test_devices():
     found, steps = causes(by_hand, x, w)
     one = 2 * 8 * 8 * 4 + 64
     assert found == {"devices": -3 * one}
-    assert (steps.paper, steps.lowered, steps.compiled, steps.devices) == (4 * one, one, one, 4)
+    assert (steps.theory, steps.lowered, steps.compiled, steps.devices) == (4 * one, one, one, 4)
 
     whole = jax.ShapeDtypeStruct((8, 16), jnp.float32, sharding=jax.NamedSharding(mesh, rows))
     found, steps = causes(jnp.dot, whole, w)
     assert found == {"devices": -1536}
-    assert (steps.paper, steps.lowered, steps.compiled, steps.unexplained_compiled) == (2048, 2048, 512, 0)
+    assert (steps.theory, steps.lowered, steps.compiled, steps.unexplained_compiled) == (2048, 2048, 512, 0)
 
 
 def test_bytes():
     _, steps = causes(lambda x: jnp.sort(x) @ x, MATRIX)
-    assert steps.least_bytes == 2 * 4 * 64
+    assert steps.minimum_bytes == 2 * 4 * 64
     # The sort reads and writes as much, and the product reads one array more.
     assert steps.lowered_bytes == 5 * 4 * 64
 
@@ -153,9 +153,9 @@ def test_element_wise_work_that_is_done_twice():
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="it is XLA's CPU compiler that does so")
 def test_a_gradient_that_becomes_a_dense_convolution_is_found_and_named():
     found, steps = causes(jax.grad(lambda k, x: jnp.sum(depthwise(x, k) ** 2)), KERNEL, IMAGES)
-    pairs = 2 * 2 * 8 * 22 * 22  # FLOPs of the forward pass, and of the gradient on paper
+    pairs = 2 * 2 * 8 * 22 * 22  # FLOPs of the forward pass, and of the gradient in theory
     assert found["dense convolution"] == 7 * pairs
-    (words,) = [step.words for step in steps.to_compiled if step.cause == "dense convolution"]
+    (words,) = [step.explanation for step in steps.to_compiled if step.cause == "dense convolution"]
     assert words.startswith("in layer, XLA runs a depthwise convolution or its gradient as a dense one")
     assert steps.unexplained_compiled == 0
 

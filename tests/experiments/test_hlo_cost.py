@@ -16,7 +16,7 @@ def test_the_dense_convolution_is_found(capsys):
     out = " ".join(capsys.readouterr().out.split())
     # 2 images, 8 channels, 22 of 24 taps with data on each axis.
     assert "in theory: 9,216 multiply-accumulates" in out
-    assert f"padding: XLA leaves out products with padding {2 * 2 * 8 * (22 * 22 - 24 * 24):+,}" in out
+    assert f"padding: XLA does not count products with padding {2 * 2 * 8 * (22 * 22 - 24 * 24):+,}" in out
     if jax.default_backend() == "cpu":
         assert f"{2 * 2 * 8 * 8 * 22 * 22:,} FLOPs instead of {2 * 2 * 8 * 22 * 22:,}, 8.0 times as many" in " ".join(
             out.split()

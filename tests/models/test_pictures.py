@@ -130,7 +130,7 @@ def test_what_is_no_file_is_refused(tmp_path):
     with pytest.raises(OSError, match=f"^'{tmp_path}': Is a directory$"):
         open_image(tmp_path)
     (tmp_path / "text.png").write_text("no image")
-    with pytest.raises(OSError, match=r"^'.*text.png': no image of a format that Pillow reads$"):
+    with pytest.raises(OSError, match=r"^'.*text.png': not an image in a format that Pillow reads$"):
         open_image(tmp_path / "text.png")
 
 

@@ -1,4 +1,4 @@
-"""Why XLA's count of FLOPs differs from the count on paper."""
+"""Why XLA's count of FLOPs differs from the count in theory."""
 
 import collections
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from jds.cost._counts import Counts
 from jds.cost._program import Conventions, Operation
 from jds.cost.hlo._view import XlaInstruction, XlaView, xla
 
-# More than this factor above the products on paper, a layer runs another algorithm.
+# A layer with more than this many times the products of theory runs another algorithm.
 _DENSE = 1.5
 
 
@@ -26,12 +26,12 @@ class Difference(NamedTuple):
     """One cause of a difference.
 
     Attributes:
-      cause: on the way to the lowered program `"padding"`, `"loops counted once"`, `"devices"`, `"foreign code"`,
-        `"integers"`, `"sorts"`, `"loop counters"` or `"multiplications by one"`; on the way to the compiled one
+      cause: for the lowered program `"padding"`, `"loops counted once"`, `"devices"`, `"foreign code"`,
+        `"integers"`, `"sorts"`, `"loop counters"` or `"multiplications by one"`; for the compiled program
         `"devices"`, `"dense convolution"`, `"products"`, `"simplified work"` or `"added work"`;
-        on both `"rounding"`.
-      flops: how much it adds, or takes away.
-      words: the same for people.
+        for either `"rounding"`.
+      flops: what it adds; negative if it removes work.
+      explanation: the cause in a sentence.
 
     Example:
       >>> import jax.numpy as jnp
@@ -43,32 +43,32 @@ class Difference(NamedTuple):
 
     cause: str
     flops: int
-    words: str
+    explanation: str
 
 
 class Reconciliation(NamedTuple):
-    """The steps from FLOPs on paper to those of the lowered and of the compiled program; prints as a table.
+    """The steps from FLOPs in theory to those of the lowered and of the compiled program; prints as a table.
 
     Attributes:
-      paper: FLOPs with padding and all runs of loops.
+      theory: FLOPs with padding and all runs of loops.
       lowered, compiled: XLA's counts; None where XLA does not say.
-      to_lowered, to_compiled: the causes, from paper to lowered and from there to compiled.
+      to_lowered, to_compiled: the causes, from theory to lowered and from there to compiled.
       unexplained_lowered, unexplained_compiled: what remains of the differences, in FLOPs; None where XLA does not say.
-      foreign_calls: targets of foreign code that runs and that XLA counts as nothing.
-      devices: on how many the compiled program runs; its counts are of one.
-      least_bytes: that arguments and results have on paper, each once.
-      lowered_bytes, compiled_bytes: XLA's counts: of all that every instruction reads and writes.
+      foreign_calls: targets of foreign calls, which XLA counts as zero FLOPs.
+      devices: how many the compiled program runs on; its counts are per device.
+      minimum_bytes: of arguments and results, each counted once.
+      lowered_bytes, compiled_bytes: XLA's counts of what all instructions read and write.
 
     Example:
       >>> import jax.numpy as jnp
       >>> from jds import cost
       >>> steps = cost.reconcile(jnp.dot, jnp.ones((8, 16)), jnp.ones((16, 4)))
-      >>> steps.paper, steps.lowered, steps.unexplained_lowered
+      >>> steps.theory, steps.lowered, steps.unexplained_lowered
       (1024, 1024.0, 0.0)
       >>> print(steps)
-      from paper to XLA                                                  FLOPs
+      from theory to XLA                                                 FLOPs
       ─────────────────────────────────────────────────────────────────────────
-      on paper, with padding and all runs of loops                       1,024
+      in theory, with padding and all runs of loops                      1,024
       lowered: as JAX hands it to XLA                                    1,024
       compiled: as XLA runs it                                           1,024
       <BLANKLINE>
@@ -77,7 +77,7 @@ class Reconciliation(NamedTuple):
       bytes that those of the compiled program read and write              896
     """
 
-    paper: int
+    theory: int
     lowered: float | None
     compiled: float | None
     to_lowered: tuple[Difference, ...]
@@ -86,28 +86,28 @@ class Reconciliation(NamedTuple):
     unexplained_compiled: float | None
     foreign_calls: tuple[str, ...]
     devices: int
-    least_bytes: int
+    minimum_bytes: int
     lowered_bytes: float | None
     compiled_bytes: float | None
 
     def table(self) -> Table:
         """The steps as a table, for Rich to print in 80 columns or more."""
         lines = Table(box=box.SIMPLE_HEAD, header_style="", show_edge=False, padding=(0, 1, 0, 0))
-        lines.add_column("from paper to XLA", overflow="fold")
+        lines.add_column("from theory to XLA", overflow="fold")
         lines.add_column("FLOPs", justify="right", no_wrap=True)
-        lines.add_row("on paper, with padding and all runs of loops", f"{self.paper:,}")
+        lines.add_row("in theory, with padding and all runs of loops", f"{self.theory:,}")
         for steps, rest, name, flops in (
             (self.to_lowered, self.unexplained_lowered, "lowered: as JAX hands it to XLA", self.lowered),
             (self.to_compiled, self.unexplained_compiled, "compiled: as XLA runs it", self.compiled),
         ):
             for step in steps:
-                lines.add_row(f"  {step.cause}: {step.words}", f"{step.flops:+,}")
+                lines.add_row(f"  {step.cause}: {step.explanation}", f"{step.flops:+,}")
             if rest:
                 lines.add_row("  unexplained", f"{rest:+,.0f}")
             lines.add_row(name, "unknown" if flops is None else f"{flops:,.0f}")
         lines.add_section()
         for name, size in (
-            ("bytes of arguments and results, each once", self.least_bytes),
+            ("bytes of arguments and results, each once", self.minimum_bytes),
             ("bytes that the instructions of the lowered program read and write", self.lowered_bytes),
             ("bytes that those of the compiled program read and write", self.compiled_bytes),
         ):
@@ -132,7 +132,7 @@ def reconcile(
     trip_counts: int | Mapping[str, int] | None = None,
     **kwargs: Any,
 ) -> Reconciliation:
-    """Explains the difference between FLOPs on paper and XLA's counts, before and after compilation.
+    """Explains the difference between FLOPs in theory and XLA's counts, before and after compilation.
 
     Args:
       fun: a function, jitted or not, or an NNX module.
@@ -150,29 +150,29 @@ def reconcile(
       >>> import jax, jax.numpy as jnp
       >>> from jds import cost
       >>> steps = cost.reconcile(lambda x: jax.lax.fori_loop(0, 3, lambda _, y: y @ y, x), jnp.ones((8, 8)))
-      >>> steps.paper, steps.lowered, [(step.cause, step.flops) for step in steps.to_lowered]
+      >>> steps.theory, steps.lowered, [(step.cause, step.flops) for step in steps.to_lowered]
       (3072, 1026.0, [('loops counted once', -2048), ('loop counters', 2)])
     """
     program = as_traceable(fun, args, kwargs)
     platform = jax.default_backend()
     counted, skipped = (count(program, Conventions(padding, platform, trip_counts)) for padding in (True, False))
     view = xla(program)
-    paper, lowered, compiled = counted.total.flops, view.lowered.flops, view.compiled.flops
+    theory, lowered, compiled = counted.total.flops, view.lowered.flops, view.compiled.flops
     to_lowered = list(_to_lowered(counted, skipped, view))
-    to_lowered += _of_the_rest(paper, to_lowered, lowered, view.lowered_instructions, _by_one(skipped))
+    to_lowered += _of_the_rest(theory, to_lowered, lowered, view.lowered_instructions, _by_one(skipped))
     to_compiled = list(_to_compiled(skipped, view))
     to_compiled += _of_the_rest(lowered, to_compiled, compiled, view.instructions)
     return Reconciliation(
-        paper=paper,
+        theory=theory,
         lowered=lowered,
         compiled=compiled,
         to_lowered=tuple(to_lowered),
         to_compiled=tuple(to_compiled),
-        unexplained_lowered=_rest(paper, to_lowered, lowered),
+        unexplained_lowered=_rest(theory, to_lowered, lowered),
         unexplained_compiled=_rest(lowered, to_compiled, compiled),
         foreign_calls=view.foreign_calls,
         devices=view.devices,
-        least_bytes=counted.total.traffic,
+        minimum_bytes=counted.total.traffic,
         lowered_bytes=view.lowered.bytes,
         compiled_bytes=view.compiled.bytes,
     )
@@ -189,7 +189,7 @@ def _of_the_rest(
     instructions: Sequence[XlaInstruction],
     by_one: int = 0,
 ) -> Iterator[Difference]:
-    """Causes that cannot be seen in the program, and are named only where they are the whole of what remains."""
+    """Causes that the program does not show; each is named only if it accounts for the whole remainder."""
     rest = _rest(start, steps, end)
     if not rest or end is None:
         return
@@ -210,7 +210,7 @@ def _by_one(analysis: Analysis) -> int:
 def _to_lowered(counted: Analysis, skipped: Analysis, view: XlaView) -> Iterator[Difference]:
     padding = skipped.total.flops - counted.total.flops
     if padding:
-        yield Difference("padding", padding, "XLA leaves out products with padding")
+        yield Difference("padding", padding, "XLA does not count products with padding")
     once = _sum(skipped.operations, lambda operation: 1)
     on_all_devices = _sum(skipped.operations, lambda operation: operation.devices)
     loops = on_all_devices.flops - skipped.total.flops
@@ -218,13 +218,13 @@ def _to_lowered(counted: Analysis, skipped: Analysis, view: XlaView) -> Iterator
         yield Difference("loops counted once", loops, "XLA counts the body of a loop once, however often it runs")
     devices = once.flops - on_all_devices.flops
     if devices:
-        yield Difference("devices", devices, "XLA counts what one device does of work that is split by hand")
+        yield Difference("devices", devices, "XLA counts one device of manually split work")
     if view.foreign_calls:
         products = sum(2 * o.cost.counts.macs for o in skipped.operations if o.cost)
         missing = sum(i.product_flops for i in view.lowered_instructions) - products
         yield Difference("foreign code", missing, f"XLA counts nothing for {', '.join(view.foreign_calls)}")
     if once.integer_operations:
-        words = "XLA counts operations on integers and booleans, too"
+        words = "XLA also counts operations on integers and booleans"
         yield Difference("integers", once.integer_operations, words)
     sorts = sum(i.flops or 0 for i in view.lowered_instructions if i.operation == "sort")
     sorts -= sum(
@@ -233,10 +233,12 @@ def _to_lowered(counted: Analysis, skipped: Analysis, view: XlaView) -> Iterator
         if o.cost and o.name == "sort"
     )
     if sorts:
-        yield Difference("sorts", sorts, "XLA takes the logarithm of an array's size, not of what is sorted together")
+        yield Difference(
+            "sorts", sorts, "XLA takes the logarithm of the array's size, not of the length of the sorted axis"
+        )
     counters = sum(i.flops or 0 for i in view.lowered_instructions if _is_counter(i)) if loops else 0
     if counters:
-        yield Difference("loop counters", counters, "XLA counts how far a loop has come, and where it reads and writes")
+        yield Difference("loop counters", counters, "XLA counts loop counters and their index arithmetic")
 
 
 def _sum(operations: Iterable[Operation], times: Callable[[Operation], int]) -> Counts:
@@ -248,27 +250,27 @@ def _is_counter(instruction: XlaInstruction) -> bool:
     return instruction.in_loop and instruction.shape in ("s32[]", "pred[]", "u32[]", "s64[]")
 
 
-def _to_compiled(paper: Analysis, view: XlaView) -> Iterator[Difference]:
+def _to_compiled(skipped: Analysis, view: XlaView) -> Iterator[Difference]:
     before, after = _by_opcode(view.lowered_instructions), _by_opcode(view.instructions)
-    split = _split(paper, view, before)
+    split = _split(skipped, view, before)
     if any(split.values()):
-        words = f"each of {view.devices} devices does its part of work that XLA splits"
+        words = f"XLA splits the work; each of {view.devices} devices does its part"
         yield Difference("devices", sum(split.values()), words)
     before = before + split
     explained = 0
-    for difference in _dense(paper, view):
+    for difference in _dense(skipped, view):
         explained += difference.flops
         yield difference
     products = sum(after[opcode] - before[opcode] for opcode in _PRODUCTS) - explained
     if products:
-        yield Difference("products", products, "XLA computes other products, or the same ones more or less often")
+        yield Difference("products", products, "XLA computes different products, or the same ones more or less often")
     changes = {name: after[name] - before[name] for name in sorted({*before, *after} - {*_PRODUCTS})}
     less, more = _listed(changes, -1), _listed(changes, 1)
     if less:
         yield Difference("simplified work", less[0], f"XLA has less of {less[1]}")
     if more:
         yield Difference(
-            "added work", more[0], f"XLA has more of {more[1]}: in place of other work, or again in each fusion"
+            "added work", more[0], f"XLA has more of {more[1]}: in place of other work, or repeated in each fusion"
         )
 
 
@@ -289,34 +291,34 @@ def _by_opcode(instructions: Iterable[XlaInstruction]) -> _Totals:
     return found
 
 
-def _split(paper: Analysis, view: XlaView, before: _Totals) -> _Totals:
-    """Work that XLA takes off one device by splitting it; what the program splits itself is not included."""
+def _split(skipped: Analysis, view: XlaView, before: _Totals) -> _Totals:
+    """Work that XLA takes off each device by splitting it; work that the program itself splits is not included."""
     if view.devices == 1:
         return _Totals()
-    by_hand = sum(o.cost.counts.flops for o in paper.operations if o.cost and o.devices > 1)
-    whole = sum(o.cost.counts.flops for o in paper.operations if o.cost)
+    by_hand = sum(o.cost.counts.flops for o in skipped.operations if o.cost and o.devices > 1)
+    whole = sum(o.cost.counts.flops for o in skipped.operations if o.cost)
     share = 1 - by_hand / whole if whole else 0
     return _Totals({name: -round(share * flops * (1 - 1 / view.devices)) for name, flops in before.items()})
 
 
-def _dense(paper: Analysis, view: XlaView) -> Iterator[Difference]:
+def _dense(skipped: Analysis, view: XlaView) -> Iterator[Difference]:
     of_layer: collections.Counter[str] = collections.Counter()
     for instruction in view.instructions:
         of_layer[instruction.layer] += instruction.product_flops
-    on_paper: collections.Counter[str] = collections.Counter()
+    in_theory: collections.Counter[str] = collections.Counter()
     kinds: dict[str, str] = {}
-    for operation in paper.operations:
+    for operation in skipped.operations:
         if operation.cost and operation.cost.counts.macs:
             layer = "/".join(operation.path)
-            on_paper[layer] += operation.cost.counts.flops
+            in_theory[layer] += operation.cost.counts.flops
             kinds.setdefault(layer, operation.cost.kind)
     for layer, flops in of_layer.items():
-        if on_paper[layer] and flops > _DENSE * on_paper[layer] and kinds[layer] in ("depthwise", "grouped"):
+        if in_theory[layer] and flops > _DENSE * in_theory[layer] and kinds[layer] in ("depthwise", "grouped"):
             yield Difference(
                 "dense convolution",
-                flops - on_paper[layer],
+                flops - in_theory[layer],
                 f"in {layer or 'no layer'}, XLA runs a {kinds[layer]} convolution or its gradient as a dense one: "
-                f"{flops:,} FLOPs instead of {on_paper[layer]:,}, {flops / on_paper[layer]:.1f} times as many",
+                f"{flops:,} FLOPs instead of {in_theory[layer]:,}, {flops / in_theory[layer]:.1f} times as many",
             )
 
 

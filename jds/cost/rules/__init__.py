@@ -1,6 +1,6 @@
-"""What an equation of each primitive costs."""
+"""The cost of an equation of each primitive."""
 
-# Each of these registers its rules.
+# Imported for the rules that they register.
 from jds.cost.rules import _elements as _elements
 from jds.cost.rules import _linear_algebra as _linear_algebra
 from jds.cost.rules import _products as _products

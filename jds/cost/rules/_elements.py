@@ -1,11 +1,11 @@
-"""Rules of element-wise operations, and of what only moves data or does nothing."""
+"""Rules of element-wise operations, and of operations that only move data or do nothing."""
 
 from typing import Any
 
 from jds.cost._counts import Counts
 from jds.cost.rules._table import Cost, Equation, operations, register, size
 
-# One operation for each element of the result.
+# One operation per element of the result.
 _ARITHMETIC = """
     add sub mul div rem neg abs sign max min floor ceil round nextafter clamp square add_any is_finite conj
     eq ne lt le gt ge eq_to le_to lt_to select_n and or xor not shift_left shift_right_arithmetic shift_right_logical
@@ -18,14 +18,14 @@ _TRANSCENDENTAL = """
     bessel_i1e atan2 regularized_incomplete_beta zeta
 """
 
-# Elements are read and written elsewhere, or in another order.
+# Elements are copied, or reordered.
 _MOVEMENT = """
     broadcast_in_dim reshape transpose squeeze slice dynamic_slice dynamic_update_slice concatenate pad rev
     gather copy iota device_put bitcast_convert_type split unstack stack scatter real imag complex tile empty
     empty2 get swap broadcast_to iota_2x32_shape lu_pivots_to_permutation with_memory_space_constraint relayout
 """
 
-# What costs nothing when the program runs: names, types, placements, orders.
+# Free when the program runs: names, types, placement, ordering.
 _NOTHING = """
     name sharding_constraint optimization_barrier pvary reshard layout_constraint create_token
     random_wrap random_unwrap random_clone from_edtype to_edtype axis_index platform_index dimension_size dim_as_value
@@ -39,7 +39,7 @@ _SCATTER = "scatter-add scatter-sub scatter-mul scatter-min scatter-max"
 @register(*_ARITHMETIC.split())
 def _arithmetic(equation: Equation) -> Cost:
     (out,) = equation.outputs
-    # A comparison is in the type of what it compares, a conversion in that of the two which floats.
+    # A comparison counts in its operands' dtype, a conversion in the floating-point dtype of the two.
     aval = out if _floats(out) else equation.inputs[-1]
     if equation.primitive in ("mul", "square"):
         return Cost("element-wise", operations(aval, 0, multiply=size(out)))
@@ -47,7 +47,7 @@ def _arithmetic(equation: Equation) -> Cost:
 
 
 def _floats(aval: Any) -> bool:
-    # A bfloat16's is `V`.
+    # The kind of bfloat16 is `V`.
     return aval.dtype.kind in "fcV"
 
 
@@ -59,7 +59,7 @@ def _one_minus_square(equation: Equation) -> Cost:
 
 @register("integer_pow")
 def _integer_pow(equation: Equation) -> Cost:
-    # By squaring and multiplying; a negative power divides at the end.
+    # Squarings and multiplications; a negative power ends with a division.
     (out,), power = equation.outputs, equation.params["y"]
     multiplications = max(0, abs(power).bit_length() - 1) + max(0, abs(power).bit_count() - 1)
     counts = operations(out, (power < 0) * size(out), multiply=multiplications * size(out))
@@ -78,7 +78,7 @@ def _movement(equation: Equation) -> Cost:
 
 @register(*_SCATTER.split())
 def _scatter(equation: Equation) -> Cost:
-    # One operation for each update.
+    # One operation per update.
     updates = equation.inputs[-1]
     return Cost("data movement", operations(updates, size(updates)))
 

@@ -1,4 +1,4 @@
-"""Rules of factorizations and what solves by them; those that iterate until they are exact enough have none."""
+"""Rules of factorizations and triangular solves; iterative algorithms have no rules."""
 
 import math
 from fractions import Fraction
@@ -68,7 +68,7 @@ def _qr(equation: Equation) -> Cost | None:
 
 @register("triangular_solve")
 def _triangular_solve(equation: Equation) -> Cost:
-    # For each column of the other operand: n divisions, and n (n - 1) / 2 products and differences.
+    # Per column of the other operand: n divisions, and n (n - 1) / 2 multiplications and subtractions.
     matrix, right = equation.inputs
     n = matrix.shape[-1]
     return Cost("transform", operations(right, size(right) * (n - 1) // 2, multiply=size(right) * (n + 1) // 2))

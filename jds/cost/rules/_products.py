@@ -39,7 +39,7 @@ def _convolution_kind(equation: Equation, axes: list[WindowAxis]) -> Kind:
     )
     groups = feature_groups * batch_groups
     if groups == 1:
-        # The kernel gradient of a pointwise convolution has the image as its kernel, and one position as its output.
+        # The kernel gradient of a pointwise convolution has the image as its kernel, and an output of one position.
         is_gradient = equation.is_backward and all(axis.output == 1 for axis in axes)
         return "pointwise" if is_gradient or all(axis.kernel == 1 for axis in axes) else "ordinary"
     batch = lhs.shape[numbers.lhs_spec[0]] // batch_groups
@@ -53,14 +53,14 @@ def _matrix_product(equation: Equation) -> Cost:
     lhs, (out,) = equation.inputs[0], equation.outputs
     (contracted, _), (batch, _) = equation.params["dimension_numbers"]
     macs = math.prod(out.shape) * math.prod(lhs.shape[axis] for axis in contracted)
-    # A product of activations, for each example and head: scores and values of attention, and their gradients.
+    # A batched product of activations: the scores and values of attention, and their gradients.
     kind: Kind = "attention" if batch and not any(equation.weights) else "dense"
     return Cost(kind, multiply_accumulates(out, macs, macs))
 
 
 @register("ragged_dot_general")
 def _ragged_product(equation: Equation) -> Cost | None:
-    # Each row of the left matrix meets one matrix of the group: its sizes are data, their sum is the rows.
+    # Each row of the left matrix is multiplied by one matrix of the group. The sizes of the groups are data.
     (lhs, rhs), (out,) = equation.inputs[:2], equation.outputs
     if lhs.ndim != 2 or rhs.ndim != 3 or out.ndim != 2:
         return None
@@ -70,7 +70,7 @@ def _ragged_product(equation: Equation) -> Cost | None:
 
 @register("fft")
 def _fft(equation: Equation) -> Cost:
-    # 5 n log2 n of a complex transform and half of it of a real one: http://www.fftw.org/speed/method.html
+    # 5 n log2 n for a complex transform, half of that for a real one: http://www.fftw.org/speed/method.html
     lengths = equation.params["fft_lengths"]
     complex_size = max(math.prod(equation.inputs[0].shape), math.prod(equation.outputs[0].shape))
     is_real = any(aval.dtype.kind != "c" for aval in (equation.inputs[0], equation.outputs[0]))

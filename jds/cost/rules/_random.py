@@ -1,4 +1,4 @@
-"""Rules of random numbers, of JAX's default generator; others have none."""
+"""Rules of random numbers of JAX's default generator; other generators have no rules."""
 
 import math
 
@@ -7,13 +7,13 @@ import jax
 from jds.cost._counts import Counts
 from jds.cost.rules._table import Cost, Equation, register, size
 
-# Threefry-2x32, https://www.thesalmons.org/john/random123/papers/random123sc11.pdf: of two words 20 rounds, each of an
-# addition, a rotation (two shifts and an or) and an exclusive or, and 5 insertions of two key words and a counter, with
-# two additions before the first round.
+# Threefry-2x32, https://www.thesalmons.org/john/random123/papers/random123sc11.pdf: 20 rounds on two
+# words, each an addition, a rotation (two shifts and an or) and an exclusive or; 5 insertions of two key words and a
+# counter; and two additions before the first round.
 _BLOCK = 20 * 5 + 5 * 3 + 2
-# A third word of each key is made of its two by two exclusive ors.
+# Two exclusive ors make the third word of each key.
 _KEY = 2
-# A seed becomes a key by a shift and a mask.
+# A shift and a mask turn a seed into a key.
 _SEED = 2
 
 
@@ -37,7 +37,7 @@ def _random_bits(equation: Equation) -> Cost | None:
         return None
     bits = 8 * out.dtype.itemsize
     if jax.config.jax_threefry_partitionable:  # pyright: ignore[reportAttributeAccessIssue]
-        # A block for each number; an exclusive or joins its two words, or for 64 bits a shift and an or.
+        # One block per number. An exclusive or joins its two words; for 64 bits, a shift and an or.
         return _threefry(size(out), size(keys), size(out) * (2 if bits == 64 else 1))
     words = math.ceil(math.prod(equation.params["shape"]) * bits / 32)
     return _threefry(size(keys) * math.ceil(words / 2), size(keys))

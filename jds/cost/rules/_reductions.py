@@ -1,4 +1,4 @@
-"""Rules of reductions, windows, sorts and what passes between devices."""
+"""Rules of reductions, windows, sorts and communication between devices."""
 
 import math
 
@@ -9,13 +9,13 @@ from jds.cost.rules._windows import WindowAxis, products
 
 @register("argmax", "argmin", *(f"reduce_{name}" for name in ("sum", "max", "min", "prod", "and", "or", "xor")))
 def _reduce(equation: Equation) -> Cost:
-    # Each element but the first of a sum meets those before it.
+    # Each element of a sum but the first is one addition.
     array = equation.inputs[0]
     return Cost("reduction", operations(array, max(0, size(array) - size(equation.outputs[0]))))
 
 
 def _steps(equation: Equation) -> int:
-    """Elements of a running sum that have another before them."""
+    """Number of elements of a running sum that have a predecessor."""
     array = equation.inputs[0]
     length = array.shape[equation.params["axis"]]
     return size(array) // length * (length - 1) if length else 0
@@ -28,13 +28,13 @@ def _scan(equation: Equation) -> Cost:
 
 @register("cumlogsumexp")
 def _log_scan(equation: Equation) -> Cost:
-    # Of each two numbers: their difference, its exponential and logarithm, the larger one, and a sum.
+    # Each step: a difference, its exponential and logarithm, a maximum, and a sum.
     steps = _steps(equation)
     return Cost("reduction", operations(equation.inputs[0], 3 * steps) + Counts(transcendentals=2 * steps))
 
 
 def _of_body(equation: Equation) -> Counts | None:
-    """What the function of scalars costs that a general reduction applies to two elements."""
+    """The cost of the scalar function that a general reduction applies to two elements."""
     total = Counts()
     for eqn in equation.params["jaxpr"].eqns:
         scalars = Equation(eqn.primitive.name, [a.aval for a in eqn.invars], [a.aval for a in eqn.outvars], eqn.params)
@@ -53,7 +53,7 @@ def _general_reduce(equation: Equation) -> Cost | None:
 
 
 def _window_sums(equation: Equation, array, out) -> int:
-    """Pairs of an output and an element of its window, as `count_padding` says."""
+    """Number of pairs of an output and an element of its window; with padding if `count_padding`."""
     params = equation.params
     ones = (1,) * len(out.shape)
     axes = (
@@ -86,14 +86,14 @@ def _general_reduce_window(equation: Equation) -> Cost | None:
 
 @register("select_and_scatter_add")
 def _select_and_scatter(equation: Equation) -> Cost:
-    # The gradient of max pooling: each window finds its largest element again, and adds to it.
+    # The gradient of max pooling: each window finds its maximum again, and adds to it.
     source, array = equation.inputs[:2]
     return Cost("reduction", operations(array, _window_sums(equation, array, source)))
 
 
 @register("sort")
 def _sort(equation: Equation) -> Cost:
-    # Comparisons of a merge sort, for each key.
+    # The comparisons of a merge sort, per key.
     array, keys = equation.inputs[0], equation.params["num_keys"]
     length = array.shape[equation.params["dimension"]]
     return Cost("sorting", operations(array, size(array) * math.ceil(math.log2(max(1, length))) * keys))
@@ -101,14 +101,14 @@ def _sort(equation: Equation) -> Cost:
 
 @register("top_k", "approx_top_k")
 def _top_k(equation: Equation) -> Cost:
-    # Each element is compared with the smallest of the k, and a heap of those is log2 k high.
+    # Each element is compared with the smallest of the k, which are in a heap of height log2 k.
     array, k = equation.inputs[0], equation.params["k"]
     return Cost("sorting", operations(array, size(array) * (1 + math.ceil(math.log2(max(1, k))))))
 
 
 @register("psum", "psum_invariant", "pmax", "pmin", "reduce_scatter")
 def _all_reduce(equation: Equation) -> Cost:
-    # On each device, one operation for each of its elements.
+    # One operation per element on each device.
     total = Counts()
     for aval in equation.inputs:
         total += operations(aval, size(aval))

@@ -1,4 +1,4 @@
-"""The table of rules: what an equation of each primitive costs."""
+"""The table of rules: the cost of an equation of each primitive."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -14,12 +14,12 @@ class Equation(NamedTuple):
 
     Attributes:
       primitive: its name.
-      inputs: shapes and dtypes of its operands, each with `shape` and `dtype`.
-      outputs: those of its results.
-      params: its parameters, as JAX has them.
+      inputs: the operands, each with `shape` and `dtype`.
+      outputs: the results, each with `shape` and `dtype`.
+      params: its parameters in the jaxpr.
       count_padding: whether multiply-accumulates with padding are counted.
       is_backward: whether reverse-mode differentiation made it.
-      weights: for each operand whether it is made of parameters only.
+      weights: for each operand, whether it is computed from parameters alone.
 
     Example:
       >>> from jds import cost
@@ -38,7 +38,7 @@ class Equation(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What a rule says of an equation.
+    """The cost of an equation: its kind of work, and its counts.
 
     Example:
       >>> from jds import cost
@@ -56,16 +56,16 @@ _RULES: dict[str, Rule] = {}
 
 
 def register(*primitives: str) -> Callable[[Rule], Rule]:
-    """Registers a rule for primitives, by their names; a later rule takes the place of an earlier one.
+    """Registers a rule for primitives, by name; it replaces an earlier rule.
 
-    A kernel that XLA calls through its foreign function interface has the name `ffi_call:` and its target's name, and a
-    Pallas kernel that declares no cost has `pallas_call:` and the kernel's name.
+    A foreign function is registered as `ffi_call:` and its target's name. A Pallas kernel that declares no cost is
+    registered as `pallas_call:` and the kernel's name.
 
     Args:
       *primitives: names, as `jax.make_jaxpr` prints them.
 
     Returns:
-      A decorator for the rule: a function of an `Equation` that returns its `Cost`, or None if it has no answer.
+      A decorator for the rule: a function of an `Equation` that returns its `Cost`, or None if the cost is unknown.
 
     Example:
       >>> from jds import cost
@@ -87,12 +87,12 @@ def find_rule(name: str) -> Rule | None:
 
 
 def size(aval: Any) -> int:
-    """Elements of an array; 1 for what has no shape."""
+    """Number of elements of an array; 1 for values without a shape."""
     return math.prod(getattr(aval, "shape", ()))
 
 
 def operations(aval: Any, count: int, *, multiply: int = 0) -> Counts:
-    """Operations on numbers of the array's dtype; of complex ones 2 each, and 6 for each multiplication."""
+    """`count` operations in the array's dtype; a complex one counts 2, a complex multiplication 6."""
     dtype = getattr(aval, "dtype", np.dtype(bool))
     if np.issubdtype(dtype, np.complexfloating):
         return Counts(flops=2 * count + 6 * multiply)
@@ -102,5 +102,5 @@ def operations(aval: Any, count: int, *, multiply: int = 0) -> Counts:
 
 
 def multiply_accumulates(aval: Any, macs: int, counted: int) -> Counts:
-    """`macs` of them in the array's dtype, and `counted` with padding."""
+    """`macs` multiply-accumulates in the array's dtype, and `counted` multiplications, padding included."""
     return operations(aval, macs, multiply=macs)._replace(multiplications=counted, macs=macs)

@@ -1,4 +1,4 @@
-"""How many products a window makes as it moves along an axis."""
+"""Counts the products of a kernel and an input along one axis."""
 
 import math
 from typing import NamedTuple
@@ -9,8 +9,8 @@ import numpy as np
 class WindowAxis(NamedTuple):
     """One spatial axis of a convolution, as `lax.conv_general_dilated` has it.
 
-    Position `o` of the output and `k` of the kernel meet position `stride * o + rhs_dilation * k - low` of the input,
-    in which `lhs_dilation - 1` holes lie between neighbours.
+    Output position `o` and kernel position `k` read input position `stride * o + rhs_dilation * k - low`, where
+    `lhs_dilation - 1` holes lie between neighboring elements.
     """
 
     input: int
@@ -23,9 +23,9 @@ class WindowAxis(NamedTuple):
 
 
 def products(axis: WindowAxis, *, padding: bool) -> int:
-    """Counts the pairs of an output and a kernel position that meet an input: no hole, and padding only if asked for.
+    """Counts the pairs of output and kernel positions that read an input element or, if asked for, padding.
 
-    Takes time and memory in proportion to the smaller of kernel and output.
+    Holes never count. Time and memory are proportional to the smaller of kernel and output.
     """
     if 0 in (axis.kernel, axis.output) or (axis.input == 0 and not padding):
         return 0
