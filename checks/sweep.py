@@ -1,4 +1,4 @@
-"""What is found out of every public network, kept in one record, which is whole after each of them."""
+"""Runs a check for every public network, and keeps the results in one record, which is rewritten after each network."""
 
 import dataclasses
 import importlib.metadata
@@ -13,6 +13,7 @@ from rich.progress import track
 
 import jds
 from benchmarks.harness.record import replace
+from checks.fingerprint import fingerprint
 from jds import zoo
 
 RESULTS = Path(__file__).parent / "results"
@@ -20,16 +21,21 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclasses.dataclass
 class Settings:
-    """Which networks."""
+    """Which networks to check."""
 
     pattern: str = "*"
-    again: bool = True
-    """Whether those that the record has are run again."""
+    again: bool = False
+    """Check networks again whose results are valid."""
 
 
 def load(path: Path) -> dict[str, dict[str, Any]]:
-    """The results in a record, by the networks' names."""
+    """Reads the results in a record, by network."""
     return json.loads(path.read_text())["networks"]
+
+
+def is_valid(result: dict[str, Any] | None, fingerprint: str) -> bool:
+    """Whether a result is of the network as it is now, which has this fingerprint."""
+    return result is not None and result["fingerprint"] == fingerprint
 
 
 def run(
@@ -41,21 +47,21 @@ def run(
     packages: Sequence[str],
     image_size: int,
 ) -> None:
-    """Finds out, prints and writes.
+    """Checks the networks that have changed since the record, or all; prints and writes the results.
 
     Raises:
-      SystemExit: with the names of those networks in the record whose results are not right, if there are any.
+      SystemExit: with the names of the networks in the record whose results are not right, if there are any.
     """
-    # The values are the same, and compiling takes less time.
+    # The values are the same, and compilation takes less time.
     jax.config.update("jax_disable_most_optimizations", True)
     versions = {package: importlib.metadata.version(package) for package in packages}
     known = load(path) if path.exists() else {}
     results = {name: result for name, result in known.items() if name in zoo.VARIANTS}
-    names = [name for name in jds.list_models(settings.pattern) if settings.again or name not in results]
-    print(f"{len(names)} networks; {path} is written anew after each", flush=True)
-    for name in track(names):
-        start = time.perf_counter()
-        results[name] = find(name)
+    for name in track(jds.list_models(settings.pattern)):
+        start, now = time.perf_counter(), fingerprint(name)
+        if is_valid(results.get(name), now) and not settings.again:
+            continue
+        results[name] = {"fingerprint": now} | find(name)
         jax.clear_caches()
         print(name, results[name], f"{time.perf_counter() - start:.0f} s", flush=True)
         record = {"versions": versions, "image_size": image_size, "networks": dict(sorted(results.items()))}

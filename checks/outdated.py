@@ -1,0 +1,21 @@
+"""Names the networks that have changed since they were checked, and the check to run again.
+
+    python -m checks.outdated
+
+Takes about four minutes.
+"""
+
+from rich.progress import track
+
+import jds
+from checks import sweep, training_steps, variants
+from checks.fingerprint import fingerprint
+
+if __name__ == "__main__":
+    results = {check.__name__: sweep.load(check.RECORD) for check in (variants, training_steps)}
+    found = []
+    for name in track(jds.list_models()):
+        now = fingerprint(name)
+        outdated = [check for check in results if not sweep.is_valid(results[check].get(name), now)]
+        found += [f"python -m {check} --pattern {name}" for check in outdated]
+    raise SystemExit("\n".join(found))
