@@ -10,11 +10,12 @@ from jds.models import mobilenet_v3 as mobilenet_v3
 from jds.models import mobilenet_v4 as mobilenet_v4
 from jds.models import mobileone as mobileone
 from jds.models import xception as xception
-from jds.models._network import BatchNormConfig as BatchNormConfig
-from jds.models._network import Feature as Feature
+from jds.models._config import BatchNormConfig as BatchNormConfig
+from jds.models._config import NetworkConfig as NetworkConfig
 from jds.models._network import Network as Network
-from jds.models._network import NetworkConfig as NetworkConfig
 from jds.models._network import count_parameters as count_parameters
+from jds.models._preprocessing import Preprocessing as Preprocessing
+from jds.models._stages import Feature as Feature
 from jds.models.convnext import ConvNeXt as ConvNeXt
 from jds.models.convnext import ConvNeXtConfig as ConvNeXtConfig
 from jds.models.efficientnet import EfficientNet as EfficientNet

@@ -7,7 +7,9 @@ from typing import NamedTuple
 import jax
 from flax import nnx
 
-from jds.models._network import NetworkConfig, Parts, Placement, Stages, build_stages
+from jds.models._config import NetworkConfig
+from jds.models._network import Parts
+from jds.models._stages import Placement, Stages, build_stages
 from jds.nn import Activation, ConvNorm, InvertedResidual, LayerConfig
 
 

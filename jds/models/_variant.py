@@ -4,7 +4,8 @@ import dataclasses
 import functools
 from typing import Any, Literal, NamedTuple
 
-from jds.models._network import BatchNormConfig, Network, NetworkConfig
+from jds.models._config import BatchNormConfig, NetworkConfig
+from jds.models._network import Network
 from jds.models._preprocessing import HALF as HALF
 from jds.models._preprocessing import Interpolation, Preprocessing
 

@@ -6,7 +6,9 @@ from typing import NamedTuple
 import jax
 from flax import nnx
 
-from jds.models._network import Feature, Network, NetworkConfig, Parts, Stages, StridePlan
+from jds.models._config import NetworkConfig
+from jds.models._network import Network, Parts
+from jds.models._stages import Feature, Stages, StridePlan
 from jds.models._variant import Variant, keras, timm, torchvision
 from jds.nn import ConvNeXtBlock, LayerConfig
 from jds.nn._conv import OrdinaryConv

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import jax
 from flax import nnx
 
+from jds.models._config import BatchNormConfig
 from jds.models._inverted_stages import InvertedRow, inverted_parts, repeated, round_features, scaled
-from jds.models._network import BatchNormConfig, Network, Parts
+from jds.models._network import Network, Parts
 from jds.models._variant import HALF, Variant, keras, timm, timm_tf, torchvision, torchvision_tf
 from jds.nn import Activation, LayerConfig
 

@@ -7,8 +7,10 @@ import jax
 from flax import nnx
 
 from jds.models._arguments import check_no_drop_path
+from jds.models._config import BatchNormConfig
 from jds.models._inverted_stages import round_features
-from jds.models._network import BatchNormConfig, Network, Parts, Placement, build_stages
+from jds.models._network import Network, Parts
+from jds.models._stages import Placement, build_stages
 from jds.models._variant import HALF, Variant, keras, timm
 from jds.nn import Activation, ConvNorm, LayerConfig, SeparableConv
 

@@ -5,8 +5,10 @@ from typing import NamedTuple
 
 from flax import nnx
 
+from jds.models._config import BatchNormConfig
 from jds.models._inverted_stages import round_features
-from jds.models._network import BatchNormConfig, Network, Parts, Placement, build_stages
+from jds.models._network import Network, Parts
+from jds.models._stages import Placement, build_stages
 from jds.models._variant import Variant, timm
 from jds.nn import LayerConfig, MobileOneBlock
 

@@ -7,7 +7,9 @@ import jax
 from flax import nnx
 
 from jds.models._arguments import check_no_drop_path
-from jds.models._network import BatchNormConfig, Network, Parts, Placement, build_stages
+from jds.models._config import BatchNormConfig
+from jds.models._network import Network, Parts
+from jds.models._stages import Placement, build_stages
 from jds.models._variant import HALF, Variant, keras, timm
 from jds.nn import ConvNorm, LayerConfig, SeparableConv
 
