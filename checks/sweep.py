@@ -1,4 +1,4 @@
-"""What is found out of every public network, kept in one record, which is whole after each of them."""
+"""Runs a check on every public network and writes its record after each of them."""
 
 import dataclasses
 import importlib.metadata
@@ -20,15 +20,15 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclasses.dataclass
 class Settings:
-    """Which networks."""
+    """The networks to check."""
 
     pattern: str = "*"
     again: bool = True
-    """Whether those that the record has are run again."""
+    """Whether to run networks again that are already in the record."""
 
 
 def load(path: Path) -> dict[str, dict[str, Any]]:
-    """The results in a record, by the networks' names."""
+    """The results in a record, by network name."""
     return json.loads(path.read_text())["networks"]
 
 
@@ -41,18 +41,18 @@ def run(
     packages: Sequence[str],
     image_size: int,
 ) -> None:
-    """Finds out, prints and writes.
+    """Runs the check on each network, prints its result and writes the record.
 
     Raises:
-      SystemExit: with the names of those networks in the record whose results are not right, if there are any.
+      SystemExit: always; with the names of the networks in the record whose results are not right, or with 0.
     """
-    # The values are the same, and compiling takes less time.
+    # Makes compilation faster; the values are the same.
     jax.config.update("jax_disable_most_optimizations", True)
     versions = {package: importlib.metadata.version(package) for package in packages}
     known = load(path) if path.exists() else {}
     results = {name: result for name, result in known.items() if name in zoo.VARIANTS}
     names = [name for name in jds.list_models(settings.pattern) if settings.again or name not in results]
-    print(f"{len(names)} networks; {path} is written anew after each", flush=True)
+    print(f"{len(names)} networks; {path} is rewritten after each", flush=True)
     for name in track(names):
         start = time.perf_counter()
         results[name] = find(name)
