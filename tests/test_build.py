@@ -150,7 +150,7 @@ def test_a_folder_that_cannot_be_written_does_not_stop_the_installation(installa
     assert "Permission denied" in installation.warnings[0]
 
 
-def test_the_users_flags_are_used_and_only_jds_s_names_are_exported(installation, monkeypatch):
+def test_the_user_s_flags_are_used_and_only_jds_s_names_are_exported(installation, monkeypatch):
     monkeypatch.setenv("CXXFLAGS", "'-DJDS_MARK=\"a mark\"' -O0")
     monkeypatch.setenv("LDFLAGS", "-Wl,-rpath,/a/path/of/the/user")
     data = installation.build()

@@ -1,4 +1,4 @@
-"""What a comparison says, from samples that are given and from a real, short measurement."""
+"""The output of a comparison, from given samples and from a short real measurement."""
 
 import json
 import math
@@ -69,14 +69,14 @@ def test_arithmetic_goes_step_by_step(layer, batch, lines):
         assert line in written
 
 
-def test_ratio_on_the_clock_is_the_median_over_rounds():
+def test_the_measured_ratio_is_the_median_over_rounds():
     comparison = Comparison("one layer", (row(),))
-    # Round by round 1/8, 1/4, 1/4; the medians' ratio would be 1/8.
+    # Round by round, 1/8, 1/4, 1/4; the ratio of the medians would be 1/8.
     assert comparison.clock_ratio() == row().clock_ratio().median == 0.25
     assert "0.113 of the multiplications take 0.250 of the time with jds, 0.500 with XLA's" in comparison.finding
 
 
-def test_total_is_the_sum_of_the_layers():
+def test_the_total_is_the_sum_of_the_layers():
     comparison = Comparison("network", (row(STEM), row(), row()))
     assert comparison.multiplications == cost.multiplications([STEM, LAYER, LAYER])
     assert comparison.seconds("ordinary") == pytest.approx(24e-3)
@@ -105,7 +105,7 @@ def test_unknown_flops_are_shown_as_unknown_and_never_summed():
     ]  # fmt: skip
 
 
-def test_layer_that_is_mostly_dispatch_is_marked_and_noted():
+def test_a_layer_that_is_mostly_dispatch_is_marked_and_noted():
     comparison = Comparison("tiny", (row(dispatch=5e-4),))
     assert "*0.250" in text(_text.clock_table(comparison))
     assert "Too small: more than a third of the time is dispatch overhead" in _text.notes(comparison)[-1]
@@ -116,15 +116,15 @@ def test_layer_that_is_mostly_dispatch_is_marked_and_noted():
 
 
 @pytest.mark.parametrize("rows", [(row(),), (row(STEM), row(), row())], ids=["one layer", "network"])
-def test_plot_shows_each_ratio(monkeypatch, tmp_path, rows):
+def test_the_plot_shows_each_ratio(monkeypatch, tmp_path, rows):
     figures = []
     monkeypatch.setattr(_plot.Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
     _plot.plot(Comparison("some layers", rows), tmp_path / "figure.png")
     (axes,) = figures[0].axes
     lines = {line.get_label(): line for line in axes.get_lines()}
     total = [Comparison("some layers", rows).multiplications.ratio] if len(rows) > 1 else []
-    on_paper = [float(ratio) for ratio in [*(row.multiplications.ratio for row in rows), *total]]
-    assert list(lines["on paper"].get_xdata()) == on_paper
+    in_theory = [float(ratio) for ratio in [*(row.multiplications.ratio for row in rows), *total]]
+    assert list(lines["on paper"].get_xdata()) == in_theory
     assert {text.get_text() for text in figures[0].legends[0].texts} == {
         "on paper", "on the clock, jds", "on the clock, XLA's grouped convolution",
     }  # fmt: skip
@@ -160,23 +160,23 @@ def test_any_layer_is_measured_and_recorded(layer):
         assert only["ratio_on_the_clock"]["jds"] == {"low": 1.0, "median": 1.0, "high": 1.0}
 
 
-def test_matrix_product_is_counted_before_and_after_compilation():
+def test_a_matrix_product_is_counted_before_and_after_compilation():
     shapes = jax.ShapeDtypeStruct((8, 16), jnp.float32), jax.ShapeDtypeStruct((16, 4), jnp.float32)
     for dot in (jnp.dot, jax.jit(jnp.dot)):
         assert xla_flops(dot, *shapes) == (2 * 8 * 16 * 4, 2 * 8 * 16 * 4)
 
 
-def test_program_without_arithmetic_is_unknown_not_zero():
+def test_a_program_without_arithmetic_is_unknown_not_zero():
     assert xla_flops(lambda x: x.T, jnp.ones((2, 3))) == (None, None)
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="on the CPU it is a call of LAPACK")
-def test_custom_call_is_unknown_not_zero():
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="a call to LAPACK only on the CPU")
+def test_a_custom_call_is_unknown_not_zero():
     assert xla_flops(jnp.linalg.cholesky, jnp.eye(4)) == (None, None)
 
 
 @pytest.mark.parametrize("properties", [None, {}, {"flops": -1.0}, {"bytes accessed": 4.0}])
-def test_what_xla_does_not_say_is_unknown(monkeypatch, properties):
+def test_counts_that_xla_does_not_report_are_unknown(monkeypatch, properties):
     monkeypatch.setattr(jax.stages.Lowered, "cost_analysis", lambda self: properties)
     monkeypatch.setattr(jax.stages.Compiled, "cost_analysis", lambda self: properties)
     assert xla_flops(jnp.dot, jnp.ones(3), jnp.ones(3)) == (None, None)
