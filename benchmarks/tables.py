@@ -76,4 +76,6 @@ def renewed(text: str) -> str:
 
 
 if __name__ == "__main__":
-    replace(README, lambda beside: beside.write_text(renewed(README.read_text(encoding="utf-8")), encoding="utf-8"))
+    replace(
+        README, lambda temporary: temporary.write_text(renewed(README.read_text(encoding="utf-8")), encoding="utf-8")
+    )

@@ -37,4 +37,4 @@ def figures(name: str) -> dict[str, Any]:
 if __name__ == "__main__":
     lines = [f"{json.dumps(name)}: {json.dumps(figures(name))}" for name in track(jds.list_models())]
     text = "{\n" + ",\n".join(lines) + "\n}\n"
-    replace(zoo.FIGURES, lambda beside: beside.write_text(text))
+    replace(zoo.FIGURES, lambda temporary: temporary.write_text(text))

@@ -60,6 +60,6 @@ def run(
         print(name, results[name], f"{time.perf_counter() - start:.0f} s", flush=True)
         record = {"versions": versions, "image_size": image_size, "networks": dict(sorted(results.items()))}
         text = json.dumps(record, indent=1) + "\n"
-        replace(path, lambda beside, text=text: beside.write_text(text))
+        replace(path, lambda temporary, text=text: temporary.write_text(text))
     wrong = [name for name, result in results.items() if not is_right(result)]
     raise SystemExit(f"not right: {', '.join(wrong)}" if wrong else 0)

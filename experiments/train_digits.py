@@ -282,8 +282,9 @@ def main(settings: Settings) -> None:
     data = load(settings.digits)
     records, seconds = [], []
     metrics = settings.results / "metrics.jsonl"
-    beside = metrics.with_name(f"{metrics.name}.part")  # renamed at the end; an interrupted run leaves its epochs here
-    with beside.open("w") as log, Progress() as progress:
+    # Renamed at the end; an interrupted run leaves its epochs here.
+    temporary = metrics.with_name(f"{metrics.name}.part")
+    with temporary.open("w") as log, Progress() as progress:
         task = progress.add_task("", total=len(settings.seeds) * settings.epochs)
         for seed in settings.seeds:
             start = time.perf_counter()
@@ -297,13 +298,13 @@ def main(settings: Settings) -> None:
             seconds.append(time.perf_counter() - start)
     summary = {"kind": "summary", **summarize(records), "seconds_per_seed": seconds, "machine": cost.machine_facts()}
     summary["settings"] = dataclasses.asdict(settings) | {"results": str(settings.results)}
-    with beside.open("a") as log:
+    with temporary.open("a") as log:
         log.write(json.dumps(summary) + "\n")
-    os.replace(beside, metrics)
+    os.replace(temporary, metrics)
     curves = settings.results / "curves.png"
-    beside = curves.with_name(f"{curves.name}.part")
-    draw(records, summary).savefig(beside, format="png", dpi=150)
-    os.replace(beside, curves)
+    temporary = curves.with_name(f"{curves.name}.part")
+    draw(records, summary).savefig(temporary, format="png", dpi=150)
+    os.replace(temporary, curves)
     Console().print(tabulate(summary), f"metrics.jsonl and curves.png are in {settings.results}")
 
 

@@ -170,7 +170,7 @@ def test_a_program_without_arithmetic_is_unknown_not_zero():
     assert xla_flops(lambda x: x.T, jnp.ones((2, 3))) == (None, None)
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="a call to LAPACK only on the CPU")
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="calls LAPACK only on the CPU")
 def test_a_custom_call_is_unknown_not_zero():
     assert xla_flops(jnp.linalg.cholesky, jnp.eye(4)) == (None, None)
 

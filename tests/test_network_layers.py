@@ -73,9 +73,9 @@ def test_the_ordinary_form_is_the_network_of_ordinary_convolutions_in_the_paper(
     ]
     layers = compare.network_layers(networks[0], 96)
     assert {layer.kernel_dilation for layer in layers} == {1, 2}
-    for twin, form in zip(networks, ("separable", "ordinary"), strict=True):
-        twin.eval()
-        assert getattr(cost.multiplications(layers), form) == counted(twin, 96).total.multiplications
+    for model, form in zip(networks, ("separable", "ordinary"), strict=True):
+        model.eval()
+        assert getattr(cost.multiplications(layers), form) == counted(model, 96).total.multiplications
 
 
 def test_each_kernel_size_is_a_separate_layer():

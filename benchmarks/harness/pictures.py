@@ -81,9 +81,9 @@ def roofline(found: Sequence[Point], references: Sequence[Result]) -> Figure:
     # Layers of the same stride have nearly the same intensity, so the series are drawn side by side.
     for position, (name, batch) in enumerate(series):
         mine = [point for point in found if (point.contender, point.batch) == (name, batch)]
-        beside = 1.04 ** (position - (len(series) - 1) / 2)
+        shift = 1.04 ** (position - (len(series) - 1) / 2)
         axes.plot(
-            [point.intensity * beside for point in mine],
+            [point.intensity * shift for point in mine],
             [point.flops / point.seconds / 1e9 for point in mine],
             markers[batch], color=colors[name], markerfacecolor="none", label=f"{name}, batch {batch}",
         )  # fmt: skip

@@ -96,21 +96,21 @@ def write(path: Path, content: dict[str, Any]) -> None:
             lines.append(f"{json.dumps(key)}: [\n" + ",\n".join(map(json.dumps, value)) + "\n]")
         else:
             lines.append(f"{json.dumps(key)}: {json.dumps(value)}")
-    replace(path, lambda beside: beside.write_text("{\n" + ",\n".join(lines) + "\n}\n"))
+    replace(path, lambda temporary: temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n"))
 
 
 def draw(path: Path, figure: Figure) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace(path, lambda beside: figure.savefig(beside, format=path.suffix[1:], dpi=150))
+    replace(path, lambda temporary: figure.savefig(temporary, format=path.suffix[1:], dpi=150))
 
 
 def replace(path: Path, make: Callable[[Path], Any]) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        make(beside)
-        os.replace(beside, path)
+        make(temporary)
+        os.replace(temporary, path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def significant(value: Any) -> Any:

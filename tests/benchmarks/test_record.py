@@ -69,7 +69,7 @@ def test_files_are_written_whole_or_not_at_all(tmp_path):
     with pytest.raises(TypeError):
         record.write(path, {"x": object()})
     with pytest.raises(ZeroDivisionError):
-        record.replace(path, lambda beside: (beside.write_text("half"), 1 / 0))
+        record.replace(path, lambda temporary: (temporary.write_text("half"), 1 / 0))
     assert path.read_text() == '{\n"x": [\n1.23457,\n1\n]\n}\n'
     assert [file.name for file in path.parent.iterdir()] == ["record.json"]
 

@@ -160,7 +160,7 @@ def test_a_gradient_that_becomes_a_dense_convolution_is_found_and_named():
     assert steps.unexplained_compiled == 0
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="a call to LAPACK only on the CPU")
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="calls LAPACK only on the CPU")
 def test_foreign_code_is_named_and_unknown():
     steps = cost.reconcile(jnp.linalg.cholesky, MATRIX)
     assert steps.foreign_calls == ("lapack_spotrf_ffi",)

@@ -149,9 +149,9 @@ def main() -> None:
         "result": json.loads(said),
         "defects_found": caught,
     }
-    beside = RECORD.with_name(f".{RECORD.name}")
-    beside.write_text(json.dumps(record, indent=2) + "\n")
-    beside.replace(RECORD)
+    temporary = RECORD.with_name(f".{RECORD.name}")
+    temporary.write_text(json.dumps(record, indent=2) + "\n")
+    temporary.replace(RECORD)
 
 
 if __name__ == "__main__":

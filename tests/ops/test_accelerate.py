@@ -1,4 +1,4 @@
-"""`accelerate` inside, outside and between JAX's transformations: replaces convolutions, keeps values and all else."""
+"""`accelerate` inside, outside and between JAX's transformations: it replaces convolutions and changes nothing else."""
 
 import functools
 import inspect
