@@ -1,4 +1,4 @@
-"""Builds the CPU kernels with the C++ compiler that is there; without one, jds is installed without them.
+"""Builds the CPU kernels with the available C++ compiler; without one, jds is installed without them.
 
 `CXX`, `CXXFLAGS` and `LDFLAGS` have their usual meaning.
 """
@@ -22,7 +22,8 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 SOURCES = Path("jds/ops/native/src")
 LIBRARY = SOURCES.with_name("lib") / "libjds.so"
 
-# Of the oldest supported jaxlib: a later one calls a library that was built on older headers, but not the reverse.
+# The headers of the oldest supported jaxlib: a newer jaxlib can call a library built with older headers, but not the
+# reverse.
 HEADERS = "jaxlib==0.10.1; python_version < '3.15'"
 
 X86_FLAGS = {
@@ -30,8 +31,8 @@ X86_FLAGS = {
     "kernels/avx2.cc": "-mavx2 -mfma -mf16c",
 }
 
-# Each is used if the compiler and its linker take it: what makes errors harder to exploit, and what hides all names
-# but jds's own, of the standard library too.
+# Each group of flags is used if the compiler and linker accept it. HARDENING makes errors harder to exploit; EXPORTS
+# hides all symbols but jds's own, including those of the standard library.
 HARDENING = ("-fstack-protector-strong", "-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2", "-Wl,-z,relro,-z,now")
 EXPORTS = ("-Wl,--version-script={script}", "-Wl,-exported_symbol,_jds_*")
 VERSION_SCRIPT = "{ global: jds_*; local: *; };\n"
@@ -40,17 +41,17 @@ seal = types.SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / SOURCE
 
 
 class NativeBuildHook(BuildHookInterface):
-    """Adds the library to the wheel, or says why there is none."""
+    """Adds the library to the wheel, or warns that there is none and why."""
 
     def dependencies(self) -> list[str]:
-        """What the build environment needs."""
+        """The packages that the build environment needs."""
         with contextlib.suppress(BuildError):
             if self.target_name == "wheel" and find_compiler():
                 return [HEADERS]
         return []
 
     def initialize(self, version: str, build_data: dict) -> None:
-        """Compiles before the wheel's files are collected; in an editable installation, among the sources."""
+        """Compiles before the wheel's files are collected; for an editable installation, into the source tree."""
         if self.target_name != "wheel":
             return
         library = Path(self.root) / LIBRARY
@@ -58,18 +59,18 @@ class NativeBuildHook(BuildHookInterface):
             build(Path(self.root) / SOURCES, library)
         except (BuildError, OSError) as error:
             with contextlib.suppress(OSError):
-                library.unlink(missing_ok=True)  # one of an earlier installation belongs to other sources
+                library.unlink(missing_ok=True)  # a library from an earlier installation belongs to other sources
                 seal.seal_of(library).unlink(missing_ok=True)
             self.app.display_warning(f"jds is installed without its CPU kernels: {error}")
             return
-        # The sources go with the library: jds compares the two.
+        # The sources are shipped with the library: jds checks that they match.
         build_data["artifacts"] += [str(LIBRARY), str(seal.seal_of(LIBRARY)), f"{SOURCES}/**/*.cc", f"{SOURCES}/**/*.h"]
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
 
 
 class BuildError(Exception):
-    """Why there is no library."""
+    """The reason why there is no library."""
 
 
 def find_compiler() -> list[str]:
@@ -85,7 +86,7 @@ def find_compiler() -> list[str]:
 
 
 def words(variable: str) -> list[str]:
-    """Splits what an environment variable has, as a shell would."""
+    """Splits the value of an environment variable as a shell would."""
     value = os.environ.get(variable, "")
     try:
         return shlex.split(value)
@@ -94,7 +95,7 @@ def words(variable: str) -> list[str]:
 
 
 def build(sources: Path, library: Path) -> None:
-    """Compiles, links and tries the library, beside its place and renamed, so that there is never half of one."""
+    """Compiles, links and tests the library in a temporary folder, then moves it into place atomically."""
     try:
         import jaxlib
     except ImportError:
@@ -102,7 +103,7 @@ def build(sources: Path, library: Path) -> None:
     headers = Path(jaxlib.__file__).parent / "include"
     flags = ["-O3", "-fPIC", "-fvisibility=hidden", "-isystem", str(headers)]
     library.parent.mkdir(exist_ok=True)
-    of_sources = seal.fingerprint(sources)  # as they are now, should somebody edit them meanwhile
+    of_sources = seal.fingerprint(sources)  # taken first, in case the sources are edited meanwhile
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
         script = Path(folder, "exports")
         script.write_text(VERSION_SCRIPT)
@@ -114,7 +115,7 @@ def build(sources: Path, library: Path) -> None:
         try_out(built)
         sealed = Path(folder, "seal")
         sealed.write_text(seal.seal(built, of_sources))
-        # Between the two, the library does not fit its seal and is not loaded.
+        # Between these two steps, the library does not match its seal and is not loaded.
         built.replace(library)
         sealed.replace(seal.seal_of(library))
 
@@ -132,14 +133,14 @@ def accepted(flags: str, folder: str) -> bool:
 
 
 def compile_file(command: list[str], source: Path, compiled: Path) -> None:
-    """Makes an object file."""
+    """Compiles a source file to an object file."""
     run([*command, "-c", str(source), "-o", str(compiled)])
 
 
 def link(
     files: list[Path], out: Path, headers: Path, flags: list[str], link_flags: list[str], compile_file=compile_file
 ) -> None:
-    """Compiles the files that this machine's architecture has, each with its own flags too, and links them."""
+    """Compiles the files for this machine's architecture, each with its additional flags, and links them."""
     compiler, user_flags, user_link_flags = find_compiler(), words("CXXFLAGS"), words("LDFLAGS")
     is_x86 = platform.machine().lower() in ("x86_64", "amd64")
     with tempfile.TemporaryDirectory(dir=out.parent) as folder:
@@ -155,17 +156,17 @@ def link(
         linked = Path(folder, out.name)
         run([*compiler, *link_flags, "-o", str(linked), *objects, "-pthread", *user_link_flags])
         if not linked.exists():
-            raise BuildError(f"`{shlex.join(compiler)}` ended well, but made nothing")
+            raise BuildError(f"`{shlex.join(compiler)}` succeeded, but produced no output")
         linked.replace(out)
 
 
 def x86_flags(source: Path) -> str | None:
-    """Returns what a file is compiled with that only x86 machines have; None if it is for all machines."""
+    """Returns the additional flags of a file for x86 machines only; None if the file is for all machines."""
     return next((flags for path, flags in X86_FLAGS.items() if source.match(path)), None)
 
 
 def try_out(library: Path) -> None:
-    """Loads a library in a process of its own, which it may kill."""
+    """Loads a library in a separate process, in case it crashes."""
     script = "import ctypes, sys; ctypes.CDLL(sys.argv[1]).jds_instruction_sets()"
     try:
         run([sys.executable, "-c", script, str(library)])
@@ -174,7 +175,7 @@ def try_out(library: Path) -> None:
 
 
 def run(command: list[str]) -> None:
-    """Runs a command; what it printed is in the error."""
+    """Runs a command; if it fails, the error includes its output."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     except OSError as error:
@@ -185,7 +186,7 @@ def run(command: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    # Into the source tree, with the jaxlib of this environment.
+    # Builds into the source tree, with the jaxlib of this environment.
     try:
         build(SOURCES, LIBRARY)
     except (BuildError, OSError) as error:

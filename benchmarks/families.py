@@ -28,7 +28,7 @@ CONTENDERS = (
     Contender("timm", "timm eager", IN_TIMM, {"compiled": False}, ("torch", "timm")),
     Contender("timm-compiled", "timm compiled", IN_TIMM, {"compiled": True}, ("torch", "timm"), COMPILERS),
 )
-# One network per family, and the gain of its synthetic weights with which its logits depend on the image, and not on
+# One network per family, and the gain of its synthetic weights at which the logits depend on the image rather than on
 # rounding.
 NETWORKS = {
     "mobilenetv2_100": 0.8,

@@ -4,9 +4,9 @@
     python -m benchmarks.models
 
 MobileNet V1 at 224×224 in evaluation mode, batch normalization folded by all contenders, and Keras's own MobileNetV2
-with and without `jds.accelerate`; float32, on this machine's CPU. Each case is measured as it is and with another
-allocator preloaded for all contenders. Writes `benchmarks/results/models.json`, with every sample, and a picture. Takes
-about 10 minutes on 2 cores; leave the machine idle meanwhile.
+with and without `jds.accelerate`; float32, on this machine's CPU. Each case is measured with the default allocator and
+again with another one preloaded for all contenders. Writes `benchmarks/results/models.json`, with every sample, and a
+picture. Takes about 10 minutes on 2 cores; leave the machine idle meanwhile.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ IN_TORCH = "benchmarks.peers.in_torch:inference"
 IN_ONNX = "benchmarks.peers.in_onnx"
 IN_KERAS = "benchmarks.peers.in_keras:inference"
 CPLUSPLUS = ("g++", "clang++", "c++")
-# OpenVINO's oneTBB ends a process in which another allocator is preloaded, but not if it is told this:
+# OpenVINO's oneTBB aborts a process that has another allocator preloaded unless this variable is set:
 # https://github.com/uxlfoundation/oneTBB/issues/1645.
 WITH_ALLOCATOR = {"TBB_ENABLE_SANITIZERS": "1"}
 ON_JAX = {"KERAS_BACKEND": "jax"}
@@ -70,7 +70,7 @@ def cases(settings: Settings, able: tuple[Contender, ...], weights: str) -> list
 
 
 def targets(results: Sequence[Result]) -> list[Target]:
-    """Targets are about runs without the other allocator."""
+    """Targets apply only to runs with the default allocator."""
     found = []
     for result in results:
         batch, network = result.case.spec["batch"], result.case.spec["network"]

@@ -34,7 +34,7 @@ CONTENDERS = (
     Contender("ordinary", "XLA, ordinary", IN_JAX, {"implementation": "xla", "ordinary": True}),
 )
 PASSES = ("forward", "input gradient", "kernel gradient")
-# Of jds to XLA's own: geometric mean, slowest layer.
+# Limits of the ratio jds / XLA's own: geometric mean, slowest layer.
 LIMITS_TO_XLA = {"forward": (0.1, 0.33), "input gradient": (0.1, 0.1), "kernel gradient": (0.25, 0.67)}
 
 
@@ -48,9 +48,9 @@ class Settings:
     seconds: float = 0.1
     """Duration of each turn, in seconds."""
     contenders: tuple[str, ...] = ()
-    """Names; by default all that are installed."""
+    """Names of contenders; by default, all that are installed."""
     layers: tuple[str, ...] = ()
-    """Names, such as 7x7x1024; by default all."""
+    """Names, such as 7x7x1024; by default, all."""
     out: Path = Path("benchmarks/results/ops.json")
     """The record; the pictures are written next to it."""
 
@@ -68,7 +68,7 @@ class Settings:
 
 
 def cases(settings: Settings, able: Sequence[Contender]) -> list[Case]:
-    """Each pass of each layer; the ordinary convolution takes part in the whole block only."""
+    """Each pass of each layer; the ordinary convolution takes part only in the whole block."""
     threads = cost.machine_facts()["cores"]
     out = []
     for kind in (*PASSES, "block"):
@@ -81,7 +81,7 @@ def cases(settings: Settings, able: Sequence[Contender]) -> list[Case]:
 
 
 def theoretical_ratio(workload: Workload) -> float:
-    """Multiplications of the separable block to those of the ordinary convolution."""
+    """Ratio of the separable block's multiplications to the ordinary convolution's."""
     size = (workload.size, workload.size, workload.features)
     layer = cost.Layer(workload.name, size, workload.out_features, (workload.kernel,) * 2, strides=workload.stride)
     return float(cost.multiplications(layer).ratio)

@@ -3,9 +3,9 @@
     pip install -e ".[test]"
     python -m benchmarks.other_layers
 
-What accelerates some layers must slow down none. Forward pass and both gradients, batches 1 and 8, float32, on this
+Speeding up some layers must not slow down others. Forward pass and both gradients, batches 1 and 8, float32, on this
 machine's CPU: grouped convolutions of ResNeXt, RegNet, NFNet and wav2vec2, ordinary ones, filters of one channel, stems
-of images, videos and audio, ensembles by `vmap`. A row above its limit is measured again with three times the rounds;
+for images, videos and audio, ensembles by `vmap`. A row above its limit is measured again with three times the rounds;
 the second result counts. Writes `benchmarks/results/other_layers.json`, with every sample. Takes about 20 minutes on 2
 cores; leave the machine idle meanwhile.
 """
@@ -35,7 +35,7 @@ SLOWDOWN, COMPILATION, GRADIENT, LONG_GRADIENT = 1.05, 1.5, 0.1, 0.4
 
 
 class Layer(NamedTuple):
-    """A convolution; `size` is that of the spatial axes, `features` of inputs and outputs."""
+    """A convolution; `size` lists the spatial sizes, `features` the numbers of input and output features."""
 
     name: str
     size: tuple[int, ...]
@@ -44,7 +44,7 @@ class Layer(NamedTuple):
     groups: int = 1
     strides: int | tuple[int, ...] = 1
     padding: str | tuple[tuple[int, int], ...] = "SAME"
-    ensemble: str = "none"  # of eight: none, of the kernels, or of both
+    ensemble: str = "none"  # over eight members: "none", "kernels" (one input), or "both"
 
     def spec(self, batch: int) -> dict:
         kernels = [] if self.ensemble == "none" else [8]
@@ -100,11 +100,11 @@ class Settings:
 
     batches: tuple[int, ...] = (1, 8)
     rounds: int = 9
-    """How many to keep; one more warms up."""
+    """Number of rounds that count; one more warms up."""
     seconds: float = 0.05
-    """How long each turn is."""
+    """Duration of each turn, in seconds."""
     layers: tuple[str, ...] = ()
-    """Words in the names of layers; none for all."""
+    """Text to look for in the layers' names; by default, all layers."""
     out: Path = Path("benchmarks/results/other_layers.json")
 
     def __post_init__(self):
@@ -112,7 +112,7 @@ class Settings:
             raise BenchmarkError("there must be at least 3 `rounds`, a batch, and `seconds` above 0")
         for word in self.layers:
             if not any(word in layer.name for layer in LAYERS):
-                raise BenchmarkError(f"no layer is named so: {word!r}; there are {', '.join(f.name for f in LAYERS)}")
+                raise BenchmarkError(f"no layer name contains {word!r}; there are {', '.join(f.name for f in LAYERS)}")
 
 
 def cases(settings: Settings, able: tuple[Contender, ...]) -> list[Case]:
@@ -126,7 +126,7 @@ def cases(settings: Settings, able: tuple[Contender, ...]) -> list[Case]:
 
 
 def targets(results: Sequence[Result]) -> list[Target]:
-    """The limits of all rows together; of a slowdown, the whole middle half of the rounds counts."""
+    """Limits for all rows together; a slowdown counts only if its lower quartile exceeds the limit."""
     found = [of_ratio("jds / plain JAX, slowest row, lower quartile", SLOWDOWN, _lowest(results))]
     compilations = [ratio for result in results if (ratio := result.compile_ratio("jds", "xla")) is not None]
     slowest = max(compilations, default=None)
@@ -144,7 +144,7 @@ def targets(results: Sequence[Result]) -> list[Target]:
 
 
 def _lowest(results: Sequence[Result]) -> cost.Spread | None:
-    """Of the row whose lower quartile is the greatest, the lower quartile in the place of the median."""
+    """The row with the greatest lower quartile, with that quartile in place of the median."""
     ratios = [ratio for result in results if (ratio := result.ratio("jds", "xla"))]
     if not ratios:
         return None
@@ -171,7 +171,7 @@ def table(kind: str, results: Sequence[Result]) -> Table:
 
 
 def _held(case: Case, process: Callable[[Contender], Process], settings: Settings) -> Result:
-    """Of a row above the limit, a second contest of three times the rounds: of two hundred, some are so by chance."""
+    """Measures a row above the limit again, with three times the rounds: of two hundred, some exceed it by chance."""
     result = run_case(case, process, rounds=settings.rounds, seconds=settings.seconds)
     ratio = result.ratio("jds", "xla")
     if ratio is None or ratio.low <= SLOWDOWN:

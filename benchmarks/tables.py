@@ -1,4 +1,4 @@
-"""Renews the tables of `benchmarks/README.md` from the records in `benchmarks/results/`.
+"""Updates the tables of `benchmarks/README.md` from the records in `benchmarks/results/`.
 
     python -m benchmarks.tables
 
@@ -26,7 +26,7 @@ def targets(name: str) -> list[str]:
 
 
 def origin(name: str) -> list[str]:
-    """What a record says of its measurement."""
+    """Date, machine and versions of a record, as one line."""
     record = load(name)
     machine = record["machine"]
     packages = [
@@ -67,7 +67,7 @@ def table(name: str) -> list[str]:
 
 
 def renewed(text: str) -> str:
-    """The text with its tables made from the records."""
+    """Returns the text with its tables regenerated from the records."""
 
     def between(found: re.Match) -> str:
         return "\n".join([found[1], *table(found[2]), found[3]])
@@ -76,4 +76,6 @@ def renewed(text: str) -> str:
 
 
 if __name__ == "__main__":
-    replace(README, lambda beside: beside.write_text(renewed(README.read_text(encoding="utf-8")), encoding="utf-8"))
+    replace(
+        README, lambda temporary: temporary.write_text(renewed(README.read_text(encoding="utf-8")), encoding="utf-8")
+    )

@@ -4,9 +4,9 @@
     python -m benchmarks.train
 
 224×224, batch 16, float32, on this machine's CPU: batch normalization with running statistics, cross-entropy, all
-gradients, SGD with momentum. Compilation is timed in turns as well. Measured as it is and with another allocator
-preloaded for all contenders. Writes `benchmarks/results/train.json`, with every sample, and a picture. Takes about 10
-minutes on 2 cores; leave the machine idle meanwhile.
+gradients, SGD with momentum. Compilations are interleaved and timed as well. Measured with the default allocator and
+again with another one preloaded for all contenders. Writes `benchmarks/results/train.json`, with every sample, and a
+picture. Takes about 10 minutes on 2 cores; leave the machine idle meanwhile.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ CONTENDERS = (
     Contender("xla", "XLA's own", IN_JAX, {"implementation": "xla"}),
     Contender("torch", "PyTorch eager", "benchmarks.peers.in_torch:training", {}, ("torch",)),
 )
-# If rounding moves a sum across the zero of ReLU, a gradient jumps; a forward value does not.
+# If rounding moves a sum across zero, ReLU's gradient jumps; its forward value does not.
 TOLERANCE = {"loss": 1e-4, "mean": 1e-4, "gradient": 5e-2}
 
 
@@ -60,7 +60,7 @@ def cases(settings: network_benchmark.Settings, able: tuple[Contender, ...], wei
 
 
 def targets(results: Sequence[Result]) -> list[Target]:
-    """Targets are about runs without the other allocator."""
+    """Targets apply only to runs with the default allocator."""
     found = []
     for result in results:
         if result.allocator is None:

@@ -1,1 +1,1 @@
-"""Checks of every public network, each a command whose record is kept in `results/`."""
+"""Checks of every public network: one command each, with its record in `results/`."""

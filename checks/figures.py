@@ -1,8 +1,8 @@
-"""Parameters and multiply-adds of every public network, which `jds models` prints.
+"""Counts the parameters and multiply-adds of every public network, which `jds models` prints.
 
     python -m checks.figures
 
-Counts for about two minutes. The record is jds/zoo.json, a part of the library.
+Takes about two minutes. The record is jds/zoo.json, which is part of the library.
 """
 
 import functools
@@ -21,7 +21,7 @@ from jds.weights import Found, kernels_of, shapes_of
 
 
 def figures(name: str) -> dict[str, Any]:
-    """What the record has of a network: of one image of its own size, in evaluation mode."""
+    """A network's entry in the record, for one image of its default size in evaluation mode."""
     size = zoo.VARIANTS[name].preprocessing.image_size
     model = nnx.eval_shape(functools.partial(jds.create_model, name))
     model.eval()
@@ -37,4 +37,4 @@ def figures(name: str) -> dict[str, Any]:
 if __name__ == "__main__":
     lines = [f"{json.dumps(name)}: {json.dumps(figures(name))}" for name in track(jds.list_models())]
     text = "{\n" + ",\n".join(lines) + "\n}\n"
-    replace(zoo.FIGURES, lambda beside: beside.write_text(text))
+    replace(zoo.FIGURES, lambda temporary: temporary.write_text(text))

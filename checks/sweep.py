@@ -50,7 +50,7 @@ def run(
     """Checks the networks that have changed since the record, or all; prints and writes the results.
 
     Raises:
-      SystemExit: with the names of the networks in the record whose results are not right, if there are any.
+      SystemExit: always; with the names of the networks in the record whose results are not right, or with 0.
     """
     # The values are the same, and compilation takes less time.
     jax.config.update("jax_disable_most_optimizations", True)
@@ -66,6 +66,6 @@ def run(
         print(name, results[name], f"{time.perf_counter() - start:.0f} s", flush=True)
         record = {"versions": versions, "image_size": image_size, "networks": dict(sorted(results.items()))}
         text = json.dumps(record, indent=1) + "\n"
-        replace(path, lambda beside, text=text: beside.write_text(text))
+        replace(path, lambda temporary, text=text: temporary.write_text(text))
     wrong = [name for name, result in results.items() if not is_right(result)]
     raise SystemExit(f"not right: {', '.join(wrong)}" if wrong else 0)

@@ -1,4 +1,4 @@
-"""Weights that depend on the name and the shape of an entry of a checkpoint alone, so that none has to be passed on."""
+"""Weights that depend only on a checkpoint entry's name and shape, so that no file of weights is needed."""
 
 import zlib
 from collections.abc import Mapping
@@ -7,10 +7,10 @@ import numpy as np
 
 
 def filled(shapes: Mapping[str, tuple[int, ...]], gain: float) -> dict[str, np.ndarray]:
-    """The entries of a checkpoint in PyTorch's layout, by their names and shapes.
+    """Makes the entries of a checkpoint in PyTorch's layout from their names and shapes.
 
-    The gain says how large the kernels are, relative to what keeps the variance behind a ReLU. With less than a
-    network's own right one, biases are all that arrives at the logits; with more, a rounding decides.
+    The gain scales the kernels relative to the size that keeps the variance after a ReLU. If it is too small for a
+    network, only the biases reach the logits; if it is too large, rounding determines them.
     """
     return {name: _entry(name, shape, gain) for name, shape in shapes.items()}
 

@@ -1,9 +1,9 @@
-"""A training step of every public network, as the tests have it for the smallest of each family.
+"""Trains every public network for a few steps, as the tests do for the smallest one of each family.
 
     python -m checks.training_steps [--pattern NAME]
 
-Each network learns a fixed batch at 64×64, for 5 steps or for up to 20 until the loss has fallen: it must, with one
-trace, and no grouped convolution may be left in the program for the CPU.
+Each network trains on a fixed batch at 64×64 for 5 steps, or for up to 20 until the loss has fallen. The loss must
+fall, with a single trace, and no grouped convolution may be left in the program for the CPU.
 
 The record is checks/results/training_steps.json.
 """
@@ -27,7 +27,7 @@ FEWEST, MOST = 5, 20
 
 
 def train(name: str) -> dict[str, Any]:
-    """Losses, traces, and the groups of the convolutions that are left."""
+    """Losses, number of traces, and number of grouped convolutions that are left."""
     model = jds.create_model(name, num_classes=4, drop_path=0.0)
     optimizer = nnx.Optimizer(model, optax.sgd(0.01), wrt=nnx.Param)
     images = jnp.asarray(np.random.default_rng(0).standard_normal((4, IMAGE_SIZE, IMAGE_SIZE, 3)), jnp.float32)

@@ -1,4 +1,4 @@
-"""Every public network against the package that it is from: parameters, and logits with weights made by a rule.
+"""Compares every public network with the package it comes from: parameters, and logits with synthetic weights.
 
     python -m checks.variants [--pattern NAME]
 
@@ -26,7 +26,7 @@ from jds import zoo
 
 RECORD = sweep.RESULTS / "variants.json"
 APART, FAR_APART = 0.05, 0.55
-# Odd, so that both ways to pad are seen.
+# Odd, so that the two conventions for padding differ.
 IMAGE_SIZE = 97
 
 
@@ -38,12 +38,12 @@ def public(variant: zoo.Variant) -> Any:
 
 
 def distance(found: np.ndarray, wanted: np.ndarray) -> float:
-    """How far they are apart, relative to their size."""
+    """Norm of the difference, relative to the wanted norm."""
     return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
 
 
 def with_right_gain(logits_of: Callable[[float], np.ndarray]) -> np.ndarray:
-    """Makes the kernels larger until logits depend on the image; where they are far apart, it is on a rounding, too."""
+    """Enlarges the kernels until the logits depend on the image, but not so far that they also depend on rounding."""
     gain, step, too_small = 0.3, 0.05, None
     while gain < 1.5:
         logits = logits_of(gain)
@@ -55,11 +55,11 @@ def with_right_gain(logits_of: Callable[[float], np.ndarray]) -> np.ndarray:
         else:
             gain, step = too_small, step / 2
         gain += step
-    raise RuntimeError(f"with no gain up to {gain:.2f} are the logits of two images more than {APART} apart")
+    raise RuntimeError(f"no gain up to {gain:.2f} makes the logits of two images differ by more than {APART}")
 
 
 def keras_model(name: str, size: int, options: dict[str, Any]) -> Any:
-    """A network of Keras's, without its first layers' and its last layer's ways with values."""
+    """A Keras network without its built-in preprocessing and its final activation."""
     applications = importlib.import_module("keras").applications
     if name.startswith(("MobileNetV3", "ConvNeXt")):
         options = options | {"include_preprocessing": False}
@@ -68,7 +68,7 @@ def keras_model(name: str, size: int, options: dict[str, Any]) -> Any:
 
 
 def fill_keras(model: Any, gain: float) -> None:
-    """Gives a network of Keras's random weights."""
+    """Gives a Keras network random weights."""
     rng = np.random.default_rng(0)
     for variable in model.weights:
         if "/".join(variable.path.split("/")[-2:-1]) == "normalization":
@@ -83,9 +83,9 @@ def fill_keras(model: Any, gain: float) -> None:
 
 
 def of_keras(name: str, images: np.ndarray, file: Path) -> tuple[int, np.ndarray]:
-    """Writes the weights of a network of Keras's; returns its parameters and its logits."""
+    """Writes the weights of a Keras network; returns its number of parameters and its logits."""
     model = keras_model(name, images.shape[1], {})
-    # What its own first layer divides by.
+    # Undoes the division in EfficientNet's first layer.
     scale = 255 if name.startswith("EfficientNet") else 1
 
     @jax.jit
@@ -104,7 +104,7 @@ def of_keras(name: str, images: np.ndarray, file: Path) -> tuple[int, np.ndarray
 
 
 def of_torch(variant: zoo.Variant, images: np.ndarray, file: Path) -> tuple[int, np.ndarray]:
-    """Writes the weights of a network of timm's or torchvision's; returns its parameters and its logits."""
+    """Writes the weights of a timm or torchvision network; returns its number of parameters and its logits."""
     torch = importlib.import_module("torch")
     model = public(variant).eval()
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
@@ -122,7 +122,7 @@ def of_torch(variant: zoo.Variant, images: np.ndarray, file: Path) -> tuple[int,
 
 
 def compare(name: str) -> dict[str, Any]:
-    """Parameters of both, and how far the logits are apart: of both, of two images, and of the folded network."""
+    """Both parameter counts, and distances of logits: to the public network's, of two images, and after folding."""
     variant = zoo.VARIANTS[name]
     images = np.random.default_rng(0).standard_normal((2, IMAGE_SIZE, IMAGE_SIZE, 3)).astype(np.float32)
     with tempfile.TemporaryDirectory() as folder:
@@ -164,7 +164,7 @@ def folded_in_float64(name: str, file: Path, images: np.ndarray) -> float:
 
 def is_equal(result: dict[str, Any]) -> bool:
     is_public = result["parameters"] == result["public_parameters"] and result["difference"] < 1e-4
-    # Where they are less apart, logits would agree that did not depend on the image.
+    # If they were closer, logits that do not depend on the image would agree as well.
     return is_public and result["of_images"] > APART and result["folded"] < 1e-4 and result["folded_float64"] < 1e-5
 
 

@@ -7,9 +7,9 @@ receives checkpoints, metrics as JSON lines, a figure, and the weights with a co
 `jds predict IMAGE --weights OUT` prints your classes. If the run is killed at any moment and restarted with the same
 command, it resumes from its last checkpoint and produces the same numbers as without the interruption.
 
-A finished run continues if it is restarted with more --epochs. From there on it has the learning rate of the longer
-run, so its numbers differ from those of a run that had as many epochs from the start. Only --save-every may change
-besides.
+A finished run continues if it is restarted with more --epochs. From then on it uses the learning rate schedule of the
+longer run, so its numbers differ from those of a run that had as many epochs from the start. The only other setting
+that may change is --save-every.
 """
 
 import dataclasses
@@ -44,7 +44,7 @@ from finetune_output import claim, draw, kept_lines, make_folder, settings_befor
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What to train, on what, and how."""
+    """The network, the data, and the options of training."""
 
     data: str  # a folder with one folder of images per class, or the name of a Hugging Face dataset
     model: str = "mobilenetv3_small_100"  # a name from `jds models`
@@ -64,7 +64,7 @@ class Settings:
 
 
 def check(settings: Settings) -> None:
-    """Raises Mistake for a setting that is wrong for any data."""
+    """Raises Mistake for a setting that is wrong whatever the data."""
     for name, is_right, rule in (
         ("image_size", settings.image_size >= 0, "positive, or 0 for the network's own"),
         ("batch", settings.batch > 0, "positive"),
@@ -103,7 +103,7 @@ class Augment(grain.transforms.RandomMap):
 
 
 def training_data(part: Part, settings: Settings, prepare: Any, start: int) -> Iterator[dict[str, np.ndarray]]:
-    """Batches from step `start` on: a batch depends on its number alone, so that a run can resume anywhere."""
+    """Batches from step `start` on: a batch depends only on its number, so that a run can resume at any step."""
 
     def normalize(pixels: np.ndarray) -> np.ndarray:
         return (pixels.astype(np.float32) / 255 - prepare.mean) / np.asarray(prepare.std, np.float32)
@@ -135,7 +135,7 @@ def make_step(graph: Any, random: Any, optimizer: optax.GradientTransformation, 
         (value, rest), gradients = jax.value_and_grad(loss, has_aux=True)(state["params"])
         updates, moments = optimizer.update(gradients, state["optimizer"], state["params"])
         params = optax.apply_updates(state["params"], updates)
-        # At first the average is over the steps so far.
+        # In the first steps, the decay is smaller, so that the average forgets the initial values sooner.
         decay = jnp.minimum(settings.average, (1 + state["step"]) / (10 + state["step"]))
         average = optax.incremental_update(params, state["average"], 1 - decay)
         new = {"params": params, "rest": rest, "optimizer": moments, "average": average, "step": state["step"] + 1}
@@ -145,7 +145,7 @@ def make_step(graph: Any, random: Any, optimizer: optax.GradientTransformation, 
 
 
 def random_state(like: Any, seed: int, step: jax.Array) -> Any:
-    """Keys of dropout and stochastic depth, which depend on the step alone, so that they need not be saved."""
+    """Keys for dropout and stochastic depth, which depend only on the step, so that they need not be saved."""
     key = jax.random.fold_in(jax.random.key(seed), step)
     leaves, structure = jax.tree.flatten(like)
     new = [
@@ -215,7 +215,7 @@ def refuse_unreadable(source: Source, console: Console) -> None:
 
 def main(settings: Settings) -> None:
     """Trains, evaluates after each epoch, and saves the averaged parameters."""
-    # Everything that may be wrong is found here, before anything is written.
+    # All mistakes in the settings and the data are found here, before anything is written.
     check(settings)
     before = settings_before(settings)
     if settings.model not in jds.list_models():
@@ -305,7 +305,7 @@ def main(settings: Settings) -> None:
 
 
 def run() -> None:
-    """The script: errors are printed in one line."""
+    """Runs the script; errors are printed on one line."""
     sys.stdout.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
     try:
         main(tyro.cli(Settings, description=__doc__))

@@ -59,7 +59,7 @@ class Source:
 
 
 def reason(error: Exception) -> str:
-    """Why an image cannot be read, in one line."""
+    """Why an image cannot be read, on one line."""
     if isinstance(error, UnidentifiedImageError):
         return "not an image"
     words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
@@ -183,7 +183,7 @@ def go_offline_if_unreachable(name: str) -> None:
 
 
 def no_data(name: str, reason: object) -> str:
-    """The message for data that cannot be found, in one line."""
+    """The message for data that cannot be found, on one line."""
     words = " ".join(str(reason).split())
     return f"--data must be a folder or the name of a dataset on Hugging Face, got {name!r}: {words}"
 
@@ -194,7 +194,7 @@ def is_leftover(path: Path) -> bool:
 
 
 def shown(path: object) -> str:
-    """A path for printing: unprintable characters are escaped."""
+    """A path for printing, with unprintable characters escaped."""
     text = os.fspath(path) if isinstance(path, Path) else str(path)
     return text if text.isprintable() else ascii(text)[1:-1]
 
@@ -204,11 +204,11 @@ def refuse_empty(source: Source, remedy: str = "") -> None:
     counts = collections.Counter(source.labels)
     empty = [shown(name) for label, name in enumerate(source.classes) if not counts[label]]
     if empty:
-        raise Mistake(f"--data must have images of each class, there is none of {', '.join(empty)}{remedy}")
+        raise Mistake(f"--data must have images of each class, there are none of {', '.join(empty)}{remedy}")
 
 
 class Part:
-    """A part of a source, by places."""
+    """A part of a source, given by the places of its images."""
 
     def __init__(self, source: Any, places: Sequence[int]):
         self.source, self.places = source, places

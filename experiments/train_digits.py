@@ -1,4 +1,4 @@
-"""Trains a small MobileNet and its twin of ordinary convolutions on real handwritten digits.
+"""Trains a small MobileNet, and the same network with ordinary convolutions, on real handwritten digits.
 
     python experiments/train_digits.py
     python experiments/train_digits.py --epochs 4 --seeds 0
@@ -59,7 +59,7 @@ class Settings:
 
 
 class Network(nnx.Module):
-    """A MobileNet for small images, or its twin with an ordinary convolution in place of each separable block."""
+    """A MobileNet for small images; "ordinary" has an ordinary convolution in place of each separable block."""
 
     def __init__(self, name: str, *, rngs: nnx.Rngs):
         block = {"separable": separable_block, "ordinary": conv_norm_relu}[name]
@@ -99,7 +99,7 @@ def separable_block(features: int, wider: int, stride: int, *, rngs: nnx.Rngs) -
 
 
 def layers() -> list[cost.Layer]:
-    """The sizes of the same network, to count its multiplications in both forms."""
+    """The layers of the same network, to count its multiplications in both forms."""
     rows = [cost.Layer("stem", (SIZE, SIZE, 1), STEM, (3, 3), separable=False)]
     for wider, stride in BLOCKS:
         rows.append(cost.Layer("block", rows[-1].output_size, wider, (3, 3), strides=stride))
@@ -113,7 +113,7 @@ def held_out(digits: int) -> int:
 def load(digits: int = DIGITS) -> tuple[np.ndarray, ...]:
     """Training images, held-out images `(number, 16, 16, 1)` from 0 to 1, training labels, held-out labels.
 
-    The split is the same in every run and a fifth of each class; nothing is chosen by looking at the held-out part.
+    The split is the same in every run and holds out a fifth of each class; nothing is tuned on the held-out part.
     """
     images, labels = load_digits(return_X_y=True)
     images = images[:digits].reshape(-1, 8, 8, 1).astype(np.float32) / 16
@@ -153,7 +153,7 @@ def adam(learning_rate: float, steps: int) -> optax.GradientTransformation:
 
 
 def train(name: str, seed: int, data: tuple[np.ndarray, ...], *, settings: Settings) -> Iterator[dict[str, Any]]:
-    """Trains one network; yields a record per epoch, whose seconds cover its steps alone."""
+    """Trains one network; yields a record per epoch, whose `seconds` cover only the training steps."""
     images, held_out_images, labels, held_out_labels = data
     steps = len(labels) // settings.batch_size
     network = Network(name, rngs=nnx.Rngs(seed))
@@ -183,7 +183,7 @@ def over_seeds(records: Sequence[dict[str, Any]], name: str, key: str) -> np.nda
 
 
 def mean_and_spread(values: np.ndarray) -> dict[str, Any]:
-    """The spread is the standard deviation over the seeds; a single one has none."""
+    """Mean and spread: the standard deviation over the seeds, or 0 for a single seed."""
     spread = values.std(ddof=1) if len(values) > 1 else 0.0
     return {"mean": float(values.mean()), "spread": float(spread), "each": values.tolist()}
 
@@ -212,7 +212,7 @@ def draw(records: Sequence[dict[str, Any]], summary: dict[str, Any]) -> Figure:
     time_ratio, theoretical_ratio = summary["time_ratio"]["mean"], summary["theoretical_ratio"]
     figure.suptitle(
         f"Separable convolutions read {separable:.1%} of the held-out digits, ordinary ones {ordinary:.1%}:\n"
-        f"the separable take {time_ratio:.0%} of the training time and {theoretical_ratio:.0%} of the multiplications"
+        f"separable ones take {time_ratio:.0%} of the training time and {theoretical_ratio:.0%} of the multiplications"
     )
     for axes, quantity in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
         # Two of Okabe and Ito's colors, which color-blind readers can tell apart.
@@ -227,7 +227,7 @@ def draw(records: Sequence[dict[str, Any]], summary: dict[str, Any]) -> Figure:
         axes.grid(alpha=0.3)
     figure.axes[0].yaxis.set_major_formatter("{x:.0%}")
     if min(separable, ordinary) > 0.9:
-        figure.axes[0].set_ylim(0.75, 1.005)  # leaves out the first epochs: the comparison is of the last ones
+        figure.axes[0].set_ylim(0.75, 1.005)  # hides the first epochs to show the last ones in detail
     figure.axes[0].legend(title="mean over seeds, lowest to highest shaded", frameon=False)
     figure.axes[1].set_yscale("log")
     return figure
@@ -238,7 +238,7 @@ def tabulate(summary: dict[str, Any]) -> Table:
     table = Table(
         *("network", "parameters", "multiplications", "held-out accuracy", "seconds per epoch"),
         title="Handwritten digits",
-        caption=f"separable to ordinary: {time_ratio['mean']:.3f} ± {time_ratio['spread']:.3f} of the time, "
+        caption=f"separable / ordinary: {time_ratio['mean']:.3f} ± {time_ratio['spread']:.3f} of the time, "
         f"{summary['theoretical_ratio']:.3f} in theory",
     )
     for column in table.columns[1:]:
@@ -260,7 +260,9 @@ def check(settings: Settings) -> None:
     if settings.epochs < 1:
         raise ValueError(f"train_digits: `epochs` must be at least 1, got {settings.epochs}")
     if not settings.seeds or len(set(settings.seeds)) < len(settings.seeds) or min(settings.seeds) < 0:
-        raise ValueError(f"train_digits: `seeds` must be at least one, distinct and not negative, got {settings.seeds}")
+        raise ValueError(
+            f"train_digits: `seeds` must not be empty, and must be distinct and not negative, got {settings.seeds}"
+        )
     if not 100 <= settings.digits <= DIGITS:
         raise ValueError(f"train_digits: `digits` must be from 100 to {DIGITS}, got {settings.digits}")
     images = settings.digits - held_out(settings.digits)
@@ -280,12 +282,13 @@ def main(settings: Settings) -> None:
     data = load(settings.digits)
     records, seconds = [], []
     metrics = settings.results / "metrics.jsonl"
-    beside = metrics.with_name(f"{metrics.name}.part")  # renamed at the end; an interrupted run leaves its epochs here
-    with beside.open("w") as log, Progress() as progress:
+    # Renamed at the end; an interrupted run leaves its epochs here.
+    temporary = metrics.with_name(f"{metrics.name}.part")
+    with temporary.open("w") as log, Progress() as progress:
         task = progress.add_task("", total=len(settings.seeds) * settings.epochs)
         for seed in settings.seeds:
             start = time.perf_counter()
-            # The networks alternate, an epoch each, so that other load on the machine affects both.
+            # The networks alternate by epoch, so that other load on the machine affects both.
             for pair in zip(*(train(name, seed, data, settings=settings) for name in NETWORKS), strict=True):
                 records.extend(pair)
                 log.writelines(json.dumps(record) + "\n" for record in pair)
@@ -295,13 +298,13 @@ def main(settings: Settings) -> None:
             seconds.append(time.perf_counter() - start)
     summary = {"kind": "summary", **summarize(records), "seconds_per_seed": seconds, "machine": cost.machine_facts()}
     summary["settings"] = dataclasses.asdict(settings) | {"results": str(settings.results)}
-    with beside.open("a") as log:
+    with temporary.open("a") as log:
         log.write(json.dumps(summary) + "\n")
-    os.replace(beside, metrics)
+    os.replace(temporary, metrics)
     curves = settings.results / "curves.png"
-    beside = curves.with_name(f"{curves.name}.part")
-    draw(records, summary).savefig(beside, format="png", dpi=150)
-    os.replace(beside, curves)
+    temporary = curves.with_name(f"{curves.name}.part")
+    draw(records, summary).savefig(temporary, format="png", dpi=150)
+    os.replace(temporary, curves)
     Console().print(tabulate(summary), f"metrics.jsonl and curves.png are in {settings.results}")
 
 

@@ -1,4 +1,4 @@
-"""Strict settings for every test: types are checked at run time, and nothing is promoted in silence."""
+"""Strict settings for every test: types are checked at run time, and implicit promotion is an error."""
 
 import gc
 import os
@@ -10,21 +10,22 @@ import jaxtyping
 import pytest
 from jaxtyping import install_import_hook
 
-# The benchmarks and checks are no part of the installed package. Last, so that an installed jds is the one tested.
+# For the benchmarks and checks, which are not part of the installed package. Appended, so that an installed jds is the
+# one tested.
 sys.path.append(str(Path(__file__).parents[1]))
 
-# Before the first import of jds. The functions' arrays are checked in every run; with JDS_CHECKED=jds, as in the
-# continuous integration, all calls are, which makes the suite twice as slow.
+# Must run before the first import of jds. Every run checks the arrays passed to the functions in `jds.ops`; with
+# JDS_CHECKED=jds, as in continuous integration, all calls are checked, which makes the suite twice as slow.
 install_import_hook(os.environ.get("JDS_CHECKED", "jds.ops"), "beartype.beartype")
 
-# Most of the time goes into compiling, which takes half of it without XLA's newer emitters of loops; from JAX 0.11 on,
-# what is left of the older ones fails. Where XLA_FLAGS are set, as the continuous integration does, they are kept.
+# Most of the time is spent compiling, which is twice as fast without XLA's newer loop emitters; from JAX 0.11 on, the
+# older ones no longer work. If XLA_FLAGS is set, as in continuous integration, it is kept.
 QUICK = "--xla_cpu_parallel_codegen_split_count=1"
 if jax.__version_info__ < (0, 11):
     QUICK += " --xla_cpu_use_fusion_emitters=false"
 os.environ.setdefault("XLA_FLAGS", QUICK)
 
-# Traced programs are many objects, which live for long: there is little to be found.
+# Traced programs consist of many long-lived objects, so frequent garbage collection finds little.
 gc.set_threshold(100_000, 20, 20)
 
 jax.config.update("jax_num_cpu_devices", 4)
@@ -42,7 +43,7 @@ def unchecked_types():
 
 @pytest.fixture
 def quick_compilation():
-    """Has LLVM do less; XLA's own passes and the values are the same."""
+    """Makes LLVM optimize less; XLA's own passes and the values stay the same."""
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)

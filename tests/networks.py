@@ -1,8 +1,8 @@
-"""Networks of a few blocks, one or more of each family, for tests that run or build them."""
+"""Networks with a few blocks, one or more of each family, for tests that run or build them."""
 
 import jds
 
-# One network of each family, with the first of its rows.
+# One network of each family, with the first rows of its table.
 HYBRID = tuple(stage[:6] for stage in jds.models.mobilenet_v4.HYBRID_MEDIUM[:3])
 SMALLEST = {
     "mobilenetv1_100": {"rows": jds.models.mobilenet_v1.ROWS[:3], "width": 0.25},

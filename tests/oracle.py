@@ -1,4 +1,4 @@
-"""The convolution as loops of float64 NumPy, written from the definition and sharing nothing with jds."""
+"""The convolution as loops in float64 NumPy, written from the definition and sharing no code with jds."""
 
 import itertools
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def pads(word, size, kernel, stride, dilation):
-    """Padding of one axis, and how it is filled."""
+    """The padding of one axis, and how it is filled."""
     reach = (kernel - 1) * dilation + 1
     if word in ("CIRCULAR", "REFLECT"):
         return ((reach - 1) // 2, reach // 2), {"CIRCULAR": "wrap", "REFLECT": "reflect"}[word]
@@ -30,7 +30,7 @@ def conv(inputs, kernel, *, strides, padding, kernel_dilation, groups=1, input_d
         padding, mode = [pair for pair, _ in rules], rules[0][1]
     else:
         mode = "constant"
-    # Where each padded, dilated position comes from: -1 is a zero.
+    # The source of each padded, dilated position: -1 for a zero.
     sources = []
     for n, (low, high), spread in zip(spatial, padding, input_dilation, strict=True):
         line = np.full((n - 1) * spread + 1, -1)

@@ -1,9 +1,9 @@
-"""The text of programs."""
+"""Helpers for the text of programs."""
 
 import re
 
 
 def without_attribute(text):
-    """The lowered program without the attribute that operations traced under `jds.accelerate` bear."""
+    """The lowered program without the attribute that `jds.accelerate` adds to operations."""
     attribute = r'mhlo\.frontend_attributes = \{jds = "auto"\}'
     return re.sub(rf" \{{{attribute}\}}|, {attribute}|(?<=\{{){attribute}, ", "", text)

@@ -1,4 +1,4 @@
-"""Installation with C++ compilers of all kinds, and without one."""
+"""Installation with working and broken C++ compilers, and without one."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ x, k = jnp.ones((1, 8, 8, 4)), jnp.ones((3, 3, 1, 4))
 print(float(jds.depthwise_conv(x, k).sum()))
 print(*jds.select_implementation(x, k, feature_group_count=4).forward)
 """
-# In place of the kernels: it asks for a flag of the user's, and uses the standard library.
+# Replaces the kernels: it requires a flag from the user and uses the standard library.
 SOURCE = """
 #include <string>
 #include <vector>
@@ -69,7 +69,7 @@ def test_without_a_compiler_jds_is_installed_and_says_so(tmp_path):
 
 
 class Installation:
-    """A source tree of little C++, and what the build hook makes of it."""
+    """A source tree with one small C++ file, and the build hook's results on it."""
 
     def __init__(self, root: Path):
         self.library = root / hatch_build.LIBRARY
@@ -109,7 +109,7 @@ WRITES = '#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\n'
 @pytest.mark.parametrize(
     ("environment", "script", "words"),
     [
-        ({"CXX": "true"}, None, "`true` ended well, but made nothing"),
+        ({"CXX": "true"}, None, "`true` succeeded, but produced no output"),
         ({"CXX": "false"}, None, "`false "),
         ({"CXX": 'c++ "'}, None, "CXX is 'c++ \"': No closing quotation"),
         ({"CXX": "'"}, None, 'CXX is "\'": No closing quotation'),
@@ -127,7 +127,7 @@ WRITES = '#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\n'
         ({}, "#!/no/such/interpreter\n", "cannot be run: [Errno 2]"),
     ],
 )
-def test_whatever_the_compiler_does_the_installation_goes_on(installation, monkeypatch, environment, script, words):
+def test_the_installation_succeeds_whatever_the_compiler_does(installation, monkeypatch, environment, script, words):
     if script:
         environment = {**environment, "CXX": program(installation.root, script)}
     for variable, value in environment.items():
@@ -150,7 +150,7 @@ def test_a_folder_that_cannot_be_written_does_not_stop_the_installation(installa
     assert "Permission denied" in installation.warnings[0]
 
 
-def test_the_users_flags_are_used_and_only_jds_s_names_are_exported(installation, monkeypatch):
+def test_the_user_s_flags_are_used_and_only_jds_s_names_are_exported(installation, monkeypatch):
     monkeypatch.setenv("CXXFLAGS", "'-DJDS_MARK=\"a mark\"' -O0")
     monkeypatch.setenv("LDFLAGS", "-Wl,-rpath,/a/path/of/the/user")
     data = installation.build()

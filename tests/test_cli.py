@@ -17,7 +17,7 @@ def words(capsys):
     return " ".join(capsys.readouterr().out.split())
 
 
-def test_without_arguments_the_textbook_example_is_worked_through(capsys):
+def test_without_arguments_it_walks_through_the_textbook_example(capsys):
     cli.main(["compare", *SHORT])
     out, err = capsys.readouterr()
     assert err == ""
@@ -33,7 +33,7 @@ def test_without_arguments_the_textbook_example_is_worked_through(capsys):
         assert line in out
 
 
-def test_any_layer(capsys):
+def test_any_layer_is_compared(capsys):
     options = "--kernel-size 3x1 --strides 2 --padding 1 --kernel-dilation 1x2 --channel-multiplier 2 --batch 2"
     cli.main(["compare", "--input", "8x6x4", "--out-features", "6", *options.split(), *SHORT])
     out = words(capsys)
@@ -43,12 +43,12 @@ def test_any_layer(capsys):
 
 
 @pytest.mark.parametrize("size", ["16x4", "4x4x4x2"])
-def test_layers_of_one_and_three_spatial_axes(capsys, size):
+def test_layers_of_one_and_three_spatial_axes_are_compared(capsys, size):
     cli.main(["compare", "--input", size, "--out-features", "4", *SHORT])
     assert f"{size.replace('x', '×')} input, 4 filters of {'×'.join('3' * size.count('x'))}" in words(capsys)
 
 
-def test_network_with_its_record_and_figure(capsys, tmp_path):
+def test_a_network_is_compared_with_its_record_and_figure(capsys, tmp_path):
     record, figure = tmp_path / "record.json", tmp_path / "figure.svg"
     options = ["--image-size", "32", "--width", "0.25", "--json", str(record), "--plot", str(figure)]
     cli.main(["compare", "mobilenetv1_100", *options, *SHORT])
@@ -63,8 +63,8 @@ def test_network_with_its_record_and_figure(capsys, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"record.json", "figure.svg"}
 
 
-def test_a_network_is_called_the_same_in_every_command(capsys, monkeypatch):
-    # One layer of each, to be quick.
+def test_a_network_has_the_same_name_in_every_command(capsys, monkeypatch):
+    # Only one layer of each, for speed.
     monkeypatch.setattr(compare, "network_layers", lambda *_: (cost.Layer("layer", (4, 4, 3), 2, (3, 3)),))
     for name, size in (("mobilenetv1_100", 224), ("keras/Xception", 299), ("mobileone_s0", 224)):
         cli.main(["compare", name, *SHORT])
@@ -73,7 +73,7 @@ def test_a_network_is_called_the_same_in_every_command(capsys, monkeypatch):
         assert f"{name}, {size}×{size}, batch 1" in words(capsys)
 
 
-def test_the_version(capsys):
+def test_the_version_is_printed(capsys):
     cli.main(["--version"])
     assert capsys.readouterr().out == f"jds {jds.__version__}\n"
 
@@ -133,13 +133,13 @@ def test_errors_come_before_the_measurement(arguments, message, capsys, monkeypa
     assert exit.value.code == 2
     out, err = capsys.readouterr()
     assert out == ""
-    if message.endswith(": "):  # and then Python's words
+    if message.endswith(": "):  # followed by Python's own message
         assert err.startswith(f"jds compare: {message}")
     else:
         assert err == f"jds compare: {message}\n"
 
 
-def test_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch, capsys):
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path, monkeypatch, capsys):
     path = tmp_path / "record.json"
     path.write_text("old")
 
@@ -154,7 +154,7 @@ def test_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch, ca
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("record.json", "old")]
 
 
-def test_help_compiles_nothing_and_does_not_wait_for_matplotlib():
+def test_help_compiles_nothing_and_does_not_import_matplotlib():
     program = (
         "import sys, jax, jds.cli\n"
         "jax.config.update('jax_log_compiles', True)\n"

@@ -17,7 +17,7 @@ def words(capsys):
     return " ".join(capsys.readouterr().out.split())
 
 
-def test_a_network_layer_by_layer_with_its_files(capsys, tmp_path):
+def test_a_network_is_printed_layer_by_layer_with_its_files(capsys, tmp_path):
     names = ("record.json", "rows.csv", "page.html", "figure.svg")
     record, rows, page, figure = (tmp_path / name for name in names)
     files = ["--json", str(record), "--csv", str(rows), "--html", str(page), "--plot", str(figure)]
@@ -49,7 +49,7 @@ def assert_is_page(text, rows):
             if tag not in ("meta",):
                 self.open.append(tag)
             for name, value in attrs:
-                # It needs no network: what is referred to is in the page itself.
+                # It needs no network access: everything it refers to is in the page itself.
                 assert name not in ("src", "href"), value
                 assert name != "xlink:href" or value.startswith("#"), value
 
@@ -59,35 +59,35 @@ def assert_is_page(text, rows):
     parser = Parser()
     parser.feed(text)
     assert not parser.open
-    # Headings and total, and a dot for each row that computes.
+    # The headings and the total, and a dot for each row with operations.
     assert parser.counts["tr"] == rows + 2
     assert text.count('<g id="row-') > 60
     assert text.count("<title>") > 60
     assert set(re.findall(r"url\((.)", text)) <= {"#"}
 
 
-def test_the_gradient_and_rows_by_kind(capsys):
+def test_the_gradient_is_printed_by_kind(capsys):
     cli.main(["cost", "mobilenetv1_100", "--image-size", "32", "--width", "0.25", "--grad", "--by", "kind"])
     out = words(capsys)
     assert all(f" {kind} " in out for kind in ("ordinary", "depthwise", "pointwise", "dense", "normalization"))
     assert "The backward pass has" in out
 
 
-def test_a_function_with_the_shapes_of_its_arguments(capsys):
+def test_a_function_is_counted_for_given_shapes(capsys):
     cli.main(["cost", "jax.numpy:dot", "--arguments", "float32[8,16]", "float32[16,4]"])
     out = words(capsys)
     assert "jax.numpy:dot(float32[8,16], float32[16,4])" in out
     assert "512 1024" in out
 
 
-def test_dtypes_as_jax_prints_them(capsys):
+def test_dtypes_are_accepted_as_jax_prints_them(capsys):
     cli.main(["cost", "jax.numpy:dot", "--arguments", "f32[8,16]", "f32[16,4]"])
     assert "512 1024" in words(capsys)
     cli.main(["cost", "jax.numpy:square", "--arguments", "bf16[8]"])
     assert "total 0 8 0 16 16" in words(capsys)
 
 
-def test_what_cannot_be_traced_is_told_by_its_own_line():
+def test_the_error_names_the_line_that_cannot_be_traced():
     def fun(x):
         return np.asarray(x)
 
@@ -98,7 +98,7 @@ def test_what_cannot_be_traced_is_told_by_its_own_line():
     assert "arguments.py" not in str(error.value)
 
 
-def test_a_lower_bound_is_called_one(capsys):
+def test_a_lower_bound_is_marked_as_such(capsys):
     cli.main(["cost", "jax.numpy.linalg:eigh", "--arguments", "float32[4,4]"])
     out = words(capsys)
     assert "≥ " in out

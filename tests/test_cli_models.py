@@ -28,7 +28,7 @@ def test_models_are_listed(capsys):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """An image and weights that see a great white shark in all images."""
+    """An image, and weights that classify every image as a great white shark."""
     folder = tmp_path_factory.mktemp("files")
     model = jds.create_model(NAME)
     model.classifier.kernel[...] = jnp.zeros_like(model.classifier.kernel[...])
@@ -79,7 +79,7 @@ def test_wrong_arguments_say_what_to_do(change, message, files, capsys):
 
 
 def predict(*words):
-    """Runs `jds predict`, and returns its status."""
+    """Runs `jds predict` and returns its exit status."""
     try:
         cli.main(["predict", *map(str, words)])
     except SystemExit as exit:
@@ -89,7 +89,7 @@ def predict(*words):
 
 @pytest.fixture(scope="module")
 def tuned(files):
-    """The folder of a network that was fine-tuned, and sees a bee in all images."""
+    """The folder of a fine-tuned network that classifies every image as a bee."""
     folder = files / "tuned"
     folder.mkdir()
     model = jds.create_model(NAME, num_classes=3)
@@ -114,7 +114,7 @@ def test_a_fine_tuned_network_knows_its_name_and_classes(files, tuned, capsys, q
         assert lines[0].startswith(" 99.99%")
 
 
-def test_several_images(files, tuned, capsys, quick_compilation):
+def test_several_images_are_classified(files, tuned, capsys, quick_compilation):
     assert predict(files / "image.png", files / "image.png", "--weights", tuned, "--top", "1") == 0
     assert capsys.readouterr().out.splitlines() == 2 * [f"{files / 'image.png'}:", r" 99.99%  b\x1b[31mee"]
 
@@ -131,7 +131,7 @@ def test_classes_of_a_classifier_that_was_not_loaded_are_never_printed(files, tu
         assert "Warning" not in err
 
 
-def test_what_is_no_number_is_never_printed(files, tmp_path, capsys, quick_compilation):
+def test_probabilities_that_are_not_numbers_are_never_printed(files, tmp_path, capsys, quick_compilation):
     model = jds.create_model(NAME)
     kernel = model.stem.conv.kernel
     kernel[...] = jnp.full_like(kernel[...], 1e38)
@@ -154,13 +154,13 @@ def test_what_is_no_number_is_never_printed(files, tmp_path, capsys, quick_compi
         ('{"num_classes": [3]}', "`--weights`: {}/config.json: `num_classes` must be an int of at least 0, got [3]"),
     ],
 )
-def test_a_config_that_does_not_help(config, message, files, tmp_path, capsys):
+def test_a_config_without_the_needed_fields_is_an_error(config, message, files, tmp_path, capsys):
     (tmp_path / "config.json").write_text(config)
     assert predict(files / "image.png", "--weights", tmp_path) == 2
     assert message.format(tmp_path) in " ".join(capsys.readouterr().err.split())
 
 
-def test_no_network_has_such_a_name(capsys):
+def test_a_pattern_that_matches_no_network_is_an_error(capsys):
     with pytest.raises(SystemExit):
         cli.main(["models", "resnet*"])
     assert "`PATTERN` fits none of the" in capsys.readouterr().err

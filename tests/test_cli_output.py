@@ -1,4 +1,4 @@
-"""What the command prints is whole at any width, and it ends cleanly however it is stopped."""
+"""The command's output is complete at any width, and the command ends cleanly however it is stopped."""
 
 import collections
 import functools
@@ -68,8 +68,8 @@ def printed(width, capsys, monkeypatch, *parts):
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(width=st.one_of(st.sampled_from([20, 30, 40]), st.integers(1, 200)))
-def test_every_number_and_name_is_whole_at_any_width(width, capsys, monkeypatch):
-    """Words are what spaces part: at 200 columns nothing of these is cropped or broken."""
+def test_every_number_and_name_is_complete_at_any_width(width, capsys, monkeypatch):
+    """Compares the words with those at 200 columns, where none is cropped or broken."""
     wide, narrow = (printed(columns, capsys, monkeypatch, *parts()).split() for columns in (200, width))
     assert collections.Counter(narrow) == collections.Counter(wide)
 
@@ -103,7 +103,7 @@ def run(*arguments, before="", stdout=subprocess.PIPE, **others):
     )
 
 
-def test_a_pipe_that_nobody_reads_ends_it_without_a_word():
+def test_a_closed_pipe_ends_the_command_silently():
     read, write = os.pipe()
     os.close(read)
     ended = run("compare", *SHORT, stdout=write)
@@ -112,14 +112,14 @@ def test_a_pipe_that_nobody_reads_ends_it_without_a_word():
 
 
 @pytest.mark.parametrize("arguments", [("compare", *SHORT), ("cost", "--help")])
-def test_a_full_disk_is_told_in_a_line(arguments):
+def test_a_full_disk_is_reported_on_one_line(arguments):
     with open("/dev/full", "w") as full:
         ended = run(*arguments, stdout=full)
     message = "jds: standard output cannot be written: No space left on device\n"
     assert (ended.returncode, ended.stderr) == (1, message)
 
 
-def test_a_terminal_without_unicode():
+def test_a_terminal_without_unicode_gets_ascii():
     ended = run("compare", *SHORT, PYTHONIOENCODING="ascii")
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "6x6x3 input, 5 filters of 3x3, padding VALID: 4x4x5 output\n" in ended.stdout
@@ -143,21 +143,21 @@ def half(path):
     while True:
         try:
             time.sleep(60)
-        except BaseException:  # as a callback of JAX's does
+        except BaseException:  # as one of JAX's callbacks does
             pass
 
 _compare._text.arithmetic = lambda *_, **__: _options.write("json", _options.Path("x.json"), half)
 """
 
 
-# As in a terminal: a shell has what it runs in the background ignore Ctrl-C.
+# As in a terminal: a shell makes background processes ignore Ctrl-C.
 LISTENING = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
 """
 
 
-def test_ctrl_c_ends_it_at_once_even_where_exceptions_are_lost(tmp_path):
+def test_ctrl_c_ends_the_command_at_once_even_where_exceptions_are_swallowed(tmp_path):
     command = [sys.executable, "-c", LISTENING + STUBBORN + MAIN, "compare"]
     process = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()

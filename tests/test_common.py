@@ -1,4 +1,4 @@
-"""What all rooms of jds share: files, programs that are traced once, name stacks."""
+"""The helpers that all of jds shares: files, programs that are traced once, name stacks."""
 
 import logging
 
@@ -14,7 +14,7 @@ from jds._common.traceable import Traceable
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
-def test_a_file_is_complete_or_as_it_was(tmp_path, error):
+def test_a_file_is_either_complete_or_unchanged(tmp_path, error):
     path = tmp_path / "figure.svg"
     path.write_text("old")
 
@@ -30,12 +30,12 @@ def test_a_file_is_complete_or_as_it_was(tmp_path, error):
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("figure.svg", "new")]
 
 
-def test_unfinished_files_go_with_the_process(tmp_path):
+def test_unfinished_files_are_removed_with_the_process(tmp_path):
     left = []
 
     def half(temporary):
         temporary.write_text("hal")
-        remove_unfinished()  # as Ctrl-C has it, from another thread
+        remove_unfinished()  # as on Ctrl-C, from another thread
         left.extend(tmp_path.iterdir())
         temporary.write_text("whole")
 
@@ -51,7 +51,7 @@ def test_unfinished_files_go_with_the_process(tmp_path):
         (jax.grad(jax.checkpoint(lambda x: jnp.sin(jnp.sin(x)))), "a/a", True),
     ],
 )
-def test_scopes_of_equations(fun, path, is_backward):
+def test_scopes_of_equations_are_read_from_name_stacks(fun, path, is_backward):
     def scoped(x):
         with jax.named_scope("a"), jax.named_scope("a"):
             return fun(x)
@@ -69,7 +69,7 @@ def test_scopes_of_equations(fun, path, is_backward):
     assert is_backward in {backward for _, backward in found}
 
 
-def test_what_is_not_traced_is_passed_on():
+def test_arguments_that_are_not_traced_are_passed_on():
     def fun(x, repeats, *, name):
         assert name == "network"
         return x * sum(1.0 for _ in range(repeats))
@@ -95,13 +95,13 @@ class Counted(nnx.Module):
 
 
 def counted(x):
-    """Called by name, below."""
+    """Called by its name in the test of the command."""
     Counted.calls += 1
     return jnp.sin(x) @ x
 
 
 def compilations(caplog):
-    """Names of the programs that XLA has compiled; of those that are not made of one of JAX's own functions."""
+    """Messages on the programs that XLA compiled, except those for JAX's own functions."""
     messages = [record.getMessage() for record in caplog.records if record.name.startswith("jax")]
     return [message for message in messages if message.startswith("Compiling jit(_call)")]
 

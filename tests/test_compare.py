@@ -1,4 +1,4 @@
-"""What a comparison says, from samples that are given and from a real, short measurement."""
+"""The output of a comparison, from given samples and from a short real measurement."""
 
 import json
 import math
@@ -76,7 +76,7 @@ def test_time_ratio_is_the_median_over_rounds():
     assert "0.113 of the multiplications take 0.250 of the time with jds, 0.500 with XLA's" in comparison.finding
 
 
-def test_total_is_the_sum_of_the_layers():
+def test_the_total_is_the_sum_of_the_layers():
     comparison = Comparison("network", (row(STEM), row(), row()))
     assert comparison.multiplications == cost.multiplications([STEM, LAYER, LAYER])
     assert comparison.seconds("ordinary") == pytest.approx(24e-3)
@@ -105,7 +105,7 @@ def test_unknown_flops_are_shown_as_unknown_and_never_summed():
     ]  # fmt: skip
 
 
-def test_layer_that_is_mostly_dispatch_is_marked_and_noted():
+def test_a_layer_that_is_mostly_dispatch_is_marked_and_noted():
     comparison = Comparison("tiny", (row(dispatch=5e-4),))
     assert "*0.250" in text(_text.times_table(comparison))
     assert "Too small: more than a third of the time is dispatch overhead" in _text.notes(comparison)[-1]
@@ -116,7 +116,7 @@ def test_layer_that_is_mostly_dispatch_is_marked_and_noted():
 
 
 @pytest.mark.parametrize("rows", [(row(),), (row(STEM), row(), row())], ids=["one layer", "network"])
-def test_plot_shows_each_ratio(monkeypatch, tmp_path, rows):
+def test_the_plot_shows_each_ratio(monkeypatch, tmp_path, rows):
     figures = []
     monkeypatch.setattr(_plot.Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
     _plot.plot(Comparison("some layers", rows), tmp_path / "figure.png")
@@ -160,23 +160,23 @@ def test_any_layer_is_measured_and_recorded(layer):
         assert only["time_ratio"]["jds"] == {"low": 1.0, "median": 1.0, "high": 1.0}
 
 
-def test_matrix_product_is_counted_before_and_after_compilation():
+def test_a_matrix_product_is_counted_before_and_after_compilation():
     shapes = jax.ShapeDtypeStruct((8, 16), jnp.float32), jax.ShapeDtypeStruct((16, 4), jnp.float32)
     for dot in (jnp.dot, jax.jit(jnp.dot)):
         assert xla_flops(dot, *shapes) == (2 * 8 * 16 * 4, 2 * 8 * 16 * 4)
 
 
-def test_program_without_arithmetic_is_unknown_not_zero():
+def test_a_program_without_arithmetic_is_unknown_not_zero():
     assert xla_flops(lambda x: x.T, jnp.ones((2, 3))) == (None, None)
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="on the CPU it is a call of LAPACK")
-def test_custom_call_is_unknown_not_zero():
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="calls LAPACK only on the CPU")
+def test_a_custom_call_is_unknown_not_zero():
     assert xla_flops(jnp.linalg.cholesky, jnp.eye(4)) == (None, None)
 
 
 @pytest.mark.parametrize("properties", [None, {}, {"flops": -1.0}, {"bytes accessed": 4.0}])
-def test_what_xla_does_not_say_is_unknown(monkeypatch, properties):
+def test_counts_that_xla_does_not_report_are_unknown(monkeypatch, properties):
     monkeypatch.setattr(jax.stages.Lowered, "cost_analysis", lambda self: properties)
     monkeypatch.setattr(jax.stages.Compiled, "cost_analysis", lambda self: properties)
     assert xla_flops(jnp.dot, jnp.ones(3), jnp.ones(3)) == (None, None)

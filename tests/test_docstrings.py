@@ -1,4 +1,4 @@
-"""Every example in a public docstring runs and gives what it says."""
+"""Every example in a public docstring runs and prints what it shows."""
 
 import doctest
 import importlib
@@ -16,10 +16,10 @@ PACKAGES = [jds, jds.nn, jds.models, jds.cost, jds.compare, jds.ops]
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_examples(module, request, monkeypatch, tmp_path):
+def test_examples_are_right(module, request, monkeypatch, tmp_path):
     if module.startswith(("jds.models", "jds.nn", "jds.zoo", "jds.weights")):
-        request.getfixturevalue("quick_compilation")  # of whole networks, whose values do not depend on it
-    # The rates of this machine take seconds to measure, and are kept in the user's folder.
+        request.getfixturevalue("quick_compilation")  # these compile whole networks; the values do not depend on it
+    # The rates of this machine take seconds to measure, and are cached in the user's folder.
     monkeypatch.setattr(_devices, "_fastest", lambda run: 1.0)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     failed, _ = doctest.testmod(importlib.import_module(module))

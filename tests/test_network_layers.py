@@ -1,4 +1,4 @@
-"""The layers of public networks: their separable forms together are the network."""
+"""The layers of public networks: their separable forms add up to the network."""
 
 import dataclasses
 import math
@@ -20,7 +20,7 @@ FAMILIES = [
 
 
 def network(name):
-    """As it runs for inference: with MobileOne's branches as one convolution each."""
+    """A network as it runs for inference: with MobileOne's branches merged into single convolutions."""
     if not name.startswith("mobileone"):
         return nnx.eval_shape(lambda: jds.create_model(name))
     model = jds.create_model(name)
@@ -42,12 +42,12 @@ def test_separable_forms_have_the_multiplications_of_the_network(name):
     own = sum(row.multiplications for row in kinds if row.name != "attention")
     assert cost.multiplications(layers).separable == own
     assert len({layer.name for layer in layers}) == len(layers)
-    # Every depthwise layer has found the pointwise layer after it.
+    # Every depthwise layer is paired with the pointwise layer after it.
     assert [layer.name for layer in layers if layer.feature_group_count > 1] == []
     assert sum(layer.separable for layer in layers) >= 5
 
 
-def test_the_layers_of_mobilenet_v1():
+def test_the_layers_of_mobilenet_v1_are_those_of_the_paper():
     layers = compare.network_layers(network("mobilenetv1_100"))
     rows = [(32, 2), (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1)]
     size, expected = (224, 224, 3), []
@@ -55,7 +55,7 @@ def test_the_layers_of_mobilenet_v1():
         expected.append(cost.Layer("", size, features, (3, 3), strides=strides, separable=number > 0))
         size = expected[-1].output_size
     expected.append(cost.Layer("", (1, 1, 1024), 1000, (1, 1), separable=False))
-    # timm pads strided filters on both sides, which changes no size and no number of positions.
+    # timm pads strided filters on both sides, which does not change sizes or numbers of positions.
     assert [layer.padding for layer in layers if layer.strides == 2] == [((1, 1), (1, 1))] * 5
     assert [dataclasses.replace(layer, name="", padding="SAME") for layer in layers] == expected
     assert [layer.name for layer in layers] == [
@@ -65,7 +65,7 @@ def test_the_layers_of_mobilenet_v1():
     assert cost.multiplications(layers) == (4_867_293_184, 568_740_352)
 
 
-def test_the_ordinary_form_is_the_paper_s_twin():
+def test_the_ordinary_form_is_the_network_of_ordinary_convolutions_in_the_paper():
     options = {"width": 0.25, "num_classes": 10, "output_stride": 16}
     networks = [
         nnx.eval_shape(lambda form=form: MobileNetV1(MobileNetV1Config(separable=form, **options), rngs=nnx.Rngs(0)))
@@ -73,22 +73,22 @@ def test_the_ordinary_form_is_the_paper_s_twin():
     ]
     layers = compare.network_layers(networks[0], 96)
     assert {layer.kernel_dilation for layer in layers} == {1, 2}
-    for twin, form in zip(networks, ("separable", "ordinary"), strict=True):
-        twin.eval()
-        assert getattr(cost.multiplications(layers), form) == counted(twin, 96).total.multiplications
+    for model, form in zip(networks, ("separable", "ordinary"), strict=True):
+        model.eval()
+        assert getattr(cost.multiplications(layers), form) == counted(model, 96).total.multiplications
 
 
-def test_kernels_of_several_sizes_are_layers_each():
+def test_each_kernel_size_is_a_separate_layer():
     layers = compare.network_layers(network("mixnet_s"))
     mixed = [layer for layer in layers if layer.name.startswith("stages/1/0/") and layer.separable]
     assert [layer.kernel_size for layer in mixed] == sorted(layer.kernel_size for layer in mixed)
-    # Where the pointwise half is in two parts, too, each meets its own channels.
+    # If the pointwise half has two parts as well, each part has its own channels.
     assert {layer.in_features for layer in mixed} != {mixed[0].in_features * len(mixed)}
     assert {layer.input_size[:2] for layer in mixed} == {mixed[0].input_size[:2]}
 
 
 class Block(nnx.Module):
-    """A depthwise convolution whose result two pointwise ones read, and a grouped one."""
+    """A depthwise convolution with two pointwise ones after it, and a grouped convolution."""
 
     def __init__(self, rngs):
         self.depthwise = nnx.Conv(4, 8, (3, 3), feature_group_count=4, rngs=rngs)
@@ -100,7 +100,7 @@ class Block(nnx.Module):
         return self.grouped(self.one(x) + self.other(x))
 
 
-def test_what_is_no_pair_stands_as_it_is():
+def test_layers_without_a_partner_are_kept_unpaired():
     block = nnx.eval_shape(lambda: Block(nnx.Rngs(0)))
     found = cost.analyze(block, jax.ShapeDtypeStruct((1, 8, 8, 4), jnp.float32))
     layers = compare.analyzed_layers(found)

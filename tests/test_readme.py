@@ -1,4 +1,4 @@
-"""The README and the pages: examples run, links lead somewhere, figures are those of the records."""
+"""The README and the documentation: examples run, links work, and figures match the records."""
 
 import json
 import re
@@ -17,7 +17,7 @@ def blocks(file):
 
 
 def run(file):
-    """Runs a page's examples one after the other; returns what they define."""
+    """Runs the examples of a page in order; returns the names they define."""
     names = {}
     for block in blocks(file):
         exec(block, names)
@@ -36,7 +36,7 @@ PAGES = sorted(page for page in (ROOT / "docs").glob("*.md") if blocks(page))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_examples_of_the_pages_run(page, tmp_path, monkeypatch):
+def test_examples_of_the_documentation_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = run(page)
     if page.stem == "frameworks":
@@ -50,16 +50,16 @@ def test_examples_of_the_pages_run(page, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("page", [README, *(ROOT / "docs").glob("*.md"), tables.README], ids=lambda page: page.name)
-def test_links_lead_somewhere(page):
+def test_links_have_existing_targets(page):
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
-def test_the_tables_are_those_of_the_records():
+def test_the_tables_match_the_records():
     text = tables.README.read_text(encoding="utf-8")
-    assert tables.renewed(text) == text  # `python -m benchmarks.tables` renews them
+    assert tables.renewed(text) == text  # `python -m benchmarks.tables` updates them
     names = re.findall(r"<!-- table (\w+) -->", text)
-    # What is measured is not left out, and a missed target is marked.
+    # Every record has a table, and missed targets are marked.
     assert {file.stem for file in tables.RESULTS.glob("*.json*")} == {*names, "compare_mobilenet_v1"}
     for name in set(names) - {"train_digits"}:
         missed = [target for target in tables.load(name)["targets"] if target["value"] > target["limit"]]
@@ -68,7 +68,7 @@ def test_the_tables_are_those_of_the_records():
     assert all(min(facts["held_out_accuracy"]["each"]) >= 0.97 for facts in digits.values())
 
 
-def test_figures_of_the_readme_are_those_of_the_records():
+def test_figures_of_the_readme_match_the_records():
     text = README.read_text(encoding="utf-8")
     total = json.loads((tables.RESULTS / "compare_mobilenet_v1.json").read_text())["total"]
     for ratio in (total["theoretical_ratio"], *(total["time_ratio"][form] for form in ("jds", "xla_grouped"))):

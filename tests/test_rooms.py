@@ -1,4 +1,4 @@
-"""Which room may import which: the imports of every file are read and held to one table."""
+"""The imports between the folders ("rooms") of jds, checked in every file against one table."""
 
 import ast
 import subprocess
@@ -12,7 +12,7 @@ import jds
 PACKAGE = Path(jds.__file__).parent
 REPOSITORY = Path(__file__).parents[1]
 
-# What each room may import of jds, beside itself.
+# The rooms that each room may import, besides itself; "public" is `jds` itself.
 ALLOWED = {
     "_common": set(),
     "ops": {"_common"},
@@ -30,7 +30,7 @@ PUBLIC_FILES = {"__init__", "zoo"}
 
 
 def imports(file: Path, top_level_only: bool = False):
-    """The modules that a file imports; of `from a import b`, `a.b` if that is a module of jds, else `a`."""
+    """The modules that a file imports; for `from a import b`, `a.b` if that is a module of jds, else `a`."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     for node in tree.body if top_level_only else ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -52,7 +52,7 @@ def files(folder: Path):
     return sorted(file for file in folder.rglob("*.py") if "__pycache__" not in file.parts)
 
 
-def test_the_rooms_are_these():
+def test_the_table_has_all_rooms():
     assert {path.stem for path in PACKAGE.iterdir() if path.suffix in ("", ".py") and path.name != "__pycache__"} == {
         *ALLOWED,
         "__init__",
@@ -60,7 +60,7 @@ def test_the_rooms_are_these():
 
 
 @pytest.mark.parametrize("room", ALLOWED)
-def test_rooms_import_what_the_table_allows(room):
+def test_rooms_import_only_what_the_table_allows(room):
     found = PACKAGE / f"{room}.py"
     wrong = [
         f"{file.relative_to(PACKAGE)}: {module}"
@@ -72,7 +72,7 @@ def test_rooms_import_what_the_table_allows(room):
 
 
 def test_private_modules_are_underscored_or_used_through_their_package():
-    # The paper of a network is a public module: its tables are there to be read and changed.
+    # The module of a network is public: users may read its tables and change them.
     for file in files(PACKAGE):
         *folders, name = file.relative_to(PACKAGE).with_suffix("").parts
         is_private = name.startswith("_") or any(folder.startswith("_") for folder in folders)
@@ -80,7 +80,7 @@ def test_private_modules_are_underscored_or_used_through_their_package():
 
 
 @pytest.mark.parametrize("package", ["ops.native", "ops.shifted", "cost.rules", "cost.hlo"])
-def test_inner_packages_are_used_through_their_init(package):
+def test_inner_packages_are_used_only_through_their_init(package):
     inner = PACKAGE / package.replace(".", "/")
     wrong = [
         f"{file.relative_to(PACKAGE)}: {module}"
@@ -98,7 +98,7 @@ def test_importing_jds_is_quick():
     assert done.stdout.split() == []
 
 
-def test_no_name_of_a_package_hides_a_module():
+def test_no_name_in_a_package_hides_a_module():
     for init in PACKAGE.rglob("__init__.py"):
         modules = {path.stem for path in init.parent.iterdir() if path.suffix == ".py" or path.is_dir()}
         for node in ast.walk(ast.parse(init.read_text(encoding="utf-8"))):
@@ -110,7 +110,7 @@ def test_no_name_of_a_package_hides_a_module():
 
 
 @pytest.mark.parametrize("folder", ["benchmarks", "checks", "experiments"])
-def test_what_stands_beside_the_library_uses_its_public_names(folder):
+def test_code_outside_the_library_uses_only_its_public_names(folder):
     assert (REPOSITORY / folder).exists()
     wrong = [
         f"{file.relative_to(REPOSITORY)}: {module}"

@@ -10,7 +10,7 @@ import jds
 
 
 class Workload(NamedTuple):
-    """A call of one of the functions; `inputs` and `kernel` are shapes."""
+    """A call to one of the functions; `inputs` and `kernel` are shapes."""
 
     name: str
     function: str

@@ -1,1 +1,1 @@
-"""The harness of the benchmarks: processes, turns, records, tables and pictures."""
+"""The benchmark harness: processes, turns, records, tables and pictures."""

@@ -1,7 +1,7 @@
-"""Another allocator of memory, preloaded for a whole process.
+"""Another memory allocator, preloaded for a whole process.
 
-The C library gives large blocks back to the system as soon as they are free, and gets them anew, page by page, in the
-next call. tcmalloc keeps them; jemalloc 5.3 keeps all but those of more than 8 MiB, unless it is told otherwise.
+The C library returns large blocks to the system as soon as they are freed, and the next call gets them again, page by
+page. tcmalloc keeps them; by default, jemalloc 5.3 keeps those of at most 8 MiB.
 """
 
 import ctypes.util
@@ -14,8 +14,8 @@ from benchmarks.harness.contenders import BenchmarkError
 NAMES = ("tcmalloc_minimal", "tcmalloc", "jemalloc")
 FOLDERS = ("/usr/lib/*-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib", "/opt/conda/lib")
 NOT_FOUND = (
-    "no other allocator is found, so everything is measured with the system's only: "
-    "`apt-get install libtcmalloc-minimal4`, or `--allocator PATH`"
+    "no other allocator was found, so everything is measured with the system's only; "
+    "run `apt-get install libtcmalloc-minimal4`, or pass `--allocator PATH`"
 )
 
 
@@ -40,14 +40,14 @@ def find(asked: str = "auto") -> Allocator | None:
       The allocator, or None if there is none.
 
     Raises:
-      BenchmarkError: the path is no file, or this system cannot preload.
+      BenchmarkError: the path is not a file, or this system cannot preload.
     """
     if asked == "none":
         return None
     if sys.platform != "linux":
         if asked == "auto":
             return None
-        raise BenchmarkError(f"an allocator is preloaded on Linux only, not on {sys.platform}")
+        raise BenchmarkError(f"an allocator can be preloaded on Linux only, not on {sys.platform}")
     if asked != "auto":
         if not Path(asked).is_file():
             raise BenchmarkError(f"`--allocator` must be auto, none or the path of a shared library, got {asked!r}")
@@ -56,7 +56,7 @@ def find(asked: str = "auto") -> Allocator | None:
 
 
 def search(name: str) -> Allocator | None:
-    """Finds a library by its name: the path, because that of the loader is a name only."""
+    """Finds the path of a library; `find_library` returns only its file name."""
     soname = ctypes.util.find_library(name)
     for folder in FOLDERS:
         for path in sorted(Path("/").glob(f"{folder[1:]}/{soname or f'lib{name}.so*'}")):

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def command(main: Callable[[T], None], settings: type[T]) -> None:
-    """Runs a benchmark; what the user has to know ends it without a traceback."""
+    """Runs a benchmark; a `BenchmarkError` ends it with its message and without a traceback."""
     try:
         main(tyro.cli(settings))
     except BenchmarkError as error:

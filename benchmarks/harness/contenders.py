@@ -1,4 +1,4 @@
-"""Who takes part: named, frozen data, and what to do about those that are not installed."""
+"""The contenders, as named, frozen data, and the choice of those that can run on this machine."""
 
 import dataclasses
 import importlib.metadata
@@ -9,21 +9,21 @@ from typing import Any
 
 
 class BenchmarkError(Exception):
-    """Something that the one who runs a benchmark has to know, said in words."""
+    """An error that is reported to the user of a benchmark without a traceback."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Contender:
-    """A way to compute what a benchmark asks for.
+    """One way to compute what a benchmark measures.
 
     Attributes:
-      name: on the command line and in the record.
-      label: in tables and pictures.
+      name: used on the command line and in the record.
+      label: used in tables and pictures.
       target: the function that `benchmarks.harness.worker` calls, as `"module:function"`.
-      options: what the function is told beside the case.
-      needs: packages that must be installed beside jds's own.
-      tools: programs of which one must be found.
-      environment: variables of its process.
+      options: passed to the function in addition to the case's spec.
+      needs: packages that must be installed in addition to jds's own dependencies.
+      tools: programs, at least one of which must be found.
+      environment: variables to set for its process.
     """
 
     name: str
@@ -39,14 +39,14 @@ def choose(table: Sequence[Contender], names: Sequence[str]) -> tuple[tuple[Cont
     """Selects contenders.
 
     Args:
-      table: those that there are.
-      names: those that are wanted; none for all.
+      table: all contenders.
+      names: names of the wanted contenders; empty for all.
 
     Returns:
-      Those that can take part, and a line on each other one.
+      The contenders that can run here, and a note on each wanted one that cannot.
 
     Raises:
-      BenchmarkError: a name is unknown, or nobody is left.
+      BenchmarkError: a name is unknown, or no contender is left.
     """
     known = [contender.name for contender in table]
     for name in names:
@@ -61,12 +61,12 @@ def choose(table: Sequence[Contender], names: Sequence[str]) -> tuple[tuple[Cont
 
 
 def missing(contender: Contender) -> str | None:
-    """Says what a contender lacks and what brings it; None if it lacks nothing."""
+    """Says what a contender lacks and how to install it; None if it lacks nothing."""
     packages = [name for name in contender.needs if importlib.util.find_spec(name) is None]
     if packages:
-        return f'{" and ".join(packages)} not installed, `pip install -e ".[peers]"` brings it'
+        return f'{" and ".join(packages)} not installed; run `pip install -e ".[peers]"`'
     if contender.tools and not any(map(shutil.which, contender.tools)):
-        return f"none of {', '.join(contender.tools)} found, install a C++ compiler"
+        return f"none of {', '.join(contender.tools)} found; install a C++ compiler"
     return None
 
 

@@ -1,4 +1,4 @@
-"""Contenders, each in a process of its own, taking turns in rounds."""
+"""Runs the contenders, each in a separate process, interleaved in rounds."""
 
 import contextlib
 import dataclasses
@@ -19,22 +19,22 @@ from benchmarks.harness.allocator import Allocator
 from benchmarks.harness.contenders import BenchmarkError, Contender
 from jds import cost
 
-# The duration of a sample, so that reading the clock costs nothing beside it.
+# Duration of a sample: long enough to make the cost of reading the clock negligible.
 SAMPLE_SECONDS = 0.005
-# More than this, used by others than the one whose turn it is, disturbs.
+# The measurement counts as disturbed if others use more cores than this during a turn.
 MAX_CORES = 0.1
 
 
 class Case(NamedTuple):
-    """What the contenders are to do.
+    """A task for the contenders.
 
     Attributes:
-      name: for people.
-      spec: for the contenders, and for the record.
-      contenders: who takes part; the outputs of the others are compared with those of the first one.
-      tolerance: greatest norm of the difference of two outputs, as a share of their norm, for each kind of output: the
-        first word of its name.
-      compiles: how often to compile, in turns as well.
+      name: used in messages and tables.
+      spec: passed to the contenders and kept in the record.
+      contenders: those that take part; the outputs of the others are compared with those of the first one.
+      tolerance: greatest allowed norm of the difference of two outputs, relative to their norm, for each kind of output
+        (the first word of its name).
+      compiles: number of compilations, which are interleaved as well.
     """
 
     name: str
@@ -46,12 +46,12 @@ class Case(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """What one contender answered.
+    """The answers of one contender.
 
     Attributes:
-      held: MiB once it was imported, and once its case was prepared.
-      compiled: an answer for each compilation.
-      turns: an answer for each round.
+      held: MiB held after its import, and after preparing its case.
+      compiled: one answer per compilation.
+      turns: one answer per round.
     """
 
     held: dict[str, float]
@@ -60,7 +60,7 @@ class Measured:
 
     @property
     def medians(self) -> list[float]:
-        """The median of each round, in seconds a call."""
+        """The median of each round, in seconds per call."""
         return [statistics.median(turn["samples"]) for turn in self.turns]
 
     @property
@@ -73,7 +73,7 @@ class Measured:
 
     @property
     def memory(self) -> dict[str, float]:
-        """MiB that were held, and the most that was held while compiling and while running."""
+        """MiB held after import and preparation, and the peaks while compiling and while running."""
         peaks = (max(answer["peak_mib"] for answer in answers) for answers in (self.compiled, self.turns))
         return self.held | dict(zip(("compiling", "running"), peaks, strict=True))
 
@@ -91,13 +91,13 @@ class Result:
     allocator: str | None = None
 
     def ratio(self, name: str, other: str) -> cost.Spread | None:
-        """Time of a contender to that of another, taken round by round; None if one of them is missing."""
+        """Ratio of one contender's time to another's, round by round; None if one of them is missing."""
         if not {name, other} <= self.measured.keys():
             return None
         return cost.spread(cost.ratios(self.measured[name].medians, self.measured[other].medians))
 
     def compile_ratio(self, name: str, other: str) -> float | None:
-        """The same of the compilations: the median."""
+        """Median ratio of their compile times; None if one of them is missing."""
         if not {name, other} <= self.measured.keys():
             return None
         pairs = (self.measured[who].compile_seconds for who in (name, other))
@@ -105,7 +105,7 @@ class Result:
 
     @property
     def first(self) -> str:
-        """The contender with whom the others are compared."""
+        """The contender that the others are compared with."""
         return self.case.contenders[0].name
 
     def label(self, name: str) -> str:
@@ -116,7 +116,7 @@ class Result:
         turns = {name: measured.turns for name, measured in self.measured.items()}
         where = f"disturbed: {self.case.name}, {self.allocator}" if self.allocator else f"disturbed: {self.case.name}"
         notes = [
-            f"{where}: {self.label(name)} kept {cores:.2f} cores busy out of its turn"
+            f"{where}: {self.label(name)} kept {cores:.2f} cores busy outside its turn"
             for name, answers in turns.items()
             if (cores := statistics.median(answer["idle_cores"] for answer in answers)) > MAX_CORES
         ]
@@ -127,7 +127,7 @@ class Result:
 
 
 class Process:
-    """A worker process, and the line on which it answers."""
+    """A worker process, and the pipe through which it answers."""
 
     def __init__(self, contender: Contender, folder: Path, allocator: Allocator | None):
         self.contender = contender
@@ -136,7 +136,7 @@ class Process:
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-            "TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"),  # what was compiled in another run is compiled again
+            "TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"),  # nothing compiled in another run is reused
             **contender.environment,
         }
         if allocator:
@@ -159,10 +159,10 @@ class Process:
             raise
 
     def ask(self, do: str, **message: Any) -> dict[str, Any]:
-        """Has something done, and waits for it.
+        """Sends a request and waits for its answer.
 
         Raises:
-          BenchmarkError: the contender raised, or its process is no more; with the end of what it wrote.
+          BenchmarkError: the contender raised, or its process ended; includes the end of its standard error.
         """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -186,7 +186,7 @@ class Process:
     def close(self) -> None:
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.close()  # the worker's last line
+            self.process.stdin.close()  # ends the worker's loop
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
@@ -199,7 +199,7 @@ class Process:
 
 @contextlib.contextmanager
 def processes(allocator: Allocator | None = None) -> Iterator[Callable[[Contender], Process]]:
-    """Starts a process for a contender when it is first asked for, and ends all of them."""
+    """Starts each contender's process on first use, and ends all of them on exit."""
     running: dict[str, Process] = {}
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder, contextlib.ExitStack() as stack:
 
@@ -224,13 +224,13 @@ def run_case(
 
     Args:
       case: what to do.
-      process: gives a contender's process.
-      rounds: how many to keep; one more, the first, warms up.
-      seconds: how long a turn is.
-      seed: of the order of the turns.
+      process: returns a contender's process.
+      rounds: number of rounds to keep; an additional first one warms up.
+      seconds: duration of a turn.
+      seed: determines the order of the turns.
 
     Returns:
-      What was measured.
+      The measurements.
 
     Raises:
       BenchmarkError: a contender failed, or the outputs differ.
@@ -261,16 +261,16 @@ def run_case(
 
 
 def orders(names: Sequence[str], rounds: int, seed: int) -> list[list[str]]:
-    """Who follows whom in each round: shuffled anew for each, the same in every run."""
+    """The order of the contenders in each round: shuffled for each round, the same in every run."""
     rng = random.Random(seed)
     return [rng.sample(names, len(names)) for _ in range(rounds)]
 
 
 def compare(case: Case, workers: Mapping[str, Process]) -> dict[str, dict[str, float]]:
-    """Compares the outputs of all with those of the first one.
+    """Compares all outputs with those of the first contender.
 
     Returns:
-      For each other contender and each kind of output the greatest norm of a difference, as a share of the output's.
+      For each other contender and each kind of output, the greatest norm of a difference relative to the output's norm.
 
     Raises:
       BenchmarkError: they differ by more than the case tolerates, or in their names or shapes.
@@ -288,7 +288,7 @@ def compare(case: Case, workers: Mapping[str, Process]) -> dict[str, dict[str, f
         pair = f"{case.name}: the outputs of {workers[first].contender.label} and {workers[name].contender.label}"
         shapes = [{key: array.shape for key, array in outputs[who].items()} for who in (first, name)]
         if shapes[0] != shapes[1]:
-            raise BenchmarkError(f"{pair} are not of the same shapes: {shapes[0]} and {shapes[1]}")
+            raise BenchmarkError(f"{pair} have different shapes: {shapes[0]} and {shapes[1]}")
         found[name] = dict.fromkeys(case.tolerance, 0.0)
         for key, array in outputs[first].items():
             kind = key.partition(" ")[0]
@@ -300,7 +300,7 @@ def compare(case: Case, workers: Mapping[str, Process]) -> dict[str, dict[str, f
 
 
 def difference(array: np.ndarray, reference: np.ndarray) -> float:
-    """Norm of the difference as a share of the reference's norm; infinite if one is not finite."""
+    """Norm of the difference relative to the reference's norm; infinite if either array is not finite."""
     if not (np.isfinite(array).all() and np.isfinite(reference).all()):
         return float("inf")
     return float(np.linalg.norm(array - reference) / max(np.linalg.norm(reference), 1e-30))

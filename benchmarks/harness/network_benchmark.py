@@ -1,4 +1,4 @@
-"""Runs a benchmark of whole networks: each case as it is, and again with another allocator preloaded."""
+"""Runs a benchmark of whole networks: each case with the default allocator, and again with another one preloaded."""
 
 import dataclasses
 import tempfile
@@ -30,7 +30,7 @@ class Settings:
     out: Path
     """The record; the picture is written next to it."""
     contenders: tuple[str, ...] = ()
-    """Names; by default all that are installed."""
+    """Names of contenders; by default, all that are installed."""
     allocator: str = "auto"
     """Allocator for a second measurement: auto to search for one, none, or the path of a shared library."""
     image_size: int = 224
@@ -58,13 +58,13 @@ def run(
     cases: Callable[[Any, tuple[Contender, ...], str], list[Case]],
     targets: Callable[[Sequence[Result]], list[Target]],
 ) -> None:
-    """Measures, prints and writes.
+    """Measures, prints the results and writes the record.
 
     Args:
-      name: of the benchmark.
+      name: the name of the benchmark.
       settings: from the command line.
       table: all contenders.
-      cases: makes them from the settings, those who take part, and the path of MobileNet V1's weights.
+      cases: makes the cases from the settings, the contenders that can run, and the path of MobileNet V1's weights.
       targets: judges the results.
     """
     able, notes = choose(table, settings.contenders)
@@ -75,7 +75,7 @@ def run(
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
         path = Path(folder) / "weights.npz"
         mobilenet_v1_weights.save(path, settings.width)
-        preloads = dict.fromkeys((None, other))  # once, if there is no other
+        preloads = dict.fromkeys((None, other))  # only once if there is no other allocator
         todo = [(case, preload) for case in cases(settings, able, str(path)) for preload in preloads]
         report.announce([case for case, _ in todo], settings.rounds, settings.seconds, settings.out)
         console = Console(stderr=True)

@@ -12,24 +12,24 @@ from benchmarks.harness.report import AS_IT_IS
 from benchmarks.harness.roofline import LARGE, Point, copy_speeds, product_speed
 from jds import cost
 
-# Okabe and Ito's colours, which the colour-blind can tell apart: https://jfly.uni-koeln.de/color/.
+# Okabe and Ito's colors, which the color-blind can tell apart: https://jfly.uni-koeln.de/color/.
 BLUE, VERMILLION, GREEN, BLACK = "#0072B2", "#D55E00", "#009E73", "#000000"
-# Whom jds is set against, in the panels of layers.
+# The contenders that jds is compared with in the panels of layers.
 SERIES = (("torch", BLUE, "o"), ("xla", VERMILLION, "s"), ("ordinary", GREEN, "D"))
 
 
 def networks(results: Sequence[Result]) -> Figure:
-    """A panel for each case: the time of each contender, with each allocator."""
+    """One panel per case: the time of each contender, with each allocator."""
     cases = list(dict.fromkeys(result.case.name for result in results))
     figure = Figure(figsize=(10, 0.8 + 2.4 * ((len(cases) + 1) // 2)), layout="constrained")
     panels: list[Axes] = figure.subplots((len(cases) + 1) // 2, min(2, len(cases)), squeeze=False).ravel().tolist()
     for case, axes in zip(cases, panels, strict=False):
         rows = [result for result in results if result.case.name == case]
         names = sorted(rows[0].measured, key=lambda name: rows[0].measured[name].seconds.median)
-        for row, colour, marker in zip(rows, (BLUE, VERMILLION), "os", strict=False):
+        for row, color, marker in zip(rows, (BLUE, VERMILLION), "os", strict=False):
             spreads = [cost.Spread(*(at * 1e3 for at in row.measured[name].seconds)) for name in names]
             label = row.allocator or AS_IT_IS
-            points(axes, spreads, range(len(names)), label, colour, marker)
+            points(axes, spreads, range(len(names)), label, color, marker)
         axes.set_yticks(range(len(names)), [rows[0].label(name) for name in names])
         axes.get_yticklabels()[names.index(rows[0].first)].set_fontweight("bold")
         axes.set_ylim(len(names) - 0.5, -0.5)
@@ -38,35 +38,35 @@ def networks(results: Sequence[Result]) -> Figure:
         style(axes)
     for axes in panels[len(cases) :]:
         axes.remove()
-    finish(figure, "Milliseconds a call: medians and interquartile ranges", panels[:1])
+    finish(figure, "Milliseconds per call: medians and interquartile ranges", panels[:1])
     return figure
 
 
 def layers(results: Sequence[Result]) -> Figure:
-    """A panel for each pass: how long jds takes, as a share of the others' time, layer by layer."""
+    """One panel per pass: the time of jds relative to the others', layer by layer."""
     kinds = list(dict.fromkeys(result.case.spec["pass"] for result in results))
     count = max(sum(result.case.spec["pass"] == kind for result in results) for kind in kinds)
     figure = Figure(figsize=(13, 1.5 + 0.24 * count), layout="constrained")
     panels = figure.subplots(1, len(kinds), squeeze=False, sharey=True)[0]
     for kind, axes in zip(kinds, panels, strict=True):
         rows = [result for result in results if result.case.spec["pass"] == kind]
-        for name, colour, marker in SERIES:
+        for name, color, marker in SERIES:
             found = [(y, ratio) for y, row in enumerate(rows) if (ratio := row.ratio("jds", name))]
             if found:
                 label = f"jds / {rows[0].label(name)}"
-                points(axes, [ratio for _, ratio in found], [y for y, _ in found], label, colour, marker)
+                points(axes, [ratio for _, ratio in found], [y for y, _ in found], label, color, marker)
         names = [f"{row.case.spec['workload']['name']}, batch {row.case.spec['batch']}" for row in rows]
         axes.set_yticks(range(len(rows)), names)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.axvline(1, color="0.5", linewidth=1, zorder=0)
         axes.set_title(kind, loc="left", fontsize=11)
         style(axes)
-    finish(figure, "Time of jds as a share of the others', round by round: medians and interquartile ranges", panels)
+    finish(figure, "Time of jds relative to the others', round by round: medians and interquartile ranges", panels)
     return figure
 
 
 def roofline(found: Sequence[Point], references: Sequence[Result]) -> Figure:
-    """Operations per second over operations a byte, under the measured roofs."""
+    """Operations per second over operations per byte, under the measured roofs."""
     speeds, product = copy_speeds(references), product_speed(references) / 1e9
     figure = Figure(figsize=(8, 5.5), layout="constrained")
     axes = figure.add_subplot()
@@ -76,18 +76,18 @@ def roofline(found: Sequence[Point], references: Sequence[Result]) -> Figure:
         text = f"{label}, {speed / 1e9:.0f} GB/s, and matrix product, {product:.0f} GFLOP/s"
         axes.plot(x, np.minimum(product, x * speed / 1e9), line, color=BLACK, linewidth=1.2, label=text)
     series = dict.fromkeys((point.contender, point.batch) for point in found)
-    colours = dict(zip(dict.fromkeys(name for name, _ in series), (BLUE, VERMILLION), strict=False))
+    colors = dict(zip(dict.fromkeys(name for name, _ in series), (BLUE, VERMILLION), strict=False))
     markers = dict(zip(dict.fromkeys(batch for _, batch in series), "os^Dv", strict=False))
-    # Layers of one stride have nearly the same intensity: series stand beside each other.
+    # Layers of the same stride have nearly the same intensity, so the series are drawn side by side.
     for position, (name, batch) in enumerate(series):
         mine = [point for point in found if (point.contender, point.batch) == (name, batch)]
-        beside = 1.04 ** (position - (len(series) - 1) / 2)
+        shift = 1.04 ** (position - (len(series) - 1) / 2)
         axes.plot(
-            [point.intensity * beside for point in mine],
+            [point.intensity * shift for point in mine],
             [point.flops / point.seconds / 1e9 for point in mine],
-            markers[batch], color=colours[name], markerfacecolor="none", label=f"{name}, batch {batch}",
+            markers[batch], color=colors[name], markerfacecolor="none", label=f"{name}, batch {batch}",
         )  # fmt: skip
-    axes.set(xscale="log", yscale="log", xlabel="FLOP a byte that must be read or written", ylabel="GFLOP/s")
+    axes.set(xscale="log", yscale="log", xlabel="FLOP per byte that must be read or written", ylabel="GFLOP/s")
     axes.grid(color="0.9")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -98,11 +98,11 @@ def roofline(found: Sequence[Point], references: Sequence[Result]) -> Figure:
     return figure
 
 
-def points(axes: Axes, spreads: Sequence[cost.Spread], y: Sequence[int], label: str, colour: str, marker: str) -> None:
+def points(axes: Axes, spreads: Sequence[cost.Spread], y: Sequence[int], label: str, color: str, marker: str) -> None:
     """Medians, with lines from quartile to quartile."""
     medians = [spread.median for spread in spreads]
     bars = [[s.median - s.low for s in spreads], [s.high - s.median for s in spreads]]
-    axes.errorbar(medians, y, xerr=bars, fmt=marker, color=colour, markersize=6, elinewidth=2, label=label)
+    axes.errorbar(medians, y, xerr=bars, fmt=marker, color=color, markersize=6, elinewidth=2, label=label)
 
 
 def style(axes: Axes) -> None:

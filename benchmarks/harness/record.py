@@ -1,4 +1,4 @@
-"""What a benchmark leaves behind: a JSON record with every sample, and pictures."""
+"""The files that a benchmark writes: a JSON record with every sample, and pictures."""
 
 import datetime
 import json
@@ -18,7 +18,7 @@ from benchmarks.harness.targets import Target
 from jds import cost
 
 VERSION = 3
-# Read on import, before anything is measured: other load on the machine disturbs.
+# Read on import, before anything is measured: other load on the machine disturbs the measurement.
 LOAD_BEFORE = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 TIMER = (
     "time.perf_counter around blocking calls; a sample is the mean of as many calls as fill 5 ms; `seconds` are taken "
@@ -33,7 +33,7 @@ def record(
     results: Sequence[Result],
     targets: Sequence[Target],
 ) -> dict[str, Any]:
-    """Everything that was measured, for a JSON file."""
+    """All measurements, for a JSON file."""
     return {
         "schema": {"name": f"jds.benchmarks.{name}", "version": VERSION},
         "command": " ".join(["python", "-m", f"benchmarks.{name}", *sys.argv[1:]]),
@@ -49,7 +49,7 @@ def record(
 
 
 def commit() -> str:
-    """The commit that is measured, with "and changes" if files differ from it; "unknown" outside a repository."""
+    """The commit being measured, with "and changes" if files differ from it; "unknown" outside a repository."""
     folder = Path(__file__).parent
     outputs = []
     for command in (["git", "rev-parse", "HEAD"], ["git", "status", "--porcelain", "--", "*.py", "*.cc", "*.h"]):
@@ -88,7 +88,7 @@ def of_contender(measured: Measured) -> dict[str, Any]:
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
-    """Writes a record whole or not at all: one line per entry, and per result, so that differences can be read."""
+    """Writes a record atomically, with one line per entry and per result so that diffs are readable."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = []
     for key, value in significant(content).items():
@@ -96,21 +96,21 @@ def write(path: Path, content: dict[str, Any]) -> None:
             lines.append(f"{json.dumps(key)}: [\n" + ",\n".join(map(json.dumps, value)) + "\n]")
         else:
             lines.append(f"{json.dumps(key)}: {json.dumps(value)}")
-    replace(path, lambda beside: beside.write_text("{\n" + ",\n".join(lines) + "\n}\n"))
+    replace(path, lambda temporary: temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n"))
 
 
 def draw(path: Path, figure: Figure) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace(path, lambda beside: figure.savefig(beside, format=path.suffix[1:], dpi=150))
+    replace(path, lambda temporary: figure.savefig(temporary, format=path.suffix[1:], dpi=150))
 
 
 def replace(path: Path, make: Callable[[Path], Any]) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        make(beside)
-        os.replace(beside, path)
+        make(temporary)
+        os.replace(temporary, path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def significant(value: Any) -> Any:

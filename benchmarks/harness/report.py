@@ -13,14 +13,14 @@ from benchmarks.harness import record
 from benchmarks.harness.contest import Case, Result
 from benchmarks.harness.targets import Target
 
-# Of the tables; a narrower terminal wraps them, but a file or a pipe does not.
+# Width of the tables: a narrower terminal wraps them, but a file or a pipe does not.
 WIDTH = 110
 AS_IT_IS = "the system's allocator"
 
 
 def network_table(result: Result) -> Table:
-    """A row for each contender, the fastest first."""
-    title = f"{result.case.name}, {result.allocator or AS_IT_IS}; {result.label(result.first)} takes × the time"
+    """One row per contender, the fastest first."""
+    title = f"{result.case.name}, {result.allocator or AS_IT_IS}; × = time of {result.label(result.first)} / this"
     table = Table("contender", title=title, title_justify="left")
     columns = ("ms", "×", "compile s", "MiB imported", "MiB peak", "page faults", "cores")
     for column in columns:
@@ -42,9 +42,9 @@ def network_table(result: Result) -> Table:
 
 
 def layer_table(title: str, results: Sequence[Result]) -> Table:
-    """A row for each layer: milliseconds, and in brackets the ratio of the first contender to that one."""
+    """One row per layer: milliseconds and, in parentheses, the ratio of the first contender's time to this one."""
     names = list(dict.fromkeys(name for result in results for name in result.measured))
-    table = Table("layer", "batch", title=f"{title}: ms (jds takes)", title_justify="left")
+    table = Table("layer", "batch", title=f"{title}: ms (jds / this)", title_justify="left")
     for name in names:
         table.add_column(next(result.label(name) for result in results if name in result.measured), justify="right")
     for result in results:
@@ -59,8 +59,8 @@ def layer_table(title: str, results: Sequence[Result]) -> Table:
 
 
 def cost_table(results: Sequence[Result]) -> Table:
-    """What each contender took in all cases together: compile time, and memory at its peak."""
-    table = Table("contender", title="in all", title_justify="left")
+    """Compile time and peak memory of each contender over all cases."""
+    table = Table("contender", title="all cases", title_justify="left")
     for column in ("compile s", "MiB imported", "MiB peak", "cores"):
         table.add_column(column, justify="right")
     labels = {contender.name: contender.label for result in results for contender in result.case.contenders}
@@ -77,11 +77,11 @@ def cost_table(results: Sequence[Result]) -> Table:
 
 
 def announce(cases: Sequence[Case], rounds: int, seconds: float, out: Path) -> None:
-    """Says, before the first case, how long all will take, and which record they will replace."""
+    """Prints, before the first case, how long the run will take and which record it will replace."""
     turns = sum(len(case.contenders) for case in cases) * (rounds + 1)
-    place = f"{out}, which is there, will be replaced" if out.exists() else f"{out} will be written"
+    place = f"{out}, which exists, will be replaced" if out.exists() else f"{out} will be written"
     print(
-        f"{len(cases)} cases: the turns take {turns * seconds / 60:.1f} minutes, starting and compiling more.",
+        f"{len(cases)} cases: the turns take {turns * seconds / 60:.1f} minutes; starting and compiling come on top.",
         f"At the end {place}.",
         file=sys.stderr,
         flush=True,

@@ -1,7 +1,7 @@
-"""How near each depthwise layer is to what the machine can do: a measured copy and a measured matrix product.
+"""How close each depthwise layer comes to the machine's limits: a measured copy and a measured matrix product.
 
-Roofline: Williams et al., https://doi.org/10.1145/1498765.1498785. A layer's data may stay in a cache, where the memory
-itself would be no limit; so each is set against a copy of as many bytes as it reads and writes, over and over the same.
+Roofline: Williams et al., https://doi.org/10.1145/1498765.1498785. A layer's data may stay in a cache, where memory
+bandwidth is not the limit; so each layer is compared with a repeated copy of as many bytes as it reads and writes.
 """
 
 import functools
@@ -21,13 +21,13 @@ from jds import cost
 
 COPY = Contender("numpy", "NumPy", "benchmarks.peers.in_numpy:copy")
 PRODUCT = Contender("jax", "JAX", "benchmarks.peers.in_jax:op", {"implementation": None})
-# Bytes far beyond any cache, read and written; rows and columns of the matrices.
+# Bytes read and written by the large copy, far beyond any cache; rows and columns of the matrices.
 LARGE, SIZE = 2**29, 2048
 SHOWN = ("jds", "torch")
 
 
 class Point(NamedTuple):
-    """A layer's forward pass by one contender, beside the roofs: bytes and operations per second."""
+    """A layer's forward pass by one contender, and the two roofs: bytes and operations per second."""
 
     layer: str
     batch: int
@@ -40,12 +40,12 @@ class Point(NamedTuple):
 
     @property
     def intensity(self) -> float:
-        """Operations a byte."""
+        """Operations per byte."""
         return self.flops / self.bytes
 
     @property
     def share(self) -> float:
-        """Of what the lower of the two roofs allows: 1 if the layer is at it."""
+        """Speed relative to the lower of the two roofs: 1 if the layer reaches it."""
         return self.flops / self.seconds / min(self.product, self.intensity * self.copy)
 
 
@@ -76,7 +76,7 @@ def product_speed(references: Iterable[Result]) -> float:
 
 @functools.cache
 def needs(workload: Workload, batch: int) -> cost.CostRow:
-    """What the depthwise step costs on paper, in float32."""
+    """Cost of the depthwise step in theory, in float32."""
     inputs = jax.ShapeDtypeStruct((batch, workload.size, workload.size, workload.features), jnp.float32)
     kernel = jax.ShapeDtypeStruct((workload.kernel, workload.kernel, 1, workload.features), jnp.float32)
     depthwise = functools.partial(jds.depthwise_conv, strides=workload.stride, padding="SAME")
@@ -99,7 +99,7 @@ def points(results: Sequence[Result], references: Sequence[Result]) -> list[Poin
 
 def table(points: Sequence[Point], references: Sequence[Result]) -> Table:
     title = (
-        f"forward, beside a copy ({copy_speeds(references)[LARGE] / 1e9:.1f} GB/s in memory) "
+        f"forward, compared with a copy ({copy_speeds(references)[LARGE] / 1e9:.1f} GB/s in memory) "
         f"and a matrix product ({product_speed(references) / 1e9:.0f} GFLOP/s)"
     )
     out = Table("layer", "batch", "contender", title=title, title_justify="left")

@@ -43,7 +43,7 @@ def of_ratio(name: str, limit: float, ratio: Spread | None) -> Target:
 def of_layers(name: str, limit: float, ratios: Iterable[Spread | None], *, worst: float | None = None) -> list[Target]:
     """Targets for the geometric mean of the layers' ratios and, if there is a limit for it, for the greatest of them.
 
-    Without a measurement of every layer, they are not measured.
+    Unless every layer was measured, the targets count as not measured.
     """
     found = list(ratios)
     known = [ratio for ratio in found if ratio is not None]

@@ -1,10 +1,10 @@
-"""One contender, in a process of its own, doing what it is told line by line.
+"""Runs one contender in a separate process, answering requests line by line.
 
     python -m benchmarks.harness.worker MODULE:FUNCTION
 
-Each line of the standard input is a JSON object, `{"do": ..., ...}`, and is answered by one. FUNCTION takes what a case
-says, as a dictionary, makes ready all that is not to be timed, and returns a `Program`. This file imports neither JAX
-nor jds: what a process holds and how much memory that takes is up to its contender.
+Each line of the standard input is a JSON object, `{"do": ..., ...}`, and is answered by one. FUNCTION takes a
+case's spec as a dictionary, prepares everything that is not timed, and returns a `Program`. This file imports neither
+JAX nor jds, so that the memory of a process depends on its contender alone.
 """
 
 import importlib
@@ -20,19 +20,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# Seconds to wait for a process to be quiet after its turn.
+# Seconds to wait for a process to become idle after its turn.
 MAX_REST = 1.0
-# Of calls before each turn's first sample: with less, two threads may still share a core.
+# Seconds of calls before each turn's first sample: with less, two threads may still share a core.
 WARM_SECONDS = 0.08
 
 
 class Program(NamedTuple):
-    """What a contender does in a case.
+    """A contender's code for one case.
 
     Attributes:
-      compile: makes everything that is made once, without running it, and returns the call that is timed; that call
-        waits for its result. May be called several times, and starts afresh each time.
-      arrays: turns the result of a call into arrays laid out as those of the other contenders.
+      compile: does all one-time work, without running it, and returns the call to time, which waits for its result.
+        May be called several times, and starts from scratch each time.
+      arrays: converts the result of a call into arrays in the layout that all contenders share.
     """
 
     compile: Callable[[], Callable[[], Any]]
@@ -40,7 +40,7 @@ class Program(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """What this process, and all processes together on the cores that it may use, have used so far: seconds."""
+    """Seconds used so far by this process, and by all processes together on the cores that it may use."""
 
     wall: float
     cpu: float
@@ -63,7 +63,7 @@ class Usage(NamedTuple):
 
 
 class Worker:
-    """Answers the lines; each method is one."""
+    """Answers the requests; each method handles one kind."""
 
     def __init__(self, target: str):
         module, _, function = target.partition(":")
@@ -74,7 +74,7 @@ class Worker:
         return {"imported_mib": resident_mib(), "libraries": mapped_libraries()}
 
     def prepare(self, spec: dict[str, Any]) -> dict[str, Any]:
-        self.program: Program | None = None  # the last case's memory, before that of this one
+        self.program: Program | None = None  # frees the last case's memory before allocating this one's
         self.call: Callable[[], Any] | None = None
         self.program = self.function(spec)
         return {"prepared_mib": resident_mib()}
@@ -111,7 +111,7 @@ class Worker:
         }
 
     def rest(self) -> dict[str, Any]:
-        """Waits until the threads sleep, some of which wait busily for a while after a call, but not for ever."""
+        """Waits until the threads sleep, for a limited time: some of them spin for a while after a call."""
         deadline = time.perf_counter() + MAX_REST
         while True:
             self.last = Usage.now()
@@ -122,10 +122,10 @@ class Worker:
 
 
 def turn(call: Callable[[], Any], seconds: float, sample_seconds: float) -> tuple[list[float], int]:
-    """Calls for so long; gives the samples, in seconds a call, and the number of calls.
+    """Calls repeatedly for `seconds`; returns the samples, in seconds per call, and the number of calls.
 
-    A sample is the mean over as many calls as fill `sample_seconds`. Calls before the first sample bring the threads
-    and the caches back; a call that takes longer than the turn is a sample by itself.
+    A sample is the mean over as many calls as fill `sample_seconds`. Calls before the first sample warm up the threads
+    and the caches; a call that takes longer than the turn is a sample by itself.
     """
     start = time.perf_counter()
     warm = [mean_seconds(call, 1)]
@@ -149,7 +149,7 @@ def mean_seconds(call: Callable[[], Any], calls: int) -> float:
 
 
 def busy_seconds() -> float | None:
-    """Of the cores that this process may use, by whomever; None where the system does not say."""
+    """Busy time of the cores that this process may use, by all processes; None where the system does not report it."""
     stat = Path("/proc/stat")
     if not stat.exists():
         return None
@@ -163,12 +163,12 @@ def busy_seconds() -> float | None:
 
 
 def resident_mib() -> float:
-    """Memory that is held now; where the system does not say, the most that was ever held."""
+    """Memory held now; where the system does not report it, the peak so far."""
     return status_mib("VmRSS") or rusage_mib()
 
 
 def peak_mib() -> float:
-    """The most that was held since `reset_peak`; where the system cannot do that, since the start."""
+    """Peak memory since `reset_peak`; where the system cannot reset it, since the start."""
     return status_mib("VmHWM") or rusage_mib()
 
 
@@ -185,20 +185,20 @@ def status_mib(key: str) -> float | None:
 
 
 def rusage_mib() -> float:
-    # On Linux this is no less than what the parent held when it started this process: not asked for there.
-    units = 1 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
+    # On Linux this is at least what the parent held when it started this process, so it is not used there.
+    units = 1 if sys.platform == "darwin" else 2**10  # bytes on macOS, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * units / 2**20
 
 
 def mapped_libraries() -> list[str]:
-    """Names of the shared libraries in this process, as far as the system tells."""
+    """Names of the shared libraries in this process, where the system lists them."""
     maps = Path("/proc/self/maps")
     lines = maps.read_text().splitlines() if maps.exists() else []
     return sorted({Path(line.split()[-1]).name for line in lines if ".so" in line})
 
 
 def main(target: str) -> None:
-    # Answers go to the standard output; what libraries print there goes to the standard error instead.
+    # Answers go to standard output; anything that libraries print there is redirected to standard error.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     worker: Worker | None = None

@@ -6,7 +6,7 @@ import numpy as np
 
 
 class Workload(NamedTuple):
-    """A depthwise layer with 'SAME' padding, and the pointwise one that follows it, for one image."""
+    """A depthwise layer with 'SAME' padding and the pointwise layer after it, for one image."""
 
     name: str
     size: int
@@ -45,5 +45,5 @@ MOBILENET_V1 = (
 
 
 def normal(seed: int, *shape: int) -> np.ndarray:
-    """Normally distributed numbers: for one seed and shape the same in every process."""
+    """Normally distributed numbers, the same in every process for a given seed and shape."""
     return np.random.default_rng(seed).standard_normal(shape, np.float32)

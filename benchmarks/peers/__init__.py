@@ -1,1 +1,1 @@
-"""What each contender does, a file for each library; functions for `benchmarks.harness.worker`."""
+"""The code of the contenders, one file per library: functions for `benchmarks.harness.worker`."""

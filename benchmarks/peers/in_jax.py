@@ -1,4 +1,4 @@
-"""jds and XLA's own, in JAX."""
+"""jds and XLA's own convolutions, in JAX."""
 
 import functools
 import tempfile
@@ -23,7 +23,7 @@ from jds.weights import shapes_of
 
 
 def program(fun: Callable[..., Any], arguments: tuple[Any, ...]) -> Program:
-    """A jitted function of arrays that are on the device already."""
+    """A jitted function of arrays that are already on the device."""
 
     def compile():
         jax.clear_caches()
@@ -57,7 +57,7 @@ def op(spec: dict[str, Any]) -> Program:
         case "kernel gradient":
             return program(kernel_gradient, (inputs, cotangent))
         case "block" if spec.get("ordinary"):
-            # One ordinary convolution that computes the same.
+            # One ordinary convolution that computes the same values.
             both = kernel.transpose(0, 1, 3, 2) * pointwise
             return program(functools.partial(jds.conv, **options), (inputs, both))
         case "block":
@@ -67,15 +67,15 @@ def op(spec: dict[str, Any]) -> Program:
 
 
 def inference(spec: dict[str, Any]) -> Program:
-    """MobileNet V1 in evaluation mode, batch normalisation folded into the convolutions."""
+    """MobileNet V1 in evaluation mode, batch normalization folded into the convolutions."""
     model = mobilenet_v1_weights.load(spec)
     model.eval()
-    # The weights belong to the program, as in the other contenders'.
+    # The weights are constants of the program, as for the other contenders.
     return program(jds.fold_batch_norm(model), (jnp.asarray(mobilenet_v1.images(spec)),))
 
 
 def public(spec: dict[str, Any]) -> Program:
-    """A network of `jds.list_models` in evaluation mode, its branches and batch normalisations folded."""
+    """A network of `jds.list_models` in evaluation mode, with its branches and batch normalizations folded."""
     name = spec["network"]
     model = jds.create_model(name, rngs=nnx.Rngs(0))
     shapes = {entry: array.shape for entry, array in shapes_of(model, model.source).items()}
@@ -109,7 +109,7 @@ def training(spec: dict[str, Any]) -> Program:
 
     def compile():
         jax.clear_caches()
-        # Copies, because a step takes its state's memory over.
+        # Copies, because a step reuses its state's memory.
         state = jax.tree.map(jnp.copy, (parameters, statistics, optimizer.init(parameters)))
         compiled = jax.jit(step, donate_argnums=0).lower(state, images, labels).compile()
 
@@ -122,7 +122,7 @@ def training(spec: dict[str, Any]) -> Program:
 
     def arrays(out):
         (_, statistics, moments), value = out
-        # After the first step the momentum is the gradient.
+        # After the first step, the momentum equals the gradient.
         gradients = {f"gradient {name}": array for name, array in flatten(moments[0].trace).items()}
         # Not the variances: PyTorch keeps the unbiased ones, Flax the biased ones.
         means = {f"mean {name}": array for name, array in flatten(statistics).items() if name.endswith("mean")}

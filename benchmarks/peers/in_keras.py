@@ -1,4 +1,4 @@
-"""A program that knows nothing of jds, with and without `jds.accelerate`: Keras's own MobileNetV2, on JAX."""
+"""A program written without jds, with and without `jds.accelerate`: Keras's own MobileNetV2, on JAX."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ def inference(spec: dict[str, Any]) -> Program:
     """MobileNetV2 in evaluation mode; the seed gives all contenders the same weights."""
     keras.utils.set_random_seed(0)
     size = spec["image_size"]
-    nothing: Any = None  # which Keras allows, and its annotations do not
+    nothing: Any = None  # allowed by Keras, but not by its annotations
     model = keras.applications.MobileNetV2((size, size, 3), weights=nothing, classifier_activation=nothing)
     groups = model.trainable_variables, model.non_trainable_variables
     variables = [[variable.value for variable in group] for group in groups]
@@ -23,7 +23,7 @@ def inference(spec: dict[str, Any]) -> Program:
         return model.stateless_call(trainable, others, images, training=False)[0]
 
     if spec["accelerate"]:
-        import jds  # not in the process of the one that does without
+        import jds  # not imported in the process of plain Keras
 
         forward = jds.accelerate(forward)
     return program(forward, (*variables, jnp.asarray(mobilenet_v1.images(spec))))

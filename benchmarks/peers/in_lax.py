@@ -16,7 +16,7 @@ _NUMBERS = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", 
 
 
 def layer(spec: dict[str, Any]) -> Program:
-    """A pass of a convolution that does not know jds."""
+    """A pass of a convolution written without jds."""
     rank = len(spec["kernel"]) - 2 - (spec["ensemble"] != "none")
     convolve = functools.partial(
         lax.conv_general_dilated,

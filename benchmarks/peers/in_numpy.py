@@ -1,4 +1,4 @@
-"""A copy of memory by all cores, to compare others with."""
+"""A memory copy on all cores, for reference."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -7,12 +7,12 @@ import numpy as np
 
 from benchmarks.harness.worker import Program
 
-# One call copies at least so much: several times over where the arrays are small, for a thread to be worth waking.
+# Bytes that one call copies at least: it repeats copies of small arrays, so that waking the threads pays off.
 BYTES = 2**28
 
 
 def copy(spec: dict[str, Any]) -> Program:
-    """Reads and writes `spec["bytes"]` in all, half each; each thread has its own share, as often as fills `BYTES`."""
+    """Reads half of `spec["bytes"]` and writes the other half, in one share per thread, until `BYTES` are copied."""
     floats = max(1, spec["bytes"] // 8 // spec["threads"])
     repeats = copies(spec["bytes"])
     pairs = [(np.ones(floats, np.float32), np.zeros(floats, np.float32)) for _ in range(spec["threads"])]

@@ -1,4 +1,4 @@
-"""ONNX Runtime and OpenVINO, on the same ONNX graph in their own layout, NCHW."""
+"""ONNX Runtime and OpenVINO, on the same ONNX graph in their native layout, NCHW."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from benchmarks.peers import mobilenet_v1
 
 
 def graph(spec: dict[str, Any]) -> bytes:
-    """MobileNet V1 in evaluation mode, batch normalisation folded into the convolutions."""
+    """MobileNet V1 in evaluation mode, batch normalization folded into the convolutions."""
     weights = mobilenet_v1.load(spec)
     nodes, constants = [], []
 
@@ -49,7 +49,7 @@ def nchw(spec: dict[str, Any]) -> np.ndarray:
 
 
 def onnxruntime(spec: dict[str, Any]) -> Program:
-    """ONNX Runtime; its threads wait busily within a call, as is its default, and not after it."""
+    """ONNX Runtime; its threads spin during a call, as by default, but not after it."""
     import onnxruntime as ort  # pyright: ignore[reportMissingImports]
 
     model, images = graph(spec), nchw(spec)
@@ -64,7 +64,7 @@ def onnxruntime(spec: dict[str, Any]) -> Program:
 
 
 def openvino(spec: dict[str, Any]) -> Program:
-    """OpenVINO in float32, tuned for latency; without the hint it would compute in bfloat16 where the CPU can."""
+    """OpenVINO in float32, tuned for latency; without the precision hint it would use bfloat16 on CPUs that have it."""
     import openvino as ov  # pyright: ignore[reportMissingImports]
 
     model, images = graph(spec), nchw(spec)

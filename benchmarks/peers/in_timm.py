@@ -14,7 +14,7 @@ from checks.synthetic_weights import filled
 
 
 def inference(spec: dict[str, Any]) -> Program:
-    """A network in evaluation mode, its branches and batch normalisations taken into the convolutions."""
+    """A network in evaluation mode, with its branches and batch normalizations folded into the convolutions."""
     torch.set_num_threads(spec["threads"])
     model = importlib.import_module("timm").create_model(spec["network"]).eval()
     entries = filled({name: tuple(value.shape) for name, value in model.state_dict().items()}, spec["gain"])
@@ -25,12 +25,12 @@ def inference(spec: dict[str, Any]) -> Program:
 
     if not spec["compiled"]:
         return program(model, images, compiled=False)
-    # The weights are constants, as in the other contenders': what can be folded is, and layouts are chosen.
+    # The weights are constants, as for the other contenders, so that the compiler can fold them and choose layouts.
     return program(model, images, compiled=True, options={"freezing": True}, mode=torch.no_grad)
 
 
 def fold(model: Any) -> Any:
-    """Takes each normalisation that stands right behind a convolution into it; keeps the activation that it holds."""
+    """Folds each normalization that directly follows a convolution into it; keeps the normalization's activation."""
     conv_name, conv = "", None
     for name, child in list(model.named_children()):
         if isinstance(child, nn.BatchNorm2d) and isinstance(conv, nn.Conv2d):

@@ -1,8 +1,8 @@
 """PyTorch, eager and compiled, in channels_last.
 
-At stride 2, 'SAME' padding adds a position after the last one only, where PyTorch adds one on both sides. So images and
-kernels are turned by 180 degrees: padding on both sides then has the windows where 'SAME' has them, and everything
-that PyTorch computes is the same turned by 180 degrees. It needs no pass of its own to pad.
+At stride 2, 'SAME' padding adds a position only after the last one, while PyTorch adds one on both sides. So images and
+kernels are rotated by 180 degrees: the windows of PyTorch's padding are then those of 'SAME', and PyTorch computes the
+same values rotated by 180 degrees. No separate padding pass is needed.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from benchmarks.peers import mobilenet_v1
 
 
 def nchw(array: np.ndarray) -> Any:
-    """`(batch, height, width, features)` turned, as PyTorch has it, the memory channels last."""
+    """`(batch, height, width, features)`, rotated, in PyTorch's axis order, with channels last in memory."""
     turned = torch.from_numpy(array[:, ::-1, ::-1].copy())
     return turned.permute(0, 3, 1, 2)
 
@@ -28,7 +28,7 @@ def nhwc(tensor: Any) -> np.ndarray:
 
 
 def oihw(kernel: np.ndarray) -> Any:
-    """`(height, width, in_features // groups, out_features)` turned, as PyTorch has it."""
+    """`(height, width, in_features // groups, out_features)`, rotated, in PyTorch's axis order."""
     turned = torch.from_numpy(kernel[::-1, ::-1].copy())
     return turned.permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last)
 
@@ -80,7 +80,7 @@ class MobileNetV1(nn.Module):
             out_features, group_features, size, _ = weight.shape
             sizes: Any = group_features * row.groups, out_features, size, row.stride, size // 2, 1, row.groups, False
             conv = nn.Conv2d(*sizes)
-            # Flax's momentum is the share of the old average, PyTorch's that of the new value.
+            # Flax's momentum is the weight of the old average, PyTorch's is the weight of the new value.
             norm = nn.BatchNorm2d(out_features, mobilenet_v1.EPSILON, 1 - mobilenet_v1.NORM_MOMENTUM)
             state = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "var"}
             tensors = {ours: torch.from_numpy(weights[f"{row.norm}.{theirs}"]) for ours, theirs in state.items()}
@@ -100,7 +100,7 @@ class MobileNetV1(nn.Module):
         return self.classifier(self.layers(images).mean((2, 3)))
 
     def fold(self) -> "MobileNetV1":
-        """Takes the normalisations into the convolutions, in evaluation mode."""
+        """Folds the normalizations into the convolutions, in evaluation mode."""
         self.eval()
         folded = []
         for conv, norm, relu in zip(*[iter(self.layers)] * 3, strict=True):
@@ -114,7 +114,7 @@ def channels_last(model: Any) -> Any:
 
 
 def inference(spec: dict[str, Any]) -> Program:
-    """MobileNet V1 in evaluation mode, batch normalisation folded into the convolutions."""
+    """MobileNet V1 in evaluation mode, batch normalization folded into the convolutions."""
     torch.set_num_threads(spec["threads"])
     model = MobileNetV1(spec).fold()
     return program(model, nchw(mobilenet_v1.images(spec)), compiled=spec["compiled"])
@@ -128,7 +128,7 @@ def program(
     options: dict[str, Any] | None = None,
     mode: Callable[[], Any] = torch.inference_mode,
 ) -> Program:
-    """A model called on images; it may be compiled, with the options of PyTorch's compiler, under one of its modes."""
+    """A model called on images under a PyTorch mode such as `no_grad`; optionally compiled, with compiler options."""
 
     def compile():
         run = model
@@ -172,7 +172,7 @@ def training(spec: dict[str, Any]) -> Program:
             if name.endswith(".mean"):
                 found[f"mean {name}"] = tensor.numpy()
             else:
-                # After the first step the momentum is the gradient.
+                # After the first step, the momentum equals the gradient.
                 gradient = optimizer.state[tensor]["momentum_buffer"]
                 transposed = gradient.T if gradient.ndim == 2 else gradient
                 found[f"gradient {name}"] = hwio(gradient) if gradient.ndim == 4 else transposed.numpy()

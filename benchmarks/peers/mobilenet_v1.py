@@ -6,12 +6,12 @@ import numpy as np
 
 from benchmarks.harness.workloads import normal
 
-# Those of `jds.models.MobileNetV1`.
+# The constants of `jds.models.MobileNetV1`.
 EPSILON, NORM_MOMENTUM = 1e-3, 0.99
 
 
 class Conv(NamedTuple):
-    """A convolution with 'SAME' padding, and the normalisation and ReLU that follow it."""
+    """A convolution with 'SAME' padding, and the normalization and ReLU after it."""
 
     kernel: str
     norm: str
@@ -20,7 +20,7 @@ class Conv(NamedTuple):
 
 
 def convolutions(weights: dict[str, np.ndarray]) -> list[Conv]:
-    """The network's convolutions in their order; what follows is the mean over all positions and the classifier."""
+    """The network's convolutions in order; the mean over all positions and the classifier come after them."""
     rows = [Conv("stem.conv.kernel", "stem.norm", 2, 1)]
     for block, stride in enumerate((1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)):
         features = weights[f"blocks.{block}.depthwise.kernel"].shape[-1]
@@ -32,7 +32,7 @@ def convolutions(weights: dict[str, np.ndarray]) -> list[Conv]:
 
 
 def folded(weights: dict[str, np.ndarray], conv: Conv) -> tuple[np.ndarray, np.ndarray]:
-    """Kernel and bias of a convolution that has taken its normalisation in, in evaluation mode."""
+    """Kernel and bias of a convolution with its normalization folded in, in evaluation mode."""
     scale = weights[f"{conv.norm}.scale"] / np.sqrt(weights[f"{conv.norm}.var"] + EPSILON)
     return weights[conv.kernel] * scale, weights[f"{conv.norm}.bias"] - weights[f"{conv.norm}.mean"] * scale
 

@@ -12,9 +12,9 @@ from jds.models import MobileNetV1, MobileNetV1Config
 
 
 def save(path: Path, width: float) -> None:
-    """Writes the weights of a new model, with running statistics and scales as of a trained one.
+    """Writes the weights of a new model, with running statistics and scales like those of a trained one.
 
-    The scales make up for what ReLU takes away, so that the images are still seen in the logits.
+    The scales compensate for the ReLUs, so that the logits still depend on the images.
     """
     rng = np.random.default_rng(0)
     weights: dict[str, Any] = flatten(nnx.state(MobileNetV1(MobileNetV1Config(width=width), rngs=nnx.Rngs(0))))
@@ -44,7 +44,7 @@ def load(spec: dict[str, Any]) -> MobileNetV1:
 
 
 def flatten(state: Any) -> dict[str, np.ndarray]:
-    """Names the arrays of a state: `"blocks.0.depthwise.kernel"`, …, with the blocks of all stages in one row."""
+    """Names the arrays of a state: `"blocks.0.depthwise.kernel"`, …, numbering the blocks across all stages."""
     named, _ = jax.tree.flatten_with_path(state)
     paths = [tuple(part.key for part in path if hasattr(part, "key")) for path, _ in named]
     places = dict.fromkeys(path[1:3] for path in paths if path[0] == "stages")

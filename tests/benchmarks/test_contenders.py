@@ -1,4 +1,4 @@
-"""Who takes part, what is preloaded, and what is said about those that are missing."""
+"""The choice of contenders, the preloaded allocator, and the notes on contenders that are missing."""
 
 import dataclasses
 
@@ -16,24 +16,24 @@ TABLE = (
 )
 
 
-def test_those_that_are_not_installed_are_left_out_with_what_brings_them():
+def test_contenders_that_are_not_installed_are_left_out_with_a_note_on_how_to_install_them():
     able, notes = choose(TABLE, ())
     assert able == TABLE[:1]
     assert notes == [
-        'Two is left out: a_package_that_nobody_has not installed, `pip install -e ".[peers]"` brings it',
-        "Three is left out: none of a-tool-that-nobody-has found, install a C++ compiler",
+        'Two is left out: a_package_that_nobody_has not installed; run `pip install -e ".[peers]"`',
+        "Three is left out: none of a-tool-that-nobody-has found; install a C++ compiler",
     ]
     assert choose(TABLE, ("one",)) == (TABLE[:1], [])
 
 
-def test_unknown_names_are_errors_with_those_that_there_are():
+def test_an_unknown_name_is_an_error_that_lists_the_known_ones():
     with pytest.raises(BenchmarkError, match="unknown contender 'four'; there are one, two, three"):
         choose(TABLE, ("one", "four"))
     with pytest.raises(BenchmarkError, match=r"(?s)no contender is left\nTwo is left out"):
         choose(TABLE, ("two",))
 
 
-def test_versions_are_those_of_the_packages():
+def test_versions_are_those_of_the_needed_packages():
     versions = contenders.versions([dataclasses.replace(TABLE[0], needs=("numpy", "rich"))])
     assert versions.keys() == {"numpy", "rich"}
     assert versions["numpy"].count(".") == 2
@@ -46,7 +46,7 @@ def test_names_are_distinct_and_targets_are_in_this_package(table):
     assert all(contender.target.startswith("benchmarks.peers.in_") for contender in table)
 
 
-def test_an_allocator_is_searched_for_or_named(tmp_path, monkeypatch):
+def test_an_allocator_is_found_by_a_search_or_by_its_path(tmp_path, monkeypatch):
     monkeypatch.setattr(allocator.sys, "platform", "linux")
     monkeypatch.setattr(allocator, "FOLDERS", (str(tmp_path / "*-linux-gnu"),))
     monkeypatch.setattr(allocator.ctypes.util, "find_library", lambda name: None)

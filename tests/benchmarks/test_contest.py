@@ -1,4 +1,4 @@
-"""The contest itself, with contenders that compute next to nothing, each in a real process."""
+"""The interleaved runs, with contenders that compute almost nothing, each in a real process."""
 
 import itertools
 import sys
@@ -30,7 +30,7 @@ def without_repeats(names):
     return [name for name, _ in itertools.groupby(names)]
 
 
-def test_contenders_take_turns_in_rounds_of_a_fixed_order(tmp_path):
+def test_contenders_take_turns_in_rounds_with_a_fixed_order(tmp_path):
     log = tmp_path / "log"
     result = held(log, contender("one"), contender("two", sleep=0.03), compiles=2)
     # Outputs are compared in the order of the contenders; then come the rounds.
@@ -78,7 +78,7 @@ def test_ratio_is_taken_round_by_round():
     [
         ([1.0, -2.1], "a case: the outputs of One and Two differ by 4.5e-02 in 'out', more than 1.0e-04"),
         ([1.0, np.nan], "a case: the outputs of One and Two differ by inf in 'out', more than 1.0e-04"),
-        ([1.0], r"a case: the outputs of One and Two are not of the same shapes: .*'out': \(2,\).*'out': \(1,\)"),
+        ([1.0], r"a case: the outputs of One and Two have different shapes: .*'out': \(2,\).*'out': \(1,\)"),
     ],
 )
 def test_wrong_outputs_are_refused_before_anything_is_timed(tmp_path, out, message):
@@ -101,7 +101,7 @@ def test_a_contender_that_fails_is_named_with_what_it_wrote(tmp_path, function, 
         held(tmp_path / "log", contender("one"), contender("two", function))
 
 
-def test_what_a_contender_prints_is_no_answer(tmp_path):
+def test_output_that_a_contender_prints_is_not_an_answer(tmp_path):
     assert held(tmp_path / "log", contender("one", "chatty")).measured.keys() == {"one"}
 
 
@@ -115,7 +115,7 @@ def test_an_allocator_that_is_not_loaded_is_an_error(tmp_path):
         process(contender("one"))
 
 
-def test_disturbances_are_told():
+def test_disturbances_are_reported():
     turn = {"samples": [1.0], "idle_cores": 0.0, "other_cores": 0.0}
     quiet, busy = dict(turn), turn | {"idle_cores": 0.5, "other_cores": 0.5}
 
@@ -125,13 +125,13 @@ def test_disturbances_are_told():
 
     assert notes(quiet) == notes(turn | {"other_cores": None}) == []
     assert notes(busy) == [
-        "disturbed: a case, liballocator.so: One kept 0.50 cores busy out of its turn",
+        "disturbed: a case, liballocator.so: One kept 0.50 cores busy outside its turn",
         "disturbed: a case, liballocator.so: other processes kept 0.50 cores busy",
     ]
 
 
 @pytest.mark.parametrize(("sleep", "seconds", "samples"), [(0.002, 0.0, 1), (0.0, 0.02, 2)])
-def test_a_turn_has_a_sample_at_least(sleep, seconds, samples):
+def test_a_turn_has_at_least_one_sample(sleep, seconds, samples):
     calls = []
 
     def call():
@@ -143,7 +143,7 @@ def test_a_turn_has_a_sample_at_least(sleep, seconds, samples):
     assert number == len(calls)
 
 
-def test_memory_is_of_this_process():
+def test_memory_is_that_of_this_process():
     worker.reset_peak()
     before = worker.peak_mib()
     block = np.ones(2**24, np.uint8)

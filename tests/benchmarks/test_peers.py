@@ -1,4 +1,4 @@
-"""What the contenders compute, those that need nothing beside jds: in this process, at small sizes."""
+"""The values of the contenders that need only jds, computed in this process at small sizes."""
 
 import dataclasses
 
@@ -20,7 +20,7 @@ def out(target, spec):
 
 
 @pytest.mark.parametrize("kind", [*ops.PASSES, "block"])
-def test_jds_and_xla_compute_the_same(kind):
+def test_jds_and_xla_compute_the_same_values(kind):
     found = {}
     for contender in ops.CONTENDERS:
         if contender.name != "torch" and (kind == "block" or contender.name != "ordinary"):
@@ -46,7 +46,7 @@ def test_copy_copies_all_bytes_in_shares():
     assert in_numpy.copies(2**30) == 1
 
 
-def test_workloads_are_the_same_in_every_process_and_of_the_right_sizes():
+def test_workloads_are_the_same_in_every_process_and_have_the_right_sizes():
     for workload in MOBILENET_V1:
         call = jax.eval_shape(
             lambda x, k, w=workload: in_jax.jds.depthwise_conv(x, k, strides=w.stride), *SIZES[workload]
@@ -84,7 +84,7 @@ def test_one_set_of_weights_reaches_the_model(spec):
     assert 0.4 < arrays["blocks.3.pointwise_norm.var"].std() / (1 / 12**0.5) < 1.6
 
 
-def test_convolutions_are_the_network_s_in_order(spec):
+def test_convolutions_are_those_of_the_network_in_order(spec):
     arrays = mobilenet_v1.load(spec)
     rows = mobilenet_v1.convolutions(arrays)
     model = mobilenet_v1_weights.load(spec)
@@ -101,16 +101,16 @@ def test_convolutions_are_the_network_s_in_order(spec):
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_public_networks_compute_the_same_from_weights_made_by_a_rule(quick_compilation):
+def test_public_networks_compute_the_same_values_from_synthetic_weights(quick_compilation):
     spec = {"network": "mobilenetv3_small_050", "gain": 1.0, "batch": 2, "image_size": 64}
     ours, xla = (out(in_jax.public, spec | {"implementation": name}) for name in (None, "xla"))
-    # The images tell, and nothing vanishes on the way.
+    # The logits depend on the image.
     assert np.linalg.norm(xla[0] - xla[1]) > 0.05 * np.linalg.norm(xla)
     assert np.linalg.norm(ours - xla) < 1e-4 * np.linalg.norm(xla)
 
 
 @pytest.mark.parametrize("benchmark_module", [ops, models, train])
-def test_bad_settings_are_told(benchmark_module):
+def test_bad_settings_are_refused(benchmark_module):
     settings = benchmark_module.Settings()
     for wrong in ({"rounds": 2}, {"batches": ()}, {"batches": (0,)}, {"seconds": 0.0}):
         with pytest.raises(BenchmarkError, match="at least 3 `rounds`"):
@@ -121,7 +121,7 @@ def test_bad_settings_are_told(benchmark_module):
         families.Settings(networks=("vgg",))
 
 
-def test_cases():
+def test_cases_are_those_of_the_settings():
     settings = ops.Settings(batches=(1,), layers=("7x7x1024",))
     cases = ops.cases(settings, ops.CONTENDERS)
     assert [case.spec["pass"] for case in cases] == [*ops.PASSES, "block"]

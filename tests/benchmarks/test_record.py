@@ -1,4 +1,4 @@
-"""The record, the tables and the pictures, from results that are given."""
+"""The record, the tables and the pictures, made from given results."""
 
 import json
 import re
@@ -43,7 +43,7 @@ def text(*renderables):
     return capture.get()
 
 
-def test_record_has_a_schema_the_machine_and_every_sample(results):
+def test_the_record_has_a_schema_the_machine_and_every_sample(results):
     target = Target("one / two", 1.0, 0.123456789, (0.1, 0.2))
     found = record.significant(record.record("models", {"rounds": 3}, (), results, [target]))
     assert found == json.loads(json.dumps(found, allow_nan=False))
@@ -64,19 +64,19 @@ def test_record_has_a_schema_the_machine_and_every_sample(results):
 
 def test_files_are_written_whole_or_not_at_all(tmp_path):
     path = tmp_path / "new" / "record.json"
-    record.write(path, {"x": (1.23456789, 1)})  # a line per entry
+    record.write(path, {"x": (1.23456789, 1)})  # one line per entry
     assert path.read_text() == '{\n"x": [\n1.23457,\n1\n]\n}\n'
     with pytest.raises(TypeError):
         record.write(path, {"x": object()})
     with pytest.raises(ZeroDivisionError):
-        record.replace(path, lambda beside: (beside.write_text("half"), 1 / 0))
+        record.replace(path, lambda temporary: (temporary.write_text("half"), 1 / 0))
     assert path.read_text() == '{\n"x": [\n1.23457,\n1\n]\n}\n'
     assert [file.name for file in path.parent.iterdir()] == ["record.json"]
 
 
-def test_tables(results):
+def test_tables_show_times_and_ratios(results):
     rows = text(report.network_table(results[0]))
-    assert "a case, the system's allocator; jds takes × the time" in rows
+    assert "a case, the system's allocator; × = time of jds / this" in rows
     assert [[cell.strip() for cell in line.split("│")[1:5]] for line in rows.splitlines() if "│" in line] == [
         ["jds", "2 ±0.44", "", "3.0"],
         ["PyTorch eager", "4 ±0", "0.500 (0.404–0.625)", "3.0"],
@@ -88,19 +88,19 @@ def test_tables(results):
     assert "…" not in rows
 
 
-def test_before_measuring_it_is_said_how_long_it_takes_and_what_is_replaced(results, tmp_path, capsys):
+def test_the_duration_and_the_replaced_record_are_announced_before_measuring(results, tmp_path, capsys):
     cases, out = [result.case for result in results], tmp_path / "models.json"
     report.announce(cases, 9, 3.0, out)  # two cases of two contenders, ten rounds with the one that warms up
     assert (
-        f"2 cases: the turns take 2.0 minutes, starting and compiling more. At the end {out} will be written.\n"
+        f"2 cases: the turns take 2.0 minutes; starting and compiling come on top. At the end {out} will be written.\n"
         == capsys.readouterr().err
     )
     out.touch()
     report.announce(cases, 9, 3.0, out)
-    assert f"At the end {out}, which is there, will be replaced." in capsys.readouterr().err
+    assert f"At the end {out}, which exists, will be replaced." in capsys.readouterr().err
 
 
-def test_publishing_writes_prints_and_says_where(results, tmp_path, capsys):
+def test_publishing_writes_and_prints_everything(results, tmp_path, capsys):
     target = Target("one / two", 1.0, None)
     out, picture = tmp_path / "models.json", tmp_path / "models.png"
     figures = {picture: pictures.networks(results)}
@@ -126,16 +126,16 @@ def test_pictures_show_each_contender_and_layer(results):
     assert axes.get_legend_handles_labels()[1][2:] == ["jds, batch 1", "PyTorch, batch 1"]
 
 
-def test_roofs_are_the_copy_of_the_layer_s_size_and_the_fastest_product():
+def test_roofs_are_a_copy_of_the_layer_s_size_and_the_fastest_product():
     first, *_ = points = roofline.points(layers(), references())
     assert len(points) == 4  # two forward passes, two contenders
     workload = MOBILENET_V1[0]
     assert first.bytes == roofline.needs(workload, 1).traffic == 4 * (2 * 112 * 112 * 32 + 9 * 32)
     assert first.flops == roofline.needs(workload, 1).flops == 2 * 9 * 112 * 112 * 32
     assert first.product == pytest.approx(2 * 1000**3 / 10e-3)
-    # 2**28 bytes in all in 10 ms, in whole copies.
+    # In total, 2**28 bytes in 10 ms, in whole copies.
     assert first.copy == pytest.approx(2**28 // first.bytes * first.bytes / 10e-3)
-    # At 2.25 operations a byte the copy is the lower roof.
+    # At 2.25 operations per byte, the copy is the lower roof.
     assert first.intensity == pytest.approx(2.25, rel=1e-3)
     assert first.share == pytest.approx(first.bytes / 1e-3 / first.copy)
     strided = MOBILENET_V1[1]
@@ -146,7 +146,7 @@ def test_roofs_are_the_copy_of_the_layer_s_size_and_the_fastest_product():
     assert entry["points"][0]["layer"] == "112x112x32"
 
 
-def test_roofs_have_cases_whoever_takes_part():
+def test_roofs_have_cases_for_any_set_of_contenders():
     cases = roofline.cases(MOBILENET_V1, (1,), ops.CONTENDERS[:1])
     assert [case.contenders[0].name for case in cases[-2:]] == ["numpy", "jax"]
     assert len(cases) == len({roofline.needs(workload, 1).traffic for workload in MOBILENET_V1}) + 2

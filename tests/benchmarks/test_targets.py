@@ -1,4 +1,4 @@
-"""Which targets are met, judged from given results."""
+"""The targets that given results meet and miss."""
 
 import pytest
 from made_up import measured, result
@@ -9,7 +9,7 @@ from benchmarks.harness.workloads import MOBILENET_V1
 from jds.cost import Spread
 
 
-def test_verdicts():
+def test_a_target_says_whether_it_is_met():
     ratio = Spread(0.5, 0.7, 0.9)
     met, missed, unknown = (targets.of_ratio("one / two", *of) for of in ((0.7, ratio), (0.6, ratio), (0.7, None)))
     assert str(met) == "one / two: 0.7 (0.5 to 0.9), target 0.7: met"
@@ -26,7 +26,7 @@ def test_layers_are_judged_by_their_geometric_mean_and_the_slowest():
     assert len(targets.of_layers("layers", 1.0, ratios)) == 1
 
 
-def test_the_best_of_several_is_the_one_with_the_greatest_ratio():
+def test_the_hardest_of_several_ratios_is_the_greatest():
     assert targets.hardest([None, Spread(0, 1, 2), Spread(0, 3, 4)]) == (0, 3, 4)
     assert targets.hardest([None]) is None
 
@@ -36,7 +36,7 @@ def layer(kind, workload, **times):
     return result(ops.CONTENDERS, spec, times)
 
 
-def test_targets_of_the_layers():
+def test_targets_of_the_layers_compare_each_pass_and_the_block():
     workloads = MOBILENET_V1[2], MOBILENET_V1[8]
     results = [layer(kind, w, jds=1.0, xla=8.0, torch=2.0) for kind in ops.PASSES for w in workloads]
     results += [layer("block", w, jds=1.2 * ops.theoretical_ratio(w), ordinary=1.0) for w in workloads]
@@ -49,7 +49,7 @@ def test_targets_of_the_layers():
     assert ops.theoretical_ratio(workloads[0]) == pytest.approx(1 / 128 + 1 / 9)
 
 
-def test_targets_of_the_networks_take_the_better_peer_and_the_system_s_allocator():
+def test_targets_of_the_networks_use_the_better_peer_and_the_system_s_allocator():
     times = {"jds": 6.0, "xla": 100.0, "torch": 10.0, "torch-compiled": 8.0, "onnxruntime": 7.0, "openvino": 8.0}
     spec = {"network": "MobileNet V1", "batch": 1}
     first = result(models.MOBILENET_V1, spec, times, name="V1")
@@ -64,7 +64,7 @@ def test_targets_of_the_networks_take_the_better_peer_and_the_system_s_allocator
     assert (accelerated.value, accelerated.verdict) == (pytest.approx(0.1), "met")
 
 
-def test_the_target_of_a_family_is_the_better_of_timm_eager_and_compiled():
+def test_the_target_of_a_family_uses_the_better_of_timm_eager_and_compiled():
     times = {"jds": 9.0, "xla": 99.0, "timm": 20.0, "timm-compiled": 10.0}
     spec = {"network": "mixnet_s", "batch": 1}
     (target,) = families.targets([result(families.CONTENDERS, spec, times)])
@@ -73,7 +73,7 @@ def test_the_target_of_a_family_is_the_better_of_timm_eager_and_compiled():
     assert target.verdict == "not measured"
 
 
-def test_targets_of_training_are_the_step_and_the_compilation():
+def test_targets_of_training_are_for_the_step_and_its_compilation():
     times = {
         "jds": measured(9, 9, 9, compiled=(2.0, 4.0, 6.0)),
         "xla": measured(99, 99, 99, compiled=(2.0, 2.0, 2.0)),

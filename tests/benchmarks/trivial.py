@@ -1,4 +1,4 @@
-"""Contenders that compute next to nothing, for processes of their own."""
+"""Contenders that compute almost nothing, to run in separate processes."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ from benchmarks.harness.worker import Program
 
 
 def steady(spec):
-    """Sleeps; writes its name to a log at each call."""
+    """Sleeps; writes its name to a log on each call."""
 
     def call():
         with open(spec["log"], "a") as log:

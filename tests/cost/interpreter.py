@@ -1,4 +1,4 @@
-"""Evaluates one equation number by number, and tallies every operation that it makes."""
+"""Evaluates one equation number by number and tallies every operation."""
 
 import dataclasses
 import functools
@@ -13,7 +13,7 @@ import numpy as np
 
 @dataclasses.dataclass
 class Tally:
-    """What was done, in the words of `jds.cost.Counts`."""
+    """The operations done, in the terms of `jds.cost.Counts`."""
 
     macs: int = 0
     flops: int = 0
@@ -25,7 +25,7 @@ TALLY = Tally()
 
 
 def did(value, count=1):
-    """Tallies operations on numbers of this value's type."""
+    """Tallies `count` operations on numbers of this value's type."""
     if isinstance(value, bool | int | np.bool_ | np.integer):
         TALLY.integer_operations += count
     else:
@@ -48,7 +48,7 @@ def less(a, b):
 
 
 def of_each(fun, *, transcendental=False):
-    """An element-wise operation; comparisons are in the type of what they compare."""
+    """An element-wise operation; comparisons count in the type of their operands."""
 
     def scalar(*values):
         if transcendental:
@@ -92,7 +92,7 @@ def multiply_add(pairs):
 
 
 def convolution(params, lhs, rhs, *, count_padding):
-    """Every output, every tap: those on padding with a zero, or left out."""
+    """Computes every output from every tap; taps on padding are zeros, or skipped."""
     numbers = params["dimension_numbers"]
     lhs, rhs = lhs.transpose(numbers.lhs_spec), rhs.transpose(numbers.rhs_spec)
     groups, batch_groups = params["feature_group_count"], params["batch_group_count"]
@@ -206,7 +206,7 @@ def log_add(a, b):
 
 
 def window_places(params, shape, out):
-    """For each output the places of its window in an undilated array, None for padding."""
+    """Yields, for each output, the places of its window in the undilated array, None for padding."""
     ones = (1,) * len(shape)
     base, dilation = params.get("base_dilation", ones), params.get("window_dilation", ones)
     lows = [low for low, _ in params["padding"]]
@@ -336,7 +336,7 @@ def ragged_dot(params, lhs, rhs, sizes):
 
 
 def threefry2x32(params, k1, k2, x1, x2):
-    """As in https://www.thesalmons.org/john/random123/papers/random123sc11.pdf, with every operation on words tallied."""
+    """As in https://www.thesalmons.org/john/random123/papers/random123sc11.pdf, tallying every operation on words."""
     del params
 
     def word(fun):
@@ -372,7 +372,7 @@ def cholesky(params, matrix):
         diagonal = matrix[j, j]
         for k in range(j):
             diagonal = add(diagonal, -multiply(out[j, k], out[j, k]))
-        did(diagonal)  # the root
+        did(diagonal)  # the square root
         out[j, j] = math.sqrt(diagonal)
         for i in range(j + 1, n):
             below = matrix[i, j]

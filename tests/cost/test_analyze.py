@@ -1,4 +1,4 @@
-"""Programs as a whole: layers, loops, branches, devices, and what is not known."""
+"""Whole programs: layers, loops, branches, devices, and unknown costs."""
 
 import functools
 import sys
@@ -77,12 +77,12 @@ def test_backward_equations_belong_to_their_layers():
     linear = 2 * 6 * 6 * 8 * 8
     assert (rows["blocks/1/linear"].macs, rows["blocks/1/linear"].backward.macs) == (3 * linear, 2 * linear)
     stem = 2 * 6 * 6 * 27 * 8
-    # Nobody asks for the gradient of the images.
+    # The gradient of the images is not needed.
     assert (rows["stem"].macs, rows["stem"].backward.macs) == (2 * stem, stem)
     assert found.backward_to_forward == (4 * linear + stem) / (2 * linear + stem)
 
 
-def test_a_training_step_with_its_optimizer():
+def test_a_training_step_is_counted_with_its_optimizer():
     def step(model, optimizer, x):
         value, gradients = nnx.value_and_grad(loss)(model, x)
         optimizer.update(model, gradients)
@@ -99,7 +99,7 @@ def test_a_training_step_with_its_optimizer():
     assert found.total.macs == cost.analyze(nnx.grad(loss), network(), IMAGES).total.macs
 
 
-def test_jitted_and_rematerialised_modules_keep_their_layers():
+def test_jitted_and_rematerialized_modules_keep_their_layers():
     model = Network(rngs=nnx.Rngs(0))
     jitted = nnx.jit(lambda model, x: model(x))
     jitted(model, jnp.ones((2, 6, 6, 3)))  # traced before, without scopes
@@ -108,11 +108,11 @@ def test_jitted_and_rematerialised_modules_keep_their_layers():
     found = cost.analyze(nnx.grad(lambda model, x: jnp.sum(nnx.remat(lambda m, x: m(x) ** 2)(model, x))), model, IMAGES)
     rows = {row.name: row for row in found.by("layer")}
     assert set(LAYERS) <= set(rows)
-    # Computed once forward, and once more for the gradients.
+    # Computed once in the forward pass, and once more for the gradients.
     assert rows["blocks/0/linear"].backward.macs in (2 * 4608, 3 * 4608)
 
 
-def test_a_module_is_left_as_it_was():
+def test_a_module_is_not_changed():
     model = Network(rngs=nnx.Rngs(0))
     before, call = set(vars(model.blocks[0])), Block.__call__
     cost.analyze(model, IMAGES)
@@ -124,7 +124,7 @@ def test_a_module_is_left_as_it_was():
     assert Block.__call__ is call
 
 
-def test_a_method_of_a_module_and_one_that_is_closed_over():
+def test_methods_and_closed_over_modules_keep_their_layers():
     model = Network(rngs=nnx.Rngs(0))
     model.eval()
     assert names(cost.analyze(lambda x: model(x), IMAGES)) == LAYERS
@@ -132,7 +132,7 @@ def test_a_method_of_a_module_and_one_that_is_closed_over():
     assert cost.analyze(model.__call__, IMAGES, parameter_argnums=0).total.parameters == 2 * 6 * 6 * 3
 
 
-def test_stacked_layers_run_so_many_times():
+def test_stacked_layers_are_counted_once_per_iteration():
     class Stack(nnx.Module):
         def __init__(self, rngs):
             self.layers = nnx.vmap(lambda rngs: nnx.Linear(8, 8, rngs=rngs), axis_size=5)(rngs.split(5))
@@ -162,7 +162,7 @@ def test_scopes_name_the_layers_of_plain_functions():
         assert (rows["first"].parameters, rows["second"].parameters) == (32, 64)
 
 
-def test_the_most_expensive_branch_counts_and_all_are_shown():
+def test_the_most_expensive_branch_is_counted_and_all_are_shown():
     def fun(x):
         return jax.lax.cond(x[0, 0] > 0, lambda x: x @ x @ x, lambda x: x @ x, x)
 
@@ -174,13 +174,13 @@ def test_the_most_expensive_branch_counts_and_all_are_shown():
     assert not found.is_lower_bound
 
 
-def test_a_choice_by_platform_is_that_of_the_platform():
+def test_a_branch_by_platform_is_that_of_the_given_platform():
     fun = functools.partial(jax.lax.platform_dependent, cpu=lambda x: x @ x, default=lambda x: x @ x @ x)
     assert cost.analyze(fun, shape(4, 4), platform="cpu").total.macs == 64
     assert cost.analyze(fun, shape(4, 4), platform="tpu").total.macs == 128
 
 
-def test_a_while_loop_runs_as_often_as_the_caller_says():
+def test_a_while_loop_is_counted_as_often_as_the_caller_says():
     def fun(x):
         with jax.named_scope("loop"):
             return jax.lax.while_loop(lambda x: x[0, 0] < 9, lambda x: x @ x, x)
@@ -204,7 +204,7 @@ def test_custom_derivatives_are_followed():
     assert cost.analyze(jax.nn.relu, shape(4, 4)).total.flops == 16
 
 
-def test_the_fused_block_is_what_it_stands_for():
+def test_a_fused_block_is_counted_as_its_steps():
     depthwise, pointwise, bias = jnp.ones((3, 3, 1, 3)), jnp.ones((1, 1, 3, 5)), jnp.ones(5)
 
     def block(x):
@@ -250,7 +250,7 @@ def test_a_pallas_kernel_has_its_declared_cost_or_none():
     assert (found.total.unknown, found.is_lower_bound) == ({"pallas_call:twice": 1}, True)
 
 
-def test_what_has_no_rule_is_named():
+def test_operations_without_a_rule_are_named():
     found = cost.analyze(lambda x: jnp.linalg.eigh(x @ x), shape(4, 4))
     assert found.is_lower_bound
     assert found.total.unknown == {"eigh": 1}
@@ -258,11 +258,11 @@ def test_what_has_no_rule_is_named():
     assert [row.name for row in found.by("operation") if row.is_lower_bound] == ["eigh"]
 
 
-def test_what_no_result_depends_on_is_left_out():
+def test_unused_results_are_not_counted():
     assert cost.analyze(lambda x: (x @ x, x)[1], shape(4, 4)).total.macs == 0
 
 
-def test_attention_is_told_from_dense_layers():
+def test_attention_is_distinguished_from_dense_layers():
     model = nnx.eval_shape(lambda: nnx.MultiHeadAttention(2, 8, decode=False, rngs=nnx.Rngs(0)))
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
         found = cost.analyze(model, shape(3, 5, 8))
@@ -284,7 +284,7 @@ def test_nothing_is_allocated_for_fifty_million_parameters():
     assert found.total.parameters == 50 * 1001 * 1000
 
 
-def test_a_static_argument_and_keywords_are_passed_on():
+def test_static_and_keyword_arguments_are_passed_on():
     def fun(x, name, *, scale):
         return x * scale if name == "double" else x
 
@@ -302,19 +302,19 @@ def test_a_static_argument_and_keywords_are_passed_on():
             "`parameter_argnums` must index the 1 arg",
         ),
         (
-            lambda: cost.analyze(jnp.sin, shape(2)).by("colour"),
+            lambda: cost.analyze(jnp.sin, shape(2)).by("color"),
             ValueError,
             '"layer", "kind", "operation" or "equation"',
         ),
         (lambda: cost.analyze(jnp.sin), TypeError, "cannot be traced"),
     ],
 )
-def test_bad_input(call, error, match, unchecked_types):
+def test_bad_input_is_refused(call, error, match, unchecked_types):
     with pytest.raises(error, match=match):
         call()
 
 
-def test_nested_conditionals_are_followed_once_a_branch(monkeypatch):
+def test_nested_conditionals_are_followed_once_per_branch(monkeypatch):
     def nested(x, depth):
         if depth == 0:
             return jnp.sin(x)
@@ -329,7 +329,7 @@ def test_nested_conditionals_are_followed_once_a_branch(monkeypatch):
     assert len(followed) < 8 * 10
 
 
-def test_a_module_that_is_closed_over_and_changed():
+def test_a_closed_over_module_that_changes_is_refused():
     norm = nnx.BatchNorm(4, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="the module must be an argument, got only"):
         cost.analyze(lambda x: norm(x), jax.ShapeDtypeStruct((2, 4), jnp.float32))
@@ -351,7 +351,7 @@ def layered(x, w):
         return jnp.tanh(x @ w)
 
 
-def test_an_analysis_shows_itself(monkeypatch):
+def test_an_analysis_prints_as_text_and_html(monkeypatch):
     found = cost.analyze(layered, shape(4, 8), shape(8, 8), parameter_argnums=1)
     text = str(found)
     assert text == repr(found)
@@ -364,12 +364,12 @@ def test_an_analysis_shows_itself(monkeypatch):
     estimate = cost.estimate(found, "a100")
     page = found.to_html("<title>", estimate=estimate)
     assert "<layer>" not in page
-    assert page.count("&lt;layer&gt;") == 2  # the row, and the dot that shows it
+    assert page.count("&lt;layer&gt;") == 2  # in its row, and at its dot in the plot
     assert "<title>&lt;title&gt;</title>" in page
     assert found.to_dict(estimate)["estimate"]["total"]["seconds"] == estimate.total.seconds
 
 
-def test_rows_as_a_data_frame(monkeypatch):
+def test_rows_become_a_data_frame(monkeypatch):
     pandas = pytest.importorskip("pandas")
     found = cost.analyze(layered, shape(4, 8), shape(8, 8))
     frame = found.to_dataframe("operation", cost.estimate(found, "a100", "operation"))
@@ -382,7 +382,7 @@ def test_rows_as_a_data_frame(monkeypatch):
         found.to_dataframe()
 
 
-def test_other_results_show_themselves():
+def test_other_results_print_as_text_too():
     program = layered, shape(4, 8), shape(8, 8)
     steps, view = cost.reconcile(*program), cost.xla(*program)
     assert str(steps).startswith("from theory to XLA")

@@ -1,4 +1,4 @@
-"""Programs of many kinds: no equation without a rule."""
+"""In programs of many kinds, every equation has a rule."""
 
 import functools
 
@@ -22,7 +22,7 @@ def shape(*sizes, dtype=jnp.float32):
 
 
 class Transformer(nnx.Module):
-    """A layer as in https://arxiv.org/abs/1706.03762, normalised first."""
+    """A layer as in https://arxiv.org/abs/1706.03762, but with the normalization first."""
 
     def __init__(self, rngs):
         self.embed = nnx.Embed(50, 16, rngs=rngs)
@@ -74,7 +74,7 @@ MODELS = {
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("optimizer", [optax.adamw(1e-3), optax.adafactor(1e-3)])
-def test_training_steps_of_flax_models(name, optimizer):
+def test_training_steps_of_flax_models_are_counted_completely(name, optimizer):
     cls, inputs = MODELS[name]
 
     def make():
@@ -92,7 +92,7 @@ def test_training_steps_of_flax_models(name, optimizer):
     assert forward.unknown_trips == ()
     products = [row for row in training.by("layer") if row.macs and row.name]
     assert products
-    # Twice the forward pass, less the gradients of inputs that nobody asks for.
+    # Twice the forward pass, without the gradients of inputs that are not needed.
     assert 1 <= training.backward_to_forward <= 2.01
 
 
@@ -132,7 +132,7 @@ VECTOR, MATRIX = shape(12), shape(4, 6)
         (jax.jacfwd(lambda x: jax.lax.map(jnp.cos, x)), (VECTOR,)),
     ],
 )
-def test_functions_of_jax(fun, args):
+def test_functions_of_jax_are_counted_completely(fun, args):
     found = cost.analyze(fun, *args)
     assert found.total.unknown == {}
     assert found.total.traffic > 0

@@ -1,4 +1,4 @@
-"""The closed forms, against the convolutions that jds really makes."""
+"""The closed forms against the convolutions that jds actually runs."""
 
 import functools
 import math
@@ -36,7 +36,7 @@ def sizes_of_a_layer(draw):
 
 
 def steps_of(fun, *shapes):
-    """Reads (filter parameters, positions, filters) off the convolutions of a program."""
+    """Reads (filter parameters, positions, filters) from the convolutions of a program."""
     jaxpr = jax.make_jaxpr(fun)(*(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes))
     steps = []
     for equation in jaxpr.eqns:
@@ -48,7 +48,7 @@ def steps_of(fun, *shapes):
 
 @hypothesis.settings(max_examples=20, deadline=None)
 @hypothesis.given(sizes_of_a_layer(), st.integers(1, 3))
-def test_closed_forms_are_those_of_the_convolutions(sizes, batch):
+def test_closed_forms_match_the_convolutions(sizes, batch):
     try:
         layer = Layer("any", **sizes)
     except ValueError:  # the output would be empty
@@ -71,14 +71,14 @@ def test_closed_forms_are_those_of_the_convolutions(sizes, batch):
     assert sum(step.weights for step in layer.separable_steps()) == sum(map(math.prod, kernels))
 
 
-def test_textbook_example_counts_2160_against_672():
+def test_the_textbook_example_counts_2160_against_672():
     assert TEXTBOOK.ordinary_steps() == (LayerStep("ordinary", 27, 16, 5),)
     assert TEXTBOOK.separable_steps() == (LayerStep("depthwise", 9, 16, 3), LayerStep("pointwise", 3, 16, 5))
     assert cost.multiplications(TEXTBOOK) == (2160, 672)
     assert float(TEXTBOOK.ratio) == pytest.approx(1 / 5 + 1 / 3**2)
 
 
-def test_layer_that_is_not_separable_is_the_same_in_both_forms():
+def test_a_layer_that_is_not_separable_is_the_same_in_both_forms():
     layer = Layer("stem", (6, 6, 3), 5, (3, 3), separable=False)
     assert layer.separable_steps() == layer.ordinary_steps()
     assert layer.ratio == cost.multiplications(layer).ratio == 1
@@ -95,7 +95,7 @@ def test_layer_that_is_not_separable_is_the_same_in_both_forms():
         ({"kernel_size": (7, 7), "padding": "VALID"}, r"the output would be empty, \(0, 0, 5\)"),
     ],
 )
-def test_wrong_sizes_raise(arguments, message):
+def test_wrong_sizes_are_refused(arguments, message):
     sizes = {"input_size": (6, 6, 3), "out_features": 5, "kernel_size": (3, 3)}
     with pytest.raises(ValueError, match=message):
         Layer("wrong", **sizes | arguments)

@@ -26,7 +26,7 @@ def count(*, batch=1, image_size=224, **options):
 
 
 @pytest.mark.parametrize("separable", [True, False])
-def test_layers_are_the_equations_of_the_model(separable):
+def test_layers_match_the_equations_of_the_model(separable):
     options = {"width": 0.5, "num_classes": 10, "stem_stride": 1}
     layers = compare.network_layers(model(**options), 40)
     forms = [layer.separable_steps(2) if separable else layer.ordinary_steps(2) for layer in layers]
@@ -37,34 +37,34 @@ def test_layers_are_the_equations_of_the_model(separable):
 
 
 @pytest.mark.parametrize("row", PUBLISHED["width_at_224"], ids=lambda row: str(row["width"]))
-def test_mult_adds_and_parameters_by_width(row):
+def test_mult_adds_and_parameters_by_width_are_those_of_the_paper(row):
     total = count(width=row["width"]).total
     assert round(total.multiplications / 1e6) == row["macs"]
     assert round(total.parameters / 1e6, 1) == row["params"]
 
 
 @pytest.mark.parametrize("row", PUBLISHED["resolution_at_width_1"], ids=lambda row: str(row["image_size"]))
-def test_mult_adds_by_resolution(row):
+def test_mult_adds_by_resolution_are_those_of_the_paper(row):
     macs = count(image_size=row["image_size"]).total.multiplications / 1e6
     # Table 7 truncates 290.68 and rounds the others.
     assert row["macs"] == (int(macs) if row["image_size"] == 160 else round(macs))
 
 
-def test_twin_of_ordinary_convolutions():
+def test_the_network_of_ordinary_convolutions_has_the_figures_of_table_4():
     published = PUBLISHED["table_4_full_convolution"]
-    # The 4866 leave the classifier out, while 569 counts it.
+    # The printed 4866 excludes the classifier, while 569 includes it.
     assert round(count(separable=False, num_classes=0).total.macs / 1e6) == published["macs"]
     assert [round(count(separable=form).total.macs / 1e6, 2) for form in (False, True)] == [4867.29, 568.74]
     assert round(count(separable=False).total.parameters / 1e6, 1) == published["params"]
 
 
-def test_shares_of_table_2():
+def test_shares_of_the_kinds_are_those_of_table_2():
     names = {"pointwise": "pointwise", "depthwise": "depthwise", "ordinary": "conv_3x3", "dense": "fully_connected"}
     rows = {names[row.name]: row for row in count().by("kind") if row.macs}
     # The printed 1.19 is a misprint of 1.91: the column sums to 99.29.
     published = PUBLISHED["table_2_macs_percent"] | {"conv_3x3": 1.91}
     for name, row in rows.items():
         assert 100 * row.macs / sum(row.macs for row in rows.values()) == pytest.approx(published[name], abs=0.006)
-        # Neither the normalisations' parameters nor the classifier's bias are among these kinds, nor in the table.
+        # Neither these kinds nor the table include the normalizations' parameters and the classifier's bias.
         share = 100 * row.parameters / sum(row.parameters for row in rows.values())
         assert share == pytest.approx(PUBLISHED["table_2_params_percent"][name], abs=0.011)

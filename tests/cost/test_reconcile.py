@@ -42,7 +42,7 @@ PROGRAMS = {
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_instructions_add_up_to_what_xla_says_of_the_program(name):
+def test_instructions_add_up_to_xla_s_count_of_the_program(name):
     fun, args = PROGRAMS[name]
     view = cost.xla(fun, *args)
     assert sum(i.flops for i in view.instructions) == view.compiled.flops
@@ -56,14 +56,14 @@ def causes(fun, *args):
     return {step.cause: step.flops for step in (*steps.to_lowered, *steps.to_compiled)}, steps
 
 
-def test_padding():
+def test_padding_is_a_cause():
     found, steps = causes(depthwise, IMAGES, KERNEL)
-    # A row and a column of each border: 3·8 taps are 22 with data.
+    # At each border, a row or column of taps is on padding: of 3·8 taps per axis, 22 are on data.
     assert found == {"padding": 2 * 2 * 8 * (22 * 22 - 24 * 24)}
     assert (steps.unexplained_lowered, steps.unexplained_compiled) == (0, 0)
 
 
-def test_loops_counted_once():
+def test_loops_counted_once_are_a_cause():
     found, steps = causes(repeated, MATRIX)
     assert found == {"loops counted once": -2 * 2 * 8**3, "loop counters": 2}
     assert steps.theory == 3 * 2 * 8**3
@@ -71,25 +71,25 @@ def test_loops_counted_once():
     assert {i.times for i in cost.xla(repeated, MATRIX).instructions if i.product_flops} == {3}
 
 
-def test_integers():
+def test_integers_are_a_cause():
     found, steps = causes(lambda x: x + x * x, jax.ShapeDtypeStruct((10,), jnp.int32))
     assert found == {"integers": 20}
     assert (steps.theory, steps.lowered) == (0, 20)
 
 
-def test_the_most_expensive_branch_counts_in_both():
+def test_both_count_the_most_expensive_branch():
     found, steps = causes(lambda x: lax.cond(x[0, 0] > 0, lambda x: x @ x @ x, lambda x: x @ x, x), MATRIX)
     assert found == {"integers": 1}
     assert (steps.unexplained_lowered, steps.unexplained_compiled) == (0, 0)
 
 
-def test_multiplications_by_one():
+def test_multiplications_by_one_are_a_cause():
     found, steps = causes(jax.grad(lambda x: jnp.sum(x**2)), MATRIX)
     assert found["multiplications by one"] == -64
     assert (steps.unexplained_lowered, steps.unexplained_compiled) == (0, 0)
 
 
-def test_simplified_work():
+def test_simplified_work_is_a_cause():
     found, steps = causes(lambda x: (x + 1) - (x + 1), MATRIX)
     assert sum(found.values()) == steps.compiled - steps.theory
     assert found["simplified work"] < 0
@@ -97,7 +97,7 @@ def test_simplified_work():
     assert "add" in words
 
 
-def test_rounding():
+def test_rounding_is_a_cause():
     x = jax.ShapeDtypeStruct((4097, 4097), jnp.float32)
     found, steps = causes(lambda x: jnp.tanh(x * 3 + 1).sum(), x)
     assert steps.theory == 3 * 4097**2 - 1
@@ -106,16 +106,16 @@ def test_rounding():
     assert "rounding" in found
 
 
-def test_devices():
+def test_devices_are_a_cause():
     mesh = jax.make_mesh((4,), ("d",), axis_types=(jax.sharding.AxisType.Auto,))
     rows, columns = jax.P("d", None), jax.P(None, "d")
 
     def multiply(x, w):
         return jax.lax.psum(x @ w, "d")
 
-    by_hand = jax.shard_map(multiply, mesh=mesh, in_specs=(columns, rows), out_specs=jax.P())
+    sharded = jax.shard_map(multiply, mesh=mesh, in_specs=(columns, rows), out_specs=jax.P())
     x, w = jax.ShapeDtypeStruct((8, 16), jnp.float32), jax.ShapeDtypeStruct((16, 8), jnp.float32)
-    found, steps = causes(by_hand, x, w)
+    found, steps = causes(sharded, x, w)
     one = 2 * 8 * 8 * 4 + 64
     assert found == {"devices": -3 * one}
     assert (steps.theory, steps.lowered, steps.compiled, steps.devices) == (4 * one, one, one, 4)
@@ -126,21 +126,21 @@ def test_devices():
     assert (steps.theory, steps.lowered, steps.compiled, steps.unexplained_compiled) == (2048, 2048, 512, 0)
 
 
-def test_bytes():
+def test_bytes_are_those_of_each_operation():
     _, steps = causes(lambda x: jnp.sort(x) @ x, MATRIX)
     assert steps.minimum_bytes == 2 * 4 * 64
     # The sort reads and writes as much, and the product reads one array more.
     assert steps.lowered_bytes == 5 * 4 * 64
 
 
-def test_sorts():
+def test_sorts_are_a_cause():
     found, steps = causes(jnp.sort, MATRIX)
     assert found == {"sorts": 64 * (6 - 3)}
     assert steps.unexplained_lowered == 0
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="other compilers fuse otherwise")
-def test_element_wise_work_that_is_done_twice():
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="other compilers fuse differently")
+def test_element_wise_work_that_is_done_twice_is_a_cause():
     def fun(x):
         shifted = x * x + 1
         return shifted.sum(0), jnp.flip(shifted).cumsum(1)
@@ -150,7 +150,7 @@ def test_element_wise_work_that_is_done_twice():
     assert steps.unexplained_compiled == 0
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="it is XLA's CPU compiler that does so")
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="only XLA's CPU compiler does this")
 def test_a_gradient_that_becomes_a_dense_convolution_is_found_and_named():
     found, steps = causes(jax.grad(lambda k, x: jnp.sum(depthwise(x, k) ** 2)), KERNEL, IMAGES)
     pairs = 2 * 2 * 8 * 22 * 22  # FLOPs of the forward pass, and of the gradient in theory
@@ -160,17 +160,17 @@ def test_a_gradient_that_becomes_a_dense_convolution_is_found_and_named():
     assert steps.unexplained_compiled == 0
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="on the CPU it is a call of LAPACK")
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="calls LAPACK only on the CPU")
 def test_foreign_code_is_named_and_unknown():
     steps = cost.reconcile(jnp.linalg.cholesky, MATRIX)
     assert steps.foreign_calls == ("lapack_spotrf_ffi",)
-    # XLA counts -1 for the call; what is around it are a sum, a half, two selections and two comparisons.
+    # XLA counts -1 for the call; around it are a sum, a halving, two selections and two comparisons.
     assert steps.lowered == 5 * 64 + 1
     view = cost.xla(jnp.linalg.cholesky, MATRIX)
     assert [i.flops for i in view.instructions if i.operation.startswith("custom-call")] == [None]
 
 
-def test_layers_of_modules_and_memory():
+def test_instructions_have_the_layers_of_modules_and_the_program_its_memory():
     model = nnx.eval_shape(
         lambda: nnx.Sequential(nnx.Linear(8, 16, rngs=nnx.Rngs(0)), nnx.Linear(16, 4, rngs=nnx.Rngs(0)))
     )
@@ -204,10 +204,10 @@ def test_a_missing_key_is_not_zero(monkeypatch, properties):
         ("", "", ""),
     ],
 )
-def test_names_of_equations_tell_their_layer(op_name, layer, primitive):
+def test_names_of_equations_contain_their_layer(op_name, layer, primitive):
     assert origin(op_name) == (layer, primitive)
 
 
-def test_text_that_is_no_program():
+def test_text_that_is_not_a_program_is_refused():
     with pytest.raises(ValueError, match="no ENTRY computation"):
         _parse.parse("HloModule nothing")

@@ -1,4 +1,4 @@
-"""Lower bounds of time by peak rates, measured or published."""
+"""Lower bounds on time from peak rates, measured or published."""
 
 import json
 
@@ -18,7 +18,7 @@ def shape(*sizes):
 PEAK = cost.Peak("made up", flops=1000.0, bytes=100.0, source="nowhere")
 
 
-def test_each_row_is_held_by_the_slower_of_the_two():
+def test_each_row_is_bound_by_the_slower_of_arithmetic_and_memory():
     def fun(x, w):
         with jax.named_scope("product"):
             x = x @ w
@@ -31,7 +31,7 @@ def test_each_row_is_held_by_the_slower_of_the_two():
         ("product", max(flops / 1000, 3 * array / 100), "arithmetic", None),
         ("sum", 2 * array / 100, "memory", None),
     )
-    # What lies between the two need not go to memory.
+    # The array between the two operations need not go to memory.
     assert found.total == ("total", max((flops + 64 * 64) / 1000, 3 * array / 100), "arithmetic", None)
 
 
@@ -39,7 +39,7 @@ def test_published_devices_have_a_source():
     for name, peak in cost.DEVICES.items():
         assert peak.source.startswith("https://")
         assert cost.find_device(name) is peak
-        # They need so many operations a byte.
+        # The operations per byte at which arithmetic becomes the limit.
         assert 4 < peak.flops / peak.bytes < 1000
 
 
@@ -53,7 +53,7 @@ def test_this_machine_is_measured_once(tmp_path, monkeypatch):
     assert cost.measure_peak()[1:3] == (2e9, 1e9)
     monkeypatch.setattr(_devices, "_arithmetic_rate", lambda: 3e9)
     assert cost.measure_peak(again=True).flops == 3e9
-    # What is measured under load is no peak.
+    # A lower rate, measured under load, does not replace the peak.
     monkeypatch.setattr(_devices, "_arithmetic_rate", lambda: 1e9)
     assert cost.measure_peak(again=True).flops == 3e9
     monkeypatch.setattr(_devices, "_arithmetic_rate", lambda: 3e9)
@@ -62,14 +62,14 @@ def test_this_machine_is_measured_once(tmp_path, monkeypatch):
     assert len(json.loads((tmp_path / "jds" / "peaks.json").read_text())) == 1
 
 
-def test_a_cache_that_cannot_be_written_is_no_error(tmp_path, monkeypatch):
+def test_a_cache_that_cannot_be_written_is_not_an_error(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     monkeypatch.setattr(_devices, "_fastest", lambda run: 1.0)
     assert cost.measure_peak()[1:3] == (2 * 2048**3, 8 * 2**26)
 
 
-def test_rates_of_this_machine_are_of_its_order():
+def test_rates_of_this_machine_have_a_plausible_magnitude():
     matrix = jnp.ones((256, 256))
     seconds = _devices._fastest(lambda: jnp.dot(matrix, matrix).block_until_ready(), 0.01)
     assert 1e8 < 2 * 256**3 / seconds < 1e16
@@ -90,7 +90,8 @@ def test_a_program_and_its_layers_are_timed_with_zeros():
     found = cost.measure_program(model, shape(400, 400), seconds=0.05)
     assert found.total.low <= found.total.median <= found.total.high
     assert {"large", "small"} <= set(found.layers)
-    # A hundred times the work, on a noisy clock; and a layer's instructions are a part of the whole, on several threads.
+    # It has a hundred times the work, but timing is noisy; a layer's instructions take a part of the total time, summed
+    # over several threads.
     assert found.layers["large"].median > found.layers["small"].median
     assert found.layers["large"].low < 5 * found.total.high
 
@@ -100,14 +101,14 @@ def test_a_program_and_its_layers_are_timed_with_zeros():
     assert shares["large"] == pytest.approx(2 * 400**3 / 1000 / found.layers["large"].median, rel=0.01)
 
 
-def test_a_layer_without_instructions_of_its_own_has_no_time():
+def test_a_layer_without_its_own_instructions_has_no_time():
     measured = cost.Measurement(cost.Spread(1.0, 2.0, 3.0), {})
     found = cost.estimate(cost.analyze(jnp.sin, shape(9)), "a100", measured=measured)
     assert found.total.measured == 2.0
     assert [(row.measured, row.share) for row in found.rows] == [(None, None)]
 
 
-def test_the_command(capsys, monkeypatch):
+def test_the_command_prints_the_lower_bound(capsys, monkeypatch):
     monkeypatch.setitem(cost.DEVICES, "a100", PEAK)
     monkeypatch.setattr(_devices, "measure_peak", lambda: PEAK)
     dot = ["cost", "jax.numpy:dot", "--arguments", "float32[64,64]", "float32[64,64]", "--by", "operation"]
@@ -127,7 +128,7 @@ def test_the_command(capsys, monkeypatch):
         (["--device", "a100", "--measure"], "`--measure` goes with `--device this`"),
     ],
 )
-def test_wrong_devices(options, message, capsys):
+def test_wrong_devices_are_refused(options, message, capsys):
     with pytest.raises(SystemExit) as exit:
         cli.main(["cost", "mobilenetv1_100", *options])
     assert exit.value.code == 2

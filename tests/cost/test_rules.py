@@ -1,4 +1,4 @@
-"""Rules against XLA's own counts of the program that JAX hands it, and against arithmetic done by hand."""
+"""Rules against XLA's own counts of the program that JAX gives it, and against figures calculated manually."""
 
 import functools
 import math
@@ -55,7 +55,7 @@ def test_convolutions_and_their_gradients_are_counted_as_xla_does_to_the_unit(na
 
         backward = cost.analyze(gradient, lhs, rhs, out, count_padding=False).total
         assert backward.flops == 2 * backward.macs == xla(gradient, lhs, rhs, out)
-        # A derivative multiplies the same pairs.
+        # A gradient multiplies the same pairs.
         assert backward.macs == found.total.macs
 
 
@@ -70,7 +70,7 @@ def test_kinds_are_the_same_forward_and_backward(name):
     assert row.calls == 3
 
 
-def test_textbook_example():
+def test_the_textbook_example_is_counted_step_by_step():
     steps = cost.analyze(
         lambda x, depthwise, pointwise: convolution(
             convolution(x, depthwise, feature_group_count=3, padding="VALID"), pointwise
@@ -119,7 +119,7 @@ def test_transcendentals_are_not_flops():
     assert (total.counts.transcendentals, total.flops) == (60, 30)
 
 
-def test_windows_skip_padding_if_asked():
+def test_windows_skip_padding_on_request():
     def pool(x):
         return lax.reduce_window(x, 0.0, lax.add, (3,), (1,), "SAME")
 
@@ -127,14 +127,14 @@ def test_windows_skip_padding_if_asked():
     assert cost.analyze(pool, shape(6), count_padding=False).total.flops == 6 * 2 - 2
 
 
-def test_integers_and_complex_numbers():
+def test_integers_and_complex_numbers_are_counted_as_such():
     total = cost.analyze(jnp.dot, shape(4, 5, dtype=jnp.int8), shape(5, 6, dtype=jnp.int8)).total
     assert (total.macs, total.flops, total.counts.integer_operations) == (120, 0, 240)
     total = cost.analyze(jnp.dot, shape(4, 5, dtype=jnp.complex64), shape(5, 6, dtype=jnp.complex64)).total
     assert (total.macs, total.flops) == (120, 8 * 120)
 
 
-def test_reductions_scans_and_sorts_by_hand():
+def test_reductions_scans_and_sorts_have_the_calculated_counts():
     assert cost.analyze(lambda x: jnp.cumsum(x, axis=1), shape(3, 8)).total.flops == 3 * 7
     assert cost.analyze(jnp.sort, shape(3, 8)).total.flops == 3 * 8 * 3
     assert cost.analyze(lambda x, i, u: x.at[i].add(u), shape(9), shape(4, dtype=jnp.int32), shape(4)).by("operation")[
@@ -144,12 +144,12 @@ def test_reductions_scans_and_sorts_by_hand():
     assert cost.analyze(jnp.fft.rfft, shape(4, 8)).total.flops == 4 * 2.5 * 8 * 3
 
 
-def test_factorisations_against_the_operations_of_their_loops():
+def test_factorizations_match_the_operations_of_their_loops():
     n = 5
     cholesky = solve = 0
     for j in range(n):
-        cholesky += 2 * j + 1  # the diagonal: products, differences, a root
-        cholesky += (n - j - 1) * (2 * j + 1)  # and the column under it: a division more
+        cholesky += 2 * j + 1  # the diagonal: products, differences, a square root
+        cholesky += (n - j - 1) * (2 * j + 1)  # the column below it: the same with a division
         solve += 2 * j + 1
     assert cost.analyze(lax.linalg.cholesky, shape(n, n)).by("operation")[-1].flops <= cholesky
     found = cost.analyze(lambda a, b: lax.linalg.triangular_solve(a, b, left_side=True), shape(n, n), shape(n, 3))
@@ -158,14 +158,14 @@ def test_factorisations_against_the_operations_of_their_loops():
     assert [row.flops for row in cost.analyze(lambda a: lax.linalg.lu(a)[0], shape(n, n)).by("operation")] == [lu]
 
 
-def test_bytes_and_intensity():
+def test_intensity_is_flops_per_byte():
     total = cost.analyze(jnp.dot, shape(8, 16), shape(16, 4)).total
     assert (total.bytes_in, total.bytes_out) == (4 * (8 * 16 + 16 * 4), 4 * 8 * 4)
     assert total.traffic == total.bytes_in + total.bytes_out
     assert total.intensity == pytest.approx(2 * math.prod((8, 16, 4)) / total.traffic)
 
 
-def test_a_rule_of_the_user_counts_a_foreign_call():
+def test_a_user_s_rule_counts_a_foreign_call():
     @cost.register("ffi_call:made_up_square")
     def square(equation):
         return cost.Cost("element-wise", cost.Counts(flops=math.prod(equation.outputs[0].shape)))

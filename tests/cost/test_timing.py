@@ -1,4 +1,4 @@
-"""Taking turns, by a clock that the test turns on itself."""
+"""Interleaved timing, with a clock that the test advances."""
 
 import jax.numpy as jnp
 import pytest

@@ -1,4 +1,4 @@
-"""Products of a window against the enumeration of all its positions."""
+"""The number of a window's products against the enumeration of all positions."""
 
 import random
 
@@ -18,7 +18,7 @@ def enumerate_products(axis: WindowAxis, *, padding: bool) -> int:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_products_are_those_of_the_index_space(seed):
+def test_products_match_the_enumeration_of_the_index_space(seed):
     draw = random.Random(seed)
     for _ in range(100):
         axis = WindowAxis(
@@ -34,7 +34,7 @@ def test_products_are_those_of_the_index_space(seed):
             assert products(axis, padding=padding) == enumerate_products(axis, padding=padding), axis
 
 
-def test_a_long_signal_is_counted_at_once():
+def test_a_long_signal_is_counted_in_closed_form():
     axis = WindowAxis(input=10**9, kernel=3, output=10**9, low=1)
     assert products(axis, padding=True) == 3 * 10**9
     assert products(axis, padding=False) == 3 * 10**9 - 2

@@ -1,4 +1,4 @@
-"""The script on real images: it learns, resumes after being killed to the same numbers, and tells what is wrong."""
+"""The script on real images: it learns, produces the same numbers if killed and resumed, and reports mistakes."""
 
 import dataclasses
 import json
@@ -61,12 +61,12 @@ def finished(process, status=0):
 
 
 def lines(out):
-    """What is written so far."""
+    """The metrics written so far."""
     file = out / "metrics.jsonl"
     return file.read_text().splitlines() if file.exists() else []
 
 
-def test_a_run_that_is_killed_ends_at_the_same_numbers(digits, tmp_path):
+def test_a_run_that_is_killed_and_resumed_ends_with_the_same_numbers(digits, tmp_path):
     cache, whole, killed = (tmp_path / name for name in ("cache", "whole", "killed"))
     output = finished(start(digits, whole, cache)).splitlines()
     assert output[:3] == [
@@ -95,7 +95,7 @@ def test_a_run_that_is_killed_ends_at_the_same_numbers(digits, tmp_path):
 
 
 def test_training_learns(quick_compilation):
-    # On one batch, which it can know by heart; what a few steps on others do to the loss is chance.
+    # On a single batch, which it can memorize; on varying batches, the loss after a few steps is mostly chance.
     settings = finetune.Settings(data="", model="mobilenetv2_035", learning_rate=3e-3, warmup=0.1, dtype="float32")
     model = finetune.new_model(settings, 2)
     graph, params, rest, random = nnx.split(model, nnx.Param, nnx.BatchStat, ...)
@@ -105,15 +105,15 @@ def test_training_learns(quick_compilation):
     step = finetune.make_step(graph, random, optimizer, settings)
     images = jax.random.normal(jax.random.key(0), (8, 32, 32, 3))
     losses = []
-    with jax.numpy_dtype_promotion("standard"):  # which Optax needs
+    with jax.numpy_dtype_promotion("standard"):  # needed by Optax
         for _ in range(20):
             state, loss = step(state, images, jnp.arange(8) % 2)
             losses.append(float(loss))
     assert np.mean(losses[-5:]) < 0.3 * np.mean(losses[:5])
 
 
-def test_the_weights_come_with_a_config_in_the_form_of_timm(tmp_path):
-    """Its fields are those of `timm.models.save_for_hf` and of the repositories at https://huggingface.co/timm."""
+def test_the_weights_come_with_a_config_in_timm_s_format(tmp_path):
+    """The fields are those of `timm.models.save_for_hf` and of the repositories at https://huggingface.co/timm."""
     model = jds.create_model("mobilenetv2_035", num_classes=3)
     model.preprocessing = dataclasses.replace(model.preprocessing, image_size=96)
     finetune_output.write_weights(model, "mobilenetv2_035", ["ant", "bee", "cat"], tmp_path)
@@ -169,7 +169,7 @@ def test_wrong_settings_are_found_before_anything_is_written(change, message, di
     assert not list(tmp_path.iterdir())
 
 
-def test_a_mistake_is_one_line(digits, tmp_path):
+def test_a_mistake_is_reported_on_one_line(digits, tmp_path):
     options = OPTIONS.replace("--epochs 2", "--epochs 0")
     assert finished(start(digits, tmp_path, tmp_path, options), 2) == "finetune: --epochs must be positive, got 0\n"
 
@@ -192,7 +192,7 @@ def test_unreadable_images_are_all_named_before_anything_is_written(digits, tmp_
     assert not out.exists()
 
 
-def test_a_run_that_dies_before_its_first_step_claims_nothing(digits, tmp_path, monkeypatch):
+def test_a_run_that_dies_before_its_first_step_does_not_claim_the_folder(digits, tmp_path, monkeypatch):
     def dies(*_):
         raise MemoryError
 
@@ -203,7 +203,7 @@ def test_a_run_that_dies_before_its_first_step_claims_nothing(digits, tmp_path, 
             finetune.main(dataclasses.replace(settings, epochs=epochs))
 
 
-def test_a_folder_with_another_run(tmp_path):
+def test_a_folder_with_a_different_run_is_refused(tmp_path):
     settings = finetune.Settings(data="images", out=tmp_path, epochs=3)
     assert finetune_output.settings_before(settings) is None
     finetune_output.claim(settings)
@@ -215,7 +215,7 @@ def test_a_folder_with_another_run(tmp_path):
         finetune_output.settings_before(dataclasses.replace(settings, epochs=4, seed=1))
 
 
-def test_epochs_are_added_to_a_run_that_has_ended(digits, tmp_path, monkeypatch, capsys):
+def test_epochs_can_be_added_to_a_run_that_has_ended(digits, tmp_path, monkeypatch, capsys):
     def step(state, images, labels):
         return state | {"step": state["step"] + 1}, 1 / (1 + state["step"])
 
@@ -234,7 +234,7 @@ def test_epochs_are_added_to_a_run_that_has_ended(digits, tmp_path, monkeypatch,
     assert [json.loads(line)["step"] for line in lines(tmp_path)] == list(range(1, 13))
 
 
-def test_the_figure_has_whole_steps(tmp_path, monkeypatch):
+def test_the_ticks_of_the_figure_are_whole_steps(tmp_path, monkeypatch):
     figures = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: (figures.append(figure), path.touch()))
     metrics = [{"step": step, "loss": 1.0} for step in range(1, 4)] + [{"step": 3, "accuracy": 0.5}]

@@ -1,4 +1,4 @@
-"""What of a folder or dataset is data, and what is evaluated on."""
+"""The files of a folder or dataset that count as data, and the split for evaluation."""
 
 import collections
 import importlib
@@ -32,10 +32,10 @@ class Labels(finetune_data.Source):
     held_out=st.one_of(st.sampled_from([0.1, 0.2, 0.5, 0.9, 0.999, 1e-9]), st.floats(0, 1, exclude_max=True)),
     order=st.sampled_from(["sorted", "in turn", "shuffled"]),
 )
-def test_each_class_is_evaluated_by_its_share(counts, held_out, order):
-    """The script's own words: the share of each class's images that is evaluated on."""
+def test_the_same_share_of_each_class_is_held_out(counts, held_out, order):
+    """As the script documents `held_out`: the fraction of each class that is held out for evaluation."""
     labels = [label for label, count in enumerate(counts) for _ in range(count)]
-    if order == "in turn":  # as 0, 1, …, 9, 0, 1, …, of which every tenth row was of one class
+    if order == "in turn":  # such as 0, 1, …, 9, 0, 1, …, where every tenth row has the same class
         labels = [label for turn in range(max(counts)) for label, count in enumerate(counts) if turn < count]
     elif order == "shuffled":
         random.Random(0).shuffle(labels)
@@ -65,7 +65,7 @@ def make(folder, *names):
             Image.fromarray(np.zeros((2, 2), np.uint8)).save(folder / name, "PNG")
 
 
-def test_what_is_hidden_or_left_by_a_system_is_no_data(tmp_path):
+def test_files_that_are_hidden_or_left_by_a_system_are_not_data(tmp_path):
     wanted = ["ant/1.png", "ant/2.JPG", "bee/1.png"]
     hidden = [
         ".git/x.png",
@@ -83,7 +83,7 @@ def test_what_is_hidden_or_left_by_a_system_is_no_data(tmp_path):
     assert source.skipped == []
 
 
-def test_what_is_skipped_is_said(tmp_path):
+def test_skipped_files_are_reported(tmp_path):
     make(tmp_path, "ant/1.png", "bee/1.png", "ant/old/1.png", "ant/notes.txt", "a.txt", "b.txt", "c.png")
     assert finetune_data.Folder(tmp_path).skipped == [
         f"4 files that are not images of a class: {Path('ant/notes.txt')}, a.txt, b.txt, …",
@@ -95,18 +95,18 @@ def test_what_is_skipped_is_said(tmp_path):
 def test_an_empty_class_is_refused_by_its_name(empty, tmp_path):
     make(tmp_path, "ant/1.png", "bee/1.png", empty)
     with pytest.raises(
-        SystemExit, match="--data must have images of each class, there is none of cat; its folder must"
+        SystemExit, match="--data must have images of each class, there are none of cat; its folder must"
     ):
         finetune_data.Folder(tmp_path)
 
 
-def test_a_name_with_escapes_is_shown_not_sent(tmp_path):
+def test_control_characters_in_a_name_are_escaped(tmp_path):
     make(tmp_path, "ant/1.png", "bee/1.png", "a\x1b[2Jb/")
-    with pytest.raises(SystemExit, match=r"there is none of a\\x1b\[2Jb;"):
+    with pytest.raises(SystemExit, match=r"there are none of a\\x1b\[2Jb;"):
         finetune_data.Folder(tmp_path)
 
 
-def test_a_dataset_of_hugging_face(tmp_path, monkeypatch):
+def test_a_hugging_face_dataset_is_read_as_a_folder_is(tmp_path, monkeypatch):
     """`datasets` reads a folder on disk as it reads a repository."""
     datasets = importlib.import_module("datasets")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
@@ -128,7 +128,7 @@ def test_a_dataset_of_hugging_face(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["nofolder", "no/such/folder", "./x", "../data", "data/", "/no"])
-def test_a_folder_that_is_not_there_is_no_dataset(name, tmp_path, monkeypatch):
+def test_a_missing_folder_is_not_taken_for_a_dataset(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(finetune_data, "HuggingFace", lambda _: pytest.fail("asked Hugging Face"))
     with pytest.raises(
@@ -137,7 +137,7 @@ def test_a_folder_that_is_not_there_is_no_dataset(name, tmp_path, monkeypatch):
         finetune_data.source_of(name)
 
 
-def test_without_a_network_there_is_one_line_at_once(monkeypatch):
+def test_without_a_network_there_is_a_short_error_at_once(monkeypatch):
     def unreachable(*_, **__):
         raise ConnectionError("Name or service not known")
 
@@ -149,4 +149,4 @@ def test_without_a_network_there_is_one_line_at_once(monkeypatch):
     with pytest.raises(SystemExit, match=r"got 'no/such': Couldn't reach 'no/such' on the Hub[^\n]*$") as exit:
         finetune_data.source_of("no/such")
     assert exit.value.code == 2
-    assert time.monotonic() - start < 10  # half a minute of tries before
+    assert time.monotonic() - start < 10  # retries would take half a minute

@@ -1,4 +1,4 @@
-"""The script on a small layer: it finds the dense convolution, and names it."""
+"""The script on a small layer finds the dense convolution and reports it."""
 
 import runpy
 from pathlib import Path
@@ -14,7 +14,7 @@ def test_the_dense_convolution_is_found(capsys):
     script = runpy.run_path(str(SCRIPT))
     script["main"](script["Settings"](size=8, features=8, batch=2))
     out = " ".join(capsys.readouterr().out.split())
-    # 2 images, 8 channels, 22 of 24 taps with data on each axis.
+    # 2 images, 8 channels; on each axis, 22 of the 24 taps are on data, not padding.
     assert "in theory: 9,216 multiply-accumulates" in out
     assert f"padding: XLA does not count products with padding {2 * 2 * 8 * (22 * 22 - 24 * 24):+,}" in out
     if jax.default_backend() == "cpu":
@@ -24,7 +24,7 @@ def test_the_dense_convolution_is_found(capsys):
     assert "jds.depthwise_conv, kernel gradient" in out
 
 
-def test_settings_that_make_no_sense():
+def test_settings_that_make_no_sense_are_refused():
     script = runpy.run_path(str(SCRIPT))
     with pytest.raises(SystemExit, match=r"all settings must be positive, got .*'size': 0"):
         script["main"](script["Settings"](size=0))

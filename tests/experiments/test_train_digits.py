@@ -1,4 +1,4 @@
-"""The experiment end to end on a few digits, with networks cut to one block, and what it promises about its data."""
+"""The experiment end to end on a few digits, with networks cut to one block, and the promises about its data."""
 
 import collections
 import importlib.util
@@ -26,7 +26,7 @@ def load_script():
 
 @pytest.fixture(scope="module", autouse=True)
 def settings_of_jax():
-    # Compiling takes most of the time. And Adam mixes integers and floats: Optax is not as strict as our other tests.
+    # Compiling takes most of the time, so it is reduced. Optax's Adam mixes integers and floats, so promotion is allowed.
     before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", True)
     with jax.numpy_dtype_promotion("standard"):
@@ -50,7 +50,7 @@ def run(tmp_path_factory):
     shift = script.shift
 
     def counted(images, key):
-        # Called by the training step alone, while it is traced.
+        # Called only by the training step, while it is traced.
         traces["train_step"] += 1
         return shift(images, key)
 
@@ -62,7 +62,7 @@ def run(tmp_path_factory):
     return Run(script, settings, records, summary, traces)
 
 
-def test_each_epoch_of_each_network_and_seed_has_a_line(run):
+def test_each_epoch_of_each_network_and_seed_has_one_line(run):
     expected = [(seed, epoch, name) for seed in (0, 1) for epoch in (1, 2) for name in ("separable", "ordinary")]
     assert [(record["seed"], record["epoch"], record["network"]) for record in run.records] == expected
     keys = {"kind", "network", "seed", "epoch", "seconds"}
@@ -80,7 +80,7 @@ def test_the_loss_falls(run):
     for name in run.script.NETWORKS:
         for seed in run.settings.seeds:
             assert losses[name, seed, 2] < losses[name, seed, 1]
-            assert losses[name, seed, 2] < math.log(10)  # that of guessing
+            assert losses[name, seed, 2] < math.log(10)  # the loss of guessing
 
 
 def test_the_summary_agrees_with_the_records(run):
@@ -101,7 +101,7 @@ def test_the_summary_agrees_with_the_records(run):
         assert facts["held_out_accuracy"]["each"] == accuracies
         assert facts["held_out_accuracy"]["mean"] == pytest.approx(np.mean(accuracies))
         assert facts["held_out_accuracy"]["spread"] == pytest.approx(np.std(accuracies, ddof=1))
-        # Of two epochs the first, which compiles, does not count.
+        # The first of the two epochs compiles and does not count.
         assert facts["seconds_per_epoch"]["each"] == [r["seconds"] for r in last]
     ordinary, separable = summary["networks"]["ordinary"], summary["networks"]["separable"]
     times = np.divide(separable["seconds_per_epoch"]["each"], ordinary["seconds_per_epoch"]["each"])
@@ -111,7 +111,7 @@ def test_the_summary_agrees_with_the_records(run):
     assert summary["settings"]["seeds"] == [0, 1]
 
 
-def test_the_picture_is_a_png_and_nothing_is_left_beside_it(run):
+def test_the_picture_is_a_png_and_no_other_files_are_left(run):
     picture = (run.settings.results / "curves.png").read_bytes()
     assert picture.startswith(b"\x89PNG\r\n\x1a\n")
     assert len(picture) > 10_000
@@ -150,7 +150,7 @@ def test_the_split_is_stratified_disjoint_and_fixed(script):
         np.testing.assert_array_equal(part, again)
 
 
-def test_shift_moves_each_image_on_its_own_and_by_two_pixels_at_most(script):
+def test_shift_moves_each_image_separately_and_by_at_most_two_pixels(script):
     images = np.zeros((64, 16, 16, 1), np.float32)
     images[:, 8, 8] = 1
     moved = np.argwhere(script.shift(images, jax.random.key(0)))[:, 1:3] - 8
@@ -176,7 +176,7 @@ def activations(script, name):
 
 
 def multiplications(jaxpr):
-    """Counted off the program: products a result, times results."""
+    """Counted from the program: products per result, times the number of results."""
     total = 0
     for equation in jaxpr.eqns:
         if equation.primitive.name == "conv_general_dilated":
@@ -187,7 +187,7 @@ def multiplications(jaxpr):
     return total
 
 
-def test_the_twins_have_activations_of_the_same_shapes_and_the_multiplications_that_are_told(run):
+def test_both_networks_have_activations_of_the_same_shapes_and_the_reported_multiplications(run):
     separable, separable_program = activations(run.script, "separable")
     ordinary, ordinary_program = activations(run.script, "ordinary")
     assert separable == ordinary
@@ -195,7 +195,7 @@ def test_the_twins_have_activations_of_the_same_shapes_and_the_multiplications_t
     networks = run.summary["networks"]
     assert multiplications(separable_program.jaxpr) == networks["separable"]["multiplications"]
     assert multiplications(ordinary_program.jaxpr) == networks["ordinary"]["multiplications"]
-    # Kernels, scales and offsets of the normalisations, and the classifier.
+    # Kernels, scales and offsets of the normalizations, and the classifier.
     stem, classifier = 9 * 16 + 2 * 16, 64 * 10 + 10
     assert networks["ordinary"]["parameters"] == stem + (9 * 16 * 64 + 2 * 64) + classifier
     assert networks["separable"]["parameters"] == stem + (9 * 16 + 2 * 16) + (16 * 64 + 2 * 64) + classifier
@@ -210,8 +210,8 @@ def test_the_twins_have_activations_of_the_same_shapes_and_the_multiplications_t
         ({"batch_size": 2000}, "`batch_size` must be from 1 to the 1438 images, got 2000"),
         ({"batch_size": 161, "digits": 200}, "`batch_size` must be from 1 to the 160 images, got 161"),
         ({"digits": 5000}, "`digits` must be from 100 to 1797, got 5000"),
-        ({"seeds": ()}, r"`seeds` must be at least one, distinct and not negative, got \(\)"),
-        ({"seeds": (1, 1)}, r"`seeds` must be at least one, distinct and not negative, got \(1, 1\)"),
+        ({"seeds": ()}, r"`seeds` must not be empty, and must be distinct and not negative, got \(\)"),
+        ({"seeds": (1, 1)}, r"`seeds` must not be empty, and must be distinct and not negative, got \(1, 1\)"),
         ({"learning_rate": 0.0}, "`learning_rate` must be positive, got 0.0"),
     ],
 )

@@ -1,4 +1,4 @@
-"""For packages that do not know jds: what they promote in silence is their own affair."""
+"""Allows implicit promotion, because the other packages rely on it."""
 
 import jax
 import pytest

@@ -1,4 +1,4 @@
-"""Networks of Haiku and Equinox with grouped convolutions, forward and one training step."""
+"""Haiku and Equinox networks with grouped convolutions: forward pass and one training step."""
 
 import equinox as eqx
 import haiku as hk
@@ -18,7 +18,7 @@ IMAGES = (4, 12, 12, 3)
 
 
 def haiku_network(images, is_training):
-    """Each of Haiku's ways to a depthwise convolution, in both layouts."""
+    """Every kind of depthwise convolution in Haiku, in both layouts."""
     x = jax.nn.relu(hk.Conv2D(8, 3, stride=2)(images))
     x = hk.DepthwiseConv2D(2, 3)(x)
     x = hk.BatchNorm(True, True, 0.9)(jax.nn.relu(hk.Conv2D(16, 1, with_bias=False)(x)), is_training)
@@ -95,7 +95,7 @@ def equinox_programs():
     return (forward, step), (model, images)
 
 
-# For each network its programs, and the convolutions in them that are ordinary: the first layer, and its gradient.
+# For each network, its programs and the number of ordinary convolutions in them: the first layer and its gradient.
 NETWORKS = {"haiku": haiku_programs, "equinox": equinox_programs}
 
 
@@ -110,7 +110,7 @@ def lowered_in_each_way(program, arguments):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_forward_and_one_training_step(name):
+def test_forward_and_one_training_step_are_replaced_and_keep_their_values(name):
     with jax.enable_x64(True):
         programs, arguments = NETWORKS[name]()
         for program, ordinary in zip(programs, (1, 2), strict=True):
@@ -125,7 +125,7 @@ def test_forward_and_one_training_step(name):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_their_cost_is_counted_whole(name):
+def test_their_cost_is_counted_completely(name):
     (forward, step), arguments = NETWORKS[name]()
     forward, step = (cost.analyze(program, *arguments, parameter_argnums=0) for program in (forward, step))
     assert forward.total.unknown == step.total.unknown == {}
@@ -133,7 +133,7 @@ def test_their_cost_is_counted_whole(name):
     assert forward.total.parameters == parameters
     macs = {row.name: row.macs for row in forward.by("kind") if row.macs}
     assert {"ordinary", "depthwise", "pointwise"} <= macs.keys()
-    # Less the gradient of the images.
+    # Without the gradient of the images.
     assert 1.5 < step.backward_to_forward < 2
 
 

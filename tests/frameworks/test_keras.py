@@ -19,7 +19,7 @@ LABELS = np.arange(4, dtype=np.int32)
 
 @pytest.fixture(scope="module")
 def keras(tmp_path_factory):
-    """Keras on JAX, whatever the user's settings are."""
+    """Keras on JAX, regardless of the user's settings."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("KERAS_BACKEND", "jax")
         environment.setenv("KERAS_HOME", str(tmp_path_factory.mktemp("keras")))
@@ -30,7 +30,7 @@ def keras(tmp_path_factory):
 
 @pytest.fixture
 def model(keras):
-    """Logits, since at their start all probabilities are alike."""
+    """A model that returns logits, because untrained probabilities are all nearly equal."""
     return keras.applications.MobileNetV2((64, 64, 3), alpha=0.35, weights=None, classes=10, classifier_activation=None)
 
 
@@ -49,7 +49,7 @@ def chosen(monkeypatch):
 
 
 def assert_replaced(chosen, kinds, left=()):
-    """Everything was replaced but what is left, and these forms were among it."""
+    """Everything except `left` was replaced, including these forms."""
     assert {(form.kind, form.short) for form, choice in chosen if choice.implementation == "xla"} == set(left)
     assert {str(form) for form, choice in chosen if choice.implementation != "xla"} >= kinds
     chosen.clear()
@@ -65,7 +65,7 @@ def values(variables):
     return [variable.value for variable in variables]
 
 
-def test_inference(model, chosen):
+def test_inference_is_replaced_and_keeps_its_values(model, chosen):
     want = model.predict(IMAGES, verbose=0)
     assert not chosen
     assert_close(jds.accelerate(model)(IMAGES), want)
@@ -86,7 +86,7 @@ def test_inference(model, chosen):
     assert {row.name for row in found.by("kind") if row.macs} == {"ordinary", "depthwise", "pointwise", "dense"}
 
 
-def test_training(keras, model, chosen):
+def test_training_is_replaced_and_keeps_its_values(keras, model, chosen):
     variables = values(model.trainable_variables), values(model.non_trainable_variables)
 
     @jax.jit

@@ -1,4 +1,4 @@
-"""Settings and images that are wrong are refused with a sentence, by every network."""
+"""Every network refuses wrong settings and images with a clear message."""
 
 import dataclasses
 
@@ -48,9 +48,9 @@ WRONG = {
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.__name__)
-def test_no_field_takes_nonsense(config, unchecked_types):
+def test_wrong_values_of_every_field_are_refused(config, unchecked_types):
     for field in dataclasses.fields(config):
-        if field.name == "implementation":  # each convolution checks it
+        if field.name == "implementation":  # checked by each convolution
             continue
         for value in WRONG[field.name]:
             with pytest.raises((ValueError, TypeError), match=rf"^\w+: `{field.name}` must "):
@@ -58,7 +58,7 @@ def test_no_field_takes_nonsense(config, unchecked_types):
 
 
 @pytest.mark.parametrize(("name", "network"), [("mobilenetv1_100", "MobileNetV1"), ("legacy_xception", "Xception")])
-def test_stochastic_depth_is_refused_where_there_is_no_block_to_leave_out(name, network):
+def test_stochastic_depth_is_refused_where_there_is_no_block_to_drop(name, network):
     with pytest.raises(ValueError, match=rf"{network}: `drop_path` must be 0, got 0\.2"):
         jds.create_model(name, drop_path=0.2)
 
@@ -82,14 +82,14 @@ SMALL = models.MobileNetV2Config(rows=models.mobilenet_v2.ROWS[:2], width=0.35)
         (None, TypeError, "got NoneType, which cannot be converted to an array"),
     ],
 )  # fmt: skip
-def test_images(images, error, message, call, unchecked_types):
+def test_wrong_images_are_refused(images, error, message, call, unchecked_types):
     model = nnx.eval_shape(lambda: models.MobileNetV2(SMALL, rngs=nnx.Rngs(0)))
     with pytest.raises(error, match=f"MobileNetV2: `images` .*{message}"):
         call(model, images)
 
 
 @pytest.mark.parametrize("name", SMALLEST)
-def test_no_images_have_no_logits(name):
+def test_an_empty_batch_has_no_logits(name):
     def build():
         model = jds.create_model(name, num_classes=7, **SMALLEST[name])
         model.eval()
@@ -102,7 +102,7 @@ def test_no_images_have_no_logits(name):
         assert [array.shape[0] for array in maps] == [0] * len(model.feature_info)
 
 
-def test_no_images_run():
+def test_an_empty_batch_runs():
     model = models.MobileNetV2(SMALL, rngs=nnx.Rngs(0))
     model.eval()
     for network in (model, jds.fold_batch_norm(model)):

@@ -1,4 +1,4 @@
-"""The maps at each stride: their channels known before running, at any image size."""
+"""The feature maps at each stride: their channels are known before running, at any image size."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from flax import nnx
 
 import jds
 
-# timm's, or torchvision's, own lists of channels.
+# The lists of channels in timm or torchvision.
 FEATURES = {
     "mobilenetv1_100": (64, 128, 256, 512, 1024),
     "mobilenetv2_100": (16, 24, 32, 96, 320),
@@ -32,14 +32,14 @@ def maps(model, size):
 
 
 @pytest.mark.parametrize("name", FEATURES)
-def test_maps_are_those_that_were_told(name):
+def test_maps_are_those_of_feature_info(name):
     model = nnx.eval_shape(lambda: jds.create_model(name))
     assert tuple(feature.features for feature in model.feature_info) == FEATURES[name]
     assert [feature.stride for feature in model.feature_info] == [2, 4, 8, 16, 32][-len(model.feature_info) :]
     for size in ((224, 192), (97, 75)):
         for feature, array in zip(model.feature_info, maps(model, size), strict=True):
             assert array.shape[-1] == feature.features
-            if size[0] % 32 == 0 and name != "legacy_xception":  # which does without padding at first
+            if size[0] % 32 == 0 and name != "legacy_xception":  # whose first layers have no padding
                 assert array.shape[1:3] == tuple(side // feature.stride for side in size)
 
 
@@ -51,7 +51,7 @@ def shapes(model):
 @pytest.mark.parametrize("output_stride", [8, 16])
 def test_dilated_filters_keep_the_maps_large(name, output_stride):
     model = nnx.eval_shape(lambda: jds.create_model(name, output_stride=output_stride))
-    # The same weights fit, in timm's naming as well: a stride that became 1 brings no branch of the inputs.
+    # The same weights fit, also by timm's names: a stride that became 1 adds no skip connection.
     assert shapes(model) == shapes(nnx.eval_shape(lambda: jds.create_model(name)))
     assert max(feature.stride for feature in model.feature_info) == output_stride
     assert tuple(feature.features for feature in model.feature_info) == FEATURES[name]
@@ -59,8 +59,8 @@ def test_dilated_filters_keep_the_maps_large(name, output_stride):
 
 
 @pytest.mark.parametrize("name", ["mobilenetv2_035", "mobileone_s0"])
-def test_dilation_leaves_the_parameters_and_sees_the_same(name, quick_compilation):
-    """At every second position a dilated network's map is the strided network's."""
+def test_dilation_keeps_the_parameters_and_the_values(name, quick_compilation):
+    """At every second position, the map of a dilated network equals that of the strided network."""
     images = jnp.asarray(np.random.default_rng(0).standard_normal((1, 64, 64, 3)), jnp.float32)
     row = jds.models.mobileone.MobileOneRow
     rows = {"rows": tuple(row(16, 1, width) for width in (1, 1.5, 2, 2))} if name == "mobileone_s0" else {}
@@ -85,13 +85,13 @@ def test_dilation_leaves_the_parameters_and_sees_the_same(name, quick_compilatio
         ("mobilenetv2_101", {}, "there is no 'mobilenetv2_101'; did you mean mobilenetv2_1"),
     ],
 )
-def test_wrong_values(name, options, message):
+def test_wrong_values_are_refused(name, options, message):
     with pytest.raises(ValueError, match=message):
         jds.create_model(name, **options)
 
 
-def test_xceptions_maps_are_after_their_activation(quick_compilation):
-    # As timm's hooks have them; the network itself goes on from what is before it, where blocks have a way around.
+def test_the_maps_of_xception_are_after_their_activation(quick_compilation):
+    # As with timm's hooks. In the network itself, blocks with a skip connection take the values before the activation.
     row = jds.models.xception.XceptionRow
     rows = (row((8, 8), 2), row((16, 16), 2), row((16, 16), 1), row((16, 16), 2))
     model = jds.create_model("legacy_xception", rows=rows, num_classes=0)
@@ -103,6 +103,6 @@ def test_xceptions_maps_are_after_their_activation(quick_compilation):
         np.testing.assert_array_equal(found, np.maximum(wanted, 0))
 
 
-def test_wrong_options():
+def test_unknown_options_are_refused():
     with pytest.raises(TypeError, match=r"mobilenetv2_100 has no option 'numclasses'; did you mean num_classes\?"):
         jds.create_model("mobilenetv2_100", numclasses=3)

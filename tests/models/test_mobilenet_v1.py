@@ -1,4 +1,4 @@
-"""MobileNet V1 and its twin."""
+"""MobileNet V1 and the same network with ordinary convolutions."""
 
 import chex
 import jax
@@ -24,30 +24,30 @@ def parameters(model) -> int:
 @pytest.mark.parametrize(
     ("options", "number"),
     [
-        ({}, 4_231_976),  # as the public checkpoint mobilenetv1_100 has
+        ({}, 4_231_976),  # as in the public checkpoint mobilenetv1_100
         ({"separable": False}, 29_294_088),
         ({"num_classes": 0}, 4_231_976 - 1024 * 1000 - 1000),
         ({"in_features": 1}, 4_231_976 - 2 * 9 * 32),
     ],
 )
-def test_number_of_parameters(options, number):
+def test_the_number_of_parameters_is_that_of_public_networks(options, number):
     assert parameters(abstract(**options)) == number
 
 
 @pytest.mark.parametrize("separable", [True, False])
 @pytest.mark.parametrize("size", [(64, 64), (33, 47), (224, 224)])
-def test_any_image_size(size, separable):
+def test_any_image_size_is_accepted(size, separable):
     model = abstract(width=0.25, num_classes=7, separable=separable)
     images = jax.ShapeDtypeStruct((2, *size, 3), jnp.float32)
     assert nnx.eval_shape(lambda m, x: m(x), model, images).shape == (2, 7)
 
 
-def test_features_without_a_classifier():
+def test_without_a_classifier_the_features_are_returned():
     images = jax.ShapeDtypeStruct((2, 64, 64, 3), jnp.float32)
     assert nnx.eval_shape(lambda m, x: m(x), abstract(num_classes=0), images).shape == (2, 1024)
 
 
-def test_rounding_is_the_authors():
+def test_rounding_is_that_of_the_authors():
     assert [round_features(f) for f in (1.0, 8.0, 11.0, 12.0, 24.0, 25.6, 32 * 0.35, 1024 * 1.4)] == [
         8,
         8,
@@ -79,7 +79,7 @@ def test_initial_weights_have_the_variance_of_their_fan_in():
 def test_training_learns_traces_once_and_leaves_evaluation_alone(quick_compilation):
     model = MobileNetV1(MobileNetV1Config(width=0.25, num_classes=4), rngs=nnx.Rngs(0))
     optimizer = nnx.Optimizer(model, optax.sgd(3e-4), wrt=nnx.Param)
-    # Smaller images, or longer steps, and batch normalization over 8 numbers makes what follows a matter of rounding.
+    # With smaller images or longer steps, batch normalization over 8 numbers would make the losses depend on rounding.
     images = jnp.asarray(np.random.default_rng(0).standard_normal((8, 64, 64, 3)), jnp.float32)
     labels = jnp.arange(8) % 4
 
@@ -96,7 +96,7 @@ def test_training_learns_traces_once_and_leaves_evaluation_alone(quick_compilati
     chex.clear_trace_counter()
     losses = [step(model, optimizer, images, labels) for _ in range(8)]
     assert losses[-1] < 0.7 * losses[0]
-    # All that is left is of the first, ordinary convolution: its kernel gradient and, without CPU kernels, itself.
+    # Only the first convolution, an ordinary one, is left: its kernel gradient and, without CPU kernels, its forward pass.
     left = step.lower(model, optimizer, images, labels).as_text().count("stablehlo.convolution")
     assert left == (2 if _library.fault() else 1)
 
@@ -108,7 +108,7 @@ def evaluation_does_not_touch_the_statistics(model, images):
     before = jax.tree.leaves(nnx.state(model))
     run = nnx.jit(lambda model, images: model(images))
     one = run(model, images[:1])
-    np.testing.assert_allclose(run(model, images)[:1], one, rtol=1e-4, atol=1e-5)  # no image sees another
+    np.testing.assert_allclose(run(model, images)[:1], one, rtol=1e-4, atol=1e-5)  # no image depends on another
     for a, b in zip(before, jax.tree.leaves(nnx.state(model)), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -122,6 +122,6 @@ def evaluation_does_not_touch_the_statistics(model, images):
         ({"implementation": "fast"}, "`implementation` must be None or one of"),
     ],
 )
-def test_wrong_arguments(options, text, unchecked_types):
+def test_wrong_arguments_are_refused(options, text, unchecked_types):
     with pytest.raises(ValueError, match=text):
         MobileNetV1(MobileNetV1Config(**options), rngs=nnx.Rngs(0))

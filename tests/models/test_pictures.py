@@ -1,4 +1,4 @@
-"""Image files: upright, of 8 bits, without transparency; damaged ones are refused."""
+"""Image files become upright 8-bit images without transparency; damaged ones are refused."""
 
 import contextlib
 import warnings
@@ -35,7 +35,7 @@ DEEP = {
 
 
 @pytest.mark.parametrize("kind", DEEP)
-def test_deep_images_are_scaled_not_cut(kind, tmp_path):
+def test_images_of_more_than_8_bits_are_scaled_not_clipped(kind, tmp_path):
     mode = {"big-endian": "I;16B"}.get(kind)
     image = Image.fromarray(DEEP[kind]) if mode is None else Image.frombytes(mode, (60, 40), DEEP[kind].tobytes())
     p = Preprocessing(40, 1.0, crop_mode="center")
@@ -56,13 +56,13 @@ def test_scaling_keeps_the_order(values, whole):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_values_that_are_no_numbers_are_refused(value, tmp_path):
+def test_values_that_are_not_numbers_are_refused(value, tmp_path):
     Image.fromarray(np.array([[0.5, value]], np.float32)).save(tmp_path / "image.tiff")
     with pytest.raises(OSError, match=r"^'.*image.tiff': the values of an image must be numbers, got NaN or infinity$"):
         open_image(tmp_path / "image.tiff")
 
 
-# What turns an upright image to what a camera stores, by the orientation of its EXIF data (CIPA DC-008, 4.6.4 A).
+# From an upright image to the stored one, for each value of EXIF's orientation (CIPA DC-008, 4.6.4 A).
 STORED = {
     1: lambda a: a,
     2: np.fliplr,
@@ -85,7 +85,7 @@ def test_photographs_are_upright(orientation, suffix, tmp_path):
     Image.fromarray(np.ascontiguousarray(STORED[orientation](QUADRANTS))).save(file, exif=exif, **options)
     np.testing.assert_allclose(gray(open_image(file)), QUADRANTS, atol=0 if suffix != "jpg" else 3)
     p = Preprocessing(40, 1.0)
-    # And not turned twice.
+    # They are not rotated twice.
     np.testing.assert_array_equal(p(open_image(file)), p(gray(open_image(file))))
     with open(file, "rb") as opened, Image.open(opened) as image:
         np.testing.assert_allclose(p(image), p(QUADRANTS), atol=1e-6 if suffix != "jpg" else 0.1)
@@ -119,12 +119,12 @@ def test_damaged_files_are_refused(suffix, tmp_path):
         damaged = bytearray(whole)
         damaged[draw.integers(len(whole))] = draw.integers(256)
         file.write_bytes(damaged)
-        # An image, whatever it shows, or this error: no other one, and no warning.
+        # Either an image, whatever it shows, or this error; no other error and no warning.
         with contextlib.suppress(OSError):
             assert open_image(file).mode == "RGB"
 
 
-def test_what_is_no_file_is_refused(tmp_path):
+def test_paths_that_are_not_image_files_are_refused(tmp_path):
     with pytest.raises(OSError, match=r"^'.*none.png': No such file or directory$"):
         open_image(tmp_path / "none.png")
     with pytest.raises(OSError, match=f"^'{tmp_path}': Is a directory$"):
@@ -134,7 +134,7 @@ def test_what_is_no_file_is_refused(tmp_path):
         open_image(tmp_path / "text.png")
 
 
-def test_bombs_are_refused_and_large_images_pass_in_silence(tmp_path, monkeypatch):
+def test_bombs_are_refused_and_large_images_pass_without_a_warning(tmp_path, monkeypatch):
     Image.fromarray(QUADRANTS).save(tmp_path / "image.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", QUADRANTS.size - 1)
     assert open_image(tmp_path / "image.png").size == (60, 40)
@@ -143,16 +143,16 @@ def test_bombs_are_refused_and_large_images_pass_in_silence(tmp_path, monkeypatc
         open_image(tmp_path / "image.png")
 
 
-def test_odd_data_beside_the_orientation(tmp_path):
+def test_the_orientation_is_found_among_malformed_data(tmp_path):
     file = tmp_path / "image.png"
-    # Big-endian, 12 bytes each: a maker that is a float, with which `ImageOps.exif_transpose` fails; the orientation.
+    # Big-endian, 12 bytes each: a maker of type float, on which `ImageOps.exif_transpose` fails, and the orientation.
     entries = b"\x01\x0f\0\x0b\0\0\0\x01\xff\xff\xff\xff" + b"\x01\x12\0\x03\0\0\0\x01\0\x06\0\0"
     stored = Image.fromarray(np.ascontiguousarray(STORED[6](QUADRANTS)))
     stored.save(file, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x02" + entries + bytes(4))
     np.testing.assert_array_equal(gray(open_image(file)), QUADRANTS)
 
 
-def test_damaged_orientation_is_none(tmp_path):
+def test_a_damaged_orientation_is_ignored(tmp_path):
     file = tmp_path / "image.png"
     Image.fromarray(QUADRANTS).save(file, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\xff\xff\xff\xff\0\x63\0\0")
     np.testing.assert_array_equal(gray(open_image(file)), QUADRANTS)

@@ -1,4 +1,4 @@
-"""Images made ready: the rules of timm, torchvision and Keras, written out a second time."""
+"""Preprocessing of images against independent implementations of timm's, torchvision's and Keras's rules."""
 
 import dataclasses
 import json
@@ -40,7 +40,7 @@ def noise(width, height, channels=3):
     return np.random.default_rng(0).integers(0, 256, (height, width, channels), np.uint8)
 
 
-def test_timm_networks_have_what_timm_has():
+def test_timm_networks_have_the_preprocessing_of_timm():
     ours = {
         name: [p.image_size, p.crop, p.crop_mode, p.interpolation, list(p.mean), list(p.std)]
         for name, variant in zoo.VARIANTS.items()
@@ -50,7 +50,7 @@ def test_timm_networks_have_what_timm_has():
     assert ours == {tag.partition(".")[0]: fields for tag, fields in TIMM.items()}
 
 
-def test_torchvision_networks_have_what_torchvision_has():
+def test_torchvision_networks_have_the_preprocessing_of_torchvision():
     ours = {
         name.partition("/")[2]: f"{math.floor(p.image_size / p.crop)} {p.image_size} {p.interpolation}"
         for name, variant in zoo.VARIANTS.items()
@@ -67,8 +67,8 @@ def test_keras_networks_see_the_whole_image(name):
     image = Image.fromarray(noise(400, 250))
     short = name.partition("/")[2]
     size = KERAS.get(short, 224)
-    # `keras.utils.load_img(file, target_size=(size, size))` and the network's `preprocess_input`; the last two families
-    # have theirs in the network.
+    # `keras.utils.load_img(file, target_size=(size, size))` and the network's `preprocess_input`, which EfficientNet and
+    # ConvNeXt have inside the network.
     pixels = np.asarray(image.resize((size, size), Image.Resampling.NEAREST), np.float32)
     inside = short.startswith(("EfficientNet", "ConvNeXt"))
     wanted = (pixels / 255 - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD) if inside else pixels / 127.5 - 1
@@ -76,7 +76,7 @@ def test_keras_networks_see_the_whole_image(name):
 
 
 def torchvision_resize(width, height, size):
-    """`torchvision.transforms.functional._compute_resized_output_size` of one number."""
+    """`torchvision.transforms.functional._compute_resized_output_size` for a single number."""
     if width <= height:
         return size, int(size * height / width)
     return int(size * width / height), size
@@ -96,7 +96,7 @@ def timm_keep_ratio(width, height, size):
     return round(width * 1.0 / ratio), round(height * 1.0 / ratio)
 
 
-def test_sizes_are_the_packages_to_the_pixel():
+def test_sizes_match_those_of_the_packages_to_the_pixel():
     rng = np.random.default_rng(0)
     exact = [(3 * n, 2 * n) for n in range(100, 1300)] + [(n, 2 * n) for n in range(100, 1300)]
     drawn = np.exp(rng.uniform(0, np.log(20_000), (100_000 - len(exact), 2))).astype(int).tolist()
@@ -126,7 +126,7 @@ def test_no_pixel_is_lost_by_rounding(width, height, size, crop, resized):
     ("mode", "crop", "corner", "middle"),
     [("center", 0.5, 90, 90), ("squash", 1.0, 10, 90), ("border", 1.0, 51, 90), ("center", 2.0, 0, 90)],
 )
-def test_what_is_kept_of_an_image(mode, crop, corner, middle):
+def test_each_crop_mode_keeps_the_right_part_of_an_image(mode, crop, corner, middle):
     # 80 x 40: dark at the left and right, bright in the middle.
     pixels = np.full((40, 80, 3), 10, np.uint8)
     pixels[:, 20:60] = 90
@@ -151,10 +151,10 @@ def test_a_strip_takes_little_memory(mode, shape):
     st.sampled_from(_preprocessing.INTERPOLATIONS),
 )
 def test_the_part_of_a_strip_is_the_middle_of_the_whole(size, kept, crop, interpolation):
-    # Where a point lies midway between two pixels, either may be taken: there, neighbors must be near each other.
+    # If a point lies midway between two pixels, either may be taken, so neighbors must have similar values.
     takes_one = interpolation in ("nearest", "box")
     ramp = np.add.outer(2 * np.arange(size[1]), 2 * np.arange(size[0])).astype(np.uint8)
-    # Of little contrast: Pillow has two passes in either order, and clips to 8 bits between them.
+    # Low contrast: Pillow makes two passes, in either order, and clips to 8 bits between them.
     image = Image.fromarray(ramp if takes_one else noise(*size) // 4 + 96)
     p = Preprocessing(kept, crop, interpolation, mean=(0.0,) * 3, std=(1.0,) * 3)
     whole = p(image)
@@ -163,11 +163,11 @@ def test_the_part_of_a_strip_is_the_middle_of_the_whole(size, kept, crop, interp
         part = p(image)
     finally:
         _resizing._MOST = most
-    # Each of two passes rounds to 8 bits.
+    # Each of the two passes rounds to 8 bits.
     np.testing.assert_allclose(255 * whole, 255 * part, atol=4.01 if takes_one else 2.01)
 
 
-def test_images_of_every_kind():
+def test_images_of_every_kind_are_accepted():
     model = nnx.eval_shape(lambda: jds.create_model("mobilenetv1_100"))
     color = noise(40, 30)
     wanted = np.asarray(model.preprocess(Image.fromarray(color)))
@@ -208,12 +208,12 @@ def test_images_of_every_kind():
         (Image.new("RGB", (0, 9)), ValueError, "an image must have pixels, got one of 0 x 9"),
     ],
 )
-def test_what_is_no_image_is_refused(image, error, message):
+def test_what_is_not_an_image_is_refused(image, error, message):
     with pytest.raises(error, match=message):
         Preprocessing()(image)
 
 
-def test_a_network_of_grey_images():
+def test_gray_images_have_one_channel():
     gray = noise(40, 30, 1)
     ready = Preprocessing(32, mean=(0.5,), std=(0.5,))(gray)
     assert ready.shape == (1, 32, 32, 1)

@@ -1,15 +1,15 @@
-"""Multiply-adds and parameters that the papers and their authors' tables print, in millions, against `jds.cost`.
+"""Multiply-adds and parameters printed in the papers and their authors' tables, in millions, against `jds.cost`.
 
-Each is met within its printed rounding, or the cause of the difference is computed here, or it is recorded as
-unexplained with its size:
+Each figure agrees within its printed rounding, or the cause of the difference is computed here, or the difference is
+recorded as unexplained with its size:
 
-- MobileNetV2's parameters leave those of the normalizations out. 300.77 is printed as 300, cut off.
-- MobileNetV3's figures are cut off, not rounded: 56.51 is 56, and 5.483 is 5.4. The paper's 219 for the large network
-  stays unexplained: 2.41 too many. The table of its authors, at
+- MobileNetV2's parameters do not include those of the normalizations. 300.77 is printed as 300, truncated.
+- MobileNetV3's figures are truncated, not rounded: 56.51 is 56, and 5.483 is 5.4. The paper's 219 for the large network
+  remains unexplained: 2.41 too many. The authors' table, at
   https://github.com/tensorflow/models/tree/master/research/slim/nets/mobilenet, prints 217, which is 216.59 rounded.
-- EfficientNet's are half of the float operations that TensorFlow's profiler counts, as its authors' own
-  `num_params_flops` has it (https://github.com/google/automl/blob/master/efficientdet/utils.py): with half an operation
-  for each product and sum of the activations, the gates and the means. B2's 9.2 million parameters stay unexplained:
+- EfficientNet's figures are half of the float operations that TensorFlow's profiler counts, as in the authors' own
+  `num_params_flops` (https://github.com/google/automl/blob/master/efficientdet/utils.py): they include half an operation
+  for each product and sum of the activations, the gates and the means. B2's 9.2 million parameters remain unexplained:
   0.09 too many.
 """
 
@@ -49,7 +49,7 @@ def parameters_of_norms(model):
 
 
 @pytest.mark.parametrize("row", PUBLISHED["mobilenet_v2"]["rows"], ids=lambda row: str(row["width"]))
-def test_mobilenet_v2(row):
+def test_mobilenet_v2_has_the_printed_figures(row):
     name = f"mobilenetv2_{100 * row['width']:03.0f}"
     model = evaluated(name)
     assert math.floor(analyze(model).total.macs / MILLION) == row["macs"]
@@ -57,7 +57,7 @@ def test_mobilenet_v2(row):
 
 
 @pytest.mark.parametrize("row", PUBLISHED["mobilenet_v3"]["rows"], ids=lambda row: row["model"])
-def test_mobilenet_v3(row):
+def test_mobilenet_v3_has_the_printed_figures(row):
     name = f"tf_mobilenetv3_{row['model'].replace('minimalistic', 'minimal')}_100"
     model = evaluated(name)
     unexplained = 2.41 if row["model"] == "large" else 0
@@ -66,7 +66,7 @@ def test_mobilenet_v3(row):
 
 
 @pytest.mark.parametrize("row", PUBLISHED["efficientnet"]["rows"], ids=lambda row: row["model"])
-def test_efficientnet(row):
+def test_efficientnet_has_the_printed_figures(row):
     name = f"tf_efficientnet_{row['model']}"
     report = analyze(evaluated(name, jds.fold_batch_norm), row["image_size"])
     float_operations = {operation.name: operation.flops for operation in report.by("operation")}
@@ -77,5 +77,5 @@ def test_efficientnet(row):
 
 
 @pytest.mark.parametrize("name", ["legacy_xception", "keras/Xception"])
-def test_xception(name):
+def test_xception_has_the_printed_parameters(name):
     assert jds.count_parameters(evaluated(name)) == PUBLISHED["xception"]["params"]

@@ -1,4 +1,4 @@
-"""Public networks: the function that their own packages compute, from a file in their naming."""
+"""Public networks compute the same function as in their packages, from a file with the packages' names."""
 
 import dataclasses
 import json
@@ -29,7 +29,7 @@ def public_name(source, name):
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_logits_and_back(file, tmp_path, quick_compilation):
+def test_logits_match_and_weights_are_saved_unchanged(file, tmp_path, quick_compilation):
     facts = json.loads(file.read_text())
     entries = filled(facts["shapes"], facts["gain"])
     path = tmp_path / "weights.safetensors"
@@ -37,7 +37,7 @@ def test_logits_and_back(file, tmp_path, quick_compilation):
     name = public_name(facts["source"], facts["name"])
     model = jds.create_model(name, path)
     assert jds.count_parameters(model) == facts["num_params"]
-    # Weights of other names are taken in this order.
+    # Weights with other names are matched in this order.
     assert [*shapes_of(model, facts["source"])] == [key for key in facts["shapes"] if not key.endswith("_tracked")]
     model.eval()
     size = facts["image_size"]
@@ -54,7 +54,7 @@ def test_logits_and_back(file, tmp_path, quick_compilation):
 
 
 @pytest.mark.parametrize("name", COUNTED)
-def test_parameters_and_multiply_accumulates(name):
+def test_parameters_and_multiply_accumulates_match_the_public_counts(name):
     source, _, rest = name.partition("/")
     model = nnx.eval_shape(lambda: jds.create_model(public_name(source, rest)))
     model.eval()
@@ -69,7 +69,7 @@ def test_parameters_and_multiply_accumulates(name):
 RECORD = sweep.load(variants.RECORD)
 
 
-def test_the_record_of_the_comparison_has_all_variants_and_no_difference():
+def test_the_record_of_the_comparison_has_all_variants_and_no_differences():
     assert RECORD.keys() == zoo.VARIANTS.keys()
     assert all(map(variants.is_equal, RECORD.values()))
 
@@ -77,14 +77,14 @@ def test_the_record_of_the_comparison_has_all_variants_and_no_difference():
 @pytest.mark.parametrize(
     "wrong", [{"parameters": 6}, {"difference": 2e-4}, {"difference": np.nan}, {"of_images": 1e-3}]
 )
-def test_what_differs_or_does_not_tell_is_not_equal(wrong):
+def test_results_that_differ_or_do_not_depend_on_the_image_are_not_equal(wrong):
     equal = {"parameters": 5, "public_parameters": 5, "difference": 1e-6, "of_images": 0.1}
     equal |= {"folded": 1e-6, "folded_float64": 1e-14}
     assert variants.is_equal(equal)
     assert not variants.is_equal(equal | wrong)
 
 
-# What of a config changes no shape: networks that differ in nothing else are counted once.
+# Fields of a config that change no shape: networks that differ only in these are counted once.
 SHAPELESS = {"activation", "drop_path", "dropout", "epsilon", "momentum", "padding", "pads_end"}
 SHAPELESS |= {"unbiased_variance"}
 STRUCTURES = {}
@@ -96,7 +96,7 @@ for variant in zoo.VARIANTS.values():
 
 @pytest.mark.parametrize("names", STRUCTURES.values(), ids=lambda names: names[0])
 def test_every_network_has_the_public_number_of_parameters(names):
-    # Counted on the network as it is now, without arrays; the public number is the package's own, from the record.
+    # Counted on the current network, without arrays; the public number is that of the package, from the record.
     model = nnx.eval_shape(lambda: jds.create_model(names[0]))
     assert all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(nnx.state(model)))
     for name in names:
@@ -106,6 +106,6 @@ def test_every_network_has_the_public_number_of_parameters(names):
         assert variant.preprocessing.image_size == figures.image_size
 
 
-def test_the_figures_are_of_all_networks():
-    # `python -m checks.figures` makes them anew.
+def test_all_networks_have_figures():
+    # `python -m checks.figures` updates them.
     assert zoo.figures().keys() == zoo.VARIANTS.keys()

@@ -1,4 +1,4 @@
-"""The share of examples in which each block is left out, as in timm 1.0.31 with `drop_path_rate=0.2`."""
+"""The drop rates of stochastic depth are those of timm 1.0.31 with `drop_path_rate=0.2`."""
 
 import pytest
 from flax import nnx
@@ -6,8 +6,8 @@ from flax import nnx
 import jds
 from jds.models.convnext import ConvNeXtDownsample
 
-# A block's rate is 0.2 * its number, from 0, divided by this: the number of blocks, among which timm counts the last
-# convolution of V3 and V4; of ConvNeXt and MobileOne, of whose blocks it counts both halves, the number less 1.
+# A block's rate is 0.2 times its number, from 0, divided by this: the number of blocks, which in timm includes the last
+# convolution of V3 and V4; for ConvNeXt and MobileOne, the number less 1, where MobileOne's blocks count twice.
 BLOCKS = {
     "mobilenetv2_100": 17,
     "mobilenetv3_large_100": 16,
@@ -20,7 +20,7 @@ BLOCKS = {
     "convnext_atto": 11,
     "mobileone_s0": 41,
 }
-# The largest rate that is of use, of those that timm's modules have: of the last block with a way around.
+# The largest rate in use in timm's modules: that of the last block with a skip connection.
 LAST = {
     "mobilenetv3_large_100": 0.175,
     "tf_mobilenetv3_small_100": 0.16667,
@@ -40,7 +40,7 @@ def has_rate(block):
 
 
 @pytest.mark.parametrize("name", BLOCKS)
-def test_rates_are_timms(name):
+def test_rates_are_those_of_timm(name):
     model = nnx.eval_shape(lambda: jds.create_model(name, drop_path=0.2))
     blocks = [block for stage in model.stages for block in stage if not isinstance(block, ConvNeXtDownsample)]
     rates = {number: block.skip.dropout.rate for number, block in enumerate(blocks) if has_rate(block)}

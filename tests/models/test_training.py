@@ -1,4 +1,4 @@
-"""The smallest network of each kind of block learns, is traced once, and has no grouped convolution left."""
+"""The smallest network with each kind of block learns, is traced once, and has no grouped convolution left."""
 
 import math
 
@@ -25,12 +25,12 @@ def lenient_promotion():
 
 @pytest.mark.skipif(bool(_library.fault()), reason="without CPU kernels such programs take minutes to compile")
 @pytest.mark.parametrize("name", SMALLEST.split())
-def test_a_training_step(name, quick_compilation):
+def test_a_training_step_is_right(name, quick_compilation):
     result = training_steps.train(name)
     assert training_steps.is_right(result), result
 
 
-def test_the_record_of_the_training_steps_has_all_variants_and_no_fault():
+def test_the_record_of_the_training_steps_has_all_variants_and_no_faults():
     networks = sweep.load(training_steps.RECORD)
     assert networks.keys() == zoo.VARIANTS.keys()
     assert all(map(training_steps.is_right, networks.values()))
@@ -39,7 +39,7 @@ def test_the_record_of_the_training_steps_has_all_variants_and_no_fault():
 @pytest.mark.parametrize(
     "wrong", [{"losses": [1.0, 1.1]}, {"losses": [1.0, math.nan]}, {"traces": 2}, {"grouped": 1}], ids=str
 )
-def test_what_does_not_learn_is_not_right(wrong):
+def test_a_network_that_does_not_learn_is_not_right(wrong):
     right = {"losses": [1.0, 1.1, 0.9], "traces": 1, "grouped": 0}
     assert training_steps.is_right(right)
     assert not training_steps.is_right(right | wrong)

@@ -1,4 +1,4 @@
-"""Folded and reparameterized networks compute what they computed before."""
+"""Folded and reparameterized networks compute the same values as before."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ import jds
 
 
 def trained(name, param_dtype=jnp.float32, **options):
-    """A network in evaluation mode whose statistics and scales are those of a trained one."""
+    """A network in evaluation mode with statistics and scales like those of a trained one."""
     model = jds.create_model(name, num_classes=7, param_dtype=param_dtype, **SMALLEST[name] | options)
     rng = np.random.default_rng(0)
     for path, variable in nnx.to_flat_state(nnx.state(model, (nnx.Param, nnx.BatchStat))):
@@ -35,12 +35,14 @@ def norms(model):
 
 
 @pytest.mark.parametrize("name", SMALLEST)
-def test_in_float32(name, quick_compilation):
+def test_values_are_kept_in_float32(name, quick_compilation):
     transform = jds.reparameterize if name.startswith("mobileone") else jds.fold_batch_norm
     model = trained(name)
     images = jnp.asarray(np.random.default_rng(1).standard_normal((2, 47, 33, 3)), jnp.float32)
     wanted = run(model, images)
-    assert jnp.linalg.norm(wanted[0] - wanted[1]) > 0.01 * jnp.linalg.norm(wanted)  # not a matter of biases alone
+    assert jnp.linalg.norm(wanted[0] - wanted[1]) > 0.01 * jnp.linalg.norm(
+        wanted
+    )  # the logits depend on the image, not only on biases
     changed = transform(model)
     assert norms(changed) == name.count("hybrid")  # its attention normalizes before two branches
     found = run(changed, images)
@@ -48,8 +50,8 @@ def test_in_float32(name, quick_compilation):
 
 
 @pytest.mark.parametrize("name", ["mobileone_s0", "mobilenetv2_035"])
-def test_in_float64(name, quick_compilation):
-    # The normalizations keep their float32.
+def test_values_are_kept_in_float64(name, quick_compilation):
+    # The normalizations stay in float32.
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         model = trained(name, jnp.float64)
         images = jnp.asarray(np.random.default_rng(1).standard_normal((2, 47, 33, 3)), jnp.float64)
@@ -58,18 +60,18 @@ def test_in_float64(name, quick_compilation):
         assert jnp.linalg.norm(found - wanted) < 1e-12 * jnp.linalg.norm(wanted)
 
 
-def test_one_convolution_is_left_of_each_block():
+def test_each_block_becomes_one_convolution():
     model = trained("mobileone_s0")
     one = jds.reparameterize(model)
     blocks = [module for _, module in nnx.iter_modules(one) if isinstance(module, jds.nn.MobileOneBlock)]
     assert all((len(block.branches), block.scale, block.identity) == (1, None, None) for block in blocks)
     assert norms(one) == 0
     assert jds.count_parameters(one) < jds.count_parameters(model) / 2
-    # The model itself is as it was.
+    # The model itself is unchanged.
     assert len(model.stages[0][0].branches) == 4
 
 
-def test_branches_with_other_middles_are_refused():
+def test_branches_with_different_centers_are_refused():
     model = trained("mobileone_s0", padding="SAME")
     with pytest.raises(ValueError, match=r"reparameterize: the branches of .* have strides and padding 'SAME'"):
         jds.reparameterize(model)

@@ -2,11 +2,11 @@
 
     python tests/native/fuzz.py                        # 21,000 cases and the planted defects; about fifteen minutes
     python tests/native/fuzz.py --cases 1000 --no-record
-    python tests/native/fuzz.py --case 123             # one of them again, by the number that was printed
+    python tests/native/fuzz.py --case 123             # repeats a case, by the number that was printed
 
-`fuzz.cc` draws the cases and knows what is right. Then each of the defects below is planted in a copy of the sources,
-and has to be found. The result is kept in `fuzz.json`, with a fingerprint of the sources that it speaks of and all
-seeds that were ever recorded: each run draws a new one. Needs a C++ compiler with both sanitizers.
+`fuzz.cc` draws the cases and computes the expected results. Then each of the defects below is planted in a copy of the
+sources and must be found. The result is kept in `fuzz.json`, with a fingerprint of the sources it was made from and all
+seeds recorded so far: each run draws a new one. Needs a C++ compiler with both sanitizers.
 """
 
 import argparse
@@ -32,10 +32,10 @@ RECORD = HERE / "fuzz.json"
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-D_GLIBCXX_ASSERTIONS", "-g", "-O1"]
 OPTIONS = {"ASAN_OPTIONS": "detect_stack_use_after_return=1:detect_leaks=1", "UBSAN_OPTIONS": "print_stacktrace=1"}
 
-# What a line has that says what the sanitizers, or the C++ library, found.
+# Text in a line that reports what the sanitizers or the C++ library found.
 SIGNS = ("ERROR: ", "runtime error: ", "terminate called")
 
-# What goes wrong, the file, the line as it is, and as it is planted.
+# The defect, its file, the original code, and the planted code.
 DEFECTS = (
     ("the last vector reads past the channels", "kernels/channels.h", "return Simd::load(p + c, lanes);", "return Simd::load(p + c);"),
     ("a run is one position too long", "runtime/taps.cc", "divide_up(axis.moving_size - start, stride)", "divide_up(axis.moving_size + 1 - start, stride)"),
@@ -50,7 +50,7 @@ DEFECTS = (
 
 
 def fingerprint() -> str:
-    """A hash of all that is compiled."""
+    """A hash of all compiled files."""
     files = sorted(file for folder in (SOURCES, HERE) for pattern in ("*.h", "*.cc") for file in folder.rglob(pattern))
     digest = hashlib.sha256()
     for file in files:
@@ -60,7 +60,7 @@ def fingerprint() -> str:
 
 
 def build(sources: Path, out: Path, objects: Path) -> None:
-    """Links the fuzzer with the kernels; XLA is not needed. What was compiled before is in `objects`."""
+    """Links the fuzzer with the kernels, without XLA; reuses the object files in `objects`."""
 
     def compile_file(command: list[str], source: Path, compiled: Path) -> None:
         text = subprocess.run([*command, "-E", "-P", source], capture_output=True, check=True).stdout
@@ -74,7 +74,7 @@ def build(sources: Path, out: Path, objects: Path) -> None:
 
 
 def first_case(seed: int) -> int:
-    """The number of a seed's first case: so far from other seeds' that they have no case in common."""
+    """The number of a seed's first case, far enough from other seeds' that they have no cases in common."""
     return int.from_bytes(hashlib.sha256(str(seed).encode()).digest()[:7])
 
 
@@ -86,7 +86,7 @@ def new_seed(used: list[int]) -> int:
 
 
 def fuzz(program: Path, cases: int, first: int) -> tuple[bool, str]:
-    """Runs the cases from number `first` on; returns whether all were right, and what the program said."""
+    """Runs the cases from number `first` on; returns whether all passed, and the program's report."""
     command = [program, str(cases), str(first)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **OPTIONS})
     if done.returncode == 0:
@@ -97,7 +97,7 @@ def fuzz(program: Path, cases: int, first: int) -> tuple[bool, str]:
 
 
 def plant(defect: tuple[str, str, str, str], folder: Path, objects: Path) -> Path:
-    """Copies the sources with one defect; returns the fuzzer built of them."""
+    """Copies the sources with one defect; returns the fuzzer built from them."""
     _, name, before, after = defect
     sources = folder / "sources"
     shutil.copytree(SOURCES, sources, ignore=shutil.ignore_patterns("*.so"))
@@ -112,9 +112,9 @@ def plant(defect: tuple[str, str, str, str], folder: Path, objects: Path) -> Pat
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=21_000)
-    parser.add_argument("--seed", type=int, help="of the cases; by default one that was not used before")
-    parser.add_argument("--case", type=int, help="run this one only; no record")
-    parser.add_argument("--no-record", action="store_true", help="no defects, no record")
+    parser.add_argument("--seed", type=int, help="the seed of the cases; by default, one that was not used before")
+    parser.add_argument("--case", type=int, help="run only this case; write no record")
+    parser.add_argument("--no-record", action="store_true", help="plant no defects, write no record")
     arguments = parser.parse_args()
     seeds = json.loads(RECORD.read_text())["seeds"] if RECORD.exists() else []
     cases, first = 1, arguments.case
@@ -149,9 +149,9 @@ def main() -> None:
         "result": json.loads(said),
         "defects_found": caught,
     }
-    beside = RECORD.with_name(f".{RECORD.name}")
-    beside.write_text(json.dumps(record, indent=2) + "\n")
-    beside.replace(RECORD)
+    temporary = RECORD.with_name(f".{RECORD.name}")
+    temporary.write_text(json.dumps(record, indent=2) + "\n")
+    temporary.replace(RECORD)
 
 
 if __name__ == "__main__":

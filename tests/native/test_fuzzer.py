@@ -1,4 +1,4 @@
-"""The fuzzer's record, and which cases a seed has."""
+"""The fuzzer's record, and the cases of a seed."""
 
 import itertools
 import json
@@ -6,8 +6,8 @@ import json
 from native import fuzz
 
 
-def test_the_record_speaks_of_these_sources():
-    # `python tests/native/fuzz.py` makes it anew.
+def test_the_record_was_made_from_these_sources():
+    # `python tests/native/fuzz.py` updates it.
     record = json.loads(fuzz.RECORD.read_text())
     assert record["sources"] == fuzz.fingerprint()
     assert record["result"]["cases"] >= 20_000
@@ -18,7 +18,7 @@ def test_the_record_speaks_of_these_sources():
     assert len(record["seeds"]) > 1
 
 
-def test_seeds_have_no_case_in_common():
+def test_seeds_have_no_cases_in_common():
     firsts = sorted(fuzz.first_case(seed) for seed in range(10_000))
     assert min(after - before for before, after in itertools.pairwise(firsts)) > 21_000
 

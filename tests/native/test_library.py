@@ -1,4 +1,4 @@
-"""The file of the compiled library: damaged, of other sources, of another machine; and what it has to agree on with Python."""
+"""The compiled library: damaged, from other sources, for another machine; and its agreement with the Python code."""
 
 import functools
 import json
@@ -23,7 +23,7 @@ PATH, SOURCES = _library._PATH, _library._PATH.parents[1] / "src"
 
 @pytest.fixture
 def copied(tmp_path, monkeypatch):
-    """The library, its seal and its sources in another place, from where they would be loaded."""
+    """A copy of the library, its seal and its sources, from which the library is loaded."""
     folder = tmp_path / "native"
     shutil.copytree(PATH.parents[1], folder)
     monkeypatch.setattr(_library, "_PATH", folder / "lib" / PATH.name)
@@ -33,13 +33,13 @@ def copied(tmp_path, monkeypatch):
 
 @functools.cache
 def damages():
-    """Names of what can happen to a file, with what is left of it."""
+    """Yields kinds of damage to a file, each with the damaged content."""
     whole = PATH.read_bytes()
     draw = random.Random(0)
     flipped = sorted({0, len(whole) - 1, *(draw.randrange(len(whole)) for _ in range(20))})
     yield from ((f"only {size} bytes", whole[:size]) for size in (0, 1, 4096, len(whole) // 2, len(whole) - 1))
     yield from ((f"byte {at}", whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]) for at in flipped)
-    yield "a byte more", whole + b"\0"
+    yield "an extra byte", whole + b"\0"
 
 
 def test_a_damaged_library_is_not_loaded(copied):
@@ -53,14 +53,14 @@ def test_a_damaged_library_is_not_loaded(copied):
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\xff\xfe", b"[]", b"{}", b'"x"', b'{"library": 1, "sources": [2]}'])
-def test_a_damaged_seal_is_not_believed(copied, content):
+def test_a_damaged_seal_is_refused(copied, content):
     _seal.seal_of(copied).unlink()
     if content is not None:
         _seal.seal_of(copied).write_bytes(content)
     assert "reinstall jds" in (_library._fault() or "")
 
 
-def test_the_library_belongs_to_the_sources_beside_it(copied):
+def test_a_library_from_other_sources_is_refused(copied):
     folder = copied.parents[1] / "src"
     header = folder / "kernels" / "params.h"
 
@@ -68,7 +68,7 @@ def test_the_library_belongs_to_the_sources_beside_it(copied):
         return "built from other sources than those beside it" in _library._fault()
 
     text = header.read_text()
-    # As when two activations exchanged their numbers: an old library would compute another function.
+    # As if two activations had swapped their numbers: an old library would compute the wrong function.
     header.write_text(text.replace("kRelu, kRelu6", "kRelu6, kRelu"))
     assert refused()
     header.write_text(text)
@@ -80,9 +80,9 @@ def test_the_library_belongs_to_the_sources_beside_it(copied):
     assert refused()
 
 
-def test_a_library_of_another_machine_is_refused_with_the_loader_s_words(copied):
+def test_a_library_for_another_machine_is_refused_with_the_loader_s_message(copied):
     content = bytearray(copied.read_bytes())
-    content[18:20] = b"\xff\xff"  # of an ELF file, the machine
+    content[18:20] = b"\xff\xff"  # the machine in an ELF file's header
     copied.write_bytes(content)
     _seal.seal_of(copied).write_text(_seal.seal(copied, _seal.fingerprint(copied.parents[1] / "src")))
     assert str(copied) in _library._fault()
@@ -112,7 +112,7 @@ print(*jds.select_implementation(x, k, feature_group_count=4).forward)
 """
 
 
-def test_with_half_a_library_jds_is_imported_in_silence_and_says_at_first_use_that_it_is_slower(tmp_path):
+def test_with_a_truncated_library_importing_jds_is_silent_and_the_first_use_warns(tmp_path):
     shutil.copytree(Path(jds.__file__).parent, tmp_path / "jds", ignore=shutil.ignore_patterns("__pycache__"))
     half = tmp_path / "jds/ops/native/lib" / PATH.name
     half.write_bytes(PATH.read_bytes()[: PATH.stat().st_size // 2])
@@ -143,7 +143,7 @@ print(float(program(jnp.ones((1, 8, 8, 4)), jnp.ones((3, 3, 1, 4))).max()))
 """
 
 
-def test_a_program_compiled_ahead_of_time_runs_after_nothing_but_importing_jds(tmp_path):
+def test_a_program_compiled_ahead_of_time_needs_only_the_import_of_jds(tmp_path):
     package = str(Path(jds.__file__).parents[1])
     run(SAVE, tmp_path, PYTHONPATH=package)
     assert run(LOAD, tmp_path, PYTHONPATH=package).stdout.strip() == str(36.0**2)
@@ -172,7 +172,7 @@ def test_a_constant_that_only_the_library_has_is_refused():
         _constants.check(json.dumps({**constants, "alignment": 64}))
 
 
-def test_no_handler_lets_exceptions_through():
+def test_every_handler_catches_exceptions():
     assert "XLA_FFI_DEFINE_HANDLER_SYMBOL" not in (SOURCES / "ffi.cc").read_text()
 
 
@@ -197,6 +197,6 @@ def test_only_jds_s_own_names_are_exported():
     assert names == {*_constants.TARGETS, "jds_constants", "jds_instruction_sets", "jds_use_instruction_set"}
 
 
-def test_the_seal_is_of_this_library():
+def test_the_seal_matches_the_library():
     assert json.loads(_seal.seal_of(PATH).read_text())["sources"] == _seal.fingerprint(SOURCES)
     _seal.check(PATH, SOURCES)

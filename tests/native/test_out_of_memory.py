@@ -1,9 +1,9 @@
-"""Where the system gives no memory, a kernel's call is an error like XLA's own, and the process goes on."""
+"""When memory runs out, a call to a kernel fails with an error like XLA's own, and the process continues."""
 
 import subprocess
 import sys
 
-# A kernel gradient asks for 128 MB on each thread, and its result for 20; two threads, wherever there are so many.
+# The kernel gradient allocates 128 MB per thread, and 20 MB for its result. It runs on two threads if there are as many.
 SCRIPT = """
 import os, re, resource, threading
 os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:2]))
@@ -33,7 +33,7 @@ before = resource.getrlimit(resource.RLIMIT_AS)
 pages = int(open("/proc/self/statm").read().split()[0])
 resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 90_000_000, before[1]))
 messages, tries = set(), 0
-# Until the others have called as well: on a busy machine, twenty failures take less time than one of their calls.
+# Continue until the other threads have called as well: on a busy machine, twenty failures may take less time than one call.
 while tries < 20 or len(calls) < 10:
     tries += 1
     try:
@@ -52,11 +52,11 @@ print(len(wrong), "wrong")
 MESSAGE = "RESOURCE_EXHAUSTED: Out of memory: the kernel jds_matrix_gradient asked for N bytes to work in."
 
 
-def test_out_of_memory_in_a_task_is_an_error_and_other_calls_go_on():
+def test_running_out_of_memory_is_an_error_and_other_calls_continue():
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
     *messages, wrong = done.stdout.splitlines()
-    # Now and then it is XLA that has no room for the result.
+    # Occasionally XLA itself runs out of memory for the result.
     assert MESSAGE in messages
     assert all(message.startswith("RESOURCE_EXHAUSTED: Out of memory") for message in messages)
     assert wrong == "0 wrong"

@@ -1,4 +1,4 @@
-"""The modules against `nnx.Conv`, and their own checks."""
+"""The modules against `nnx.Conv`, and their checks of arguments."""
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +11,12 @@ from flax.nnx import bridge
 import jds
 
 IMAGES = jnp.asarray(np.random.default_rng(0).standard_normal((2, 9, 8, 4)), jnp.float32)
-# Every word and number that both have, with even kernels and strides.
+# Every named and numeric padding that both support, with even kernels and strides.
 PADDINGS = ["SAME", "SAME_LOWER", "VALID", "CIRCULAR", "REFLECT", 2, (1, 2), ((0, 1), (2, 0))]
 
 
 def same_parameters(ours, theirs):
-    """Gives `theirs` our parameters."""
+    """Copies our parameters to `theirs`."""
     theirs.kernel[...] = ours.kernel[...].reshape(theirs.kernel.shape)
     if ours.bias is not None:
         theirs.bias[...] = ours.bias[...]
@@ -25,7 +25,7 @@ def same_parameters(ours, theirs):
 @pytest.mark.parametrize("strides", [1, (2, 3)])
 @pytest.mark.parametrize("padding", PADDINGS, ids=str)
 @pytest.mark.parametrize("kernel_size", [(3, 3), (2, 4)])
-def test_depthwise_is_nnx_conv(padding, strides, kernel_size):
+def test_depthwise_matches_nnx_conv(padding, strides, kernel_size):
     options = {
         "padding": padding,
         "kernel_dilation": (1, 2),
@@ -40,7 +40,7 @@ def test_depthwise_is_nnx_conv(padding, strides, kernel_size):
 
 
 @pytest.mark.parametrize("kernel_size", [3, 4])
-def test_causal_is_nnx_conv(kernel_size):
+def test_causal_padding_matches_nnx_conv(kernel_size):
     options = {"padding": "CAUSAL", "strides": 2, "kernel_dilation": 2, "rngs": nnx.Rngs(0)}
     ours = jds.nn.DepthwiseConv(4, kernel_size, **options)
     theirs = nnx.Conv(4, 4, kernel_size, feature_group_count=4, **options)
@@ -48,7 +48,7 @@ def test_causal_is_nnx_conv(kernel_size):
     np.testing.assert_allclose(ours(IMAGES[:, 0]), theirs(IMAGES[:, 0]), rtol=1e-5, atol=1e-5)
 
 
-def test_input_dilation_is_nnx_convs():
+def test_input_dilation_matches_nnx_conv():
     options = {"padding": 1, "input_dilation": 2, "rngs": nnx.Rngs(0)}
     ours = jds.nn.DepthwiseConv(4, (3, 3), **options)
     theirs = nnx.Conv(4, 4, (3, 3), feature_group_count=4, **options)
@@ -69,7 +69,7 @@ def test_input_dilation_is_nnx_convs():
     ],
     ids=str,
 )
-def test_pointwise_is_nnx_conv(options):
+def test_pointwise_matches_nnx_conv(options):
     ours = jds.nn.PointwiseConv(4, 6, rngs=nnx.Rngs(0), **options)
     theirs = nnx.Conv(4, 6, (1, 1), padding="VALID", rngs=nnx.Rngs(0), **options)
     same_parameters(ours, theirs)
@@ -110,7 +110,7 @@ def test_separable_and_ordinary_have_equal_shapes(rank):
 
 def test_initial_weights_have_the_variance_of_their_fan_in():
     block = jds.nn.SeparableConv(256, 512, (5, 5), rngs=nnx.Rngs(0))
-    # Each output sums over 25 inputs in the depthwise half, and over 256 in the pointwise one.
+    # Each output sums over 25 inputs in the depthwise half and over 256 in the pointwise half.
     np.testing.assert_allclose(block.depthwise.kernel[...].std(), 25**-0.5, rtol=0.05)
     np.testing.assert_allclose(block.pointwise.kernel[...].std(), 256**-0.5, rtol=0.05)
     out = block(jax.random.normal(jax.random.key(0), (1, 16, 16, 256)))
@@ -161,7 +161,7 @@ def test_blocks_name_an_implementation_for_their_depthwise_and_pointwise_convolu
     assert block(IMAGES).shape == IMAGES.shape
 
 
-def test_steps_after_a_layer_are_the_same_in_one_op():
+def test_the_steps_after_a_layer_compute_the_same_when_fused():
     layer = jds.nn.DepthwiseConv(4, (3, 3), bias_init=nnx.initializers.normal(), rngs=nnx.Rngs(0))
     want = jax.nn.relu6(layer(IMAGES))
     np.testing.assert_allclose(layer(IMAGES, activation=jax.nn.relu6), want, rtol=1e-5, atol=1e-6)
@@ -225,13 +225,13 @@ def test_steps_after_a_layer_are_the_same_in_one_op():
     ],
     ids=range(12),
 )
-def test_wrong_arguments(build, error, text, unchecked_types):
+def test_wrong_arguments_are_refused(build, error, text, unchecked_types):
     with pytest.raises(error, match=text):
         build(jds.nn, nnx.Rngs(0))
 
 
 class LinenNetwork(linen.Module):
-    """A Linen network that uses a block of jds, as the README shows it."""
+    """A Linen network that uses a jds block, as the documentation shows."""
 
     @linen.compact
     def __call__(self, images, train: bool):
@@ -247,7 +247,7 @@ class LinenNetwork(linen.Module):
         return linen.Dense(3)(block(images).mean((1, 2)))
 
 
-def test_linen_trains_parameters_and_statistics():
+def test_a_linen_network_trains_parameters_and_statistics():
     network = LinenNetwork()
     variables = network.init(jax.random.key(0), IMAGES, train=True)
     assert {"params", "batch_stats"} <= set(variables)

@@ -1,4 +1,4 @@
-"""The activation of ConvNeXt's block, against the one that it is faster than."""
+"""The activation of ConvNeXt's block against the slower one of JAX."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from jds.nn._convnext import gelu
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("bfloat16", 1e-2)])
-def test_gelu_is_jaxs(dtype, tolerance):
+def test_gelu_matches_that_of_jax(dtype, tolerance):
     x = jnp.linspace(-9, 9, 1001).astype(dtype)
     for transform in (lambda f: f, lambda f: jax.vmap(jax.grad(f))):
         found = transform(gelu)(x)

@@ -1,4 +1,4 @@
-"""Folding batch normalization: what is folded, what is not, and that nothing else changes."""
+"""Folding batch normalization: which norms are folded, which are not, and that nothing else changes."""
 
 import functools
 
@@ -21,7 +21,7 @@ def norm(features, **options):
 
 
 def evaluated(model):
-    """Gives every norm statistics and parameters that change something, and puts the model into evaluation mode."""
+    """Sets the statistics and parameters of every norm to nontrivial values, and switches to evaluation mode."""
     rng = np.random.default_rng(0)
     for _, module in nnx.iter_modules(model):
         if isinstance(module, nnx.BatchNorm):
@@ -46,7 +46,7 @@ def norms(model):
 
 
 def equations(fun, *arguments, name="fused_conv", steps=(1, 2)):
-    """Number of equations of one name; of fused ones those with this number of convolutions."""
+    """Number of equations of a primitive; of fused ops, only those with one of these numbers of convolutions."""
 
     def is_counted(equation):
         block = equation.params.get("block")
@@ -63,7 +63,7 @@ run = nnx.jit(lambda model, images: model(images))
 
 
 def assert_folded(model, images=IMAGES, tolerance=1e-4):
-    """Folds the model and checks the result and that the model itself is what it was."""
+    """Folds the model, and checks the result and that the model itself is unchanged."""
     want = run(model, images)
     before = nnx.graphdef(model), jax.tree.leaves(nnx.state(model))
     folded = jds.fold_batch_norm(model)
@@ -91,21 +91,21 @@ def assert_folded(model, images=IMAGES, tolerance=1e-4):
     ],
     ids=lambda options: " ".join(options),
 )
-def test_separable(options):
+def test_a_separable_block_is_folded(options):
     block = separable(**options)
     folded = assert_folded(block)
     assert norms(folded) == 0
     assert all(type(v) is nnx.Param for v in jax.tree.leaves(folded, is_leaf=lambda v: isinstance(v, nnx.Variable)))
     assert equations(folded, IMAGES) == (options.get("depthwise_activation") is not jnp.tanh)
     assert folded.depthwise.implementation == block.depthwise.implementation
-    # Again: nothing happens.
+    # Folding again changes nothing.
     again = jds.fold_batch_norm(folded)
     assert nnx.graphdef(again) == nnx.graphdef(folded)
     assert again is not folded
 
 
 @pytest.mark.parametrize("make", [None, lambda f, rngs: nnx.LayerNorm(f, rngs=rngs)], ids=["none", "layer norm"])
-def test_other_norms_stay(make):
+def test_other_norms_are_kept(make):
     block = separable(depthwise_norm=make, use_bias=False)
     folded = assert_folded(block)
     assert folded.pointwise_norm is None
@@ -113,7 +113,7 @@ def test_other_norms_stay(make):
     assert equations(folded, IMAGES, steps=(2,)) == (make is None)
 
 
-def test_what_cannot_be_folded_stays():
+def test_norms_that_cannot_be_folded_are_kept():
     block = separable(
         functools.partial(norm, axis=1), depthwise_norm=lambda f, rngs: nnx.BatchNorm(5, axis=1, rngs=rngs)
     )
@@ -144,7 +144,7 @@ def test_a_half_of_another_class_is_not_folded(half):
     [{"param_dtype": jnp.bfloat16}, {"param_dtype": jnp.bfloat16, "dtype": jnp.float32}, {"dtype": jnp.bfloat16}],
     ids=str,
 )
-def test_kernels_of_16_bits_and_results_dtypes_are_kept(options, norm_dtype):
+def test_16_bit_kernels_and_dtypes_of_results_are_kept(options, norm_dtype):
     images = IMAGES.astype(options.get("dtype", jnp.bfloat16))
     with jax.numpy_dtype_promotion("standard"):
         block = separable(functools.partial(norm, dtype=norm_dtype), **options)
@@ -152,7 +152,7 @@ def test_kernels_of_16_bits_and_results_dtypes_are_kept(options, norm_dtype):
         assert norms(folded) == 0
         np.testing.assert_array_equal(folded.pointwise.kernel, block.pointwise.kernel)
         assert folded(images).dtype == block(images).dtype
-        # One equation, where the norm's results have the convolution's dtype.
+        # One fused op if the norm's results have the convolution's dtype.
         assert equations(folded, images, steps=(2,)) == (images.dtype == (norm_dtype or jnp.float32))
 
 
@@ -173,14 +173,14 @@ def test_sharding_is_kept(axis_type):
         sharding = (None, None, None, "features")
         block = separable(use_bias=False, kernel_metadata={"out_sharding": sharding})
         folded = jds.fold_batch_norm(block)
-    for model in (folded, jds.fold_batch_norm(block)):  # the second without its mesh
+    for model in (folded, jds.fold_batch_norm(block)):  # the second one folded outside the mesh
         kernel = model.pointwise.kernel
         assert kernel.get_metadata() == block.pointwise.kernel.get_metadata()
         assert kernel[...].sharding == block.pointwise.kernel[...].sharding
 
 
 class Shared(nnx.Module):
-    """One block in two places, and one convolution under two norms."""
+    """A block in two places, and a convolution before two norms."""
 
     foldable_norms = {"first_norm": "first", "second_norm": "second"}  # noqa: RUF012
 
@@ -200,11 +200,11 @@ class Shared(nnx.Module):
         return self.second(x) if self.second_norm is None else self.second_norm(self.second(x))
 
 
-def test_sharing():
+def test_shared_blocks_stay_shared():
     folded = assert_folded(evaluated(Shared()))
     assert norms(folded) == 0
     assert folded.block is folded.blocks[0] is folded.blocks[1]
-    assert folded.first is not folded.second  # each has the norm of its own
+    assert folded.first is not folded.second  # each has its own norm folded in
 
 
 def test_sequences_keep_their_names():
@@ -233,7 +233,7 @@ def test_training_mode_is_refused():
 
 
 @pytest.mark.parametrize("apart", [True, False], ids=["separable", "ordinary"])
-def test_mobilenet_is_fourteen_equations(apart):
+def test_a_folded_mobilenet_is_fourteen_fused_ops(apart):
     model = evaluated(MobileNetV1(MobileNetV1Config(width=0.25, num_classes=5, separable=apart), rngs=nnx.Rngs(0)))
     images = jnp.asarray(np.random.default_rng(0).standard_normal((2, 33, 32, 3)), jnp.float32)
     folded = jds.fold_batch_norm(model)
@@ -245,13 +245,13 @@ def test_mobilenet_is_fourteen_equations(apart):
     graph, state = nnx.split(folded)
     assert {type(v) for _, v in nnx.to_flat_state(state)} == {nnx.Param}
     assert equations(nnx.merge(graph, state), images) == 14
-    # What is differentiated is the convolutions, as ever.
+    # Under differentiation, the convolutions run separately, as always.
     gradient = nnx.grad(lambda model, images: model(images).sum())
     assert equations(gradient, folded, images) == 0
 
 
 def test_training_without_norms_is_unchanged():
-    """The one call differentiates to the equations of the halves and what is between them."""
+    """The block's gradient has the same equations as the gradient of its halves called separately."""
     block = jds.nn.SeparableConv(
         4, 6, (3, 3), depthwise_activation=jax.nn.relu, pointwise_activation=jax.nn.silu, rngs=nnx.Rngs(0)
     )

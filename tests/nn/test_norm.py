@@ -1,4 +1,4 @@
-"""Batch normalization: the same function as Flax's, with less to keep for the gradient."""
+"""Batch normalization: the same function as Flax's, with fewer residuals for the gradient."""
 
 import functools
 
@@ -19,7 +19,7 @@ MASK = jnp.asarray(RNG.integers(0, 2, (4, 5, 6, 1)), bool)
 
 
 def made(kind, **options):
-    """A norm with statistics and parameters that change something."""
+    """A norm with nontrivial statistics and parameters."""
     norm = kind(8, rngs=nnx.Rngs(0), **options)
     rng = np.random.default_rng(1)
     for variable in (norm.mean, norm.var, norm.scale, norm.bias):
@@ -60,8 +60,8 @@ def outcome(kind, inputs=INPUTS, *, mask=None, **options):
     ],
     ids=str,
 )
-def test_values_statistics_and_gradients_are_flaxs(options):
-    with jax.numpy_dtype_promotion("standard"):  # Flax's statistics of 16-bit inputs need it
+def test_values_statistics_and_gradients_match_those_of_flax(options):
+    with jax.numpy_dtype_promotion("standard"):  # needed by Flax's statistics of 16-bit inputs
         ours, theirs = outcome(jds.nn.BatchNorm, **options), outcome(nnx.BatchNorm, **options)
     tolerance = 3e-2 if "dtype" in options else 1e-4
     assert jax.tree.structure(ours) == jax.tree.structure(theirs)
@@ -75,7 +75,7 @@ def test_values_statistics_and_gradients_are_flaxs(options):
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 @pytest.mark.parametrize("training", [False, True])
 def test_sixteen_bits_are_rounded_once(dtype, training):
-    """(x - mean) / std * scale + bias, whatever its four numbers would be in 16 bits."""
+    """Computes (x - mean) / std * scale + bias without rounding these four numbers to 16 bits."""
     x = jnp.asarray([[99.5], [100.5], [101.5]], dtype)
     norm = jds.nn.BatchNorm(1, dtype=dtype, epsilon=0.0, use_running_average=not training, rngs=nnx.Rngs(0))
     values = {"mean": 100.3, "var": 1.3, "scale": 1.003, "bias": 0.1003}
@@ -85,13 +85,13 @@ def test_sixteen_bits_are_rounded_once(dtype, training):
     wanted = np.array([[(v - mean) / var**0.5 * 1.003 + 0.1003] for v in (99.5, 100.5, 101.5)])
     for found in (norm(x), nnx.jit(lambda norm, x: norm(x))(norm, x)):
         assert found.dtype == dtype
-        # In training, the difference of two means of squares takes 2**-24 * mean**2 / var of float32, as Flax's.
+        # In training, the variance is a difference of means of squares, which loses 2**-24 * mean**2 / var, as in Flax.
         tolerance = max(float(jnp.finfo(dtype).eps) / 1.9, 2e-3 if training else 0)
         np.testing.assert_allclose(np.asarray(found, np.float64), wanted, rtol=tolerance, atol=2e-4)
 
 
-def test_unbiased_variances_are_remembered_as_pytorch_does():
-    # torch.nn.BatchNorm1d: normalized by the variance of n numbers, remembered is n / (n - 1) of it.
+def test_running_variances_can_be_unbiased_as_in_pytorch():
+    # torch.nn.BatchNorm1d normalizes by the variance of n numbers, and stores n / (n - 1) times the variance.
     x = jnp.asarray([[1.0], [2.0], [6.0]])
     norm = jds.nn.BatchNorm(1, momentum=0.9, unbiased_variance=True, rngs=nnx.Rngs(0))
     np.testing.assert_allclose(norm(x), (x - 3) / np.sqrt(14 / 3 + 1e-5), rtol=1e-5)
@@ -100,7 +100,7 @@ def test_unbiased_variances_are_remembered_as_pytorch_does():
     np.testing.assert_allclose(norm.var[...], [0.9 * (0.9 + 0.1 * 7)], rtol=1e-6)
 
 
-def test_features_on_another_axis_are_flaxs():
+def test_features_on_another_axis_match_those_of_flax():
     inputs = jnp.moveaxis(INPUTS, -1, 1)
     (ours, _, _), (theirs, _, _) = (
         jax.tree.map(np.asarray, run(made(kind, axis=1), inputs)) for kind in (jds.nn.BatchNorm, nnx.BatchNorm)
@@ -113,7 +113,7 @@ def run(norm, inputs):
 
 
 @pytest.mark.parametrize("unbiased", [False, True])
-def test_statistics_over_several_devices(unbiased):
+def test_statistics_are_averaged_over_several_devices(unbiased):
     mesh = jax.make_mesh((4,), ("batch",), axis_types=(AxisType.Auto,))
     graph, state = nnx.split(made(jds.nn.BatchNorm, axis_name="batch", unbiased_variance=unbiased))
 
@@ -128,7 +128,7 @@ def test_statistics_over_several_devices(unbiased):
 
 
 def test_statistics_are_set_as_a_whole(monkeypatch):
-    # For an assignment to indices, Flax compares shardings, and in a trace that prints the program so far.
+    # On an assignment to indices, Flax compares shardings; while tracing, that prints the program so far.
     norm = made(jds.nn.BatchNorm)
     before = norm.mean[...]
     monkeypatch.setattr(nnx.Variable, "__setitem__", lambda *_: pytest.fail("assigned to its indices"))
@@ -136,7 +136,7 @@ def test_statistics_are_set_as_a_whole(monkeypatch):
     assert np.all(norm.mean[...] != before)
 
 
-def test_training_keeps_one_array_less_than_with_flaxs():
+def test_training_keeps_one_array_less_than_with_flax():
     inputs = jnp.ones((8, 32, 32, 8))
 
     def temporary_memory(kind):
@@ -150,11 +150,11 @@ def test_training_keeps_one_array_less_than_with_flaxs():
         program = jax.jit(jax.grad(loss)).lower(jnp.ones((3, 3, 1, 8)), inputs).compile()
         return program.memory_analysis().temp_size_in_bytes
 
-    # If Flax's needs no more than this, ours is not needed.
+    # If Flax ever needs no more than this, our implementation becomes unnecessary.
     assert temporary_memory(jds.nn.BatchNorm) <= temporary_memory(nnx.BatchNorm) - inputs.nbytes
 
 
-def test_it_is_folded_like_flaxs():
+def test_it_is_folded_like_that_of_flax():
     block = jds.nn.SeparableConv(4, 8, (3, 3), pointwise_norm=jds.nn.BatchNorm, rngs=nnx.Rngs(0))
     block.eval()
     folded = jds.fold_batch_norm(block)
@@ -162,7 +162,7 @@ def test_it_is_folded_like_flaxs():
     np.testing.assert_allclose(folded(INPUTS[..., :4]), block(INPUTS[..., :4]), rtol=1e-4, atol=1e-5)
 
 
-def test_without_a_mode_it_says_what_flaxs_does():
+def test_without_a_mode_it_raises_the_error_of_flax():
     with pytest.raises(ValueError, match="No `use_running_average` argument was provided"):
         jds.nn.BatchNorm(8, use_running_average=None, rngs=nnx.Rngs(0))(INPUTS)
 
@@ -170,8 +170,8 @@ def test_without_a_mode_it_says_what_flaxs_does():
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("mean", [0.0, 10.0, 100.3])
 @pytest.mark.parametrize("is_training", [False, True])
-@jax.numpy_dtype_promotion("standard")  # which Flax's needs
-def test_16_bits_are_as_exact_as_flaxs(dtype, mean, is_training):
+@jax.numpy_dtype_promotion("standard")  # needed by Flax
+def test_16_bits_are_as_exact_as_in_flax(dtype, mean, is_training):
     rng = np.random.default_rng(0)
     x = jnp.asarray(mean + rng.standard_normal((64, 5, 7)), dtype)
     layers = [
@@ -184,15 +184,15 @@ def test_16_bits_are_as_exact_as_flaxs(dtype, mean, is_training):
         layer.scale[...] = jnp.asarray(1 + 0.1 * np.arange(7), jnp.float32)
         layer.bias[...] = jnp.asarray(np.arange(7) / 7, jnp.float32)
     wide = np.asarray(x, np.float64)
-    centre, spread = (wide.mean((0, 1)), wide.var((0, 1))) if is_training else (mean, 1.3)
-    want = (wide - centre) / np.sqrt(spread + 1e-5) * (1 + 0.1 * np.arange(7)) + np.arange(7) / 7
+    center, spread = (wide.mean((0, 1)), wide.var((0, 1))) if is_training else (mean, 1.3)
+    want = (wide - center) / np.sqrt(spread + 1e-5) * (1 + 0.1 * np.arange(7)) + np.arange(7) / 7
     theirs, ours = (np.abs(np.asarray(layer(x), np.float64) - want).max() for layer in layers)
     assert ours <= 1.01 * theirs + 1e-6
 
 
 @jax.numpy_dtype_promotion("standard")
-def test_16_bits_of_a_public_report():
-    # x = 99.5, 100.5, 101.5 around a mean of 100.3 became -1, 0, 0.5; Flax's, which rounds the mean, has -0.88, 0, 0.88.
+def test_the_16_bits_of_a_public_report_are_right():
+    # x = 99.5, 100.5, 101.5 around a mean of 100.3 became -1, 0, 0.5; Flax, which rounds the mean, has -0.88, 0, 0.88.
     layer = jds.nn.BatchNorm(
         1, dtype=jnp.bfloat16, use_running_average=True, use_bias=False, use_scale=False, rngs=nnx.Rngs(0)
     )

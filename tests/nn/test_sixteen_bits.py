@@ -1,4 +1,4 @@
-"""Layers in 16 bits, folded or not, are as exact as Flax's layers in 16 bits: against the same layers in float64."""
+"""16-bit layers, folded or not, are as exact as Flax's 16-bit layers, compared with the same layers in float64."""
 
 import dataclasses
 import functools
@@ -56,7 +56,7 @@ DRAWS = 6
 
 @functools.cache
 def models(name, dtype, param_dtype):
-    """The layer as Flax's own, as jds's, and as Flax's in float64."""
+    """The layer made of Flax's parts, of jds's, and of Flax's in float64."""
     config = LayerConfig(functools.partial(nn.BatchNorm, dtype=dtype), dtype=dtype, param_dtype=param_dtype)
     flax = {"norm": functools.partial(nnx.BatchNorm, dtype=dtype), "implementation": "xla"}
     wide = {"norm": functools.partial(nnx.BatchNorm, dtype=jnp.float64), "dtype": jnp.float64}
@@ -68,7 +68,7 @@ def models(name, dtype, param_dtype):
 
 
 def numbers(path, shape, dtype, rng, mean):
-    """Parameters and statistics as of a trained network."""
+    """Parameters and statistics like those of a trained network."""
     if len(shape) > 1:
         return jnp.asarray(rng.normal(0, np.prod(shape[:-1]) ** -0.5, shape), dtype)
     low, high = {"mean": (mean - 1, mean + 1), "var": (0.5, 2), "scale": (0.5, 2)}.get(path[-1], (-1, 1))
@@ -86,8 +86,8 @@ def run(model, inputs):
 
 @pytest.mark.parametrize("mean", [0, 3, 100])
 @pytest.mark.parametrize(("name", "dtype", "param_dtype"), CASES, ids=lambda value: getattr(value, "__name__", value))
-def test_the_error_is_at_most_flaxs(name, dtype, param_dtype, mean):
-    """Over several draws: of few channels, Flax's four rounded numbers may be luckily near."""
+def test_the_error_is_at_most_that_of_flax(name, dtype, param_dtype, mean):
+    """Averaged over several draws: with few channels, Flax's four rounded numbers may be close by chance."""
     rng = np.random.default_rng(mean)
     squares = np.zeros(3)
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
@@ -97,7 +97,7 @@ def test_the_error_is_at_most_flaxs(name, dtype, param_dtype, mean):
             drawn = {path: numbers(path, v.get_value().shape, v.get_value().dtype, rng, mean) for path, v in flat}
             for model in (theirs, ours, wide):
                 nnx.update(model, nnx.from_flat_state([(path, v.replace(drawn[path])) for path, v in flat]))
-            # Where means are large, one kernel for all branches is less exact than they are: see `reparameterize`.
+            # With large means, one kernel for all branches is less exact than the branches: see `reparameterize`.
             one_kernel = name == "mobileone" and mean == 0
             folded = jds.reparameterize(ours) if one_kernel else jds.fold_batch_norm(ours)
             inputs = jnp.asarray(rng.normal(mean, 1, (2, 9, 8, 8)), dtype)

@@ -1,4 +1,4 @@
-"""`accelerate` under, over and between JAX's transformations: the same values, replaced, and nothing else changed."""
+"""`accelerate` inside, outside and between JAX's transformations: it replaces convolutions and changes nothing else."""
 
 import functools
 import inspect
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def convolve(x, k, strides=1, numbers=("NHWC", "HWIO", "NHWC"), groups=None):
-    """A convolution, depthwise if not told otherwise, that does not know jds."""
+    """A convolution written without jds, depthwise by default."""
     rank = len(numbers[0]) - 2
     groups = x.shape[numbers[0].index("C")] if groups is None else groups
     return lax.conv_general_dilated(
@@ -84,7 +84,7 @@ def _shard_map(f):
 
 
 def _vjp_called_elsewhere(f):
-    # The pullback leaves the function in which it was made.
+    # The pullback is called outside the function in which it was made.
     return lambda x, k: (lambda out, pullback: pullback(jnp.cos(out)))(*jax.vjp(f, x, k))
 
 
@@ -131,7 +131,7 @@ TRANSFORMATIONS = {
 
 
 @pytest.mark.parametrize("name", TRANSFORMATIONS)
-def test_transformations(name):
+def test_transformations_are_replaced_and_keep_their_values(name):
     transform = TRANSFORMATIONS[name]
     with jax.enable_x64(True):
         x, k = arrays(jnp.float64)
@@ -143,17 +143,17 @@ def test_transformations(name):
             lowered = jax.jit(accelerated).lower(x, k)
             text = without_attribute(lowered.as_text())
             assert "stablehlo.convolution" not in text
-            if text != seen:  # outside and inside are one program mostly
+            if text != seen:  # outside and inside mostly yield the same program
                 got = lowered.compile()(x, k)
                 jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10), got, want)
             seen = text
 
 
 @pytest.mark.parametrize("platforms", [("cpu",), ("cuda",), ("cpu", "cuda")], ids=str)
-def test_export(platforms):
+def test_export_replaces_convolutions_on_the_cpu_only(platforms):
     x, k = arrays()
     exported = jax.export.export(jax.jit(jds.accelerate(network)), platforms=platforms)(x, k)
-    # Of two platforms only the other keeps lax's two.
+    # Only platforms other than the CPU keep lax's two convolutions.
     assert exported.mlir_module().count("stablehlo.convolution") == (2 if "cuda" in platforms else 0)
     if "cpu" in platforms:
         again = jax.export.deserialize(exported.serialize())
@@ -185,7 +185,7 @@ def test_layouts_forward_and_backward(layout):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10), got, want)
 
 
-# Half the distance of neighbouring numbers around 1.
+# Half the distance between adjacent numbers near 1.
 ROUNDING = {jnp.float32: 2.0**-24, jnp.bfloat16: 2.0**-8}
 SUMS = [
     WORKLOADS[2],
@@ -213,7 +213,7 @@ def test_values_agree_to_the_tolerance_that_accelerate_states(workload):
             products = xla(*map(jnp.ones_like, doubles))
             for a, b, e, m, n in zip(ours(*operands), xla(*operands), exact, magnitudes, products, strict=True):
                 bound = 2 * n * ROUNDING[jnp.float32] * m
-                if dtype != jnp.float32:  # the last bit
+                if dtype != jnp.float32:  # rounding of the result
                     bound += 2 * ROUNDING[dtype] * (jnp.abs(e) + bound)
                 assert bool(jnp.all(jnp.abs(a.astype(jnp.float64) - b.astype(jnp.float64)) <= bound))
 
@@ -226,7 +226,7 @@ def program(fun, *arguments):
 
 
 def left_alone(x, k):
-    """All sorts of operations, and convolutions that XLA runs well."""
+    """Various operations, and convolutions that XLA runs well."""
     ordinary = convolve(x, jnp.ones((3, 3, 4, 8)), groups=1)
     grouped = convolve(x, jnp.ones((3, 3, 2, 8)), groups=2)
     integers = convolve(x.astype(jnp.int32), k.astype(jnp.int32))
@@ -237,7 +237,7 @@ def left_alone(x, k):
 
 
 @pytest.mark.parametrize("way", ["accelerate", "install"])
-def test_what_it_does_not_know_is_left_alone(way):
+def test_other_operations_are_left_alone(way):
     def accelerated(x, k):
         return jds.accelerate(left_alone)(x, k)
 
@@ -262,7 +262,7 @@ def installed():
     jds.uninstall()
 
 
-def test_any_pytree_and_keyword_arguments():
+def test_any_pytree_and_keyword_arguments_are_accepted():
     x, k = arrays()
 
     def fun(images, /, weights, *, scale=1.0, names=()):
@@ -369,14 +369,14 @@ def test_no_retracing_on_repeated_calls():
 
     outer = jax.jit(jds.accelerate(jitted))
     for _ in range(3):
-        jds.accelerate(jitted)(x, k)  # each time a new wrapper
+        jds.accelerate(jitted)(x, k)  # a new wrapper each time
         outer(x, k)
         jax.grad(lambda x: jds.accelerate(jitted)(x, k).sum())(x)
     assert len(traces) == 1
     for _ in range(3):
         jitted(x, k)
         jds.accelerate(jitted)(x, k)
-    assert len(traces) == 2  # one without the mark
+    assert len(traces) == 2  # one trace without the mark
     for _ in range(3):
         jds.install()
         jitted(x, k)
@@ -441,7 +441,7 @@ def test_a_jitted_function_can_be_lowered():
         assert "stablehlo.convolution" not in lowered.as_text()
     np.testing.assert_allclose(accelerated.lower(x, k).compile()(x, k), network(x, k), rtol=1e-5, atol=1e-6)
     accelerated.clear_cache()
-    # What is made of it has a `lower` of its own, or none.
+    # Functions made from it have their own `lower`, or none.
     assert "tf.aliasing_output" in jax.jit(accelerated, donate_argnums=0).lower(x, k).as_text()
     assert not hasattr(jax.vmap(accelerated), "lower")
     assert not hasattr(jds.accelerate(network), "lower")
@@ -449,7 +449,7 @@ def test_a_jitted_function_can_be_lowered():
         accelerated.lowered  # noqa: B018
 
 
-def test_functions_of_every_kind():
+def test_functions_of_every_kind_are_accelerated():
     x, k = arrays()
 
     class Network:
@@ -530,7 +530,7 @@ def test_what_cannot_be_accelerated_raises(fun, message, unchecked_types):
         jds.accelerate(fun)
 
 
-def test_implementations_by_name_stand_under_both(installed):
+def test_named_implementations_are_kept_under_both(installed):
     x, k = arrays()
     for name, count in (("xla", 1), ("shifted", 0), (None, 0)):
 
@@ -541,7 +541,7 @@ def test_implementations_by_name_stand_under_both(installed):
         assert convolutions(jds.accelerate(jax.grad(lambda x, k: named(x, k).sum())), x, k) == count
 
 
-def test_other_marks_and_jds_mark_do_not_disturb_each_other():
+def test_other_marks_and_the_mark_of_jds_do_not_interfere():
     x, k = arrays()
 
     def fun(x, k):
@@ -553,7 +553,7 @@ def test_other_marks_and_jds_mark_do_not_disturb_each_other():
     assert "stablehlo.convolution" not in text
 
 
-def test_threads():
+def test_accelerate_affects_one_thread_and_install_affects_all():
     x, k = arrays()
     counts = {}
 
@@ -565,7 +565,7 @@ def test_threads():
         thread.start()
         return thread
 
-    # A mark is its thread's own; the switch is everybody's.
+    # The mark belongs to one thread; the switch affects all threads.
     started = []
 
     def starts_another(x, k):

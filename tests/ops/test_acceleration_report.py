@@ -1,4 +1,4 @@
-"""The report says what lowering then does."""
+"""The report agrees with what lowering does."""
 
 import functools
 
@@ -33,7 +33,7 @@ def ordinary(x):
 
 
 class Network(nnx.Module):
-    """Its state changes at each call."""
+    """A network whose state changes on each call."""
 
     def __init__(self, rngs):
         self.stem = nnx.Conv(4, 4, (3, 3), rngs=rngs)
@@ -56,7 +56,7 @@ def counts(found):
 FORWARD = {("ordinary", False): 1, ("depthwise", True): 3, ("pointwise", True): 1}
 
 
-def test_modules_in_every_guise_and_their_state_stays():
+def test_modules_are_reported_in_every_form_and_keep_their_state():
     model = Network(nnx.Rngs(0))
     before = jax.tree.leaves(nnx.state(model))
     abstract = nnx.eval_shape(lambda: Network(nnx.Rngs(0)))
@@ -93,7 +93,7 @@ def test_a_training_step_agrees_with_its_program():
     assert {row.choice.reason for row in found.left} == {"ordinary convolutions are left to XLA"}
     text = jds.accelerate(step).lower(model, optimizer, jnp.ones(IMAGES.shape)).as_text()
     assert text.count("stablehlo.convolution") == sum(row.calls for row in found.left) == 2
-    # Forward three, their input gradients, three kernel gradients.
+    # Three forward passes, their input gradients and their kernel gradients.
     assert sum(row.calls for row in found.replaced if row.form.startswith("depthwise")) == 9
 
 
@@ -116,7 +116,7 @@ def test_loops_and_calls_are_counted():
     assert "13×  depthwise" in str(found)
 
 
-def test_what_is_left_and_why():
+def test_the_report_says_what_is_left_and_why():
     def fun(x, k):
         with set_xla_metadata(jds=None):
             x = depthwise(x, k)
@@ -151,13 +151,13 @@ def test_blocks_are_reported_as_they_are_lowered():
     assert (row.choice.implementation, targets(block, IMAGES, KERNEL, point)) == ("native", {"separable"})
     assert "2×8×8×4 * 3×3×1×4 * 1×1×4×6" in str(report(block, IMAGES, KERNEL, point))
 
-    # One whose activation the kernel does not know runs step by step, each step by its own choice.
+    # A block whose activation the kernel does not know runs step by step, each with its own implementation.
     swish = functools.partial(block, activation=jax.nn.silu)
     rows = report(swish, IMAGES, KERNEL, point).convolutions
     assert [(row.form, row.choice.implementation) for row in rows] == [("depthwise", "native"), ("pointwise", "native")]
     assert all(row.choice.reason.endswith("(epilogue not fused: the kernel does not know silu)") for row in rows)
     assert targets(swish, IMAGES, KERNEL, point) == {"depthwise", "matrix_product"}
-    # The step's place is the caller's line, even where the block was traced before.
+    # The place of a step is the caller's line, even if the block was traced before.
     assert all("test_acceleration_report.py" in row.places[0] for row in rows)
 
     (row,) = report(lambda x: jds.conv(x, jnp.ones((3, 3, 4, 4)), bias=bias, activation=jax.nn.relu), IMAGES).replaced
@@ -187,12 +187,12 @@ def test_selection_knows_the_epilogue(kernel, groups, extras, fused):
     text = jax.jit(lambda x, k, e: jds.conv(x, k, **e, **options)).lower(images, *rest).as_text()
     assert found.reason.startswith("fused") == ("@jds_ordinary" in text) == fused
     assert (found.implementation == "xla") == ("stablehlo.convolution" in text)
-    # What its report says of the same call.
+    # The report on the same call agrees.
     (row,) = report(lambda x, k, e: jds.conv(x, k, **e, **options), images, *rest).convolutions
     assert row.choice == found
 
 
-def test_symbolic_shapes():
+def test_symbolic_shapes_are_reported_as_left():
     images = jax.ShapeDtypeStruct(jax.export.symbolic_shape("b, 8, 8, 4"), jnp.float32)
     found = report(depthwise, images, KERNEL)
     assert not found.replaced
@@ -200,7 +200,7 @@ def test_symbolic_shapes():
     assert "of symbolic shape  b×8×8×4 * 3×3×1×4 → b×8×8×4, float32" in str(found)
 
 
-def test_static_arguments_and_results_of_any_kind():
+def test_static_arguments_and_results_of_any_kind_are_accepted():
     @jax.jit
     def inner(x, k):
         return depthwise(x, k)
@@ -216,13 +216,13 @@ def test_static_arguments_and_results_of_any_kind():
     assert [row.calls for row in report(jitted, IMAGES, KERNEL, 2, activation=jnp.tanh).convolutions] == [2]
 
 
-def test_a_program_without_convolutions():
+def test_a_program_without_convolutions_has_nothing_to_replace():
     found = report(jnp.sin, IMAGES)
     assert found.convolutions == found.replaced == found.left == ()
     assert str(found) == "No convolutions in this program for 'cpu': there is nothing to replace."
 
 
-def test_the_text():
+def test_the_text_has_one_row_per_form_and_place():
     def network(x, k):
         with jax.named_scope("block"):
             x = jax.jit(depthwise)(depthwise(x, k), k)
@@ -243,7 +243,7 @@ def test_the_text():
     assert max(map(len, capture.get().splitlines())) <= 60
 
 
-def test_errors(unchecked_types):
+def test_wrong_arguments_are_errors(unchecked_types):
     with pytest.raises(ValueError, match=r"acceleration_report: `platform` must be one of 'cpu', .*, got 'CPU'"):
         jds.acceleration_report(depthwise, IMAGES, KERNEL, platform="CPU")
     with pytest.raises(TypeError, match="must be callable"):

@@ -1,4 +1,4 @@
-"""Each wrong argument gets a message that names the function, the rule and the values."""
+"""Each wrong argument raises a message that names the function, the rule and the values."""
 
 import jax
 import jax.numpy as jnp
@@ -83,7 +83,7 @@ CASES = {
         r"depthwise_conv: `strides` must be at least 1 on every axis, got 0",
     ),
     "negative stride": (depthwise(strides=(1, -2)), ValueError, r"depthwise_conv: `strides` .* got \(1, -2\)"),
-    "broken stride": (
+    "stride that is not an int": (
         depthwise(strides=(1, 0.5)),
         TypeError,
         r"depthwise_conv: `strides` must be an int or .* \(1, 0.5\)",
@@ -99,12 +99,12 @@ CASES = {
         ValueError,
         r"depthwise_conv: `input_dilation` must be at least 1",
     ),
-    "input dilation under a word": (
+    "input dilation with named padding": (
         depthwise(input_dilation=2),
         ValueError,
         r"depthwise_conv: `padding` must be given as numbers where `input_dilation` is not 1, got 'SAME'",
     ),
-    "unknown word": (
+    "unknown name of padding": (
         depthwise(padding="FULL"),
         ValueError,
         r"depthwise_conv: `padding` must be one of SAME, .*got 'FULL'",
@@ -159,7 +159,7 @@ CASES = {
         ValueError,
         r"conv: `bias` must have one value per output channel, shape \(6,\), got \(4,\)",
     ),
-    "bias of another dtype": (
+    "bias of the wrong dtype": (
         depthwise(bias=jnp.ones(4, jnp.bfloat16)),
         TypeError,
         r"depthwise_conv: `bias` must have the kernel's dtype, float32, got bfloat16; cast it with `astype`",
@@ -220,7 +220,7 @@ CASES = {
         r"select_implementation: `platform` must be one of 'cpu', .* got 'abacus'",
     ),
     "a class to accelerate": (lambda: jds.accelerate(dict), TypeError, r"accelerate: .* not a class"),
-    "groups of a broken number": (
+    "groups that are not an int": (
         lambda: jds.conv(IMAGES, jnp.ones((3, 3, 2, 4)), feature_group_count=2.0),
         TypeError,
         r"conv: `feature_group_count` must be an int, got 2.0",
@@ -231,7 +231,7 @@ CASES = {
 
 @pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize("case", CASES)
-def test_message(case):
+def test_each_wrong_argument_raises_its_message(case):
     call, error, text = CASES[case]
     with pytest.raises(error, match=text):
         call()
@@ -249,7 +249,7 @@ WRONG_FOR_LAX = {
 
 
 @pytest.mark.parametrize("case", WRONG_FOR_LAX)
-def test_the_drop_in_raises_what_lax_raises(case):
+def test_the_drop_in_raises_the_same_errors_as_lax(case):
     lhs, rhs, options = WRONG_FOR_LAX[case]
     options = {"window_strides": (1, 1), "padding": "SAME", "dimension_numbers": ("NHWC", "HWIO", "NHWC")} | options
 
@@ -262,7 +262,7 @@ def test_the_drop_in_raises_what_lax_raises(case):
 
 
 @pytest.mark.parametrize("dtype", ["int32", "int8", "complex64"])
-def test_the_drop_in_takes_what_lax_takes(dtype):
+def test_the_drop_in_accepts_what_lax_accepts(dtype):
     options = {"dimension_numbers": ("NHWC", "HWIO", "NHWC"), "feature_group_count": 4}
     arguments = IMAGES.astype(dtype), DEPTHWISE.astype(dtype), (1, 1), "SAME"
     got, want = (f(*arguments, **options) for f in (jds.conv_general_dilated, lax.conv_general_dilated))

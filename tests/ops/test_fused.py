@@ -1,4 +1,4 @@
-"""Scale, bias and activation after the convolutions: values, transformations, and the one equation that holds them."""
+"""Scale, bias and activation after the convolutions: values, transformations, and the fused op that contains them."""
 
 import functools
 from typing import NamedTuple
@@ -26,12 +26,12 @@ NUMPY_ACTIVATIONS = {
     jax.nn.sigmoid: lambda x: 1 / (1 + np.exp(-x)),
     jax.nn.hard_swish: lambda x: x * np.clip(x + 3, 0, 6) / 6,
     jax.nn.hard_sigmoid: lambda x: np.clip(x + 3, 0, 6) / 6,
-    jnp.tanh: np.tanh,  # one that has no name
+    jnp.tanh: np.tanh,  # one that jds does not know by name
 }
 
 
 class Fused(NamedTuple):
-    """A call with an epilogue; the shapes are of inputs and kernels, `extras` are the names of scales and biases."""
+    """A call with an epilogue: shapes of inputs and kernels, and in `extras` the names of scales and biases."""
 
     name: str
     function: str
@@ -57,7 +57,7 @@ class Fused(NamedTuple):
         )
 
     def steps(self, inputs, *arrays, implementation="xla"):
-        """The same written out, one operation after the other."""
+        """The same computation written out, one operation after the other."""
         named = dict(zip(self.extras, arrays[len(self.kernels) :], strict=True)) | self.activations
         halves = ["depthwise_", "pointwise_"] if self.function == "separable_conv" else [""]
         out = inputs
@@ -106,12 +106,12 @@ BLOCKS = (
     Fused("pointwise", "pointwise_conv", (4, 3, 3, 4), ((1, 1, 4, 5),), ("bias",), {}, {"activation": jax.nn.sigmoid}),
 )
 SEPARABLE, WHOLE, _, SCALED, POINTWISE = BLOCKS
-# By name, the default would leave the ordinary convolution to XLA.
+# Named explicitly, because the default would leave the ordinary convolution to XLA.
 IMPLEMENTATIONS = (None, "xla", "shifted")
 
 
 def count(fun, *arguments):
-    """Numbers of fused equations in the jaxpr, and of convolutions that are not part of one."""
+    """Numbers of fused ops in the jaxpr, and of convolutions outside of them."""
 
     def walk(jaxpr):
         for equation in jaxpr.eqns:
@@ -158,7 +158,7 @@ def blocks(draw):
 
 @settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(blocks(), st.sampled_from([None, "xla"]), st.sampled_from(["float32", "float64", "bfloat16"]))
-def test_values_are_the_oracles(drawn, implementation, dtype):
+def test_values_match_the_oracle(drawn, implementation, dtype):
     block, halves = drawn
     with jax.enable_x64(True):
         arrays = block.arrays(dtype)
@@ -225,9 +225,9 @@ TRANSFORMATIONS = {
 
 
 @pytest.mark.parametrize("transformation", TRANSFORMATIONS)
-def test_transformations_are_those_of_the_steps(transformation):
+def test_transformations_match_those_of_the_steps(transformation):
     transform = TRANSFORMATIONS[transformation]
-    # A small one for what compiles long. Both of XLA's convolutions: what is in the equation does not matter here.
+    # A small block where compiling takes long. XLA's convolutions on both sides, as the test is not about kernels.
     block = POINTWISE if "over" in transformation else WHOLE
     with jax.enable_x64(True):
         arrays = block.arrays(jnp.float64)
@@ -237,7 +237,7 @@ def test_transformations_are_those_of_the_steps(transformation):
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
-def test_named_implementations_without_jit(block):
+def test_named_implementations_match_the_steps_without_jit(block):
     arrays = block.arrays()
     want = block.steps(*arrays)
     for implementation in IMPLEMENTATIONS[: 2 if block.function == "conv" else 3]:
@@ -254,10 +254,10 @@ def test_the_compiler_sees_the_steps():
     arrays = SEPARABLE.arrays()
     text = jax.jit(SEPARABLE.call).lower(*arrays).compile().as_text()
     assert "convolution(" not in text
-    assert "fused_conv(" not in text  # no call is left
+    assert "fused_conv(" not in text  # the fused op has been inlined
 
 
-def test_what_is_linear_can_be_transposed():
+def test_linear_epilogues_can_be_transposed():
     inputs, kernel, scale = SCALED.arrays()
     for place in (0, 1, 2):
         arrays = [inputs, kernel, scale]
@@ -270,7 +270,7 @@ def test_what_is_linear_can_be_transposed():
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
-def test_one_equation_until_it_is_differentiated(block):
+def test_a_block_is_one_fused_op_until_it_is_differentiated(block):
     arrays = block.arrays()
     steps = len(block.kernels)
     assert count(block.call, *arrays) == (1, 0)
@@ -285,7 +285,7 @@ def test_one_equation_until_it_is_differentiated(block):
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
-def test_a_gradient_is_that_of_the_steps_equation_by_equation(block):
+def test_a_gradient_has_the_same_equations_as_that_of_the_steps(block):
     arrays = block.arrays()
 
     def primitives(f):
@@ -298,7 +298,7 @@ def test_a_gradient_is_that_of_the_steps_equation_by_equation(block):
     assert sum(r.nbytes for r in residuals[0]) == sum(r.nbytes for r in residuals[1])
 
 
-def test_without_an_epilogue_or_with_an_unknown_one_there_is_no_equation():
+def test_without_an_epilogue_or_with_an_unknown_one_there_is_no_fused_op():
     inputs, depthwise, pointwise, bias, _ = SEPARABLE.arrays()
     assert count(jds.separable_conv, inputs, depthwise, pointwise) == (0, 2)
     assert count(lambda x, k: jds.conv(x, k, feature_group_count=4, activation=jnp.tanh), inputs, depthwise) == (0, 1)
@@ -308,7 +308,7 @@ def test_without_an_epilogue_or_with_an_unknown_one_there_is_no_equation():
     )
 
 
-def test_the_equation_describes_itself():
+def test_the_fused_op_describes_itself():
     arrays = SEPARABLE.arrays()
     (equation,) = jax.make_jaxpr(functools.partial(SEPARABLE.call, implementation="xla"))(*arrays).eqns
     block = equation.params["block"]
@@ -321,12 +321,12 @@ def test_the_equation_describes_itself():
     assert first.geometry.padding == ((0, 1), (1, 1))
     assert (first.feature_group_count, first.activation, first.has_scale, first.has_bias) == (4, "silu", False, True)
     assert (second.feature_group_count, second.activation, second.has_bias) == (1, "hard_silu", True)
-    # What counts operations finds the convolutions inside.
+    # Tools that count operations find the convolutions inside.
     inner = [e.primitive.name for e in equation.params["jaxpr"].eqns]
     assert inner.count("conv_general_dilated") == 2
 
 
-def test_sixteen_bits_and_preferred_element_type():
+def test_sixteen_bits_and_preferred_element_type_match_the_steps():
     arrays = SEPARABLE.arrays(jnp.bfloat16)
     exact = SEPARABLE.steps(*(array.astype(jnp.float32) for array in arrays))
     for preferred in (None, jnp.float32):
@@ -345,7 +345,7 @@ def test_eager_calls_are_traced_and_compiled_once(caplog):
     assert not caplog.records
 
 
-def test_donated_inputs():
+def test_inputs_can_be_donated():
     inputs, kernel, scale = SCALED.arrays()
     want = SCALED.steps(inputs, kernel, scale)
     assert_equal(jax.jit(SCALED.call, donate_argnums=0)(inputs, kernel, scale), want, 1e-5)
@@ -357,7 +357,7 @@ def mesh(axis_type=AxisType.Auto):
 
 
 @pytest.mark.parametrize("block", BLOCKS[1:3], ids=str)
-def test_shard_map(block):
+def test_shard_map_matches_the_whole(block):
     arrays = block.arrays()
     specs = (P("batch"), *[P()] * (len(arrays) - 1))
 
@@ -369,7 +369,7 @@ def test_shard_map(block):
     forward = jax.shard_map(block.call, mesh=mesh(), in_specs=specs, out_specs=P("batch"))
     assert count(forward, *arrays) == (1, 0)
     assert_equal(forward(*arrays), block.call(*arrays), 1e-5)  # without jit
-    # Kernels that vary from device to device, though the images do not.
+    # The kernels differ between devices, but the images do not.
     varied = jax.shard_map(
         lambda x, *a: block.call(x, *(v + jax.lax.axis_index("batch").astype(v.dtype) for v in a)),
         mesh=mesh(),
@@ -381,7 +381,7 @@ def test_shard_map(block):
 
 
 @pytest.mark.parametrize("block", BLOCKS[:2], ids=str)
-def test_sharding(block):
+def test_a_sharded_batch_stays_sharded(block):
     arrays = block.arrays()
     want = jax.jit(block.call)(*arrays)
     automatic = [NamedSharding(mesh(), P("batch")), *[NamedSharding(mesh(), P())] * (len(arrays) - 1)]
@@ -396,7 +396,7 @@ def test_sharding(block):
             assert_equal(jax.device_get(out), jax.device_get(want), 1e-5)
         gradient = jax.jit(jax.grad(_sum(block.call)))(*placed)
         assert gradient.sharding.spec[0] == "batch"
-        # A mapped axis that is sharded, and one that is not.
+        # A mapped axis that is sharded, then one that is not.
         for spec in (P("batch"), P()):
             stacked = jax.device_put(np.stack([arrays[0]] * 4), spec)
             mapped = jax.vmap(block.call, (0, *[None] * (len(arrays) - 1)))
@@ -404,7 +404,7 @@ def test_sharding(block):
             assert_equal(out, np.stack([jax.device_get(want)] * 4), 1e-5)
 
 
-def test_export():
+def test_export_gives_each_platform_its_own():
     arrays = SEPARABLE.arrays()
     for platforms in (("cpu",), ("tpu",), ("cpu", "cuda", "tpu")):
         exported = jax.export.export(jax.jit(SEPARABLE.call), platforms=platforms)(*arrays)
@@ -414,7 +414,7 @@ def test_export():
             np.testing.assert_allclose(again.call(*arrays), SEPARABLE.call(*arrays), rtol=1e-5, atol=1e-6)
 
 
-def test_export_of_symbolic_shapes(unchecked_types):
+def test_symbolic_shapes_can_be_exported(unchecked_types):
     inputs, *rest = SEPARABLE.arrays()
     symbolic = jax.ShapeDtypeStruct(jax.export.symbolic_shape("b, 2*h, 5, 4"), jnp.float32)
     exported = jax.export.export(jax.jit(SEPARABLE.call))(symbolic, *rest)
@@ -422,25 +422,25 @@ def test_export_of_symbolic_shapes(unchecked_types):
 
 
 @pytest.mark.skipif(bool(_library.fault()), reason="there are no CPU kernels")
-def test_a_block_is_one_kernel_where_nothing_cuts_it_up():
-    block = SEPARABLE._replace(activations={"depthwise_activation": jax.nn.relu6})  # which the kernel knows
+def test_a_block_runs_as_one_kernel_unless_the_compiler_partitions_it():
+    block = SEPARABLE._replace(activations={"depthwise_activation": jax.nn.relu6})  # known to the kernel
     arrays = block.arrays()
 
     def targets(text):
         return {name for name in ("jds_separable", "jds_depthwise", "jds_matrix_product") if f"@{name}" in text}
 
     def fresh():
-        return lambda *arrays: block.call(*arrays)  # that no cache has seen
+        return lambda *arrays: block.call(*arrays)  # not in any cache
 
     text = jax.jit(fresh()).lower(*arrays).as_text()
     assert text.count("@jds_separable") == 1
     assert targets(text) == {"jds_separable"}
-    # Inside of `shard_map` each device has a whole block; where the compiler cuts it up, it is its convolutions.
+    # Inside `shard_map`, each device has a whole block; if the compiler partitions it, it runs as convolutions.
     specs = (P("batch"), *[P()] * (len(arrays) - 1))
     sharded = jax.shard_map(fresh(), mesh=mesh(), in_specs=specs, out_specs=P("batch"))
     assert targets(jax.jit(sharded).lower(*arrays).as_text()) == {"jds_separable"}
     with jax.set_mesh(mesh(AxisType.Explicit)):
         placed = [jax.device_put(arrays[0], P("batch")), *(jax.device_put(v, P()) for v in arrays[1:])]
         assert "jds_separable" not in targets(jax.jit(fresh()).lower(*placed).as_text())
-    # An exported program may run where there is no jds.
+    # An exported program may run where jds is not installed.
     assert not targets(jax.export.export(jax.jit(fresh()), platforms=("cpu",))(*arrays).mlir_module())

@@ -1,4 +1,4 @@
-"""What JAX's own tests of convolutions draw, under `jds.install()`: the same results, or the same error.
+"""Convolutions like those in JAX's own tests, under `jds.install()`: the same results, or the same error.
 
 The families are those of `lax_test.py` (`testConvGeneralDilated`, `testConv0D`, the patches), `lax_autodiff_test.py` and
 `lax_vmap_test.py`, drawn more widely: 0 to 5 spatial axes, any groups, negative padding, arrays of size 0, all layouts.
@@ -28,7 +28,7 @@ def installed():
 
 
 def draw(rng, dtype):
-    """Operands and parameters of a convolution."""
+    """Draws the operands and parameters of a convolution."""
     rank = int(rng.choice([0, 1, 1, 2, 2, 2, 3, 4, 5]))
     feature_groups, batch_groups = ((1, 1), (2, 1), (3, 1), (1, 2), (1, 3), (4, 1))[rng.integers(6)]
     batch, in_features, out_features = rng.integers(1, 4, 3)
@@ -58,7 +58,7 @@ def draw(rng, dtype):
 
 
 def exact(operands, params):
-    """The convolution by its definition, in NumPy: padded and dilated first, so that nothing depends on XLA."""
+    """The convolution by its definition, in NumPy: it pads and dilates first, and does not depend on XLA."""
     numbers = params["dimension_numbers"]
     lhs, rhs = (
         np.asarray(x).astype(np.complex128).transpose(spec) for x, spec in zip(operands, numbers[:2], strict=True)
@@ -95,7 +95,7 @@ def exact(operands, params):
 
 
 def stretch(array, axis, dilation):
-    """Zeros between neighbours."""
+    """Inserts zeros between neighbors."""
     if dilation == 1 or not array.shape[axis]:
         return array
     shape = list(array.shape)
@@ -117,7 +117,7 @@ def close(got, want, dtype):
 
 
 def outcome(run):
-    """A result, or the type of what is raised."""
+    """The result, or the type of the error that is raised."""
     try:
         return run()
     except Exception as error:
@@ -126,7 +126,7 @@ def outcome(run):
 
 @pytest.mark.parametrize("seed", range(60))
 @pytest.mark.usefixtures("installed")
-def test_forward(seed):
+def test_forward_matches_the_definition_or_raises_as_xla_does(seed):
     rng = np.random.default_rng(seed)
     dtype = DTYPES[seed % len(DTYPES)]
     with jax.enable_x64(dtype == np.float64):
@@ -136,7 +136,7 @@ def test_forward(seed):
             return lax.conv_general_dilated(x, k, **params)
 
         got = outcome(lambda: jax.jit(convolve)(*operands))
-        if isinstance(got, type):  # XLA's own refuses it as well
+        if isinstance(got, type):  # XLA alone refuses it as well
             jds.uninstall()
             assert outcome(lambda: jax.jit(convolve)(*operands)) is got
         else:
@@ -146,10 +146,10 @@ def test_forward(seed):
 
 @pytest.mark.parametrize("seed", range(25))
 @pytest.mark.usefixtures("installed")
-def test_derivatives_and_batches(seed):
+def test_derivatives_and_batches_match_those_of_xla(seed):
     rng = np.random.default_rng(1000 + seed)
     operands, params = draw(rng, np.float32)
-    # XLA's own takes a low negative and a high positive padding for something else.
+    # XLA computes a negative low padding with a positive high one wrongly.
     params["padding"] = [(abs(low), high) for low, high in params["padding"]]
 
     def convolve(x, k):
@@ -176,8 +176,8 @@ def test_derivatives_and_batches(seed):
 
 @pytest.mark.parametrize("rank", [0, 1, 2, 3, 4, 5])
 @pytest.mark.usefixtures("installed")
-def test_patches(rank):
-    # lax_test.py, testConvGeneralDilatedPatchesOverlapping1D and its kin: depthwise by a kernel of the identity.
+def test_patches_match_those_of_xla(rank):
+    # As in lax_test.py, testConvGeneralDilatedPatchesOverlapping1D etc.: depthwise with the identity as the kernel.
     x = jnp.asarray(np.random.default_rng(rank).standard_normal((2, 3, *(5,) * rank)), jnp.float32)
     patches = jax.jit(lambda x: lax.conv_general_dilated_patches(x, (2,) * rank, (1,) * rank, [(0, 1)] * rank))
     got = patches(x)
@@ -186,7 +186,7 @@ def test_patches(rank):
 
 
 @pytest.mark.usefixtures("installed")
-def test_a_kernel_without_positions_is_laxs_error():
+def test_a_kernel_without_positions_raises_the_error_of_lax():
     with pytest.raises(ValueError, match="window"):
         jax.jit(lambda x, k: lax.conv_general_dilated(x, k, (1, 1), [(0, 0)] * 2, feature_group_count=6))(
             jnp.ones((1, 6, 4, 4)), jnp.ones((6, 1, 0, 3))

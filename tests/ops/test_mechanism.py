@@ -1,4 +1,4 @@
-"""The mark: who gets which implementation, and that nobody else notices."""
+"""The mark: which program gets which implementation, without affecting any other program."""
 
 import inspect
 import re
@@ -28,7 +28,7 @@ def has_convolution(fun, *arguments):
 
 
 def plain(inputs, kernel):
-    """A depthwise convolution that does not know jds."""
+    """A depthwise convolution written without jds."""
     return lax.conv_general_dilated(
         inputs, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=inputs.shape[-1]
     )
@@ -41,7 +41,7 @@ def installed():
     jds.uninstall()
 
 
-def test_the_jaxpr_is_laxs_own():
+def test_the_jaxpr_is_the_one_of_lax():
     inputs, kernel, _ = DEPTHWISE.arrays()
     equations = jax.make_jaxpr(jds.depthwise_conv)(inputs, kernel).eqns
     assert [str(e.primitive) for e in equations] == ["conv_general_dilated"]
@@ -82,7 +82,7 @@ def test_pointwise_becomes_a_matrix_product(implementation, name):
     assert "stablehlo.convolution" not in text
 
 
-def test_accelerate_reaches_what_was_jitted_before():
+def test_accelerate_applies_to_functions_that_were_jitted_before():
     inputs, kernel, _ = DEPTHWISE.arrays()
     jitted = jax.jit(plain)
     want = jitted(inputs, kernel)
@@ -99,7 +99,7 @@ def test_a_named_implementation_is_kept_under_accelerate(installed):
     assert has_convolution(named, inputs, kernel)
 
 
-def test_install_reaches_what_was_compiled_before():
+def test_install_applies_to_functions_that_were_compiled_before():
     inputs, kernel, _ = DEPTHWISE.arrays()
     jitted = jax.jit(plain)
     want = jitted(inputs, kernel)
@@ -115,7 +115,7 @@ def test_install_reaches_what_was_compiled_before():
     np.testing.assert_array_equal(jitted(inputs, kernel), want)
 
 
-def test_channels_first():
+def test_the_drop_in_replaces_channels_first_convolutions():
     inputs, kernel, _ = DEPTHWISE.arrays()
     images, filters = inputs.transpose(0, 3, 1, 2), kernel.transpose(3, 2, 0, 1)
 
@@ -153,7 +153,7 @@ class PlainNetwork(nnx.Module):
 
 @pytest.mark.filterwarnings("ignore:scatter inputs have incompatible types:FutureWarning")  # flax's batch norm
 @pytest.mark.parametrize("way", ["accelerate", "install"])
-def test_a_training_step_with_batch_norm(way):
+def test_a_training_step_with_batch_norm_keeps_its_values(way):
     # Batch norm keeps its statistics in float32.
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
 
@@ -191,7 +191,7 @@ def test_a_training_step_with_batch_norm(way):
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
 
 
-def test_the_drop_in_serves_nnx():
+def test_the_drop_in_works_in_nnx_layers():
     inputs = jnp.ones((2, 8, 8, 4))
 
     def layer(convolution):
@@ -237,7 +237,7 @@ def shapes(inputs, kernel):
     return jax.ShapeDtypeStruct(inputs, jnp.float32), jax.ShapeDtypeStruct(kernel, jnp.float32)
 
 
-def test_selection_says_what_runs():
+def test_the_selection_names_what_runs():
     inputs, kernel, cotangent = DEPTHWISE.arrays()
     selection = jds.select_implementation(inputs, kernel, feature_group_count=4, platform="cpu")
     for choice, gradient in ((selection.input_gradient, 0), (selection.kernel_gradient, 1)):
@@ -281,7 +281,7 @@ def test_selection_says_what_runs():
         ((1, 500, 1), (99, 1, 1), {"platform": "cpu"}, "native", "a CPU kernel"),
     ],
 )
-def test_selection(inputs, kernel, options, implementation, reason):
+def test_the_selection_has_its_reason(inputs, kernel, options, implementation, reason):
     choice = jds.select_implementation(*shapes(inputs, kernel), **options).forward
     assert choice.implementation == implementation
     assert reason in choice.reason
@@ -322,7 +322,7 @@ def test_a_broken_mechanism_is_reported(monkeypatch, caplog):
 
 
 @pytest.mark.parametrize("numbers", [tuple, list, np.array], ids=["tuple", "list", "numpy"])
-def test_the_drop_in_takes_any_integers(numbers):
+def test_the_drop_in_accepts_any_integers(numbers):
     inputs, kernel, _ = DEPTHWISE.arrays()
 
     def run(convolution):
@@ -345,7 +345,7 @@ def test_the_drop_in_takes_any_integers(numbers):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), got, want)
 
 
-def test_float64_arrays_outside_of_their_scope():
+def test_float64_arrays_can_be_used_outside_of_enable_x64():
     with jax.enable_x64(True):
         inputs, kernel, _ = DEPTHWISE.arrays(jnp.float64)
     got, want = (jds.depthwise_conv(inputs, kernel, implementation=i) for i in (None, "xla"))
@@ -353,7 +353,7 @@ def test_float64_arrays_outside_of_their_scope():
     np.testing.assert_allclose(got, want, rtol=1e-12)
 
 
-def test_without_jit():
+def test_gradients_are_the_same_without_jit():
     inputs, kernel, cotangent = DEPTHWISE.arrays()
     with jax.disable_jit():
         got = jax.vjp(jds.depthwise_conv, inputs, kernel)[1](cotangent)

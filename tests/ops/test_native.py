@@ -1,4 +1,4 @@
-"""The CPU kernels: each instruction set, threads, sharding, and life without them."""
+"""The CPU kernels: each instruction set, threads, sharding, and running without the kernels."""
 
 import functools
 import os
@@ -19,7 +19,7 @@ from jds.ops.native import _library
 from jds.ops.native._attributes import geometry_attributes
 
 DEPTHWISE = [workload for workload in WORKLOADS if workload.function == "depthwise_conv"]
-# Numbers of channels around the widths of the vectors: 4, 8 and 16.
+# Numbers of channels near the vector widths: 4, 8 and 16.
 CHANNELS = (1, 3, 4, 7, 8, 15, 16, 17, 33)
 
 
@@ -31,13 +31,13 @@ def value_and_gradients(inputs, kernel, **options):
     return out, *vjp(jnp.sin(out))
 
 
-def test_the_portable_version_is_always_there():
+def test_the_portable_version_is_always_available():
     assert _library.instruction_sets()[-1] == "portable"
 
 
 @functools.cache
 def around_the_widths(dtype, multiplier, **options):
-    """Inputs and kernels, and one program for all of them: which instructions it uses is decided when it runs."""
+    """Inputs and kernels, and one program for all of them, which selects its instruction set at run time."""
     rng = np.random.default_rng(0)
     arrays = [
         [
@@ -51,7 +51,7 @@ def around_the_widths(dtype, multiplier, **options):
 
 @pytest.mark.parametrize("multiplier", [1, 2, 3])
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("bfloat16", 2e-2), ("float16", 2e-3)])
-def test_each_instruction_set(instruction_set, dtype, tolerance, multiplier):
+def test_each_instruction_set_matches_the_oracle(instruction_set, dtype, tolerance, multiplier):
     options = {"strides": (2, 1), "kernel_dilation": (1, 2), "padding": ((1, 2), (0, 3))}
     arrays, run = around_the_widths(dtype, multiplier, **options)
     for (inputs, kernel), got in zip(arrays, run(arrays), strict=True):
@@ -65,8 +65,8 @@ def test_each_instruction_set(instruction_set, dtype, tolerance, multiplier):
             np.testing.assert_allclose(np.asarray(ours, np.float64), theirs.reshape(ours.shape), atol=tolerance * scale)
 
 
-def test_nan_and_infinity_go_where_they_should(instruction_set):
-    # Positions that a window does not touch stay finite: nothing is read beside the array, or multiplied by zero.
+def test_nan_and_infinity_affect_only_the_windows_that_contain_them(instruction_set):
+    # All other results stay finite: nothing outside the array is read, and nothing is multiplied by zero.
     inputs = jnp.zeros((1, 9, 9, 5)).at[0, 4, 4, 2].set(jnp.nan).at[0, 0, 0, 0].set(jnp.inf)
     out = jax.jit(lambda x: jds.depthwise_conv(x, jnp.ones((3, 3, 1, 5)), implementation="native"))(inputs)
     assert np.isnan(out).sum() == np.isnan(out[0, 3:6, 3:6, 2]).sum() == 9
@@ -75,7 +75,7 @@ def test_nan_and_infinity_go_where_they_should(instruction_set):
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_rounding_is_to_nearest_even(instruction_set, dtype):
-    # Means of neighbours are exact in float32; a result of 16 bits rounds them as NumPy does.
+    # Means of neighbors are exact in float32; a 16-bit result is rounded as NumPy rounds it.
     rng = np.random.default_rng(0)
     values = rng.standard_normal(4096) * 2.0 ** rng.integers(-13, 15, 4096)
     special = [0.0, -0.0, 65504, 65504, 3e-7, 6e-8, 6e-5, np.inf, 1.0, -np.inf, np.inf, np.nan]
@@ -90,7 +90,7 @@ def test_rounding_is_to_nearest_even(instruction_set, dtype):
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("bfloat16", 2e-2)])
 @pytest.mark.parametrize("size", [(9,), (9, 12), (3, 4, 6)], ids=str)
-def test_ordinary_convolutions_of_images(instruction_set, size, dtype, tolerance):
+def test_ordinary_convolutions_of_images_match_the_oracle(instruction_set, size, dtype, tolerance):
     rng, rank = np.random.default_rng(0), len(size)
     options = {"strides": (2,) * rank, "kernel_dilation": (1,) * (rank - 1) + (2,), "padding": ((1, 2),) * rank}
     for in_features in (1, 2, 3):
@@ -101,7 +101,7 @@ def test_ordinary_convolutions_of_images(instruction_set, size, dtype, tolerance
         np.testing.assert_allclose(np.asarray(got, np.float64), want, atol=tolerance * np.abs(want).max())
 
 
-def test_of_ordinary_convolutions_only_those_of_images_are_replaced():
+def test_only_ordinary_convolutions_of_images_are_replaced():
     def targets(features, layout="NHWC", call=jds.conv):
         inputs, kernel = jnp.ones((2, 8, 8, features)), jnp.ones((3, 3, features, 4))
         if layout == "NCHW":
@@ -149,7 +149,7 @@ np.savez(sys.argv[1], out, *vjp(jnp.cos(out)))
 """
 
 
-def test_any_number_of_threads_gives_the_same_up_to_rounding(tmp_path):
+def test_any_number_of_threads_gives_the_same_values_up_to_rounding(tmp_path):
     available = sorted(os.sched_getaffinity(0))
     results = []
     for name, cpus in (("one", available[:1]), ("all", available)):
@@ -170,7 +170,7 @@ def test_any_number_of_threads_gives_the_same_up_to_rounding(tmp_path):
         ({"a": 2, "b": 2}, P(("b", "a")), P(), 1),
     ],
 )
-def test_what_is_sharded_stays_sharded(axes, inputs_spec, kernel_spec, all_reduces):
+def test_sharded_arrays_stay_sharded(axes, inputs_spec, kernel_spec, all_reduces):
     mesh = jax.make_mesh(tuple(axes.values()), tuple(axes), axis_types=(AxisType.Auto,) * len(axes))
     rng = np.random.default_rng(0)
     inputs = jnp.asarray(rng.standard_normal((4, 6, 5, 8)), jnp.float32)
@@ -191,7 +191,7 @@ def test_what_is_sharded_stays_sharded(axes, inputs_spec, kernel_spec, all_reduc
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
-def test_an_exported_program_does_without():
+def test_an_exported_program_does_not_need_the_kernels():
     inputs, kernel, _ = DEPTHWISE[0].arrays()
     call = jax.jit(lambda x, k: jds.depthwise_conv(x, k, implementation="native"))
     assert "jds_depthwise" in call.lower(inputs, kernel).as_text()
@@ -238,7 +238,7 @@ logging.basicConfig(format="%(message)s")
 import jax.numpy as jnp
 from jds.ops.native import _library
 from jds.ops.native._attributes import geometry_attributes
-assert _library.load.cache_info().currsize == (os.environ.get("JDS_NATIVE") != "0")  # when it is imported
+assert _library.load.cache_info().currsize == (os.environ.get("JDS_NATIVE") != "0")  # loaded on import
 if {missing}:
     _library._PATH = _library._PATH.with_name("missing.so")
 import jds

@@ -1,4 +1,4 @@
-"""Convolutions that are not the mobile families': what is left to XLA, what is not, and the values."""
+"""Convolutions that mobile networks do not have: which ones are left to XLA, and their values."""
 
 import functools
 
@@ -24,7 +24,7 @@ def convolve(x, k, groups=1, strides=1, padding="SAME"):
 
 
 def passes(fun, *shapes):
-    """What the forward pass, the input gradient and the kernel gradient of `fun` are run by."""
+    """The implementations of the forward pass, the input gradient and the kernel gradient of `fun`."""
     x, k = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes)
     out = jax.eval_shape(fun, x, k)
     programs = (
@@ -40,7 +40,7 @@ def passes(fun, *shapes):
 
 
 GROUPED = {
-    # Layers of public networks that ran 1.5 to 11 times slower under `accelerate`, as the batch is 1.
+    # Layers of public networks that used to run 1.5 to 11 times slower under `accelerate`, at batch 1.
     "wav2vec2, 5 s": ((1, 249, 768), (128, 48, 768), {"groups": 16, "padding": [(64, 63)]}),
     "wav2vec2, 1 s": ((1, 49, 768), (128, 48, 768), {"groups": 16, "padding": [(64, 63)]}),
     "NFNet-F0": ((1, 6, 6, 768), (3, 3, 128, 768), {"groups": 6}),
@@ -56,7 +56,7 @@ GROUPED = {
 
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("name", GROUPED)
-def test_grouped_convolutions_are_left_but_for_the_kernel_gradient(name, batch):
+def test_grouped_convolutions_are_left_except_for_the_kernel_gradient(name, batch):
     (_, *rest), kernel, options = GROUPED[name]
     assert passes(functools.partial(convolve, **options), (batch, *rest), kernel) == ["xla", "xla", "native"]
 
@@ -65,7 +65,7 @@ def test_grouped_convolutions_are_left_but_for_the_kernel_gradient(name, batch):
 def test_an_ensemble_by_vmap_is_grouped(batch):
     ensemble = jax.vmap(convolve)
     assert passes(ensemble, (8, batch, 6, 6, 64), (8, 3, 3, 64, 64)) == ["xla", "xla", "native"]
-    # Of one input for all members it is one ordinary convolution to all their features.
+    # With one input for all members, it is a single ordinary convolution to the features of all of them.
     assert passes(jax.vmap(convolve, (None, 0)), (batch, 6, 6, 64), (8, 3, 3, 64, 64)) == ["xla", "xla", "xla"]
 
 
@@ -86,7 +86,7 @@ LINES = {
 def test_long_filters_of_one_channel_are_left(sizes):
     samples, taps = sizes
     assert passes(convolve, (1, samples, 1), (taps, 1, 1)) == LINES[sizes]
-    # Along one axis of an image, too; with two axes or more channels XLA's own is far slower.
+    # The same along one axis of an image; with two axes or more channels, XLA's own is far slower.
     assert passes(convolve, (1, 1, samples, 1), (1, taps, 1, 1)) == LINES[sizes]
     assert passes(functools.partial(convolve, groups=16), (1, samples, 16), (min(taps, 1000), 1, 16)) == ["native"] * 3
 
@@ -113,7 +113,7 @@ def test_images_are_replaced_where_a_kernel_is_faster():
     ],
     ids=str,
 )
-def test_kernel_gradients_of_groups(instruction_set, inputs, kernel, options, implementation):
+def test_kernel_gradients_of_groups_match_the_oracle(instruction_set, inputs, kernel, options, implementation):
     rng = np.random.default_rng(0)
     rank = len(kernel) - 2
     exact = {"strides": (1,) * rank, "kernel_dilation": (1,) * rank, **options}
@@ -149,7 +149,7 @@ def test_kernel_gradients_of_groups(instruction_set, inputs, kernel, options, im
 )
 @pytest.mark.parametrize("groups", [1, 2, 8])
 def test_negative_padding_crops_and_then_pads(padding, groups):
-    # https://github.com/openxla/xla/issues/48713: XLA reads outside the array; another result in each run.
+    # https://github.com/openxla/xla/issues/48713: XLA reads outside the array, with a different result in each run.
     rng = np.random.default_rng(0)
     x, k = rng.standard_normal((2, 6, 6, 8)), rng.standard_normal((3, 3, 8 // groups, 8))
     x, k = x.astype(np.float32), k.astype(np.float32)
@@ -168,15 +168,15 @@ def test_negative_padding_crops_and_then_pads(padding, groups):
             np.testing.assert_allclose(got, exact.reshape(got.shape), atol=1e-4)
 
 
-def test_negative_padding_of_a_public_report():
+def test_negative_padding_of_the_public_report_is_right():
     out = jds.conv(jnp.ones((1, 6, 6, 8)), jnp.ones((3, 3, 8, 5)), padding=((0, 0), (-4, 3)))
     np.testing.assert_array_equal(out[0, 0, :, 0], [48, 24, 0])
 
 
 @pytest.mark.parametrize("spec", [P("d"), P(None, "d"), P(None, None, None, "d")], ids=str)
 @pytest.mark.parametrize("groups", [1, 2])
-def test_the_gradient_of_each_example_over_sharded_images(spec, groups):
-    # XLA's partitioner mixes the examples up: 2127 of 2514 in plain JAX.
+def test_gradients_of_each_example_over_sharded_images_are_right(spec, groups):
+    # XLA's partitioner mixes up the examples: 2127 of 2514 in plain JAX.
     mesh = jax.make_mesh((4,), ("d",), axis_types=(jax.sharding.AxisType.Auto,))
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.standard_normal((8, 8, 8, 8)), jnp.float32)
@@ -192,7 +192,7 @@ def test_the_gradient_of_each_example_over_sharded_images(spec, groups):
 
 
 def test_numbers_beyond_32_bits_are_left_to_xla():
-    # Legal, as a kernel of one position has no neighbors: XLA computes them, and so do programs under `accelerate`.
+    # These are valid because a kernel of one position has no neighbors: XLA computes them, with `accelerate` or without.
     x, k = jnp.ones((1, 4, 4)), jnp.ones((1, 1, 4))
     for options in ({"window_strides": (2**31,)}, {"rhs_dilation": (2**31,)}):
         call = functools.partial(
@@ -206,8 +206,8 @@ def test_numbers_beyond_32_bits_are_left_to_xla():
         np.testing.assert_array_equal(jds.accelerate(call)(), call())
 
 
-def test_padding_beside_an_infinite_weight():
-    # XLA multiplies padding by the kernel in some forms and leaves it out in others; the CPU kernels leave it out.
+def test_padding_is_not_multiplied_by_an_infinite_weight():
+    # XLA multiplies padding by the kernel in some forms and skips it in others; the CPU kernels skip it.
     x, k = jnp.ones((1, 4, 5, 8)), jnp.ones((3, 3, 1, 8)).at[0, 0].set(jnp.inf)
     out = jds.depthwise_conv(x, k, implementation="native")
     assert not jnp.isnan(out).any()

@@ -1,4 +1,4 @@
-"""Every transformation of every workload gives what lax's own convolution gives, and stays accelerated."""
+"""Every transformation of every workload matches that of lax's own convolution, and stays accelerated."""
 
 import functools
 
@@ -56,7 +56,7 @@ SECOND_ORDER = {
 
 
 @pytest.mark.parametrize("workload", WORKLOADS, ids=str)
-def test_second_order_in_every_combination(workload, quick_compilation):
+def test_second_derivatives_match_in_every_combination(workload, quick_compilation):
     with jax.enable_x64(True):
         inputs, kernel, cotangent = workload.arrays(jnp.float64)
 
@@ -68,7 +68,7 @@ def test_second_order_in_every_combination(workload, quick_compilation):
 
 
 @pytest.mark.parametrize("workload", WORKLOADS, ids=str)
-def test_first_order_forward_and_reverse(workload, quick_compilation):
+def test_first_derivatives_match_forward_and_reverse(workload, quick_compilation):
     with jax.enable_x64(True):
         inputs, kernel, cotangent = workload.arrays(jnp.float64)
         tangents = jnp.cos(inputs), jnp.sin(kernel)
@@ -85,7 +85,7 @@ BATCHED = {"inputs": (0, None), "kernel": (None, 0), "both": (0, 0)}
 
 @pytest.mark.parametrize("batched", BATCHED)
 @pytest.mark.parametrize("workload", WORKLOADS, ids=str)
-def test_vmap_of_values_and_of_gradients(workload, batched, quick_compilation):
+def test_vmap_of_values_and_of_gradients_matches(workload, batched, quick_compilation):
     with jax.enable_x64(True):
         inputs, kernel, cotangent = workload.arrays(jnp.float64)
         axes = BATCHED[batched]
@@ -125,7 +125,7 @@ def _with_custom_vjp(f):
 
 
 @pytest.mark.parametrize("flow", CONTROL_FLOW)
-def test_control_flow(flow, quick_compilation):
+def test_control_flow_matches(flow, quick_compilation):
     with jax.enable_x64(True):
         inputs, kernel, _ = WORKLOADS[0].arrays(jnp.float64)
         transform = CONTROL_FLOW[flow]
@@ -134,7 +134,7 @@ def test_control_flow(flow, quick_compilation):
 
 @pytest.mark.parametrize("implementation", [None, "shifted", "xla"])
 @pytest.mark.parametrize("workload", WORKLOADS, ids=str)
-def test_backward_keeps_input_and_kernel_once(workload, implementation):
+def test_the_backward_pass_keeps_input_and_kernel_once(workload, implementation):
     inputs, kernel, _ = workload.arrays()
     residuals = jax.tree.leaves(
         jax.vjp(functools.partial(workload.call, implementation=implementation), inputs, kernel)[1]
@@ -142,7 +142,7 @@ def test_backward_keeps_input_and_kernel_once(workload, implementation):
     assert sorted(r.size for r in residuals) == sorted([inputs.size, kernel.size])
 
 
-def test_no_retracing():
+def test_repeated_calls_do_not_retrace():
     traces = []
 
     @jax.jit
@@ -173,7 +173,7 @@ def mesh(axis_type=AxisType.Auto):
 
 
 def step(workload, implementation=None):
-    """Value and both gradients, as a training step has them."""
+    """Value and both gradients, as in a training step."""
 
     def run(inputs, kernel):
         def loss(x, k):
@@ -184,7 +184,7 @@ def step(workload, implementation=None):
     return run
 
 
-# One that is looped over rows and one that is strided; the batch is divided among the devices.
+# Includes a workload that loops over rows and a strided one; the batch is split across the devices.
 SHARDED = tuple(w._replace(inputs=(4, 12, *w.inputs[2:])) for w in (WORKLOADS[0], WORKLOADS[1], WORKLOADS[6]))
 
 
@@ -204,23 +204,26 @@ def test_a_sharded_batch_stays_sharded(workload):
 
 
 @pytest.mark.parametrize("workload", SHARDED, ids=str)
-def test_shard_map(workload):
+def test_shard_map_stays_accelerated_without_gathering(workload):
     inputs, kernel, cotangent = workload.arrays()
 
-    def by_hand(inputs, kernel, cotangent):
+    def value_and_gradients(inputs, kernel, cotangent):
         out, vjp = jax.vjp(workload.call, inputs, kernel)
         return out, *vjp(cotangent)
 
     sharded = jax.shard_map(
-        by_hand, mesh=mesh(), in_specs=(P("batch"), P(), P("batch")), out_specs=(P("batch"), P("batch"), P())
+        value_and_gradients,
+        mesh=mesh(),
+        in_specs=(P("batch"), P(), P("batch")),
+        out_specs=(P("batch"), P("batch"), P()),
     )
     program = jax.jit(sharded).lower(inputs, kernel, cotangent).compile()
     assert "all-gather" not in program.as_text()
     assert "convolution(" not in program.as_text()
-    assert_equal(program(inputs, kernel, cotangent), jax.jit(by_hand)(inputs, kernel, cotangent), 1e-4)
+    assert_equal(program(inputs, kernel, cotangent), jax.jit(value_and_gradients)(inputs, kernel, cotangent), 1e-4)
 
 
-def test_explicit_sharding():
+def test_explicit_sharding_is_kept():
     workload = SHARDED[0]
     inputs, kernel, _ = workload.arrays()
     want = jax.jit(step(workload, "xla"))(inputs, kernel)

@@ -14,7 +14,7 @@ from workloads import WORKLOADS
 
 import jds
 
-# Rounding of one product and of its sum; the sums are short, and 16-bit results are rounded once.
+# Tolerances for the rounding of products and sums; the sums are short, and 16-bit results are rounded once.
 TOLERANCES = {"float64": 1e-13, "float32": 2e-6, "bfloat16": 2e-2, "float16": 2e-3}
 
 
@@ -56,7 +56,7 @@ def convolutions(draw):
     st.sampled_from([None, None, "native", "shifted", "xla"]),
     st.sampled_from(["float32", "float64", "bfloat16", "float16"]),
 )
-def test_values_and_gradients_are_the_oracles(convolution, implementation, dtype):
+def test_values_and_gradients_match_the_oracle(convolution, implementation, dtype):
     function, inputs_shape, kernel_shape, options, expected = convolution
     ordinary = function == "conv" and expected["groups"] == 1 and max(kernel_shape[:-2]) > 1
     if ordinary and implementation == "shifted":
@@ -97,7 +97,7 @@ def test_values_and_gradients_are_the_oracles(convolution, implementation, dtype
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("implementation", ["native", "shifted", "xla"])
 def test_16_bits_are_accumulated_in_32(dtype, implementation):
-    # 1 + 2**-12, summed over 1024 terms: an accumulator of 16 bits would lose the small ones.
+    # 1 + 2**-12, summed over 1024 terms: a 16-bit accumulator would lose the small terms.
     inputs = jnp.concatenate([jnp.ones((1, 1, 1)), jnp.full((1, 255, 1), 2.0**-12)], 1).astype(dtype)
     out = jds.depthwise_conv(inputs, jnp.ones((256, 1, 1), dtype), padding="VALID", implementation=implementation)
     exact = 1 + 255 * 2.0**-12
@@ -116,7 +116,7 @@ def test_preferred_element_type_is_the_results_dtype(implementation):
 
 
 @pytest.mark.parametrize("workload", WORKLOADS, ids=str)
-def test_any_number_of_batch_axes(workload):
+def test_any_number_of_batch_axes_is_accepted(workload):
     inputs, kernel, _ = workload.arrays()
     out = workload.call(inputs, kernel)
     one = workload.call(inputs[0], kernel)
@@ -136,8 +136,8 @@ def test_separable_is_depthwise_then_pointwise():
 
 
 @pytest.mark.parametrize("size", [1, 2, 17])
-def test_large_batches_are_taken_a_few_images_at_a_time(size):
-    # Above the limit the forward pass loops over the batch; the values do not change.
+def test_large_batches_are_processed_a_few_images_at_a_time(size):
+    # Above the limit, the forward pass loops over the batch; the values do not change.
     inputs = jnp.asarray(np.random.default_rng(0).standard_normal((size, 64, 64, 64)), jnp.float32)
     kernel = jnp.asarray(np.random.default_rng(1).standard_normal((3, 3, 1, 64)), jnp.float32)
     call = functools.partial(jds.depthwise_conv, implementation="shifted")
@@ -155,8 +155,8 @@ def test_large_batches_are_taken_a_few_images_at_a_time(size):
         ((1, 90, 3), (40, 1, 3), {"padding": "CAUSAL"}),
     ],
 )
-def test_kernel_gradients_of_large_kernels(inputs_shape, kernel_shape, options):
-    # Of so many positions that a row of them shares its code.
+def test_kernel_gradients_of_large_kernels_match_those_of_xla(inputs_shape, kernel_shape, options):
+    # The kernels have so many positions that the positions of a row share their code.
     with jax.enable_x64(True):
         rng = np.random.default_rng(0)
         inputs, kernel = (jnp.asarray(rng.standard_normal(shape)) for shape in (inputs_shape, kernel_shape))

@@ -1,4 +1,4 @@
-"""What XLA computes wrongly, and jds works around: each fails when it is mended, and `docs/known-faults.md` is to be changed."""
+"""XLA's wrong results that jds works around. A test fails once XLA is fixed; then update `docs/known-faults.md`."""
 
 import functools
 
@@ -16,7 +16,7 @@ plain = functools.partial(lax.conv_general_dilated, window_strides=(1, 1), dimen
 
 @pytest.mark.parametrize("features", [3, 8, 16])
 def test_negative_padding_reads_outside_of_the_array(features):
-    # https://github.com/openxla/xla/issues/48713; `jds.ops._crop` is of no more use once JAX 0.12 is the oldest.
+    # https://github.com/openxla/xla/issues/48713; `jds.ops._crop` can be removed once JAX 0.12 is the oldest supported.
     rng = np.random.default_rng(0)
     x, k = rng.standard_normal((1, 6, 6, features)), rng.standard_normal((3, 3, features, 8))
     x, k = x.astype(np.float32), k.astype(np.float32)
@@ -25,7 +25,7 @@ def test_negative_padding_reads_outside_of_the_array(features):
     assert is_right == (jax.__version_info__ >= (0, 12))
 
 
-def test_gradients_of_each_example_are_mixed_up_over_devices():
+def test_gradients_of_each_example_are_mixed_up_across_devices():
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.standard_normal((8, 8, 8, 8)), jnp.float32)
     k = jnp.asarray(rng.standard_normal((3, 3, 8, 8)), jnp.float32)

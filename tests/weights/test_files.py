@@ -1,4 +1,4 @@
-"""Files of weights: whole, foreign, damaged and hostile ones."""
+"""Weight files: valid, mismatched, damaged and hostile ones."""
 
 import contextlib
 import json
@@ -40,12 +40,12 @@ def equal(a, b):
     return one.keys() == other.keys() and all(np.array_equal(one[path][...], other[path][...]) for path in one)
 
 
-def test_load_of_save_is_the_identity(model, file):
+def test_saving_and_loading_keeps_all_weights(model, file):
     assert equal(load(file), model)
     assert [path.name for path in file.parent.iterdir()] == ["model.safetensors"]
 
 
-def test_the_classifier_of_other_classes_is_fresh_and_says_so(model, file):
+def test_a_classifier_with_other_classes_is_reinitialized_with_a_warning(model, file):
     with pytest.warns(UserWarning, match=r"has 10 classes, not 7; re-initializing the classifier"):
         other = load(file, num_classes=7)
     assert other.classifier.kernel.shape == (1024, 7)
@@ -56,7 +56,7 @@ def test_the_classifier_of_other_classes_is_fresh_and_says_so(model, file):
     np.testing.assert_array_equal(none.neck.conv.kernel, model.neck.conv.kernel)
 
 
-def test_dropout_of_a_loaded_network_has_keys_of_its_own(file, quick_compilation):
+def test_dropout_of_a_loaded_network_has_its_own_keys(file, quick_compilation):
     loaded = jds.create_model(NAME, file, num_classes=10, drop_path=0.5, rngs=nnx.Rngs(3))
     keys = [leaf for _, leaf in nnx.to_flat_state(nnx.state(loaded, nnx.RngKey))]
     assert len(keys) > 3
@@ -65,7 +65,7 @@ def test_dropout_of_a_loaded_network_has_keys_of_its_own(file, quick_compilation
 
 
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float64])
-def test_other_floating_points_are_converted(model, file, dtype, tmp_path):
+def test_other_floating_point_types_are_converted(model, file, dtype, tmp_path):
     entries = {name: np.asarray(array).astype(dtype) for name, array in _safetensors_file.read(file).items()}
     path = tmp_path / "other.safetensors"
     _safetensors_file.write(path, entries)
@@ -74,7 +74,7 @@ def test_other_floating_points_are_converted(model, file, dtype, tmp_path):
     np.testing.assert_allclose(loaded.stem.conv.kernel, model.stem.conv.kernel, rtol=1e-2)
 
 
-def test_all_that_is_wrong_is_said_at_once(file, tmp_path):
+def test_all_mistakes_are_reported_at_once(file, tmp_path):
     entries = {name: np.asarray(array) for name, array in _safetensors_file.read(file).items()}
     entries["conv_stm.weight"] = entries.pop("conv_stem.weight")
     entries["bn1.bias"] = entries["bn1.bias"][:3]
@@ -92,7 +92,7 @@ def test_all_that_is_wrong_is_said_at_once(file, tmp_path):
     assert "1 with the wrong dtype: bn1.weight is int64, not floating point" in text
 
 
-def test_weights_of_another_network(file):
+def test_weights_of_another_network_are_refused(file):
     with pytest.raises(jds.WeightsError, match=r"missing: .*, …\n\d+ unexpected: .*, …"):
         jds.create_model("mobilenetv2_035", file, num_classes=10)
 
@@ -111,7 +111,7 @@ def corrupted(data, kind, rng):
         return struct.pack("<Q", rng.choice([0, 2**30, 2**40, 2**63, length + rng.randrange(1, 10**6)])) + data[8:]
     if kind == "header bytes":
         place = 8 + rng.randrange(length)
-        # A name may change by one letter; what it must not do is to load.
+        # A name may change by one letter, but then the file must not load.
         return data[:place] + bytes([data[place] ^ (1 << rng.randrange(8))]) + data[place + 1 :]
     if kind == "overlap":
         header[one]["data_offsets"] = header[other]["data_offsets"]
@@ -153,7 +153,7 @@ def test_damaged_and_hostile_files_are_refused(kind, model, file, tmp_path):
             continue
         path.write_bytes(bad)
         loaded = None
-        # What a changed byte may leave whole is nothing that is read: a space, or the file's metadata.
+        # A changed byte may be harmless only where it is not read: in a space, or in the file's metadata.
         refused = contextlib.suppress(jds.WeightsError) if kind == "header_bytes" else pytest.raises(jds.WeightsError)
         with refused:
             loaded = load(path)
@@ -161,7 +161,7 @@ def test_damaged_and_hostile_files_are_refused(kind, model, file, tmp_path):
             assert equal(loaded, model)
 
 
-def test_files_that_are_not_there_or_are_of_another_kind(tmp_path):
+def test_missing_files_and_files_of_another_kind_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError):
         load(tmp_path / "none.safetensors")
     (tmp_path / "weights.npz").write_bytes(b"\x80\x04pickle")
@@ -178,7 +178,7 @@ def load_nothing():
     return nnx.eval_shape(lambda: jds.create_model(NAME))
 
 
-def test_a_file_that_cannot_be_written_leaves_nothing(model, file, tmp_path, monkeypatch):
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(model, file, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="no-such-folder"):
         jds.save_weights(model, tmp_path / "no-such-folder" / "x.safetensors")
     before = file.read_bytes()
@@ -203,7 +203,7 @@ def test_a_repository_is_fetched_from_the_hub(monkeypatch, file, model):
     assert asked == [("someone/some.network", "config.json"), ("someone/some.network", "model.safetensors")]
 
 
-def test_a_repository_that_cannot_be_reached(monkeypatch, tmp_path):
+def test_a_repository_that_cannot_be_reached_is_an_error(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(OSError, match=r"config.json of nobody/nothing cannot be fetched"):

@@ -1,4 +1,4 @@
-"""Fetching from a server of our own on the loopback that behaves as badly as real ones do."""
+"""Fetching from a local server that misbehaves as real ones do."""
 
 import contextlib
 import http.server
@@ -17,13 +17,14 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """A repository of one file.
+    """A repository with one file.
 
     Attributes:
-      manner: how the file is sent: "whole", "once" (the first try ends halfway), "broken" (error 500), "closed" (half of it, then the connection ends, at each try), "reset" (as
-        closed, but hard), "stalled" (half of it, then nothing).
-      gets: how often the file was asked for.
-      over: is set when the test is, so that no request outlives it.
+      manner: how the file is sent: "whole", "once" (the first try ends halfway), "broken" (error 500), "closed" (every
+        try sends half of it, then closes the connection), "reset" (like "closed", but with a reset), "stalled" (half of
+        it, then nothing).
+      gets: how often the file was requested.
+      over: set when the test is over, so that no request outlives it.
     """
 
     daemon_threads = True
@@ -33,12 +34,12 @@ class Server(http.server.ThreadingHTTPServer):
         self.manner, self.over, self.gets = manner, threading.Event(), 0
 
     def handle_error(self, request, client_address):
-        """Clients that give up are what is tested."""
+        """Ignores clients that give up, which is what the tests are about."""
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, format, *args):
-        """The requests are of no interest."""
+        """Does not log the requests."""
 
     @property
     def mine(self):
@@ -61,7 +62,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.head(404, 0, **{"X-Error-Code": "EntryNotFound"})
 
     def do_GET(self):
-        # The library asks for matters of its own, too.
+        # The library also makes requests of its own.
         if not self.path.endswith("/there.bin"):
             self.head(404, 0)
             return
@@ -77,13 +78,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.mine.manner == "stalled":
             self.mine.over.wait(20)
         elif self.mine.manner == "reset":
-            # Without lingering, closing sends a reset.
+            # With a linger time of 0, closing sends a reset.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 @pytest.fixture
 def serve(monkeypatch, tmp_path):
-    """Starts a server of a manner, and has Hugging Face's library ask there, without its pauses."""
+    """Starts a server with a given manner and directs Hugging Face's library to it, without pauses between tries."""
     with contextlib.ExitStack() as stack:
 
         def start(manner):
@@ -92,7 +93,7 @@ def serve(monkeypatch, tmp_path):
             stack.callback(server.server_close)
             stack.callback(server.shutdown)
             stack.callback(server.over.set)
-            # What the library makes of HF_ENDPOINT and its other settings when it is imported.
+            # The constants that the library derives from HF_ENDPOINT and other settings when it is imported.
             endpoint = f"http://127.0.0.1:{server.server_port}"
             monkeypatch.setattr(constants, "ENDPOINT", endpoint)
             template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
@@ -112,22 +113,22 @@ def test_a_file_is_fetched_once(serve):
     assert server.gets == 1
 
 
-def test_a_broken_download_goes_on(serve):
+def test_a_broken_download_is_resumed(serve):
     server = serve("once")
     assert fetch("some/one", "there.bin").read_bytes() == BODY
     assert server.gets == 2
 
 
 @pytest.mark.parametrize("manner", ["closed", "reset", "stalled", "broken"])
-def test_what_does_not_come_is_an_error_of_the_system_with_the_remedy(serve, manner, tmp_path):
+def test_a_failed_download_is_an_oserror_that_names_the_remedy(serve, manner, tmp_path):
     serve(manner)
     with pytest.raises(OSError, match=r"(?s)^there.bin of some/one cannot be fetched: .+\n.*give its path"):
         fetch("some/one", "there.bin")
-    # Half a file is never taken for one.
+    # An incomplete file is never left in place.
     assert not [path for path in tmp_path.rglob("there.bin") if path.exists()]
 
 
-def test_a_file_that_the_repository_lacks(serve):
+def test_a_file_that_the_repository_lacks_is_an_error(serve):
     serve("whole")
     with pytest.raises(FileNotFoundError, match=r"^some/one has no absent.bin$"):
         fetch("some/one", "absent.bin")

@@ -1,4 +1,4 @@
-"""Keras's own network with random weights, from both of its kinds of files."""
+"""A Keras network with random weights, from both kinds of Keras files."""
 
 import warnings
 
@@ -13,17 +13,17 @@ import jds
 from checks import variants
 
 
-def test_logits(tmp_path, monkeypatch, quick_compilation):
+def test_logits_match_those_of_keras(tmp_path, monkeypatch, quick_compilation):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    # All other networks of Keras's are compared by `python -m checks.variants`.
+    # All other Keras networks are compared by `python -m checks.variants`.
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = variants.keras_model("MobileNet", 65, {"alpha": 0.25, "classes": 12})
         variants.fill_keras(model, 1.1)
         images = np.random.default_rng(1).uniform(-1, 1, (2, 65, 65, 3)).astype(np.float32)
         wanted = np.asarray(model(images, training=False))
-        assert variants.distance(*wanted) > 0.1  # not a matter of biases alone
+        assert variants.distance(*wanted) > 0.1  # the logits depend on the image, not only on biases
         model.save_weights(tmp_path / "current.weights.h5")
         model.save(tmp_path / "legacy.h5")
     for file in ("current.weights.h5", "legacy.h5"):
@@ -38,7 +38,7 @@ def test_logits(tmp_path, monkeypatch, quick_compilation):
         jds.create_model("keras/MobileNet", tmp_path / "legacy.h5", num_classes=5, width=0.25)
 
 
-def test_damaged_files(tmp_path):
+def test_damaged_files_are_refused(tmp_path):
     path = tmp_path / "bad.weights.h5"
     path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
     with pytest.raises(jds.WeightsError, match="is not a valid file of a Keras model's weights"):
@@ -99,8 +99,8 @@ def _deep(file):
         (_deep, "nested more than 40 times"),
     ],
 )
-def test_a_file_that_reaches_out_or_asks_for_too_much_is_refused(make, reason, tmp_path):
-    # Files of strangers: what they link to came out in `jds.save_weights`.
+def test_a_file_with_links_or_excessive_sizes_is_refused(make, reason, tmp_path):
+    # In an untrusted file, the contents of linked files would end up in what `jds.save_weights` writes.
     (tmp_path / "secret.bin").write_bytes(bytes(16))
     with h5py.File(tmp_path / "secret.h5", "w") as other:
         other["data"] = np.zeros(4, np.float32)

@@ -1,4 +1,4 @@
-"""Weights as people have them: of every version of Keras, without top, within other networks, under other names."""
+"""The forms that weights come in: from every version of Keras, without top, inside other networks, under other names."""
 
 import functools
 import json
@@ -31,7 +31,7 @@ NETWORKS = {
 
 @functools.cache
 def weights_of(name):
-    """The entries of a network, as the package that it is of would have made them."""
+    """The entries of a network, as its package would have made them."""
     options = NETWORKS.get(name, {"num_classes": 5})
     shapes = shapes_of(nnx.eval_shape(lambda: jds.create_model(name, **options)), jds.zoo.find(name).source)
     return filled({key: list(like.shape) for key, like in shapes.items()}, 1.0)
@@ -52,7 +52,7 @@ def layers_of(entries):
 
 
 def write_legacy(path, layers):
-    """As `save_weights_to_hdf5_group` of Keras 2 and 3 does."""
+    """Writes as `save_weights_to_hdf5_group` of Keras 2 and 3 does."""
     with h5py.File(path, "w") as file:
         file.attrs["layer_names"] = np.asarray([name.encode() for name in layers])
         for name, variables in layers.items():
@@ -63,7 +63,7 @@ def write_legacy(path, layers):
 
 
 def write_current(target, layers, *, with_names=True):
-    """As `_keras.src.saving.saving_lib` does: each layer in the place of its class's next one."""
+    """Writes as `keras.src.saving.saving_lib` does: layers are numbered within their class."""
     counts = {}
     with h5py.File(target, "w") as file:
         for name, variables in layers.items():
@@ -83,13 +83,13 @@ def todays(path, layers):
 
 
 def by_order(path, layers):
-    """Of 2017: four names are today's, all others are not."""
+    """Writes a file as in 2017: a few names are those of today, all others are not."""
     names = {name: name if place < 2 else f"mobl{place}_conv" for place, name in enumerate(layers)}
     todays(path, {names[name]: layer for name, layer in layers.items()})
 
 
 def a_network_as_a_layer(path, layers):
-    """`model.save` of a network that has this one as a layer: all that is trained first, then all that is not."""
+    """Writes as `model.save` of a network with this one as a layer: trainable weights first, then all others."""
     *inner, head = layers
     flat = {f"{name}/{key}": array for name in inner for key, array in layers[name].items()}
     still = {key: array for key, array in flat.items() if "moving" in key}
@@ -124,7 +124,7 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["keras/MobileNetV2", "keras/MobileNetV3Small"])
-def test_keras_files(name, kind, tmp_path):
+def test_keras_files_of_every_kind_are_loaded(name, kind, tmp_path):
     path, layers = tmp_path / kind, layers_of(weights_of(name))
     KINDS[kind](path, layers)
     assert holds(jds.create_model(name, path, **NETWORKS[name]), weights_of(name))
@@ -140,13 +140,13 @@ def test_keras_files(name, kind, tmp_path):
 
 @pytest.mark.parametrize("kind", ["todays.h5", "current.weights.h5"])
 @pytest.mark.parametrize("name", ["keras/Xception", "keras/ConvNeXtTiny", "keras/EfficientNetB0", "keras/MobileNet"])
-def test_keras_files_of_the_other_families(name, kind, tmp_path):
+def test_keras_files_of_the_other_families_are_loaded(name, kind, tmp_path):
     KINDS[kind](tmp_path / kind, layers_of(weights_of(name)))
     assert holds(jds.create_model(name, tmp_path / kind, **NETWORKS[name]), weights_of(name))
 
 
-def test_sequences_of_two_layers_that_a_file_has_as_one(tmp_path):
-    # As Keras 3.0 writes ConvNeXt's stem and downsampling: with the names of variables alone.
+def test_sequences_of_two_layers_that_a_file_has_as_one_are_loaded(tmp_path):
+    # As Keras 3.0 writes ConvNeXt's stem and downsampling: with only the names of the variables.
     name, found = "keras/ConvNeXtTiny", {}
     for layer, variables in layers_of(weights_of(name)).items():
         sequence = re.sub(r"(stem|downsampling)_(conv|layernorm)", lambda m: m[1], layer)
@@ -158,7 +158,7 @@ def test_sequences_of_two_layers_that_a_file_has_as_one(tmp_path):
     assert holds(jds.create_model(name, tmp_path / "a.h5", **NETWORKS[name]), weights_of(name))
 
 
-def test_what_is_no_layer_of_the_network_is_said(tmp_path):
+def test_layers_that_the_network_lacks_are_reported(tmp_path):
     layers = layers_of(weights_of("keras/MobileNetV2"))
     todays(tmp_path / "a.h5", layers | {"dense_1": {"kernel": np.ones((5, 7)), "bias": np.ones(7)}})
     with pytest.raises(
@@ -181,7 +181,7 @@ def load(weights, **options):
     return jds.create_model(NAME, weights, **{"num_classes": 5} | options)
 
 
-def test_a_mapping_of_arrays(torch_like, unchecked_types):
+def test_a_mapping_of_arrays_is_loaded(torch_like, unchecked_types):
     assert holds(load(torch_like), torch_like)
     assert holds(load({name: jnp.asarray(array) for name, array in torch_like.items()}), torch_like)
     for wrong in ({1: np.ones(3)}, {"a": "text"}, {"a": {"b": np.ones(3)}}):
@@ -190,14 +190,14 @@ def test_a_mapping_of_arrays(torch_like, unchecked_types):
 
 
 @pytest.mark.parametrize("prefix", ["module.", "backbone.", "model.encoder."])
-def test_a_prefix_of_all_names_is_taken_off(prefix, torch_like):
+def test_a_common_prefix_is_removed(prefix, torch_like):
     assert holds(load({prefix + name: array for name, array in torch_like.items()}), torch_like)
-    # What else is there is left as it is, and named.
+    # Other entries keep their names and are reported.
     with pytest.raises(jds.WeightsError, match=r"does not match this network:\n1 unexpected: queue$"):
         load({prefix + name: array for name, array in torch_like.items()} | {"queue": np.ones(3)})
 
 
-def test_names_may_be_changed(torch_like):
+def test_entries_can_be_renamed(torch_like):
     other = {name.replace("blocks", "layers"): array for name, array in torch_like.items()} | {"queue": np.ones(3)}
 
     def rename(name):
@@ -210,14 +210,14 @@ def test_names_may_be_changed(torch_like):
         load(torch_like, rename=lambda name: "x")
 
 
-def test_layers_of_a_keras_file_may_be_renamed(tmp_path):
+def test_layers_of_a_keras_file_can_be_renamed(tmp_path):
     name = "keras/MobileNetV2"
     with_names(tmp_path / "a.weights.h5", {f"my {key}": layer for key, layer in layers_of(weights_of(name)).items()})
     model = jds.create_model(name, tmp_path / "a.weights.h5", rename=lambda layer: layer.removeprefix("my "), **SMALL)
     assert holds(model, weights_of(name))
 
 
-def test_entries_of_other_names_are_taken_in_their_order(torch_like):
+def test_entries_with_other_names_are_matched_in_order(torch_like):
     counter = {"c": np.zeros((), np.int64)}
     other = {f"p{place}": array for place, array in enumerate(torch_like.values())} | counter
     with pytest.warns(jds.OrderWarning, match=r"has other names than timm's: its entries are taken in their order"):
@@ -227,7 +227,7 @@ def test_entries_of_other_names_are_taken_in_their_order(torch_like):
         load(swapped)
 
 
-def test_a_file_without_classifier_gets_a_fresh_one(torch_like, tmp_path):
+def test_without_a_classifier_in_the_file_it_is_reinitialized(torch_like, tmp_path):
     backbone = {name: array for name, array in torch_like.items() if not name.startswith("classifier")}
     _safetensors_file.write(tmp_path / "a.safetensors", backbone)
     with pytest.warns(jds.FreshClassifierWarning, match=r"a\.safetensors has no classifier; re-initializing it"):
@@ -238,7 +238,7 @@ def test_a_file_without_classifier_gets_a_fresh_one(torch_like, tmp_path):
 
 
 @pytest.mark.parametrize("channels", [1, 2, 5])
-def test_images_of_other_channels(channels, torch_like):
+def test_kernels_are_adapted_to_the_number_of_channels(channels, torch_like):
     # https://github.com/huggingface/pytorch-image-models/blob/v1.0.20/timm/models/_manipulate.py, adapt_input_conv
     kernel = torch_like["conv_stem.weight"]
     repeated = np.tile(kernel, (1, 2, 1, 1))[:, :channels] * np.float32(3 / channels)
@@ -257,19 +257,19 @@ def test_images_of_other_channels(channels, torch_like):
         ("bn1.running_var", -1e-3, "1 negative variances: bn1.running_var"),
     ],
 )
-def test_what_is_no_weight_is_refused(name, value, message, torch_like):
+def test_values_that_are_not_weights_are_refused(name, value, message, torch_like):
     wrong = torch_like[name].copy()
     wrong.flat[1] = value
     with pytest.raises(jds.WeightsError, match=rf"has values that are no weights:\n{message}$"):
         load(torch_like | {name: wrong})
 
 
-def test_what_is_too_large_for_the_parameters_is_refused(torch_like):
+def test_values_too_large_for_the_parameters_are_refused(torch_like):
     with pytest.raises(jds.WeightsError, match=r"1 with NaN or infinity: conv_stem.weight as float16"):
         load(torch_like | {"conv_stem.weight": 1e6 * torch_like["conv_stem.weight"]}, param_dtype=jnp.float16)
 
 
-def test_float8(torch_like, tmp_path):
+def test_float8_is_converted(torch_like, tmp_path):
     eighths = torch_like | {"conv_stem.weight": torch_like["conv_stem.weight"].astype(ml_dtypes.float8_e4m3fn)}
     text, start = {}, 0
     for name, array in eighths.items():
@@ -292,12 +292,12 @@ def test_a_file_is_compared_before_it_is_read(torch_like, tmp_path):
     text = json.dumps(header).encode()
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text + data[8 + length :])
-        file.truncate(8 + len(text) + header["huge"]["data_offsets"][1])  # 40 GB, of which the disk has none
+        file.truncate(8 + len(text) + header["huge"]["data_offsets"][1])  # a sparse file of 40 GB
     with pytest.raises(jds.WeightsError, match=r"1 unexpected: huge$"):
         load(path)
 
 
-def test_whose_weights_they_are(torch_like, tmp_path):
+def test_the_error_names_the_network_that_the_weights_belong_to(torch_like, tmp_path):
     with pytest.raises(jds.WeightsError, match=rf"\nits kernels are those of .*{NAME}.*$"):
         jds.create_model("mobilenetv2_035", torch_like, num_classes=5)
     name = "keras/EfficientNetB0"
@@ -311,7 +311,7 @@ def test_whose_weights_they_are(torch_like, tmp_path):
     assert "its kernels" not in str(error.value)
 
 
-def test_escapes_in_names_are_shown_not_sent(torch_like, tmp_path):
+def test_control_characters_in_names_are_escaped(torch_like, tmp_path):
     hostile = torch_like | {"\x1b]0;title\x07\u202e": np.ones(3, np.float32)}
     with pytest.raises(jds.WeightsError, match=r"1 unexpected: \\x1b\]0;title\\x07\\u202e$"):
         load(hostile)

@@ -1,4 +1,4 @@
-"""What a `config.json` says of weights: timm's form, old and new; whatever is wrong in it is named."""
+"""The `config.json` of weights: timm's old and new formats, and errors that name what is wrong."""
 
 import dataclasses
 import json
@@ -18,7 +18,7 @@ from jds.weights._pretrained_config import PretrainedConfig, parse, to_timm
 
 NAME = "mobilenetv3_small_050"
 
-# As timm 1.0.31 writes it for tf_efficientnet_b5.ap_in1k, whose mean is another than that of the name.
+# As timm 1.0.31 writes it for tf_efficientnet_b5.ap_in1k, whose mean differs from the default for this name.
 TF_B5_AP = {
     "architecture": "tf_efficientnet_b5",
     "num_classes": 1000,
@@ -46,15 +46,15 @@ def parsed(config):
     return parse(json.dumps(config).encode(), "config.json")
 
 
-def test_timm_config():
+def test_the_formats_of_timm_are_read():
     wanted = PretrainedConfig("tf_efficientnet_b5", 1000, {}, Preprocessing(456, 0.934, "bicubic", HALF, HALF))
     assert parsed(TF_B5_AP) == wanted
-    # Before 2023 all of it stood outside, and a test's size is not the size.
+    # Before 2023, all fields were at the top level; the test size is not the input size.
     flat = TF_B5_AP["pretrained_cfg"] | {"architecture": "tf_efficientnet_b5", "test_input_size": [3, 528, 528]}
     assert parsed(flat) == wanted
 
 
-def test_what_is_not_said_is_as_timm_has_it():
+def test_missing_fields_have_the_defaults_of_timm():
     usual = Preprocessing(224, 0.875, "bicubic", IMAGENET_MEAN, IMAGENET_STD, "center")
     assert parsed({"pretrained_cfg": {"crop_mode": None, "input_size": [3, 224, 224]}}).preprocessing == usual
     assert parsed({"mean": [0, 0, 0], "std": [1]}).preprocessing == dataclasses.replace(
@@ -65,7 +65,7 @@ def test_what_is_not_said_is_as_timm_has_it():
 
 
 @pytest.mark.parametrize("config", [{}, {"architectures": ["MobileNetV2"], "image_size": 96}, {"pretrained_cfg": {}}])
-def test_a_config_that_says_nothing(config):
+def test_a_config_without_known_fields_is_empty(config):
     assert parsed(config) == PretrainedConfig()
 
 
@@ -105,7 +105,7 @@ def test_every_network_of_jds_is_written_and_read():
         ({"num_classes": 0}, 0, {}),
     ],
 )
-def test_names_of_classes(config, count, labels):
+def test_names_of_classes_are_read(config, count, labels):
     found = parsed(config)
     assert (found.num_classes, found.labels) == (count, labels)
 
@@ -148,7 +148,7 @@ def test_names_of_classes(config, count, labels):
     ],
 )
 @pytest.mark.parametrize("inside", [False, True])
-def test_what_is_wrong_is_named(wrong, message, inside):
+def test_wrong_fields_are_named(wrong, message, inside):
     nested = inside and isinstance(wrong, dict) and "pretrained_cfg" not in wrong
     with pytest.raises(jds.WeightsError, match=f"^config.json:? {message}"):
         parsed({"pretrained_cfg": wrong} if nested else wrong)
@@ -157,7 +157,7 @@ def test_what_is_wrong_is_named(wrong, message, inside):
 @pytest.mark.parametrize(
     "text", [b"", b"{", b"\xff\xfe\xfa", b"[" * 100_000, b'{"num_classes": ' + b"9" * 10_000 + b"}", b'{"a": 1}x']
 )
-def test_what_is_no_json_is_refused(text):
+def test_invalid_json_is_refused(text):
     with pytest.raises(jds.WeightsError, match=r"^config\.json is not valid JSON"):
         parse(text, "config.json")
 
@@ -183,7 +183,7 @@ KEYS = [
 
 @settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(KEYS), JSON))
-def test_no_other_error_comes_of_it(config):
+def test_any_config_is_read_or_refused_by_field(config):
     message = ""
     try:
         assert isinstance(parsed(config), PretrainedConfig)
@@ -195,7 +195,7 @@ def test_no_other_error_comes_of_it(config):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder as a repository has it."""
+    """A folder with the files of a repository."""
     folder = tmp_path_factory.mktemp("folder")
     jds.save_weights(jds.create_model(NAME), folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(TF_B5_AP))
@@ -213,7 +213,7 @@ def test_preprocessing_belongs_to_the_weights(folder, tmp_path):
     assert jds.create_model(NAME, other).preprocessing == zoo.VARIANTS[NAME].preprocessing
 
 
-def test_a_repository_says_it_too(folder, monkeypatch):
+def test_preprocessing_comes_with_a_repository(folder, monkeypatch):
     asked = []
 
     def fetch(repository, filename):
@@ -253,7 +253,7 @@ def test_a_huge_config_is_not_read(tmp_path, monkeypatch):
         _pretrained_config.read(tmp_path)
 
 
-def test_a_user_may_set_another():
+def test_users_can_set_another_preprocessing():
     model = nnx.eval_shape(lambda: jds.create_model(NAME))
     model.preprocessing = dataclasses.replace(model.preprocessing, image_size=32, mean=HALF, std=HALF)
     assert model.preprocess(np.zeros((9, 12, 3), np.uint8)).shape == (1, 32, 32, 3)

@@ -1,4 +1,4 @@
-"""Files of `torch.save`, made here by the standard library alone."""
+"""Files of `torch.save`, made here with the standard library only."""
 
 import collections
 import io
@@ -31,7 +31,7 @@ class Tensor:
 
 
 class Eighths:
-    """A tensor of float8, whose storage has no type."""
+    """A float8 tensor, whose storage has no type."""
 
     def __init__(self, storage, shape):
         self.storage, self.shape = storage, shape
@@ -86,7 +86,7 @@ def of(arrays):
     return tensors, list(storages.values())
 
 
-def test_a_network_is_made_of_a_pth_file(save, tmp_path):
+def test_a_network_is_loaded_from_a_pth_file(save, tmp_path):
     name = "mobilenetv3_small_050"
     model = jds.create_model(name, num_classes=10, rngs=nnx.Rngs(5))
     jds.save_weights(model, tmp_path / "a.safetensors")
@@ -98,13 +98,13 @@ def test_a_network_is_made_of_a_pth_file(save, tmp_path):
     np.testing.assert_array_equal(again.classifier.kernel, model.classifier.kernel)
 
 
-def test_strides_and_offsets(save, tmp_path):
+def test_strides_and_offsets_are_respected(save, tmp_path):
     storage = Storage("0", np.arange(12, dtype=np.float32))
     save(tmp_path / "a.pth", {"t": Tensor(storage, 2, (2, 3), (1, 3))}, [storage])
     np.testing.assert_array_equal(_torch_file.read(tmp_path / "a.pth")["t"], [[2, 5, 8], [3, 6, 9]])
 
 
-def test_float8(save, tmp_path):
+def test_float8_is_read(save, tmp_path):
     values = np.asarray([[0.5, -2, 448], [0, 0.25, 1]], ml_dtypes.float8_e4m3fn)
     storage = Storage("0", values)
     save(tmp_path / "a.pth", {"t": Eighths(storage, (2, 3))}, [storage])
@@ -112,7 +112,7 @@ def test_float8(save, tmp_path):
 
 
 @pytest.mark.parametrize("args", [(8, (2, 3), (3, 1)), (0, (13,), (0,)), (-1, (2,), (1,)), (0, (2,), (-1,))])
-def test_what_is_outside_of_the_storage_is_refused(save, tmp_path, args):
+def test_tensors_that_exceed_their_storage_are_refused(save, tmp_path, args):
     storage = Storage("0", np.arange(12, dtype=np.float32))
     save(tmp_path / "a.pth", {"t": Tensor(storage, *args)}, [storage])
     with pytest.raises(jds.WeightsError, match=r"t (reaches|has sizes)"):
@@ -124,7 +124,7 @@ class Call:
         return print, ("called",)
 
 
-def test_nothing_is_called(save, tmp_path, capsys):
+def test_pickled_functions_are_not_called(save, tmp_path, capsys):
     save(tmp_path / "a.pth", {"t": Call()}, [])
     with pytest.raises(jds.WeightsError, match=r"t is made by __builtin__\.print.*weights_only=True"):
         _torch_file.read(tmp_path / "a.pth")
@@ -140,7 +140,7 @@ def test_compressed_and_older_files_are_refused(save, tmp_path):
         _torch_file.read(tmp_path / "b.pth")
 
 
-def test_damage_is_found(save, tmp_path):
+def test_damaged_files_are_refused(save, tmp_path):
     arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.arange(3)}
     save(tmp_path / "a.pth", *of(arrays))
     whole, draw = (tmp_path / "a.pth").read_bytes(), random.Random(0)
@@ -156,12 +156,12 @@ def test_damage_is_found(save, tmp_path):
         assert all(np.array_equal(found[name], array) for name, array in arrays.items())
 
 
-def test_save_of_a_module_of_ones_own_says_what_to_do(tmp_path):
+def test_saving_a_custom_module_raises_what_to_do_instead(tmp_path):
     with pytest.raises(TypeError, match=r"made by `jds\.create_model`, got Linear.*Orbax"):
         jds.save_weights(nnx.Linear(2, 2, rngs=nnx.Rngs(0)), tmp_path / "a.safetensors")
 
 
-def test_what_save_writes_has_the_mode_of_the_umask_and_a_missing_folder_is_said(tmp_path):
+def test_saved_files_respect_the_umask_and_a_missing_folder_is_reported(tmp_path):
     _safetensors_file.write(tmp_path / "a.safetensors", {"a": np.zeros(2)})
     (tmp_path / "b").touch()
     assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "b").stat().st_mode
