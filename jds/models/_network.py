@@ -1,5 +1,7 @@
 """The base of all networks: a stem, stages of blocks, global average pooling, and a classifier."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -60,6 +62,32 @@ def _constant_keys(rngs: nnx.Rngs) -> nnx.Rngs:
     return constant
 
 
+# Building the same network again, with other weights or random numbers, traces and compiles nothing.
+@functools.lru_cache(maxsize=32)
+def _builder(network: type["Network"], config: NetworkConfig) -> Callable[[nnx.Rngs], Parts]:
+    """Returns a function that makes the modules of a network and draws its weights."""
+
+    @nnx.jit  # run eagerly, the initializer of each shape would be compiled as a program of its own
+    def build(rngs: nnx.Rngs) -> Parts:
+        constant = _constant_keys(rngs)
+        parts = network._parts(config, config.layer_config, constant)
+        if config.dropout:
+            parts.dropout = nnx.Dropout(config.dropout, rngs=constant)
+        if config.num_classes:
+            parts.classifier = nnx.Linear(
+                parts.out_features,
+                config.num_classes,
+                dtype=config.dtype,
+                param_dtype=config.param_dtype,
+                kernel_init=nnx.initializers.zeros,
+                rngs=constant,
+            )
+        draw_kernels(parts, rngs)
+        return parts
+
+    return build
+
+
 class Network(nnx.Module):
     """A network that classifies images, or returns feature maps for other tasks.
 
@@ -78,24 +106,10 @@ class Network(nnx.Module):
         self.preprocessing: Preprocessing | None = None
         self.source: Any = None
 
-        @nnx.jit  # run eagerly, the initializer of each shape would be compiled as a program of its own
-        def build(rngs: nnx.Rngs) -> Parts:
-            constant = _constant_keys(rngs)
-            parts = self._parts(config, config.layer_config, constant)
-            if config.dropout:
-                parts.dropout = nnx.Dropout(config.dropout, rngs=constant)
-            if config.num_classes:
-                parts.classifier = nnx.Linear(
-                    parts.out_features,
-                    config.num_classes,
-                    dtype=config.dtype,
-                    param_dtype=config.param_dtype,
-                    kernel_init=nnx.initializers.zeros,
-                    rngs=constant,
-                )
-            draw_kernels(parts, rngs)
-            return parts
-
+        try:
+            build = _builder(type(self), config)
+        except TypeError:  # a field that has no hash, such as a list in a row
+            build = _builder.__wrapped__(type(self), config)
         parts = build(rngs)
         self.feature_info: tuple[Feature, ...] = parts.feature_info
         self.ends: tuple[int, ...] = parts.ends
