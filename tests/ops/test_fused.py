@@ -1,22 +1,29 @@
 """Scale, bias and activation after the convolutions: values, transformations, and the fused op that contains them."""
 
 import functools
-from typing import NamedTuple
 
-import chex
 import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
+from blocks import (
+    BLOCKS,
+    IMPLEMENTATIONS,
+    POINTWISE,
+    SCALED,
+    SEPARABLE,
+    WHOLE,
+    Fused,
+    all_of,
+    assert_equal,
+    count,
+    sum_of,
+)
 from hypothesis import HealthCheck, given, settings
-from jax.extend.core import jaxprs_in_params
-from jax.sharding import AxisType, NamedSharding
-from jax.sharding import PartitionSpec as P
 
 import jds
-from jds.ops.native import _library
 
 NUMPY_ACTIVATIONS = {
     None: lambda x: x,
@@ -28,105 +35,6 @@ NUMPY_ACTIVATIONS = {
     jax.nn.hard_sigmoid: lambda x: np.clip(x + 3, 0, 6) / 6,
     jnp.tanh: np.tanh,  # one that jds does not know by name
 }
-
-
-class Fused(NamedTuple):
-    """A call with an epilogue: shapes of inputs and kernels, and in `extras` the names of scales and biases."""
-
-    name: str
-    function: str
-    inputs: tuple[int, ...]
-    kernels: tuple[tuple[int, ...], ...]
-    extras: tuple[str, ...]
-    options: dict
-    activations: dict
-
-    def __str__(self):
-        return self.name
-
-    def call(self, inputs, *arrays, implementation=None):
-        """Runs the function on inputs, kernels and extras, in this order."""
-        kernels, extras = arrays[: len(self.kernels)], arrays[len(self.kernels) :]
-        return getattr(jds, self.function)(
-            inputs,
-            *kernels,
-            **dict(zip(self.extras, extras, strict=True)),
-            **self.options,
-            **self.activations,
-            implementation=implementation,
-        )
-
-    def steps(self, inputs, *arrays, implementation="xla"):
-        """The same computation written out, one operation after the other."""
-        named = dict(zip(self.extras, arrays[len(self.kernels) :], strict=True)) | self.activations
-        halves = ["depthwise_", "pointwise_"] if self.function == "separable_conv" else [""]
-        out = inputs
-        for half, kernel in zip(halves, arrays, strict=False):
-            convolve = getattr(jds, f"{half}conv" if half else self.function)
-            out = convolve(out, kernel, **({} if half == "pointwise_" else self.options), implementation=implementation)
-            shape = (1,) * (out.ndim - 1) + (-1,)
-            if half + "scale" in named:
-                out = out * named[half + "scale"].reshape(shape)
-            if half + "bias" in named:
-                out = out + named[half + "bias"].reshape(shape)
-            out = named.get(half + "activation", lambda x: x)(out)
-        return out
-
-    def arrays(self, dtype=jnp.float32, seed=0):
-        """Random operands."""
-        rng = np.random.default_rng(seed)
-        features = {"pointwise": self.kernels[-1][-1]}
-        shapes = [self.inputs, *self.kernels]
-        shapes += [(features.get(name.split("_")[0], self.kernels[0][-1]),) for name in self.extras]
-        return tuple(jnp.asarray(rng.standard_normal(shape), dtype) for shape in shapes)
-
-
-SEPARABLE_EXTRAS = ("depthwise_bias", "pointwise_bias")
-BLOCKS = (
-    Fused(
-        "separable",
-        "separable_conv",
-        (4, 6, 5, 4),
-        ((3, 3, 1, 4), (1, 1, 4, 6)),
-        SEPARABLE_EXTRAS,
-        {"strides": 2},
-        {"depthwise_activation": jax.nn.silu, "pointwise_activation": jax.nn.hard_swish},
-    ),
-    Fused(
-        "separable, all of it",
-        "separable_conv",
-        (4, 7, 3),
-        ((3, 1, 6), (1, 6, 2)),
-        ("depthwise_scale", "depthwise_bias", "pointwise_scale", "pointwise_bias"),
-        {"padding": "CAUSAL"},
-        {"depthwise_activation": jax.nn.sigmoid},
-    ),
-    Fused("ordinary", "conv", (4, 6, 5, 3), ((3, 3, 3, 4),), ("bias",), {"strides": 2}, {"activation": jax.nn.silu}),
-    Fused("depthwise, scale", "depthwise_conv", (4, 6, 5, 4), ((3, 3, 1, 4),), ("scale",), {}, {}),
-    Fused("pointwise", "pointwise_conv", (4, 3, 3, 4), ((1, 1, 4, 5),), ("bias",), {}, {"activation": jax.nn.sigmoid}),
-)
-SEPARABLE, WHOLE, _, SCALED, POINTWISE = BLOCKS
-# Named explicitly, because the default would leave the ordinary convolution to XLA.
-IMPLEMENTATIONS = (None, "xla", "shifted")
-
-
-def count(fun, *arguments):
-    """Numbers of fused ops in the jaxpr, and of convolutions outside of them."""
-
-    def walk(jaxpr):
-        for equation in jaxpr.eqns:
-            yield equation.primitive.name
-            if equation.primitive.name != "fused_conv":
-                for inner in jaxprs_in_params(equation.params):
-                    yield from walk(inner)
-
-    names = list(walk(jax.make_jaxpr(fun)(*arguments).jaxpr))
-    return names.count("fused_conv"), names.count("conv_general_dilated")
-
-
-def assert_equal(got, want, tolerance=1e-10):
-    chex.assert_trees_all_equal_shapes_and_dtypes(got, want)
-    chex.assert_trees_all_close(got, want, rtol=tolerance, atol=tolerance)
 
 
 @st.composite
@@ -176,14 +84,6 @@ def test_values_match_the_oracle(drawn, implementation, dtype):
     np.testing.assert_allclose(np.asarray(got, np.float64), out.reshape(got.shape), rtol=0, atol=tolerance)
 
 
-def _sum(f):
-    return lambda *a: jnp.sum(jnp.sin(f(*a)))
-
-
-def _all(arrays):
-    return tuple(range(len(arrays)))
-
-
 def _cos(arrays):
     return tuple(map(jnp.cos, arrays))
 
@@ -191,12 +91,12 @@ def _cos(arrays):
 TRANSFORMATIONS = {
     "jit": lambda f: f,
     "vjp": lambda f: lambda *a: jax.vjp(f, *a)[1](jnp.cos(f(*a))),
-    "grad of the inputs alone": lambda f: jax.grad(_sum(f)),
+    "grad of the inputs alone": lambda f: jax.grad(sum_of(f)),
     "jvp": lambda f: lambda *a: jax.jvp(f, a, _cos(a)),
     "linearize": lambda f: lambda *a: jax.linearize(f, *a)[1](*_cos(a)),
-    "forward over reverse": lambda f: lambda *a: jax.jvp(jax.grad(_sum(f), _all(a)), a, _cos(a))[1],
+    "forward over reverse": lambda f: lambda *a: jax.jvp(jax.grad(sum_of(f), all_of(a)), a, _cos(a))[1],
     "reverse over reverse": lambda f: (
-        lambda *a: jax.grad(lambda *b: sum(map(jnp.sum, jax.grad(_sum(f), _all(a))(*b))), _all(a))(*a)
+        lambda *a: jax.grad(lambda *b: sum(map(jnp.sum, jax.grad(sum_of(f), all_of(a))(*b))), all_of(a))(*a)
     ),
     "vmap of the inputs": lambda f: (
         lambda x, *a: jax.vmap(f, (1, *[None] * len(a)), 1)(jnp.stack([x, 2 * x, x - 1], 1), *a)
@@ -206,20 +106,20 @@ TRANSFORMATIONS = {
         lambda *a: jax.vmap(f, (*[None] * (len(a) - 1), 0))(*a[:-1], jnp.stack([a[-1], 2 * a[-1]]))
     ),
     "vmap of grad": lambda f: (
-        lambda x, *a: jax.vmap(jax.grad(_sum(f), (0, 1)), (0, *[None] * len(a)))(jnp.stack([x, 2 * x]), *a)
+        lambda x, *a: jax.vmap(jax.grad(sum_of(f), (0, 1)), (0, *[None] * len(a)))(jnp.stack([x, 2 * x]), *a)
     ),
     "grad of vmap": lambda f: (
-        lambda x, *a: jax.grad(lambda x, *a: _sum(jax.vmap(f, (0, *[None] * len(a))))(x, *a), (0, 1))(
+        lambda x, *a: jax.grad(lambda x, *a: sum_of(jax.vmap(f, (0, *[None] * len(a))))(x, *a), (0, 1))(
             jnp.stack([x, 2 * x]), *a
         )
     ),
     "scan": lambda f: lambda x, *a: jax.lax.scan(lambda c, x: (c + 1, f(x, *a)), 0, jnp.stack([x, 2 * x]))[1],
     "grad of scan": lambda f: (
-        lambda x, *a: jax.grad(lambda x, *a: jax.lax.scan(lambda c, x: (c + _sum(f)(x, *a), None), 0.0, x)[0], (0, 1))(
-            jnp.stack([x, 2 * x]), *a
-        )
+        lambda x, *a: jax.grad(
+            lambda x, *a: jax.lax.scan(lambda c, x: (c + sum_of(f)(x, *a), None), 0.0, x)[0], (0, 1)
+        )(jnp.stack([x, 2 * x]), *a)
     ),
-    "remat": lambda f: jax.grad(lambda x, *a: _sum(jax.checkpoint(f))(jnp.sin(x), *a), (0, 1)),
+    "remat": lambda f: jax.grad(lambda x, *a: sum_of(jax.checkpoint(f))(jnp.sin(x), *a), (0, 1)),
     "cond": lambda f: lambda x, *a: jax.lax.cond(x.sum() > 0, f, lambda x, *a: f(2 * x, *a), x, *a),
 }
 
@@ -289,7 +189,7 @@ def test_a_gradient_has_the_same_equations_as_that_of_the_steps(block):
     arrays = block.arrays()
 
     def primitives(f):
-        jaxpr = jax.make_jaxpr(jax.grad(_sum(f), _all(arrays)))(*arrays).jaxpr
+        jaxpr = jax.make_jaxpr(jax.grad(sum_of(f), all_of(arrays)))(*arrays).jaxpr
         return sorted(equation.primitive.name for equation in jaxpr.eqns)
 
     steps = functools.partial(block.steps, implementation=None)
@@ -350,97 +250,3 @@ def test_inputs_can_be_donated():
     want = SCALED.steps(inputs, kernel, scale)
     assert_equal(jax.jit(SCALED.call, donate_argnums=0)(inputs, kernel, scale), want, 1e-5)
     assert inputs.is_deleted()
-
-
-def mesh(axis_type=AxisType.Auto):
-    return jax.make_mesh((4,), ("batch",), axis_types=(axis_type,))
-
-
-@pytest.mark.parametrize("block", BLOCKS[1:3], ids=str)
-def test_shard_map_matches_the_whole(block):
-    arrays = block.arrays()
-    specs = (P("batch"), *[P()] * (len(arrays) - 1))
-
-    def step(*arrays):
-        return block.call(*arrays), jax.grad(_sum(block.call), _all(arrays))(*arrays)
-
-    sharded = jax.shard_map(step, mesh=mesh(), in_specs=specs, out_specs=(P("batch"), specs))
-    assert_equal(jax.jit(sharded)(*arrays), step(*arrays), 1e-4)
-    forward = jax.shard_map(block.call, mesh=mesh(), in_specs=specs, out_specs=P("batch"))
-    assert count(forward, *arrays) == (1, 0)
-    assert_equal(forward(*arrays), block.call(*arrays), 1e-5)  # without jit
-    # The kernels differ between devices, but the images do not.
-    varied = jax.shard_map(
-        lambda x, *a: block.call(x, *(v + jax.lax.axis_index("batch").astype(v.dtype) for v in a)),
-        mesh=mesh(),
-        in_specs=P(),
-        out_specs=P("batch"),
-    )
-    moved = [v + 3 for v in arrays[1:]]
-    assert_equal(jax.jit(varied)(*arrays)[-4:], block.call(arrays[0], *moved), 1e-4)
-
-
-@pytest.mark.parametrize("block", BLOCKS[:2], ids=str)
-def test_a_sharded_batch_stays_sharded(block):
-    arrays = block.arrays()
-    want = jax.jit(block.call)(*arrays)
-    automatic = [NamedSharding(mesh(), P("batch")), *[NamedSharding(mesh(), P())] * (len(arrays) - 1)]
-    program = jax.jit(block.call).lower(*map(jax.device_put, arrays, automatic)).compile()
-    assert "all-gather" not in program.as_text()
-    with jax.set_mesh(mesh(AxisType.Explicit)):
-        placed = [jax.device_put(arrays[0], P("batch")), *(jax.device_put(v, P()) for v in arrays[1:])]
-        program = jax.jit(block.call).lower(*placed).compile()
-        assert "all-gather" not in program.as_text()
-        for out in (program(*placed), block.call(*placed)):
-            assert out.sharding.spec[0] == "batch"
-            assert_equal(jax.device_get(out), jax.device_get(want), 1e-5)
-        gradient = jax.jit(jax.grad(_sum(block.call)))(*placed)
-        assert gradient.sharding.spec[0] == "batch"
-        # A mapped axis that is sharded, then one that is not.
-        for spec in (P("batch"), P()):
-            stacked = jax.device_put(np.stack([arrays[0]] * 4), spec)
-            mapped = jax.vmap(block.call, (0, *[None] * (len(arrays) - 1)))
-            out = jax.device_get(jax.jit(mapped)(stacked, *placed[1:]))
-            assert_equal(out, np.stack([jax.device_get(want)] * 4), 1e-5)
-
-
-def test_export_gives_each_platform_its_own():
-    arrays = SEPARABLE.arrays()
-    for platforms in (("cpu",), ("tpu",), ("cpu", "cuda", "tpu")):
-        exported = jax.export.export(jax.jit(SEPARABLE.call), platforms=platforms)(*arrays)
-        assert ("stablehlo.convolution" in exported.mlir_module()) == (platforms != ("cpu",))
-        if "cpu" in platforms:
-            again = jax.export.deserialize(exported.serialize())
-            np.testing.assert_allclose(again.call(*arrays), SEPARABLE.call(*arrays), rtol=1e-5, atol=1e-6)
-
-
-def test_symbolic_shapes_can_be_exported(unchecked_types):
-    inputs, *rest = SEPARABLE.arrays()
-    symbolic = jax.ShapeDtypeStruct(jax.export.symbolic_shape("b, 2*h, 5, 4"), jnp.float32)
-    exported = jax.export.export(jax.jit(SEPARABLE.call))(symbolic, *rest)
-    np.testing.assert_allclose(exported.call(inputs, *rest), SEPARABLE.call(inputs, *rest), rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.skipif(bool(_library.fault()), reason="there are no CPU kernels")
-def test_a_block_runs_as_one_kernel_unless_the_compiler_partitions_it():
-    block = SEPARABLE._replace(activations={"depthwise_activation": jax.nn.relu6})  # known to the kernel
-    arrays = block.arrays()
-
-    def targets(text):
-        return {name for name in ("jds_separable", "jds_depthwise", "jds_matrix_product") if f"@{name}" in text}
-
-    def fresh():
-        return lambda *arrays: block.call(*arrays)  # not in any cache
-
-    text = jax.jit(fresh()).lower(*arrays).as_text()
-    assert text.count("@jds_separable") == 1
-    assert targets(text) == {"jds_separable"}
-    # Inside `shard_map`, each device has a whole block; if the compiler partitions it, it runs as convolutions.
-    specs = (P("batch"), *[P()] * (len(arrays) - 1))
-    sharded = jax.shard_map(fresh(), mesh=mesh(), in_specs=specs, out_specs=P("batch"))
-    assert targets(jax.jit(sharded).lower(*arrays).as_text()) == {"jds_separable"}
-    with jax.set_mesh(mesh(AxisType.Explicit)):
-        placed = [jax.device_put(arrays[0], P("batch")), *(jax.device_put(v, P()) for v in arrays[1:])]
-        assert "jds_separable" not in targets(jax.jit(fresh()).lower(*placed).as_text())
-    # An exported program may run where jds is not installed.
-    assert not targets(jax.export.export(jax.jit(fresh()), platforms=("cpu",))(*arrays).mlir_module())
