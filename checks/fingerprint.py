@@ -15,7 +15,8 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 import jds
 
-IMAGES = jax.ShapeDtypeStruct((2, 97, 97, 3), jnp.float32)
+# Even and odd: where the size is odd, `"SAME"` pads as PyTorch does.
+IMAGES = jax.ShapeDtypeStruct((2, 96, 97, 3), jnp.float32)
 # The parameters of equations that are part of the computation. Others differ between versions of JAX.
 PARAMETERS = (
     "window_strides", "padding", "lhs_dilation", "rhs_dilation", "feature_group_count", "batch_group_count",
@@ -24,10 +25,10 @@ PARAMETERS = (
 )  # fmt: skip
 
 
-def fingerprint(name: str) -> str:
+def fingerprint(name: str, **overrides: Any) -> str:
     """Hashes a network's equations, in evaluation and in training, and its parameters' names, shapes and dtypes."""
     digest = hashlib.sha256()
-    model = nnx.eval_shape(lambda: jds.create_model(name))
+    model = nnx.eval_shape(lambda: jds.create_model(name, **overrides))
     for path, leaf in nnx.to_flat_state(nnx.state(model)):
         digest.update(f"{'/'.join(map(str, path))} {leaf.shape} {leaf.dtype}\n".encode())
     for prepare in (model.eval, model.train):

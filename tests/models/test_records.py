@@ -1,0 +1,80 @@
+"""The records of the checks: they have every network, as it is now, and every result is right."""
+
+import math
+
+import numpy as np
+import pytest
+from jax import lax
+
+from checks import sweep, training_steps, variants
+from checks.fingerprint import fingerprint
+from jds import zoo
+from jds.models import mobilenet_v2
+
+RECORDS = {check: sweep.load(check.RECORD) for check in (variants, training_steps)}
+# One network of each family, in each package's conventions; `python -m checks.outdated` compares all of them.
+SMALLEST = [
+    "mobilenetv1_100",
+    "mobilenetv2_035",
+    "tf_mobilenetv3_small_minimal_100",
+    "mobilenetv4_conv_small_035",
+    "mnasnet_050",
+    "mixnet_s",
+    "efficientnet_lite0",
+    "legacy_xception",
+    "convnext_atto",
+    "mobileone_s1",
+    "torchvision/mobilenet_v2",
+    "keras/MobileNetV3Small",
+]
+
+
+def test_the_records_have_all_networks_and_every_result_is_right():
+    for check, is_right in ((variants, variants.is_equal), (training_steps, training_steps.is_right)):
+        assert RECORDS[check].keys() == zoo.VARIANTS.keys()
+        assert all(map(is_right, RECORDS[check].values()))
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_the_results_are_of_the_networks_as_they_are_now(name):
+    now = fingerprint(name)
+    assert all(sweep.is_valid(record[name], now) for record in RECORDS.values())
+
+
+def test_the_images_of_the_comparison_tell_the_paddings_apart():
+    size = variants.IMAGE_SIZE
+    for _ in range(4):
+        assert lax.padtype_to_pads((size,), (3,), (2,), "SAME") == [(0, 1)]  # PyTorch pads (1, 1)
+        size //= 2
+
+
+CHANGES = [
+    {"epsilon": 1e-4}, {"momentum": 0.8}, {"padding": "SAME"}, {"drop_path": 0.1}, {"dropout": 0.1},
+    {"output_stride": 8}, {"unbiased_variance": False}, {"num_classes": 9}, {"dtype": "bfloat16"},
+]  # fmt: skip
+
+
+def test_a_change_of_a_network_changes_its_fingerprint_and_a_change_of_its_implementation_does_not():
+    small = {"rows": mobilenet_v2.ROWS[:5]}
+    found = {str(change): fingerprint("mobilenetv2_035", **small, **change) for change in [{}, *CHANGES]}
+    assert len({*found.values()}) == len(found)
+    assert fingerprint("mobilenetv2_035", **small, implementation="xla") == found["{}"]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"parameters": 6}, {"difference": 2e-4}, {"difference": np.nan}, {"of_images": 1e-3}]
+)
+def test_results_that_differ_or_do_not_depend_on_the_image_are_not_equal(wrong):
+    equal = {"parameters": 5, "public_parameters": 5, "difference": 1e-6, "of_images": 0.1}
+    equal |= {"folded": 1e-6, "folded_float64": 1e-14}
+    assert variants.is_equal(equal)
+    assert not variants.is_equal(equal | wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"losses": [1.0, 1.1]}, {"losses": [1.0, math.nan]}, {"traces": 2}, {"grouped": 1}], ids=str
+)
+def test_a_network_that_does_not_learn_is_not_right(wrong):
+    right = {"losses": [1.0, 1.1, 0.9], "traces": 1, "grouped": 0}
+    assert training_steps.is_right(right)
+    assert not training_steps.is_right(right | wrong)
