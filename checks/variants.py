@@ -26,8 +26,7 @@ from jds import zoo
 
 RECORD = sweep.RESULTS / "variants.json"
 APART, FAR_APART = 0.05, 0.55
-# Even at every stride but the last, so that the two conventions for padding differ: where a size is odd, `"SAME"` pads as
-# PyTorch does.
+# Even at every stride but the last: where a size is odd, the two conventions for padding do not differ.
 IMAGE_SIZE = 96
 
 
