@@ -5,10 +5,10 @@ import functools
 from typing import Literal
 
 import jax.numpy as jnp
-from flax import nnx
 from jax.typing import DTypeLike
 
 from jds.models._arguments import check_fields
+from jds.models._initialize import zeros
 from jds.nn import BatchNorm, Implementation, LayerConfig
 from jds.nn._separable import MakeNorm
 
@@ -60,7 +60,7 @@ class NetworkConfig:
             padding=self.padding,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
-            kernel_init=nnx.initializers.zeros,
+            kernel_init=zeros,
             implementation=self.implementation,
         )
 

@@ -1,7 +1,5 @@
 """The base of all networks: a stem, stages of blocks, global average pooling, and a classifier."""
 
-import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -9,7 +7,7 @@ from flax import nnx
 
 from jds.models._arguments import checked_images
 from jds.models._config import NetworkConfig
-from jds.models._initialize import draw_kernels
+from jds.models._initialize import draw_kernels, zeros
 from jds.models._preprocessing import Preprocessing
 from jds.models._stages import Feature, Stages
 from jds.nn import LayerConfig
@@ -46,8 +44,8 @@ class Parts(nnx.Module):
 class _ConstantStream(nnx.RngStream):
     """A stream of one key, for initializers that need none.
 
-    `nnx.RngStream` derives each key from a count; tracing that for every parameter makes building
-    EfficientNet-B0 an eighth slower.
+    `nnx.RngStream` derives each key from a count. For every parameter of a network, that would take longer than all the
+    rest of building it.
     """
 
     def __call__(self) -> jax.Array:
@@ -60,32 +58,6 @@ def _constant_keys(rngs: nnx.Rngs) -> nnx.Rngs:
     constant.params = _ConstantStream(jax.random.key(0), tag="params")
     constant.dropout = rngs.dropout
     return constant
-
-
-# Building the same network again, with other weights or random numbers, traces and compiles nothing.
-@functools.lru_cache(maxsize=32)
-def _builder(network: type["Network"], config: NetworkConfig) -> Callable[[nnx.Rngs], Parts]:
-    """Returns a function that makes the modules of a network and draws its weights."""
-
-    @nnx.jit  # run eagerly, the initializer of each shape would be compiled as a program of its own
-    def build(rngs: nnx.Rngs) -> Parts:
-        constant = _constant_keys(rngs)
-        parts = network._parts(config, config.layer_config, constant)
-        if config.dropout:
-            parts.dropout = nnx.Dropout(config.dropout, rngs=constant)
-        if config.num_classes:
-            parts.classifier = nnx.Linear(
-                parts.out_features,
-                config.num_classes,
-                dtype=config.dtype,
-                param_dtype=config.param_dtype,
-                kernel_init=nnx.initializers.zeros,
-                rngs=constant,
-            )
-        draw_kernels(parts, rngs)
-        return parts
-
-    return build
 
 
 class Network(nnx.Module):
@@ -106,11 +78,20 @@ class Network(nnx.Module):
         self.preprocessing: Preprocessing | None = None
         self.source: Any = None
 
-        try:
-            build = _builder(type(self), config)
-        except TypeError:  # a field that has no hash, such as a list in a row
-            build = _builder.__wrapped__(type(self), config)
-        parts = build(rngs)
+        constant = _constant_keys(rngs)
+        parts = self._parts(config, config.layer_config, constant)
+        if config.dropout:
+            parts.dropout = nnx.Dropout(config.dropout, rngs=constant)
+        if config.num_classes:
+            parts.classifier = nnx.Linear(
+                parts.out_features,
+                config.num_classes,
+                dtype=config.dtype,
+                param_dtype=config.param_dtype,
+                kernel_init=zeros,
+                rngs=constant,
+            )
+        draw_kernels(parts, rngs.params())
         self.feature_info: tuple[Feature, ...] = parts.feature_info
         self.ends: tuple[int, ...] = parts.ends
         self.out_features: int = parts.out_features

@@ -60,34 +60,6 @@ def test_rounding_is_that_of_the_authors():
     ]
 
 
-def test_building_again_traces_nothing_and_draws_other_weights(monkeypatch):
-    traced = []
-    original = MobileNetV1._parts
-    monkeypatch.setattr(
-        MobileNetV1, "_parts", staticmethod(lambda *arguments: traced.append(1) or original(*arguments))
-    )
-    config = MobileNetV1Config(width=0.25, num_classes=3)
-    one, other = (MobileNetV1(config, rngs=nnx.Rngs(seed)) for seed in (0, 1))
-    assert len(traced) == 1
-    assert not np.array_equal(one.classifier.kernel, other.classifier.kernel)
-    one.classifier.bias[...] = jnp.ones(3)
-    assert not other.classifier.bias.any()
-
-
-class Unhashable:
-    """A normalization of a user, which is compared by its fields."""
-
-    __hash__ = None
-
-    def __call__(self, features, *, rngs):
-        return nnx.GroupNorm(features, num_groups=1, rngs=rngs)
-
-
-def test_a_config_without_a_hash_is_built():
-    model = abstract(norm=Unhashable(), num_classes=3)
-    assert isinstance(model.stem.norm, nnx.GroupNorm)
-
-
 def test_initial_weights_have_the_variance_of_their_fan_in():
     model = MobileNetV1(MobileNetV1Config(num_classes=10), rngs=nnx.Rngs(0))
     other = MobileNetV1(MobileNetV1Config(num_classes=10), rngs=nnx.Rngs(1))
