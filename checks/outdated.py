@@ -1,15 +1,16 @@
-"""Names the networks that have changed since they were checked, and the check to run again.
+"""Names the networks that have changed since they were checked or counted, and the commands to run again.
 
     python -m checks.outdated
 
-Takes about four minutes.
+Takes about five minutes.
 """
 
 from rich.progress import track
 
 import jds
-from checks import sweep, training_steps, variants
+from checks import figures, sweep, training_steps, variants
 from checks.fingerprint import fingerprint
+from jds import zoo
 
 if __name__ == "__main__":
     results = {check.__name__: sweep.load(check.RECORD) for check in (variants, training_steps)}
@@ -18,4 +19,6 @@ if __name__ == "__main__":
         now = fingerprint(name)
         outdated = [check for check in results if not sweep.is_valid(results[check].get(name), now)]
         found += [f"python -m {check} --pattern {name}" for check in outdated]
+        if zoo.Figures(**figures.figures(name)) != zoo.figures()[name]:
+            found.append(f"python -m checks.figures, because of {name}")
     raise SystemExit("\n".join(found))

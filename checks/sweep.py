@@ -13,7 +13,7 @@ from rich.progress import track
 
 import jds
 from benchmarks.harness.record import replace
-from checks.fingerprint import fingerprint
+from checks.fingerprint import fingerprint, row_fingerprint
 from jds import zoo
 
 RESULTS = Path(__file__).parent / "results"
@@ -61,7 +61,7 @@ def run(
         start, now = time.perf_counter(), fingerprint(name)
         if is_valid(results.get(name), now) and not settings.again:
             continue
-        results[name] = {"fingerprint": now} | find(name)
+        results[name] = {"row": row_fingerprint(zoo.VARIANTS[name]), "fingerprint": now} | find(name)
         jax.clear_caches()
         print(name, results[name], f"{time.perf_counter() - start:.0f} s", flush=True)
         record = {"versions": versions, "image_size": image_size, "networks": dict(sorted(results.items()))}

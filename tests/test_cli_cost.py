@@ -120,7 +120,7 @@ def test_loops_and_branches_are_explained():
     [
         (["mobilnetv2_100"], "there is no 'mobilnetv2_100'; did you mean mobilenetv2_100, "),
         (["mobileone_s0", "--width", "2"], "`--width` does not go with mobileone_s0"),
-        (["mobilenetv1_100", "--arguments", "float32[3]"], "`--arguments` goes with a function"),
+        (["mobilenetv1_100", "--arguments", "float32[3]"], "`--arguments` requires a function"),
         (["mobilenetv1_100", "--image-size", "0"], "`--image-size` must be positive, got 0"),
         (["no_such_module:f"], "'no_such_module:f' cannot be imported: No module named"),
         (["jax.numpy:no_such_function"], "cannot be imported"),
@@ -135,7 +135,7 @@ def test_loops_and_branches_are_explained():
         ),
         (["jax.numpy:zeros", "--grad"], "`--grad` needs an argument of floating point"),
         (["flax.nnx:Dropout", "--arguments", "f32[3]"], "must be a function or an instance, got the class Dropout"),
-        (["jax.numpy:dot", "--batch", "2"], "`--batch` goes with a network"),
+        (["jax.numpy:dot", "--batch", "2"], "`--batch` requires a network"),
         (["mobilenetv1_100", "--plot", "x.gif"], "`--plot` must end in .png, .svg, .pdf, got 'x.gif'"),
         (["mobilenetv1_100", "--json", "/no/such/folder/x.json"], "`--json` must be a file that can be written"),
     ],

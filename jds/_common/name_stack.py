@@ -104,7 +104,7 @@ def _split(name_stack: str) -> list[str]:
 
 
 def _unwrap(part: str) -> tuple[list[str], list[str]]:
-    """Returns the transformations around scopes, and the scopes; a jitted function's name is no scope."""
+    """Returns the transformations around scopes, and the scopes; a jitted function's name does not count as a scope."""
     transformations: list[str] = []
     while found := _TRANSFORMATION.fullmatch(part):
         transformations.append(found[1])

@@ -140,7 +140,7 @@ class Traceable:
         fun, args, kwargs = self._tree.unflatten(leaves)
         results = jax.tree.leaves(fun(*args, **kwargs), is_leaf=_is_node)
         nodes = [*(leaf for leaf in results if _is_node(leaf)), *nodes]
-        # What was not written is no result: XLA would copy it.
+        # State that was not written is not a result: XLA would copy it.
         given = set(map(id, arrays))
         left = [leaf for leaf in jax.tree.leaves(nnx.split(nodes)[1]) if id(leaf) not in given]
         return [leaf for leaf in (*results, *left) if _is_array_or_number(leaf)]

@@ -77,7 +77,7 @@ def _measure(layers: Sequence[Layer], options: Compare) -> tuple[compare.LayerCo
 def _network(options: Compare, model: str) -> tuple[str, Sequence[Layer]]:
     """Returns a title and the layers of the network that was asked for."""
     variant = find_variant(model)
-    check_absent(options, ("input", *_LAYER_OPTIONS), f"goes with one layer, not with the network {model}")
+    check_absent(options, ("input", *_LAYER_OPTIONS), f"describes one layer, and cannot be combined with the network {model}")
     check_positive(options, "image_size", "width", "batch", "seconds")
     size = options.image_size or variant.preprocessing.image_size
     network = _for_inference(lambda: build(model, options.width))
@@ -97,7 +97,7 @@ def _for_inference(build: Callable[[], Network]) -> Network:
 
 def _one_layer(options: Compare) -> tuple[str, tuple[Layer]]:
     """Returns a title and the layer that was asked for, or the textbook's."""
-    check_absent(options, ("image_size", "width"), "goes with a network, such as `jds compare mobilenetv1_100`")
+    check_absent(options, ("image_size", "width"), "requires a network, for example `jds compare mobilenetv1_100`")
     check_positive(options, "out_features", "channel_multiplier", "batch", "seconds")
     if options.input is None:
         check_absent(options, _LAYER_OPTIONS, "requires `--input`, for example `--input 14x14x512`")

@@ -86,7 +86,7 @@ class Cost:
 
 def _peak(options: Cost) -> cost.Peak | None:
     if options.measure and options.device != "this":
-        raise UsageError("`--measure` goes with `--device this`: other devices are not here")
+        raise UsageError("`--measure` requires `--device this`: other devices cannot be measured here")
     if options.device is None:
         return None
     if fault := device_fault(options.device):
@@ -97,7 +97,7 @@ def _peak(options: Cost) -> cost.Peak | None:
 def _network(options: Cost) -> tuple[str, Callable[..., Any], tuple[Any, ...]]:
     variant = find_variant(options.target, hint=" A function is named module:function")
     if options.arguments:
-        raise UsageError(f"`--arguments` goes with a function, not with the network {variant.name}")
+        raise UsageError(f"`--arguments` requires a function, not the network {variant.name}")
     check_positive(options, "image_size", "width", "batch", "trip_counts")
     size, batch = options.image_size or variant.preprocessing.image_size, options.batch or 1
     model = nnx.eval_shape(lambda: build(variant.name, options.width))
@@ -109,7 +109,9 @@ def _network(options: Cost) -> tuple[str, Callable[..., Any], tuple[Any, ...]]:
 
 
 def _function(options: Cost) -> tuple[str, Callable[..., Any], tuple[Any, ...]]:
-    check_absent(options, ("image_size", "width", "batch"), "goes with a network, such as `jds cost mobilenetv1_100`")
+    check_absent(
+        options, ("image_size", "width", "batch"), "requires a network, for example `jds cost mobilenetv1_100`"
+    )
     check_positive(options, "trip_counts")
     module_name, _, path = options.target.partition(":")
     if "" not in sys.path:

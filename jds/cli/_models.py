@@ -87,7 +87,7 @@ class Predict:
         for path, image in zip(self.images, images, strict=True):
             logits = np.asarray(run(model, model.preprocess(image))[0])
             if not np.isfinite(logits).all():
-                raise UsageError(f"`--weights`: what {self.weights} makes of '{path}' is no number")
+                raise UsageError(f"`--weights`: {self.weights} returned no number for '{path}'")
             if len(images) > 1:
                 print(f"{printable(str(path))}:")
             shares = np.asarray(jax.nn.softmax(logits))

@@ -18,7 +18,7 @@ class UsageError(Exception):
 
 def option(metavar: str, help: str):
     """An option with a placeholder in the help."""
-    # Without a metavar of its own, an optional string would show as `{None}|STR`, and then its default None.
+    # Without an explicit metavar, an optional string would show as `{None}|STR`, and then its default None.
     return tyro.conf.arg(metavar=metavar, help=help, help_behavior_hint="")
 
 

@@ -21,7 +21,7 @@ def network_layers(model: Network, image_size: int | None = None) -> tuple[Layer
     convolution from the first one's input to the second one's output. Normalization, activation and squeeze-and-excite
     may stand between the two. Where kernels of several sizes share the channels, each is a separable layer with its
     share of the pointwise layer. All other layers are the same in both forms. The matrix products of attention, which
-    multiply activations with each other, are no layers.
+    multiply activations with each other, are not layers.
 
     Args:
       model: the network, with or without arrays; it is traced for one image, in evaluation mode, and not changed.

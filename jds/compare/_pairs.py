@@ -107,7 +107,7 @@ def _readers(
 
 
 def _through(operation: Operation, channels: _Channels) -> Iterator[_Channels]:
-    """Where an operation leaves channels, if it leaves each at a position of its own."""
+    """The positions to which an operation moves channels, if it keeps each at one position."""
     equation, outputs = operation.equation, operation.outputs
     if len(operation.inputs) != len(equation.inputs) and equation.primitive == "concatenate":
         return  # an operand occurs twice

@@ -207,7 +207,7 @@ def _by(sizes: Sequence[int]) -> str:
 
 
 def _unless_one(value: int | tuple[int, ...]) -> str:
-    """Writes strides or the like, or nothing if they are 1."""
+    """Writes a size, or nothing if it is 1."""
     sizes = value if isinstance(value, tuple) else (value,)
     return "" if set(sizes) == {1} else _by(sizes[:1] if len(set(sizes)) == 1 else sizes)
 

@@ -100,7 +100,7 @@ class Analysis:
         counts, one = self.total.counts, self.total.per_device
         if counts.transcendentals or counts.integer_operations:
             found.append(
-                f"Not in the FLOPs: {short_number(counts.transcendentals)} exponentials, roots and the like, and "
+                f"Not in the FLOPs: {short_number(counts.transcendentals)} transcendental functions, and "
                 f"{short_number(counts.integer_operations)} operations on integers."
             )
         if one != counts:

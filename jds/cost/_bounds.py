@@ -93,7 +93,7 @@ class Estimate(NamedTuple):
             found.append(
                 "Measured: medians; for layers, the time in their instructions, summed over threads. Share: bound to "
                 "measured time. It is above 1 where arrays stay in a cache or XLA has fused a layer's work into "
-                "another's instruction; a layer without a time has no instruction of its own."
+                "another's instruction; a layer without a time shares its instructions with other layers."
             )
         return found
 

@@ -16,7 +16,7 @@ def as_dict(row: CostRow) -> dict[str, Any]:
 
 
 def columns(rows: Sequence[CostRow], total: CostRow, estimate: Estimate | None) -> dict[str, list[Any]]:
-    """Columns by their names, each with an entry per row; `total` tells their names where there is no row."""
+    """Columns by name, with an entry per row; without rows, `total` provides the names."""
     bounds = {bound.name: bound for bound in estimate.rows} if estimate else {}
     names = [*_flat(total), *(_times(estimate.total) if estimate else [])]
     lines = [_flat(row) | (_times(bounds[row.name]) if estimate else {}) for row in rows]

@@ -11,7 +11,7 @@ from jds.cost._timing import Spread
 def estimate(analysis: Analysis, device: Peak | str, by: By = "layer", measured: Measurement | None = None) -> Estimate:
     """Bounds the time of a program from below, as a whole and row by row.
 
-    Exponentials and the like cost nothing here, nor do operations on integers; everything else runs at its peak rate.
+    Transcendental functions and integer operations cost nothing here; everything else runs at its peak rate.
     For a program that `shard_map` divides among several devices, the bound is that of one device.
 
     Args:

@@ -157,4 +157,4 @@ def _style(axes: Axes, label: str) -> None:
 def _legend(rows: Sequence[CostRow], has_rest: bool) -> list[Patch]:
     kinds = [kind for kind in _COLORS if any(row.kind == kind for row in rows)]
     found = [Patch(color=_COLORS[kind], label=kind) for kind in kinds]
-    return [*found, Patch(color=_OTHER, label="element-wise and the like")] if has_rest else found
+    return [*found, Patch(color=_OTHER, label="element-wise and other")] if has_rest else found

@@ -103,7 +103,7 @@ def _profiled(compiled: Callable[..., Any], args: Sequence[jax.Array], runs: int
     """Runs a program `runs` times and returns a `jax.profiler.ProfileData`."""
     options = jax.profiler.ProfileOptions()
     options.python_tracer_level = 0
-    options.host_tracer_level = 1  # instructions, and nothing finer, which would take time of its own
+    options.host_tracer_level = 1  # instructions only: finer events would take time themselves
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder, profiler_options=options):
             for _ in range(runs):

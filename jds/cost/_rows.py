@@ -25,7 +25,7 @@ class CostRow(NamedTuple):
       traffic: minimum traffic in bytes, if nothing in between goes to memory: `bytes_in`, `bytes_out`, and each
         parameter that is read.
       backward: those of `counts` that belong to the backward pass.
-      per_device: of `counts`, what one device does: its part of what `shard_map` divides, and all else.
+      per_device: the part of `counts` that one device does: its share of what `shard_map` divides, and all of the rest.
       unknown: primitives without a rule, and how often each runs.
 
     Example:

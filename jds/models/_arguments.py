@@ -78,7 +78,7 @@ def _check_dtype(config: str, field: str, value: Any) -> None:
 
 
 def check_no_drop_path(network: str, config: Any) -> None:
-    """Raises ValueError if there is to be stochastic depth in a network that has no block to leave out."""
+    """Raises ValueError if `drop_path` is set for a network whose blocks cannot be dropped."""
     if config.drop_path:
         raise ValueError(
             f"{network}: `drop_path` must be 0, got {config.drop_path!r}; none of its blocks can be dropped"

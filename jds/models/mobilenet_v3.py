@@ -17,7 +17,7 @@ _relu, _swish = jax.nn.relu, jax.nn.hard_swish
 
 
 class MobileNetV3Row(NamedTuple):
-    """A block of tables 1 and 2; without an expansion of its own where it is 1.
+    """A block of tables 1 and 2; an expansion of 1 has no expansion layer.
 
     The expansion is relative to the block's input, so that a width scales it, too.
     """

@@ -118,7 +118,7 @@ class MobileOne(Network):
                 kernel_dilation=dilation if half.depthwise else 1,
                 depthwise=half.depthwise,
                 branches=config.branches,
-                # Where the output stride has a stride made 1, there still is no such branch, as no weights have one.
+                # A stride that the output stride changed to 1 adds no such branch: no weights have one.
                 use_identity=half.strides == 1,
                 squeeze_features=round_features(half.features / _SQUEEZE, limit=0) if half.use_squeeze else 0,
                 drop_path=drop_path,

@@ -271,7 +271,7 @@ def _apply(
 
 
 def in_turn(inputs: jax.Array, *steps: Callable[[jax.Array], jax.Array] | None) -> jax.Array:
-    """Applies steps one after the other; None is no step."""
+    """Applies steps one after the other, skipping those that are None."""
     for step in steps:
         inputs = inputs if step is None else step(inputs)
     return inputs
@@ -286,7 +286,7 @@ def canonical_kernel_size(module: str, kernel_size: int | Sequence[int]) -> tupl
 
 
 def make_bias(use_bias, features: int, bias_init, rngs: nnx.Rngs, param_dtype, metadata) -> nnx.Param | None:
-    """Returns the bias's parameter, if there is to be one."""
+    """Returns the bias's parameter, or None without a bias."""
     return nnx.Param(bias_init(rngs.params(), (features,), param_dtype), **metadata) if use_bias else None
 
 

@@ -1,4 +1,4 @@
-"""A convolution with what follows it: the unit that the blocks of mobile networks are made of."""
+"""A convolution, its normalization and its activation: the unit of the blocks of mobile networks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar

@@ -115,7 +115,7 @@ def acceleration_report(
     Args:
       fun: what `accelerate` takes; what it returns, too.
       *args, **kwargs: the function's arguments: pytrees, Flax modules among them; arrays may be given as
-        `jax.ShapeDtypeStruct`. What is no array is passed on as it is.
+        `jax.ShapeDtypeStruct`. Other values are passed on unchanged.
       platform: what the program would be lowered for: `"cpu"`, `"gpu"`, `"cuda"`, `"rocm"`, `"oneapi"` or `"tpu"`;
         None for JAX's default backend.
 

@@ -48,7 +48,7 @@ def read(weights: str | Path | Mapping[str, Any], rename: Rename | None = None) 
 
     Raises:
       WeightsError: the file is damaged, or of another kind; or two entries get one name.
-      TypeError: a value of a mapping is no array.
+      TypeError: a value of a mapping is not an array.
       OSError: it cannot be read or fetched.
     """
     found = _of_mapping(weights) if isinstance(weights, Mapping) else _of_file(weights)
@@ -112,7 +112,7 @@ def save_weights(model: nnx.Module, path: str | Path) -> None:
       path: of the file, with the suffix `.safetensors`.
 
     Raises:
-      TypeError: the model is no network of jds.
+      TypeError: the model is not a network of jds.
       ValueError: the path has another suffix, or the model no source.
       OSError: the file cannot be written.
 

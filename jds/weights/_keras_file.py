@@ -138,7 +138,7 @@ def _text(value: Any) -> str:
 
 def _array(path: Path, item: Any) -> LazyArray:
     if not isinstance(item, h5py.Dataset):
-        raise ValueError(f"{item.name!r} is no array")
+        raise ValueError(f"{item.name!r} is not an array")
     if item.external or item.is_virtual:
         raise ValueError(f"{item.name!r} is in another file, and only what the file itself holds is read")
     if item.id.get_create_plist().get_nfilters() or item.shape is None:
@@ -164,7 +164,7 @@ def _legacy(path: Path, group: Any) -> Iterator[Layer]:
         weights = _strings(layer, "weight_names") or []
         for weight in weights:
             parts.setdefault(weight.rpartition("/")[0], []).append(_array(path, layer[weight]))
-        # A network that is a layer of another one has the names of its own layers.
+        # A network that is a layer of another network has the names of its layers in an attribute.
         if len(parts) > 1:
             yield from (Layer(part, arrays) for part, arrays in parts.items())
         else:

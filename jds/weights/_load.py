@@ -173,7 +173,7 @@ def _read(
         found[entry.path] = values
     problems = _listed((("with NaN or infinity", not_finite), ("negative variances", negative)))
     if problems:
-        raise WeightsError(f"{where} has values that are no weights:\n" + "\n".join(problems))
+        raise WeightsError(f"{where} has values that cannot be weights:\n" + "\n".join(problems))
     return found
 
 

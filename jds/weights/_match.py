@@ -7,7 +7,7 @@ from jds.weights._lazy import Shape
 
 
 def without_prefix(found: Mapping[str, Any], wanted: Collection[str]) -> dict[str, Any]:
-    """Takes off what stands before all wanted names: `module.`, `model.`, `backbone.` and the like.
+    """Removes a prefix that all wanted names have, such as `module.`, `model.` or `backbone.`.
 
     Example:
       >>> from jds.weights._match import without_prefix

@@ -194,7 +194,7 @@ def _are_described(value: Any) -> bool:
 
 
 def _numbered(names: Any, count: int | None) -> dict[int, str] | None:
-    """The names by their numbers; None, if they are no names of as many classes."""
+    """The names of the classes in order; None if they are not one name per class."""
     if isinstance(names, dict):
         if not all(key.isascii() and key.isdecimal() and len(key) < 10 for key in names):
             return None

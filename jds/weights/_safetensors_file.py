@@ -47,7 +47,7 @@ def read(path: Path) -> dict[str, LazyArray]:
     """
     with open(path, "rb") as file:
         try:
-            # It compares the header with the file's size, and maps what follows without reading it.
+            # It compares the header with the file's size, and maps the data without reading it.
             with safetensors.safe_open(path, "numpy"):
                 pass
             length = int.from_bytes(file.read(8), "little")

@@ -117,7 +117,7 @@ def _entry(path: Path, folder: str, members: dict[str, int], name: str, value: A
     if isinstance(value, _Unknown):
         raise ValueError(f"{name} is made by {value.name}")
     if not (isinstance(value, tuple) and len(value) >= 4 and isinstance(value[0], _Storage)):
-        raise ValueError(f"{name} is no tensor")
+        raise ValueError(f"{name} is not a tensor")
     storage, offset, shape, strides = value[:4]
     member, dtype = f"{folder}data/{storage.key}", np.dtype(storage.dtype)
     numbers = (offset, *shape, *strides)

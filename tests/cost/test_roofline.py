@@ -125,7 +125,7 @@ def test_the_command_prints_the_lower_bound(capsys, monkeypatch):
     ("options", "message"),
     [
         (["--device", "h10"], "`--device` must be this or one of h100, "),
-        (["--device", "a100", "--measure"], "`--measure` goes with `--device this`"),
+        (["--device", "a100", "--measure"], "`--measure` requires `--device this`"),
     ],
 )
 def test_wrong_devices_are_refused(options, message, capsys):

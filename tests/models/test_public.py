@@ -1,6 +1,5 @@
 """Public networks compute the same function as in their packages, from a file with the packages' names."""
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -11,13 +10,10 @@ import pytest
 from flax import nnx
 
 import jds
-from checks import sweep, variants
 from checks.synthetic_weights import filled
 from jds import cost, zoo
 from jds.weights import _safetensors_file
-from jds.weights._found import Found
 from jds.weights._load import shapes_of
-from jds.weights._lookalike import kernels_of
 
 DATA = Path(__file__).parents[1] / "data"
 FILES = sorted((DATA / "weights").glob("*.json"))
@@ -64,33 +60,3 @@ def test_parameters_and_multiply_accumulates_match_the_public_counts(name):
     figures = zoo.figures()[public_name(source, rest)]
     wanted = {counted["conv_and_matmul_macs"], *([figures.multiply_adds] if figures.image_size == size else [])}
     assert {cost.analyze(model, images).total.macs} == wanted
-
-
-RECORD = sweep.load(variants.RECORD)
-
-
-# Fields of a config that change no shape: networks that differ only in these are counted once.
-SHAPELESS = {"activation", "drop_path", "dropout", "epsilon", "momentum", "padding", "pads_end"}
-SHAPELESS |= {"unbiased_variance"}
-STRUCTURES = {}
-for variant in zoo.VARIANTS.values():
-    fields = dataclasses.asdict(variant.config).items()
-    key = (variant.network, str([(field, value) for field, value in fields if field not in SHAPELESS]))
-    STRUCTURES.setdefault(key, []).append(variant.name)
-
-
-@pytest.mark.parametrize("names", STRUCTURES.values(), ids=lambda names: names[0])
-def test_every_network_has_the_public_number_of_parameters(names):
-    # Counted on the current network, without arrays; the public number is that of the package, from the record.
-    model = nnx.eval_shape(lambda: jds.create_model(names[0]))
-    assert all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(nnx.state(model)))
-    for name in names:
-        variant, figures = zoo.VARIANTS[name], zoo.figures()[name]
-        assert jds.count_parameters(model) == RECORD[name]["public_parameters"] == figures.parameters
-        assert kernels_of(Found(shapes_of(model, variant.source))) == figures.kernels
-        assert variant.preprocessing.image_size == figures.image_size
-
-
-def test_all_networks_have_figures():
-    # `python -m checks.figures` updates them.
-    assert zoo.figures().keys() == zoo.VARIANTS.keys()

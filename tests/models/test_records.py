@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from jax import lax
 
-from checks import sweep, training_steps, variants
-from checks.fingerprint import fingerprint
+from checks import figures, sweep, training_steps, variants
+from checks.fingerprint import fingerprint, row_fingerprint
 from jds import zoo
 from jds.models import mobilenet_v2
 
@@ -35,10 +35,24 @@ def test_the_records_have_all_networks_and_every_result_is_right():
         assert all(map(is_right, RECORDS[check].values()))
 
 
+@pytest.mark.parametrize("name", zoo.VARIANTS)
+def test_the_results_are_of_the_networks_with_these_rows(name):
+    variant, known = zoo.VARIANTS[name], zoo.figures()[name]
+    assert {record[name]["row"] for record in RECORDS.values()} == {row_fingerprint(variant)}
+    assert known.parameters == RECORDS[variants][name]["public_parameters"]
+    assert known.image_size == variant.preprocessing.image_size
+
+
 @pytest.mark.parametrize("name", SMALLEST)
-def test_the_results_are_of_the_networks_as_they_are_now(name):
+def test_the_results_and_figures_are_of_the_networks_as_they_are_now(name):
     now = fingerprint(name)
     assert all(sweep.is_valid(record[name], now) for record in RECORDS.values())
+    assert zoo.Figures(**figures.figures(name)) == zoo.figures()[name]
+
+
+def test_all_networks_have_figures():
+    # `python -m checks.figures` updates them.
+    assert zoo.figures().keys() == zoo.VARIANTS.keys()
 
 
 def test_the_images_of_the_comparison_tell_the_paddings_apart():

@@ -260,7 +260,7 @@ def test_kernels_are_adapted_to_the_number_of_channels(channels, torch_like):
 def test_values_that_are_not_weights_are_refused(name, value, message, torch_like):
     wrong = torch_like[name].copy()
     wrong.flat[1] = value
-    with pytest.raises(jds.WeightsError, match=rf"has values that are no weights:\n{message}$"):
+    with pytest.raises(jds.WeightsError, match=rf"has values that cannot be weights:\n{message}$"):
         load(torch_like | {name: wrong})
 
 

@@ -42,7 +42,7 @@ class Instruction(NamedTuple):
       name, opcode: as XLA prints them.
       shapes: of its result, several if it is a tuple.
       operands: names of other instructions of the computation.
-      attributes: what follows the operands.
+      attributes: the text after the operands.
     """
 
     name: str

@@ -20,7 +20,7 @@ class XlaCounts(NamedTuple):
     Attributes:
       flops: a multiplication and an addition are two, those with padding are left out, integers and booleans count like
         floating-point numbers, and the body of a loop counts once.
-      transcendentals: elements of exponentials and the like.
+      transcendentals: elements of exponentials, roots and other transcendental functions.
       bytes: read and written by all instructions, in bytes.
     """
 

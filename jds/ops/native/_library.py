@@ -14,7 +14,7 @@ from jds.ops.native import _constants, _seal
 # Set to 0, this environment variable switches the kernels off.
 SWITCH = "JDS_NATIVE"
 
-# In a separate folder that is no package: otherwise Python would take it for a module.
+# In a folder that is not a package: otherwise Python would take the library for a module.
 _PATH = Path(__file__).parent / "lib" / "libjds.so"
 
 _logger = logging.getLogger(__name__)
