@@ -1,5 +1,6 @@
 """Convolutions as Flax NNX modules: depthwise, pointwise, and ordinary."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -118,22 +119,7 @@ class DepthwiseConv(nnx.Module):
           norm, activation: functions of the result that are applied after it, in the same fused op where possible; None
             for none.
         """
-
-        def convolve(images: jax.Array, kernel: jax.Array, **epilogue: Any) -> jax.Array:
-            return depthwise_conv(
-                images,
-                kernel,
-                strides=self.strides,
-                padding=self.padding,
-                input_dilation=self.input_dilation,
-                kernel_dilation=self.kernel_dilation,
-                precision=self.precision,
-                preferred_element_type=self.preferred_element_type,
-                implementation=self.implementation,
-                **epilogue,
-            )
-
-        return _apply(self, convolve, inputs, norm, activation)
+        return _apply(self, depthwise_conv, ("padding", "input_dilation", "kernel_dilation"), inputs, norm, activation)
 
 
 class PointwiseConv(nnx.Module):
@@ -208,19 +194,7 @@ class PointwiseConv(nnx.Module):
           norm, activation: functions of the result that are applied after it, in the same fused op where possible; None
             for none.
         """
-
-        def convolve(images: jax.Array, kernel: jax.Array, **epilogue: Any) -> jax.Array:
-            return pointwise_conv(
-                images,
-                kernel,
-                strides=self.strides,
-                precision=self.precision,
-                preferred_element_type=self.preferred_element_type,
-                implementation=self.implementation,
-                **epilogue,
-            )
-
-        return _apply(self, convolve, inputs, norm, activation)
+        return _apply(self, pointwise_conv, (), inputs, norm, activation)
 
 
 class OrdinaryConv(nnx.Conv):
@@ -240,23 +214,18 @@ class OrdinaryConv(nnx.Conv):
         self, inputs: jax.Array, *, norm: Norm | None = None, activation: Activation | None = None
     ) -> jax.Array:
         """Applies the layer; `norm` and `activation` as in `DepthwiseConv`."""
-        window: dict[str, Any] = {name: getattr(self, name) for name in ("strides", "padding", "kernel_dilation")}
+        options = ("padding", "input_dilation", "kernel_dilation", "feature_group_count")
+        return _apply(self, conv, options, inputs, norm, activation)
 
-        def convolve(images: jax.Array, kernel: jax.Array, **epilogue: Any) -> jax.Array:
-            return conv(
-                images,
-                kernel,
-                **window,
-                implementation=self.implementation,
-                **epilogue,
-            )
 
-        return _apply(self, convolve, inputs, norm, activation)
+# Options that all layers have, under the names of their functions.
+_OPTIONS = ("strides", "precision", "preferred_element_type", "implementation")
 
 
 def _apply(
     layer: Any,
-    convolve: Callable[..., jax.Array],
+    function: Callable[..., jax.Array],
+    options: tuple[str, ...],
     inputs: jax.Array,
     norm: Norm | None,
     activation: Activation | None,
@@ -264,6 +233,7 @@ def _apply(
     """Applies a layer and the steps after it: as one fused op unless there is a normalization that is not folded."""
     images, kernel, bias = operands(layer, inputs)
     epilogue = as_epilogue(norm, bias, kernel.dtype)
+    convolve = functools.partial(function, **{name: getattr(layer, name) for name in (*_OPTIONS, *options)})
     if epilogue is None:
         return in_turn(convolve(images, kernel, bias=bias), norm, activation)
     scale, bias = epilogue
