@@ -154,7 +154,6 @@ def test_a_program_compiled_ahead_of_time_needs_only_the_import_of_jds(tmp_path)
     [
         ("MAX_TAPS", 1023, "`max_taps` is 1024 in the library and 1023 in Python"),
         ("MAX_CONTRACTED_FEATURES", 512, "`max_contracted_features` is 256 in the library and 512 in Python"),
-        ("ACTIVATIONS", ("none", "relu6", "relu", "hard_sigmoid", "hard_silu"), "`activations` is ['none', 'relu', "),
         ("TARGETS", _constants.TARGETS[:-1], "`targets` is ['jds_depthwise', "),
     ],
 )

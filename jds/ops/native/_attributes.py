@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jds.ops._fused_block import Step
-from jds.ops.native._constants import ACTIVATIONS
+from jds.ops.native import _library
 
 MAX_AXES = 3
 
@@ -39,7 +39,7 @@ def epilogue_attributes(steps: Sequence[Step]) -> dict[str, np.ndarray]:
     return {
         "has_scale": _integers(step.has_scale for step in steps),
         "has_bias": _integers(step.has_bias for step in steps),
-        "activation": _integers(ACTIVATIONS.index(str(step.activation or "none")) for step in steps),
+        "activation": _integers(_library.activations().index(str(step.activation or "none")) for step in steps),
     }
 
 
@@ -48,7 +48,7 @@ def no_epilogue_attributes() -> dict[str, np.ndarray]:
     return {
         "has_scale": _integers([0]),
         "has_bias": _integers([0]),
-        "activation": _integers([ACTIVATIONS.index("none")]),
+        "activation": _integers([0]),
     }
 
 

@@ -6,8 +6,6 @@ import json
 MAX_TAPS = 1024
 # The most features that a depthwise convolution contracts: in an input gradient, the channel multiplier.
 MAX_CONTRACTED_FEATURES = 256
-# Activations are passed to the library by their index.
-ACTIVATIONS = ("none", "relu", "relu6", "hard_sigmoid", "hard_silu")
 # The library's functions that XLA calls.
 TARGETS = (
     "jds_depthwise",
@@ -32,10 +30,10 @@ def check(text: str) -> None:
     expected = {
         "max_taps": MAX_TAPS,
         "max_contracted_features": MAX_CONTRACTED_FEATURES,
-        "activations": list(ACTIVATIONS),
         "targets": list(TARGETS),
     }
     found = json.loads(text)
+    del found["activations"]  # which Python asks the library for
     for name in {**expected, **found}:
         if found.get(name) != expected.get(name):
             raise OSError(

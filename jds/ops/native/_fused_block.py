@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jds.ops._fused_block import Block, FusedForm, Step
 from jds.ops.native import _library
 from jds.ops.native._attributes import MAX_AXES, AxisGeometry, epilogue_attributes, geometry_attributes
-from jds.ops.native._constants import ACTIVATIONS, MAX_TAPS
+from jds.ops.native._constants import MAX_TAPS
 from jds.ops.native._convolution import DTYPES, MAX_WINDOW
 
 
@@ -58,9 +58,6 @@ def unsupported_block(form: FusedForm) -> str | None:
         return f"the kernel computes float32, bfloat16 and float16, not {images.dtype.name}"
     if any(step.preferred_element_type not in (None, images.dtype) for step in block.steps):
         return "the kernel's results have the dtype of its inputs"
-    for step in block.steps:
-        if step.activation not in (None, *ACTIVATIONS):
-            return f"the kernel does not know {step.activation}"
     if any(dilation != 1 for dilation in first.geometry.input_dilation):
         return "the kernel does not dilate its inputs"
     if any(0 in aval.shape for aval in form.operands):
@@ -72,7 +69,10 @@ def unsupported_block(form: FusedForm) -> str | None:
             return "on its own, the kernel's first step is an ordinary convolution"
         if math.prod(kernel.shape[:-1]) > MAX_WINDOW:
             return f"the kernel's windows have at most {MAX_WINDOW} numbers, not {math.prod(kernel.shape[:-1])}"
-    return _library.fault()
+    if fault := _library.fault():
+        return fault
+    unknown = [step.activation for step in block.steps if step.activation not in (None, *_library.activations())]
+    return f"the kernel does not know {unknown[0]}" if unknown else None
 
 
 def _out_features(operands: Sequence[jax.Array]) -> int:

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import functools
+import json
 import logging
 import os
 from pathlib import Path
@@ -46,6 +47,12 @@ def load() -> ctypes.CDLL:
     for target in _constants.TARGETS:
         jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(getattr(library, target)), platform="cpu")
     return library
+
+
+@functools.cache
+def activations() -> tuple[str, ...]:
+    """Returns the names of the library's activations, in the order of their numbers; the first one is `"none"`."""
+    return tuple(json.loads(load().jds_constants())["activations"])
 
 
 def instruction_sets() -> tuple[str, ...]:

@@ -223,7 +223,8 @@ extern "C" const char* jds_instruction_sets() { return jds::available_kernels().
 
 extern "C" bool jds_use_instruction_set(const char* name) { return jds::use_kernels(name); }
 
-// The constants that Python has too, as JSON: it compares them when it loads the library.
+// As JSON, the constants that Python has too, which it compares when it loads the library, and the activations in the
+// order of their numbers.
 extern "C" const char* jds_constants() {
   static const std::string json = [] {
     std::string names, targets = JDS_HANDLERS(JDS_NAME) "";
