@@ -77,7 +77,9 @@ def _measure(layers: Sequence[Layer], options: Compare) -> tuple[compare.LayerCo
 def _network(options: Compare, model: str) -> tuple[str, Sequence[Layer]]:
     """Returns a title and the layers of the network that was asked for."""
     variant = find_variant(model)
-    check_absent(options, ("input", *_LAYER_OPTIONS), f"describes one layer, and cannot be combined with the network {model}")
+    check_absent(
+        options, ("input", *_LAYER_OPTIONS), f"describes one layer, and cannot be combined with the network {model}"
+    )
     check_positive(options, "image_size", "width", "batch", "seconds")
     size = options.image_size or variant.preprocessing.image_size
     network = _for_inference(lambda: build(model, options.width))
