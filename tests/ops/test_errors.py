@@ -147,7 +147,7 @@ CASES = {
     "a kernel that cannot": (
         lambda: jds.pointwise_conv(IMAGES, jnp.ones((1, 1, 4, 5)), strides=2, implementation="native"),
         NotImplementedError,
-        r"pointwise_conv: `native` computes .* and this one is pointwise with strides .*use implementation=None",
+        r"pointwise_conv: `native` supports .* and this one is pointwise with strides .*use implementation=None",
     ),
     "too many terms": (
         depthwise(jnp.ones((17, 17, 1, 4)), jnp.ones((1, 32, 32, 4)), implementation="shifted"),
