@@ -51,7 +51,7 @@ def test_an_image_is_classified(files, capsys, quick_compilation):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image": "weights.safetensors"}, "weights.safetensors': not an image in a format that Pillow reads"),
+        ({"image": "weights.safetensors"}, "weights.safetensors': not an image in a format that Pillow can read"),
         ({"image": "none.png"}, "`IMAGE` must be an image file that can be read, got"),
         ({"image": "half.png"}, "`IMAGE` must be an image file that can be read, got"),
         ({"model": "mobilenetv3_smal_050"}, "`--model`: there is no 'mobilenetv3_smal_050'; did you mean mobilenetv3_"),

@@ -60,7 +60,7 @@ class MixedConv(nnx.Module):
     def __call__(
         self, inputs: jax.Array, *, norm: Norm | None = None, activation: Activation | None = None
     ) -> jax.Array:
-        """Applies the layer to `(batch, height, width, in_features)`; `norm` and `activation` as in `DepthwiseConv`."""
+        """Applies the layer to `(batch, height, width, in_features)`; the options are as in `DepthwiseConv`."""
         parts: list[Any] = jnp.split(inputs, self.starts, axis=-1)
         out = jnp.concatenate([conv(part) for conv, part in zip(self.convs, parts, strict=True)], axis=-1)
         return in_turn(out, norm, activation)
