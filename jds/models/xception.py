@@ -97,7 +97,7 @@ class Xception(Network):
         return Parts(XceptionStem(config.in_features, **shared), stages, out_features=EXIT[-1])
 
     def features(self, images: jax.Array) -> tuple[jax.Array, ...]:
-        """Returns the last map of each stride after the ReLU with which the next block begins; see `Network`."""
+        """Returns the last map of each stride, after the ReLU that starts the next block; see `Network.features`."""
         first, *between, last = super().features(images)
         return (first, *map(jax.nn.relu, between), last)
 

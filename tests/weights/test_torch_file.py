@@ -126,7 +126,7 @@ class Call:
 
 def test_pickled_functions_are_not_called(save, tmp_path, capsys):
     save(tmp_path / "a.pth", {"t": Call()}, [])
-    with pytest.raises(jds.WeightsError, match=r"t is made by __builtin__\.print.*weights_only=True"):
+    with pytest.raises(jds.WeightsError, match=r"t is created by __builtin__\.print.*weights_only=True"):
         _torch_file.read(tmp_path / "a.pth")
     assert not capsys.readouterr().out
 
