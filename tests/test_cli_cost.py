@@ -112,7 +112,7 @@ def test_loops_and_branches_are_explained():
 
     notes = " ".join(cost.analyze(fun, jax.ShapeDtypeStruct((4, 4), "float32")).notes())
     assert "Conditional in no layer: branches of" in notes
-    assert "Lower bound: `while` in no layer is counted as one run" in notes
+    assert "Lower bound: `while` in no layer is counted as one iteration" in notes
 
 
 @pytest.mark.parametrize(

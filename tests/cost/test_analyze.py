@@ -378,7 +378,7 @@ def test_rows_become_a_data_frame(monkeypatch):
     assert list(frame.index) == ["dot_general", "tanh"]
     assert frame["least_seconds"].min() > 0
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(ImportError, match="to_dataframe needs pandas: `pip install pandas`"):
+    with pytest.raises(ImportError, match="to_dataframe requires pandas: `pip install pandas`"):
         found.to_dataframe()
 
 
