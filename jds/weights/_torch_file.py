@@ -19,7 +19,9 @@ import numpy as np
 from jds.weights._errors import WeightsError, printable
 from jds.weights._lazy import LazyArray
 
-_REMEDY = "safe, with PyTorch: `safetensors.torch.save_file(torch.load(path, weights_only=True), 'new.safetensors')`"
+_REMEDY = (
+    "convert it with PyTorch: `safetensors.torch.save_file(torch.load(path, weights_only=True), 'new.safetensors')`"
+)
 _WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
 _PICKLE_LIMIT = 32 << 20
 _FILES_LIMIT = 100_000
