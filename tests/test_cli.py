@@ -110,8 +110,8 @@ def test_the_version_is_printed(capsys):
         ("--seconds inf", "`--seconds` must be positive, got inf"),
         (
             "--input 4x4x3 --out-features 2 --kernel-size 3x3x3",
-            "`--kernel-size` must be one positive number, such as 3, or one for each of the 2 spatial axes of `--input`, such as "
-            "3x3, got '3x3x3'",
+            "`--kernel-size` must be one positive number, such as 3, or one for each of the 2 spatial axes of `--input`, "
+            "such as 3x3, got '3x3x3'",
         ),
         (
             "--input 4x4x3 --out-features 2 --padding FULL",
