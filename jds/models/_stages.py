@@ -54,7 +54,7 @@ class Stages(NamedTuple):
     Attributes:
       blocks: the blocks of each stage, as `nnx.List`s.
       feature_info: the stride and channels of each map.
-      ends: index of the stage whose output each map is; -1 is the stem.
+      ends: for each map, the index of the stage that outputs it; -1 is the stem.
     """
 
     blocks: Any

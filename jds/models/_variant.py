@@ -101,7 +101,8 @@ torchvision_tf = functools.partial(torchvision, convention=TORCHVISION_TENSORFLO
 def keras(name: str, network: type[Network], config: NetworkConfig, **preprocessing: Any) -> Variant:
     """Returns one of Keras's networks, whose padding and batch normalization are the defaults of `NetworkConfig`.
 
-    `keras.utils.load_img(file, target_size=...)` resizes the whole image, by default to the nearest pixels.
+    `keras.utils.load_img(file, target_size=...)` resizes the whole image, by default with nearest-neighbor
+    interpolation.
 
     Args:
       name, network, config: as in `Variant`.
