@@ -49,13 +49,13 @@ FIGURES = Path(__file__).with_suffix(".json")
 
 
 class Figures(NamedTuple):
-    """Facts about a public network, which its name determines.
+    """Recorded properties of a public network.
 
     Attributes:
       parameters: number of parameters.
-      multiply_adds: per image of `image_size`.
-      image_size: height and width, in pixels.
-      kernels: hash by which its weights are recognized; see `jds.weights._lookalike`.
+      multiply_adds: number of multiply-adds per image of size `image_size`.
+      image_size: height and width in pixels.
+      kernels: hash that identifies its weights; see `jds.weights._lookalike`.
     """
 
     parameters: int
@@ -84,14 +84,14 @@ def create_model(
     rngs: nnx.Rngs | None = None,
     **overrides: Any,
 ) -> Network:
-    """Builds a public network, with new weights or public ones.
+    """Builds a public network with new or public weights.
 
-    Weights are matched by name. The names are those of the package that the network comes from: timm, or torchvision or
-    Keras where the network's name starts with `torchvision/` or `keras/`. A prefix that all names have, such as
-    `module.`, is removed. If no name matches, the entries of a PyTorch file or of a mapping are taken in their order,
-    provided that every shape fits, with a `jds.OrderWarning`; the layers of a Keras file are matched by order as Keras
-    does. If the weights have no classifier, or one for another number of classes, the classifier is re-initialized with
-    a `jds.FreshClassifierWarning`.
+    Weights are matched by name. The names are those of the package that the network comes from: torchvision or Keras if
+    the network's name starts with `torchvision/` or `keras/`, otherwise timm. A prefix common to all names, such as
+    `module.`, is removed. If no name matches, the entries of a PyTorch file or of a mapping are matched by order,
+    provided that every shape fits, with a `jds.OrderWarning`; the layers of a Keras file are matched by order as in
+    Keras. If the weights have no classifier, or one for another number of classes, the classifier is re-initialized
+    with a `jds.FreshClassifierWarning`.
 
     Args:
       name: one of `list_models()`.
@@ -99,15 +99,15 @@ def create_model(
         a Hugging Face repository id, such as `"timm/mobilenetv2_100.ra_in1k"`, or a folder with the files of one; its
         `config.json` sets the preprocessing that `model.preprocess` follows;
         a `.safetensors` file;
-        a `.pth`, `.pt` or `.bin` file of `torch.save`, read without PyTorch: only tensors are read, no object is
-        unpickled;
-        a `.h5`, `.hdf5`, `.weights.h5` or `.keras` file, as `keras.applications` and `model.save` write them;
+        a `.pth`, `.pt` or `.bin` file written by `torch.save`, which is read without PyTorch: only tensors are read,
+        and no object is unpickled;
+        a `.h5`, `.hdf5`, `.weights.h5` or `.keras` file, as in `keras.applications` or written by `model.save`;
         a mapping of names to arrays;
         None, for new weights.
       rename: new names for the entries of the weights, or for the layers of a Keras file: a mapping, or a function that
-        returns None for an entry to leave out.
+        returns None for an entry to drop.
       rngs: provides the `params` and `dropout` keys; by default `nnx.Rngs(0)`.
-      **overrides: values for fields of the network's config, such as `num_classes`, `output_stride` or `dtype`: see
+      **overrides: values for fields of the network's config, such as `num_classes`, `output_stride` or `dtype`; see
         `jds.models.NetworkConfig`.
 
     Returns:
@@ -115,8 +115,8 @@ def create_model(
 
     Raises:
       ValueError, TypeError: there is no such network, or an option is wrong.
-      jds.WeightsError: the weights are damaged, do not match the network, or have values such as NaN. The message lists
-        everything that is wrong.
+      jds.WeightsError: the weights are damaged, do not match the network, or contain values such as NaN. The message
+        lists all problems.
       OSError: the weights cannot be read or downloaded.
 
     Example:
@@ -138,7 +138,7 @@ def create_model(
     if weights is None:
         model = variant.network(config, rngs=rngs)
     else:
-        # Read first, so that no network is built for a file that cannot be used.
+        # Read first, to avoid building a network for an unusable file.
         found = read(weights, rename)
         model = nnx.eval_shape(lambda: variant.network(config, rngs=nnx.Rngs(0)))
         where = "the mapping of weights" if isinstance(weights, Mapping) else printable(str(weights))
@@ -155,14 +155,14 @@ def _whose(found: Found, asked: str) -> str:
     """Names the networks that the weights fit, unless the requested one is among them."""
     kernels = kernels_of(found)
     names = [name for name, known in figures().items() if known.kernels == kernels]
-    return f"\nits kernels are those of {', '.join(names)}" if names and asked not in names else ""
+    return f"\nits kernels match {', '.join(names)}" if names and asked not in names else ""
 
 
 def list_models(pattern: str = "*") -> list[str]:
     """Lists the names of public networks.
 
     Args:
-      pattern: a part of the names, or a pattern with `*` and `?`; case is ignored.
+      pattern: a substring of the names, or a pattern with `*` and `?`; case is ignored.
 
     Returns:
       The names, sorted.
@@ -177,10 +177,10 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def find(name: str) -> Variant:
-    """Returns the public network of a name.
+    """Returns the public network with the given name.
 
     Raises:
-      ValueError: there is none.
+      ValueError: there is no such network.
     """
     if fault := name_fault(name):
         raise ValueError(f"create_model: {fault}")
@@ -188,7 +188,7 @@ def find(name: str) -> Variant:
 
 
 def name_fault(name: str) -> str | None:
-    """Says what is wrong with the name of a network; None where nothing is."""
+    """Returns an error message for an unknown network name, or None for a known one."""
     if name in VARIANTS:
         return None
     near = ", ".join(near_names(name, VARIANTS))

@@ -81,12 +81,12 @@ def test_the_version_is_printed(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--input 14", "`--input` must be HxWxC, like 14x14x512 (LxC in 1D, DxHxWxC in 3D), got '14'"),
-        ("--input 14x-1x3", "`--input` must be HxWxC, like 14x14x512 (LxC in 1D, DxHxWxC in 3D), got '14x-1x3'"),
-        ("--input 0x4x3", "`--input` must be HxWxC, like 14x14x512 (LxC in 1D, DxHxWxC in 3D), got '0x4x3'"),
+        ("--input 14", "`--input` must be HxWxC, such as 14x14x512 (LxC in 1D, DxHxWxC in 3D), got '14'"),
+        ("--input 14x-1x3", "`--input` must be HxWxC, such as 14x14x512 (LxC in 1D, DxHxWxC in 3D), got '14x-1x3'"),
+        ("--input 0x4x3", "`--input` must be HxWxC, such as 14x14x512 (LxC in 1D, DxHxWxC in 3D), got '0x4x3'"),
         (
             "--input 4x4x3",
-            "`--out-features` must be given with `--input`: the number of filters, like `--out-features 512`",
+            "`--input` requires `--out-features`, the number of filters, such as `--out-features 512`",
         ),
         ("--input 4x4x3 --out-features 0", "`--out-features` must be positive, got 0"),
         ("--out-features 5", "`--out-features` requires `--input`, for example `--input 14x14x512`"),
@@ -99,17 +99,17 @@ def test_the_version_is_printed(capsys):
             "mobilenet_v1",
             "there is no 'mobilenet_v1'; did you mean mobilenetv1_100, mobilenetv1_125, keras/MobileNetV2?",
         ),
-        ("mobileone_s0 --width 2", "`--width` does not go with mobileone_s0: "),
+        ("mobileone_s0 --width 2", "`--width` does not apply to mobileone_s0: "),
         ("--batch 0", "`--batch` must be positive, got 0"),
         ("--seconds inf", "`--seconds` must be positive, got inf"),
         (
             "--input 4x4x3 --out-features 2 --kernel-size 3x3x3",
-            "`--kernel-size` must be one positive number, like 3, or one for each of the 2 spatial axes of `--input`, like "
-            "3x3, got '3x3x3'",
+            "`--kernel-size` must be one positive number, such as 3, or one for each of the 2 spatial axes of `--input`, "
+            "such as 3x3, got '3x3x3'",
         ),
         (
             "--input 4x4x3 --out-features 2 --padding FULL",
-            "`--padding` must be SAME, SAME_LOWER, VALID or a number, like 1, got 'FULL'",
+            "`--padding` must be SAME, SAME_LOWER, VALID or a number, such as 1, got 'FULL'",
         ),
         (
             "--input 2x2x3 --out-features 2 --padding VALID",
@@ -117,11 +117,11 @@ def test_the_version_is_printed(capsys):
             "of size (3, 3), dilated by (1, 1); use a larger input, more padding or a smaller kernel",
         ),
         ("--plot figure.gif", "`--plot` must end in .png, .svg, .pdf, got 'figure.gif'"),
-        ("--json /dev/null", "`--json` must name an ordinary file, got the device or pipe '/dev/null'"),
+        ("--json /dev/null", "`--json` must name a regular file, got the device or pipe '/dev/null'"),
         ("--json .", "`--json` must name a file, got the directory '.'"),
         (
             "--json missing/record.json",
-            "`--json` must be a file that can be written, got 'missing/record.json': No such file or directory",
+            "`--json` must be a writable file, got 'missing/record.json': No such file or directory",
         ),
     ],
     ids=lambda value: value if value.startswith(("-", "mobilenet")) else "",

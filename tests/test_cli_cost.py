@@ -112,32 +112,35 @@ def test_loops_and_branches_are_explained():
 
     notes = " ".join(cost.analyze(fun, jax.ShapeDtypeStruct((4, 4), "float32")).notes())
     assert "Conditional in no layer: branches of" in notes
-    assert "Lower bound: `while` in no layer is counted as one run" in notes
+    assert "Lower bound: `while` in no layer is counted as one iteration" in notes
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["mobilnetv2_100"], "there is no 'mobilnetv2_100'; did you mean mobilenetv2_100, "),
-        (["mobileone_s0", "--width", "2"], "`--width` does not go with mobileone_s0"),
+        (["mobileone_s0", "--width", "2"], "`--width` does not apply to mobileone_s0"),
         (["mobilenetv1_100", "--arguments", "float32[3]"], "`--arguments` requires a function"),
         (["mobilenetv1_100", "--image-size", "0"], "`--image-size` must be positive, got 0"),
         (["no_such_module:f"], "'no_such_module:f' cannot be imported: No module named"),
         (["jax.numpy:no_such_function"], "cannot be imported"),
         (["jax.numpy:pi"], "must be a function, got float"),
-        (["jax.numpy:dot", "--arguments", "float32(8)"], "`--arguments` must be like float32[8,16], got 'float32(8)'"),
-        (["jax.numpy:dot", "--arguments", "float31[8]"], "must begin with a dtype"),
+        (
+            ["jax.numpy:dot", "--arguments", "float32(8)"],
+            "`--arguments` must have the form float32[8,16], got 'float32(8)'",
+        ),
+        (["jax.numpy:dot", "--arguments", "float31[8]"], "must start with a dtype"),
         (["jax.numpy:dot", "--arguments", "float32[8]", "float32[9]"], "dot cannot be traced with arguments"),
-        (["jax.numpy:dot", "--arguments", "f31[8]"], "must begin with a dtype"),
+        (["jax.numpy:dot", "--arguments", "f31[8]"], "must start with a dtype"),
         (
             ["jax.numpy:square", "--arguments", "int32[3,3]", "--grad"],
-            "`--grad` needs an argument of floating point to differentiate by, got jax.numpy:square(int32[3,3])",
+            "`--grad` requires a floating-point argument to differentiate with respect to, got jax.numpy:square(int32[3,3])",
         ),
-        (["jax.numpy:zeros", "--grad"], "`--grad` needs an argument of floating point"),
+        (["jax.numpy:zeros", "--grad"], "`--grad` requires a floating-point argument"),
         (["flax.nnx:Dropout", "--arguments", "f32[3]"], "must be a function or an instance, got the class Dropout"),
         (["jax.numpy:dot", "--batch", "2"], "`--batch` requires a network"),
         (["mobilenetv1_100", "--plot", "x.gif"], "`--plot` must end in .png, .svg, .pdf, got 'x.gif'"),
-        (["mobilenetv1_100", "--json", "/no/such/folder/x.json"], "`--json` must be a file that can be written"),
+        (["mobilenetv1_100", "--json", "/no/such/folder/x.json"], "`--json` must be a writable file"),
     ],
 )
 def test_wrong_arguments_say_what_to_do(arguments, message, capsys):

@@ -51,11 +51,11 @@ def test_an_image_is_classified(files, capsys, quick_compilation):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image": "weights.safetensors"}, "weights.safetensors': not an image in a format that Pillow reads"),
-        ({"image": "none.png"}, "`IMAGE` must be an image file that can be read, got"),
-        ({"image": "half.png"}, "`IMAGE` must be an image file that can be read, got"),
+        ({"image": "weights.safetensors"}, "weights.safetensors': not an image in a format that Pillow can read"),
+        ({"image": "none.png"}, "`IMAGE` must be a readable image file, got"),
+        ({"image": "half.png"}, "`IMAGE` must be a readable image file, got"),
         ({"model": "mobilenetv3_smal_050"}, "`--model`: there is no 'mobilenetv3_smal_050'; did you mean mobilenetv3_"),
-        ({"weights": "none.safetensors"}, "`--weights` must be a file that can be read, got"),
+        ({"weights": "none.safetensors"}, "`--weights` must be a readable file, got"),
         (
             {"weights": "image.png"},
             "`--weights`: weights must be a .safetensors, .h5, .hdf5, .keras, .pth, .pt, .bin file",
@@ -126,7 +126,7 @@ def test_classes_of_a_classifier_that_was_not_loaded_are_never_printed(files, tu
         assert predict(files / "image.png", "--model", NAME, *words) == 2
         out, err = capsys.readouterr()
         assert not out
-        assert "`--num-classes` must be the number that the weights have: " in err
+        assert "`--num-classes` must match the weights: " in err
         assert "has 3 classes, not 10" in err
         assert "Warning" not in err
 
@@ -139,18 +139,22 @@ def test_probabilities_that_are_not_numbers_are_never_printed(files, tmp_path, c
     assert predict(files / "image.png", "--model", NAME, "--weights", tmp_path / "weights.safetensors") == 2
     out, err = capsys.readouterr()
     assert not out
-    assert "image.png' is no number" in err
+    assert "produced NaN or infinity for '" in err
+    assert "image.png'" in err
 
 
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ("{}", "`--model` must be given, one of those that `jds models` lists: {} has no config.json that names one"),
+        (
+            "{}",
+            "`--model` is required, and must be a network listed by `jds models`: {} has no config.json that names one",
+        ),
         (
             '{"architecture": "resnet50"}',
-            "`--model` must be given, one of those that `jds models` lists: {} names 'res",
+            "`--model` is required, and must be a network listed by `jds models`: {} names 'res",
         ),
-        ('{"num_classes": 0}', "`--weights` must be those of a classifier; {} has none, by its config.json"),
+        ('{"num_classes": 0}', "`--weights` must include a classifier; {} has none according to its config.json"),
         ('{"num_classes": [3]}', "`--weights`: {}/config.json: `num_classes` must be an int of at least 0, got [3]"),
     ],
 )
@@ -163,4 +167,4 @@ def test_a_config_without_the_needed_fields_is_an_error(config, message, files, 
 def test_a_pattern_that_matches_no_network_is_an_error(capsys):
     with pytest.raises(SystemExit):
         cli.main(["models", "resnet*"])
-    assert "`PATTERN` fits none of the" in capsys.readouterr().err
+    assert "`PATTERN` matches none of the" in capsys.readouterr().err

@@ -1,1 +1,1 @@
-"""What all rooms of jds share; it imports nothing of jds."""
+"""Utilities shared by all packages of jds; imports nothing from them."""

@@ -1,22 +1,22 @@
-"""Files that are complete or absent: written beside their place, then renamed."""
+"""Atomic file writes: files are written next to their destination, then renamed."""
 
 import os
 from collections.abc import Callable
 from pathlib import Path
 
-# Files being written now: they must go if the process ends before they are renamed.
+# Files being written, which must be removed if the process ends before they are renamed.
 _unfinished: set[Path] = set()
 
 
 def write_atomically(path: Path, writer: Callable[[Path], object]) -> None:
-    """Lets `writer` write a file beside `path`, then renames it: nobody ever sees half a file.
+    """Writes a file atomically: calls `writer` with a temporary path next to `path`, then renames the file.
 
     Args:
       path: the file to write; one that exists is replaced.
-      writer: called with the path to write to, which has the suffix of `path`.
+      writer: function called with the temporary path, which has the suffix of `path`.
 
     Raises:
-      OSError: the file cannot be written; an older file at `path` stays as it was.
+      OSError: the file cannot be written; an existing file at `path` is not changed.
 
     Example:
       >>> import tempfile
@@ -45,11 +45,11 @@ def check_writable(path: Path) -> None:
 
 
 def remove_unfinished() -> None:
-    """Removes the files that are being written, for a process that is about to end without its `finally` clauses."""
+    """Removes the files being written, for a process about to end without running its `finally` clauses."""
     for temporary in list(_unfinished):
         temporary.unlink(missing_ok=True)
 
 
 def _beside(path: Path) -> Path:
-    # The suffix stays, because it tells the format of a figure.
+    # The suffix is kept, because it selects the format of a figure.
     return path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-# Scopes that JAX's transformations add, and those that its lowering adds.
+# Scopes added by JAX's transformations and by its lowering.
 _RECOMPUTED = "rematted_computation"
 _OF_TRACING = re.compile(f"checkpoint|{_RECOMPUTED}")
 _OF_LOWERING = re.compile(f"while|body|cond|branch_[0-9]+_fun|closed_call|checkpoint|{_RECOMPUTED}|remat2|shard_map")
@@ -13,10 +13,10 @@ _FUNCTIONS = ("jit", "pjit", "core_call", "custom_jvp_call", "custom_vjp_call")
 
 
 class Scopes(NamedTuple):
-    """Where an equation belongs.
+    """The scopes that an equation belongs to.
 
     Attributes:
-      path: the scopes around it, the outermost first.
+      path: the scopes around it, outermost first.
       is_backward: whether it belongs to a backward pass.
     """
 
@@ -37,13 +37,13 @@ class Origin(NamedTuple):
 
 
 def read_scopes(name_stack: str) -> Scopes:
-    """Reads the text of an equation's name stack.
+    """Parses the text of an equation's name stack.
 
     Args:
-      name_stack: as JAX writes it, such as `transpose(jvp(blocks))/0`.
+      name_stack: a name stack as printed by JAX, such as `transpose(jvp(blocks))/0`.
 
     Returns:
-      The scopes, without those that transformations added.
+      The scopes, without those added by transformations.
 
     Example:
       >>> from jds._common.name_stack import read_scopes
@@ -54,20 +54,20 @@ def read_scopes(name_stack: str) -> Scopes:
 
 
 def origin(op_name: str) -> Origin:
-    """Reads the name that JAX gave to an equation when it lowered it: its name stack and its primitive.
+    """Parses the name that JAX gave to a lowered equation: its name stack and its primitive.
 
     Args:
-      op_name: as XLA prints it, such as `jit(step)/transpose(jvp(blocks/0))/while/body/dot_general`.
+      op_name: the name as printed by XLA, such as `jit(step)/transpose(jvp(blocks/0))/while/body/dot_general`.
 
     Returns:
-      The layer, without the names that lowering added for loops, branches and calls, and the primitive.
+      The layer, without the names that lowering adds for loops, branches and calls, and the primitive.
 
     Example:
       >>> from jds._common.name_stack import origin
       >>> origin("jit(step)/transpose(jvp(blocks/0))/while/body/dot_general")
       Origin(layer='blocks/0', primitive='dot_general')
     """
-    # Of an instruction that stands for several equations, the first.
+    # If an instruction stands for several equations, use the first.
     *parts, last = _split(op_name.split(";")[0])
     return Origin("/".join(_scopes(parts, _OF_LOWERING).path), "/".join(_unwrap(last)[1]))
 
@@ -84,7 +84,7 @@ def _scopes(parts: Sequence[str], added_by_jax: re.Pattern[str]) -> Scopes:
     path: list[str] = []
     last: list[str] = []
     for segment in segments:
-        # What is computed again in the backward pass has its scopes twice.
+        # Equations that are recomputed in the backward pass have their scopes twice.
         if segment and segment != last:
             path += segment
             last = segment
@@ -92,7 +92,7 @@ def _scopes(parts: Sequence[str], added_by_jax: re.Pattern[str]) -> Scopes:
 
 
 def _split(name_stack: str) -> list[str]:
-    """Splits at the slashes that are outside of all parentheses."""
+    """Splits at the slashes outside all parentheses."""
     parts: list[str] = []
     depth, start = 0, 0
     for i, letter in enumerate(name_stack + "/"):
@@ -104,7 +104,7 @@ def _split(name_stack: str) -> list[str]:
 
 
 def _unwrap(part: str) -> tuple[list[str], list[str]]:
-    """Returns the transformations around scopes, and the scopes; a jitted function's name does not count as a scope."""
+    """Returns the transformations around scopes, and the scopes, which exclude names of jitted functions."""
     transformations: list[str] = []
     while found := _TRANSFORMATION.fullmatch(part):
         transformations.append(found[1])

@@ -1,4 +1,4 @@
-"""Scopes for NNX modules, which set none of their own: each call is traced under its module's path."""
+"""Adds scopes to NNX modules, which set none themselves: each call is traced under its module's path."""
 
 import contextlib
 import functools
@@ -12,23 +12,23 @@ from flax import nnx
 
 ScopePath = tuple[str, ...]
 
-# Modules keep it when they are split and merged, as `nnx.grad` and `nnx.scan` do.
+# Modules keep this attribute when they are split and merged, as in `nnx.grad` and `nnx.scan`.
 _MARK = "_jds_cost_path"
 _lock = threading.RLock()
 
 
 def mark_paths(node: Any, path: ScopePath = ()) -> list[nnx.Module]:
-    """Leaves its path from `node`, as `nnx.tabulate` names it, on each module in a graph; returns the modules."""
+    """Stores on each module in a graph its path from `node`, as in `nnx.tabulate`; returns the modules."""
     modules = [(parts, module) for parts, module in nnx.iter_graph(node) if isinstance(module, nnx.Module)]
     for parts, module in modules:
-        # Not by assignment, which a module from outside of a trace refuses within.
+        # Plain assignment fails inside a trace for a module created outside it.
         object.__setattr__(module, _MARK, (*path, *map(str, parts)))
     return [module for _, module in modules]
 
 
 @contextlib.contextmanager
 def module_scopes() -> Iterator[None]:
-    """Wraps `__call__` of all NNX modules until it is left; one thread at a time."""
+    """Context manager that wraps `__call__` of all NNX modules; for one thread at a time."""
     with _lock:
         calls = {cls: call for cls in _subclasses(nnx.Module) if inspect.isfunction(call := vars(cls).get("__call__"))}
         calling = _Calling()
@@ -44,7 +44,7 @@ def module_scopes() -> Iterator[None]:
 
 
 class _Calling:
-    """The modules that are being called, by their paths, and those that were marked for it."""
+    """The paths of the modules being called, and the modules that were marked."""
 
     def __init__(self):
         self.paths: list[ScopePath] = []
@@ -54,14 +54,14 @@ class _Calling:
     def path_of(self, module: nnx.Module) -> ScopePath:
         path = getattr(module, _MARK, None)
         if path is None:
-            # It was closed over, or made on the way.
+            # It was closed over, or created during the call.
             path = (*self.paths[-1], type(module).__name__) if self.paths else ()
             self.marked += mark_paths(module, path)
         return path
 
 
 def _scoped(call: Callable[..., Any], calling: _Calling) -> Callable[..., Any]:
-    # A lambda, since there is one for each class: import hooks that check types take a millisecond for each `def`.
+    # A lambda, because there is one per class, and type-checking import hooks take a millisecond per `def`.
     return functools.wraps(call)(lambda self, *args, **kwargs: _call(call, calling, self, *args, **kwargs))
 
 
@@ -69,7 +69,7 @@ def _call(call: Callable[..., Any], calling: _Calling, module: nnx.Module, *args
     if threading.get_ident() != calling.thread:
         return call(module, *args, **kwargs)
     path, here = calling.path_of(module), calling.paths[-1] if calling.paths else ()
-    # Where a class calls its parent class's, this is its scope already.
+    # If a class calls its parent's `__call__`, it is already in its scope.
     relative = path[len(here) :] if path[: len(here)] == here else path
     calling.paths.append(path)
     try:

@@ -6,14 +6,14 @@ from rich.console import Console, RenderableType
 
 
 def as_text(content: RenderableType, *, width: int = 120) -> str:
-    """Renders what Rich can print, without colors and without spaces at the ends of lines.
+    """Renders a Rich renderable as text, without colors and trailing spaces.
 
     Args:
       content: a table, text, or an object with `__rich__`.
-      width: columns to wrap at.
+      width: number of columns to wrap at.
 
     Returns:
-      The lines, without a line break at the end.
+      The lines, without a final line break.
 
     Example:
       >>> from jds._common.text import as_text
@@ -26,7 +26,7 @@ def as_text(content: RenderableType, *, width: int = 120) -> str:
 
 
 def short_number(count: int) -> str:
-    """Writes a count: in full below 100,000, else in units of 1000 to four digits.
+    """Formats a count: in full below 100,000, otherwise to four digits with a unit.
 
     Example:
       >>> from jds._common.text import short_number

@@ -1,4 +1,4 @@
-"""A function with its arguments as a function of arrays alone: traced once, with the modules' paths as scopes."""
+"""Converts a function with its arguments to a function of arrays, traced once with the modules' paths as scopes."""
 
 import functools
 import inspect
@@ -19,25 +19,25 @@ from jds._common.scopes import mark_paths, module_scopes
 
 T = TypeVar("T")
 
-# JAX takes this file for the user's, and its arguments.
+# JAX treats this file and its arguments as the user's.
 _THIS_FILE = re.compile(rf"\nThe error occurred while tracing the function \S+ at {re.escape(__file__)}[^\n]*")
-# Whose lines are not the user's: JAX's and what is beside it, NumPy's, and jds's own.
+# Lines in these folders are not the user's: the site-packages of JAX and NumPy, and jds itself.
 _LIBRARIES = tuple(f"{Path(file).parents[1]}{os.sep}" for file in (jax.__file__, np.__file__, __file__))
 
-# Part of the key of JAX's caches: what was traced before, without the modules' scopes, is traced again.
+# Part of the key of JAX's caches: functions already traced without the modules' scopes are traced again.
 _tracing = jax.make_user_context(None)
 
 
 class Traceable:
-    """A function with its arguments, to be traced, lowered and compiled: each once, however often it is asked for.
+    """A function with its arguments, which is traced, lowered and compiled on demand, each at most once.
 
-    The function and its arguments are taken apart into arrays, which are traced, and everything else, which is kept.
-    Modules are copied, so that the caller's keep their state; while the function is traced, their paths are scopes.
+    The function and its arguments are split into arrays, which are traced, and everything else, which is kept. Modules
+    are copied, which leaves the caller's state unchanged; while the function is traced, their paths are scopes.
 
     Args:
-      fun: a function, jitted or not, a NNX module, or a method of one.
+      fun: a function, jitted or not, an NNX module, or a method of one.
       args, kwargs: its arguments: pytrees of arrays, `jax.ShapeDtypeStruct`s, NNX modules, and anything else.
-      traces_numbers: whether single numbers, Python's and NumPy's, are traced as arrays are, or passed on as they are.
+      traces_numbers: whether Python and NumPy scalars are traced like arrays, rather than passed on unchanged.
 
     Example:
       >>> import jax.numpy as jnp
@@ -65,7 +65,7 @@ class Traceable:
         if inspect.ismethod(fun) and _is_node(fun.__self__):
             fun, args = fun.__func__, (fun.__self__, *args)
         self._leaves, self._tree = jax.tree.flatten((fun, args, kwargs), is_leaf=_is_node)
-        # Of copies: the paths are written on the modules.
+        # Copies, because the paths are stored on the modules.
         nodes = nnx.clone([leaf for leaf in self._leaves if _is_node(leaf)])
         for node in nodes:
             mark_paths(node)
@@ -74,7 +74,7 @@ class Traceable:
         self._split = len(params), len(params) + len(rest)
         arrays = [leaf for leaf in self._leaves if self._is_array(leaf)]
         self.arrays = [*params, *rest, *arrays]
-        # For the function, a method's module, and each argument; the arguments are the last `argument_count`.
+        # For the function, a method's module, and each argument; the last `argument_count` are the arguments.
         self._leaves_of = [jax.tree.leaves(arg, is_leaf=_is_node) for arg in (fun, *args)]
 
     @functools.cached_property
@@ -83,26 +83,26 @@ class Traceable:
 
     @functools.cached_property
     def jaxpr(self) -> ClosedJaxpr:
-        """The program as JAX traces it.
+        """The jaxpr of the program.
 
         Raises:
-          TypeError, ValueError: the function cannot be traced with these arguments, which the message tells.
+          TypeError, ValueError: the function cannot be traced with these arguments, which the message describes.
         """
         return self._traced.jaxpr
 
     @functools.cached_property
     def lowered(self) -> jax.stages.Lowered:
-        """The program as JAX hands it to XLA; raises what `jaxpr` raises."""
+        """The program as JAX passes it to XLA; raises the same errors as `jaxpr`."""
         traced = self._traced
         return self._in_scopes(traced.lower)
 
     @functools.cached_property
     def compiled(self) -> jax.stages.Compiled:
-        """The program as XLA runs it, a function of `arrays`; raises what `jaxpr` raises."""
+        """The compiled program, a function of `arrays`; raises the same errors as `jaxpr`."""
         return self.lowered.compile()
 
     def parameters(self, argnums: tuple[int, ...] | None) -> list[int]:
-        """Returns which of `arrays` are parameters: those of these arguments; for None, the `nnx.Param`s."""
+        """Returns the indices of the parameters in `arrays`: those in `argnums`, or by default the `nnx.Param`s."""
         if argnums is None:
             return list(range(self._split[0]))
         found, position = [], self._split[1]
@@ -114,14 +114,14 @@ class Traceable:
         return found
 
     def _in_scopes(self, trace: Callable[[], T]) -> T:
-        """Calls `trace` while the modules' paths are scopes, and says in its errors what was traced."""
+        """Calls `trace` with the modules' paths as scopes, and adds to errors what was being traced."""
         with module_scopes(), _tracing(object()):
             try:
                 return trace()
             except flax.errors.TraceContextError as error:
                 raise ValueError(
-                    f"{self._name} changes the state of a module that it closes over, as one in training mode does: "
-                    f"the module must be an argument, got only ({self._shapes})"
+                    f"{self._name} changes the state of a module that it closes over, for example in training mode: "
+                    f"pass the module as an argument, got only ({self._shapes})"
                 ) from error
             except (TypeError, ValueError) as error:
                 kind = TypeError if isinstance(error, TypeError) else ValueError
@@ -129,7 +129,7 @@ class Traceable:
                 raise kind(f"{self._name} cannot be traced with arguments ({self._shapes}): {words}") from error
 
     def _call(self, *arrays: Any) -> list[Any]:
-        """Calls the function; returns the arrays of its results, and those that it left in the modules."""
+        """Calls the function; returns the arrays in its results and the modules' updated state."""
         params, rest, plain = arrays[: self._split[0]], arrays[slice(*self._split)], iter(arrays[self._split[1] :])
         nodes = nnx.merge(self._graph, self._params.unflatten(params), self._rest.unflatten(rest))
         next_node = iter(nodes)
@@ -140,19 +140,19 @@ class Traceable:
         fun, args, kwargs = self._tree.unflatten(leaves)
         results = jax.tree.leaves(fun(*args, **kwargs), is_leaf=_is_node)
         nodes = [*(leaf for leaf in results if _is_node(leaf)), *nodes]
-        # State that was not written is not a result: XLA would copy it.
+        # State that was not written must not be a result: XLA would copy it.
         given = set(map(id, arrays))
         left = [leaf for leaf in jax.tree.leaves(nnx.split(nodes)[1]) if id(leaf) not in given]
         return [leaf for leaf in (*results, *left) if _is_array_or_number(leaf)]
 
 
 def as_traceable(fun: Callable[..., Any] | Traceable, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Traceable:
-    """Returns a function with its arguments; a `Traceable`, which has its own, as it is."""
+    """Returns a function with its arguments; a `Traceable` is returned unchanged."""
     return fun if isinstance(fun, Traceable) else Traceable(fun, args, kwargs)
 
 
 def _place(error: Exception) -> str:
-    """Where in the user's own code an error arose, if it did."""
+    """Returns the place in user code where an error was raised, if any."""
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)

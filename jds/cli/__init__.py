@@ -1,4 +1,4 @@
-"""The `jds` command: parses, calls the library, prints."""
+"""The `jds` command: parses arguments, calls the library and prints the results."""
 
 import contextlib
 import sys
@@ -13,7 +13,7 @@ from jds.cli._cost import Cost
 from jds.cli._models import Models, Predict
 from jds.cli._options import UsageError
 
-# The subcommands: their fields are the options, and `run` does the work.
+# The subcommands: their fields are the options, and `run` executes them.
 _COMMANDS = (Compare, Cost, Models, Predict)
 _DESCRIPTION = "Depthwise separable convolutions in JAX. `jds --version` prints the version."
 
@@ -22,11 +22,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the `jds` command.
 
     Args:
-      arguments: the words after `jds`; None for those of the process, which is then the command's own: Ctrl-C ends it.
+      arguments: the command-line arguments after `jds`; None for the process's own arguments, in which case Ctrl-C ends
+        the process.
 
     Raises:
-      SystemExit: with status 2 and a message on standard error, where the arguments are wrong; with status 1 or, for a
-        pipe that nobody reads any more, 141, where standard output cannot be written.
+      SystemExit: with status 2 and a message on standard error, if the arguments are invalid; with status 1, or 141 for
+        a closed pipe, if standard output cannot be written.
     """
     own_process = arguments is None
     words = sys.argv[1:] if own_process else list(arguments)

@@ -1,4 +1,4 @@
-"""`jds compare`: ordinary against depthwise separable convolution, in the terminal."""
+"""`jds compare`: compares ordinary and depthwise separable convolution in the terminal."""
 
 import dataclasses
 import json
@@ -30,27 +30,29 @@ _PADDINGS = ("SAME", "SAME_LOWER", "VALID")
 class Compare:
     """Compare ordinary with depthwise separable convolution: in theory, in XLA, and in measured time.
 
-    Without arguments it walks through a textbook example; with --input, it compares one layer; with a network's name,
-    each of its layers.
+    Without arguments, it walks through a textbook example; with --input, it compares one layer; with the name of a
+    network, each of its layers.
     """
 
-    model: Annotated[tyro.conf.Positional[str | None], option("[MODEL]", "a network that `jds models` lists")] = None
-    input: Annotated[str | None, option("HxWxC", "a layer's input, channels last, as 14x14x512; 1D and 3D too")] = None
-    out_features: Annotated[int | None, option("INT", "the layer's filters; with --input")] = None
-    kernel_size: Annotated[str | None, option("SIZE", "filter size, as 3 or 3x5 (default: 3)")] = None
-    strides: Annotated[str | None, option("SIZE", "as 2 or 2x1 (default: 1)")] = None
+    model: Annotated[tyro.conf.Positional[str | None], option("[MODEL]", "a network listed by `jds models`")] = None
+    input: Annotated[
+        str | None, option("HxWxC", "a layer's input, channels last, such as 14x14x512; also 1D or 3D")
+    ] = None
+    out_features: Annotated[int | None, option("INT", "number of filters of the layer; with --input")] = None
+    kernel_size: Annotated[str | None, option("SIZE", "filter size, such as 3 or 3x5 (default: 3)")] = None
+    strides: Annotated[str | None, option("SIZE", "strides, such as 2 or 2x1 (default: 1)")] = None
     padding: Annotated[str | None, option("NAME|INT", "SAME, SAME_LOWER, VALID or a number (default: SAME)")] = None
-    kernel_dilation: Annotated[str | None, option("SIZE", "as 2 or 2x1 (default: 1)")] = None
+    kernel_dilation: Annotated[str | None, option("SIZE", "dilation, such as 2 or 2x1 (default: 1)")] = None
     channel_multiplier: Annotated[int | None, option("INT", "depthwise filters per channel (default: 1)")] = None
     image_size: Annotated[int | None, option("INT", "height and width of a network's images (default: its own)")] = None
     width: Annotated[float | None, option("FLOAT", "a network's width multiplier (default: 1)")] = None
-    batch: Annotated[int, option("INT", "examples in each call (default: 1)")] = 1
-    seconds: Annotated[float, option("FLOAT", "seconds to measure each layer for (default: 1)")] = 1.0
-    json: Annotated[Path | None, option("FILE", "write everything measured, every sample, as JSON")] = None
-    plot: Annotated[Path | None, option("FILE", "draw the ratios: .png, .svg or .pdf")] = None
+    batch: Annotated[int, option("INT", "examples per call (default: 1)")] = 1
+    seconds: Annotated[float, option("FLOAT", "measurement time per layer, in seconds (default: 1)")] = 1.0
+    json: Annotated[Path | None, option("FILE", "write all measurements and samples as JSON")] = None
+    plot: Annotated[Path | None, option("FILE", "plot the ratios: .png, .svg or .pdf")] = None
 
     def run(self) -> None:
-        """Prints the comparison that was asked for, and writes its files."""
+        """Prints the requested comparison, and writes its files."""
         title, layers = _one_layer(self) if self.model is None else _network(self, self.model)
         for name, path in (("json", self.json), ("plot", self.plot)):
             check_output(name, path)
@@ -64,8 +66,8 @@ class Compare:
 
 
 def _measure(layers: Sequence[Layer], options: Compare) -> tuple[compare.LayerComparison, ...]:
-    # On standard error, so that what is piped onwards is clean; drawn between layers only, because a thread that draws
-    # would take its time from what is measured.
+    # On standard error, to keep piped output clean. Drawn only between layers, because a drawing thread would disturb
+    # the measurements.
     console = Console(stderr=True)
     with Progress(console=console, transient=True, auto_refresh=False, disable=not console.is_terminal) as progress:
         return tuple(
@@ -75,7 +77,7 @@ def _measure(layers: Sequence[Layer], options: Compare) -> tuple[compare.LayerCo
 
 
 def _network(options: Compare, model: str) -> tuple[str, Sequence[Layer]]:
-    """Returns a title and the layers of the network that was asked for."""
+    """Returns a title and the layers of the requested network."""
     variant = find_variant(model)
     check_absent(
         options, ("input", *_LAYER_OPTIONS), f"cannot be combined with the network {model}: it describes one layer"
@@ -88,7 +90,7 @@ def _network(options: Compare, model: str) -> tuple[str, Sequence[Layer]]:
 
 
 def _for_inference(build: Callable[[], Network]) -> Network:
-    """Returns a network without arrays; MobileOne with each set of branches as one convolution."""
+    """Returns an abstract network, with MobileOne's branches merged."""
     network = nnx.eval_shape(build)
     if not isinstance(network, MobileOne):
         return network
@@ -98,7 +100,7 @@ def _for_inference(build: Callable[[], Network]) -> Network:
 
 
 def _one_layer(options: Compare) -> tuple[str, tuple[Layer]]:
-    """Returns a title and the layer that was asked for, or the textbook's."""
+    """Returns a title and the requested layer, or the textbook example."""
     check_absent(options, ("image_size", "width"), "requires a network, for example `jds compare mobilenetv1_100`")
     check_positive(options, "out_features", "channel_multiplier", "batch", "seconds")
     if options.input is None:
@@ -112,11 +114,9 @@ def _one_layer(options: Compare) -> tuple[str, tuple[Layer]]:
 def _layer(options: Compare, text: str) -> Layer:
     input_size = _sizes(text)
     if len(input_size) not in (2, 3, 4):
-        raise UsageError(f"`--input` must be HxWxC, like 14x14x512 (LxC in 1D, DxHxWxC in 3D), got {text!r}")
+        raise UsageError(f"`--input` must be HxWxC, such as 14x14x512 (LxC in 1D, DxHxWxC in 3D), got {text!r}")
     if options.out_features is None:
-        raise UsageError(
-            "`--out-features` must be given with `--input`: the number of filters, like `--out-features 512`"
-        )
+        raise UsageError("`--input` requires `--out-features`, the number of filters, such as `--out-features 512`")
     rank = len(input_size) - 1
     kernel_size = _for_each_axis("kernel-size", options.kernel_size or "3", rank)
     strides = _for_each_axis("strides", options.strides or "1", rank)
@@ -137,7 +137,7 @@ def _layer(options: Compare, text: str) -> Layer:
 
 
 def _sizes(text: str) -> tuple[int, ...]:
-    """Reads sizes such as 14x14x512; returns an empty tuple unless all are positive numbers."""
+    """Parses sizes such as 14x14x512; returns an empty tuple unless all are positive."""
     parts = text.split("x")
     sizes = tuple(int(part) for part in parts if part.isdecimal())
     return sizes if len(sizes) == len(parts) and 0 not in sizes else ()
@@ -149,8 +149,8 @@ def _for_each_axis(option: str, text: str, rank: int) -> tuple[int, ...]:
     if len(sizes) != rank:
         example = "x".join("3" * rank)
         raise UsageError(
-            f"`--{option}` must be one positive number, like 3, or one for each of the {rank} spatial axes of "
-            f"`--input`, like {example}, got {text!r}"
+            f"`--{option}` must be one positive number, such as 3, or one for each of the {rank} spatial axes of "
+            f"`--input`, such as {example}, got {text!r}"
         )
     return sizes
 
@@ -159,5 +159,5 @@ def _padding(text: str, rank: int) -> str | tuple[tuple[int, int], ...]:
     if text in _PADDINGS:
         return text
     if not text.isdecimal():
-        raise UsageError(f"`--padding` must be {', '.join(_PADDINGS)} or a number, like 1, got {text!r}")
+        raise UsageError(f"`--padding` must be {', '.join(_PADDINGS)} or a number, such as 1, got {text!r}")
     return ((int(text), int(text)),) * rank

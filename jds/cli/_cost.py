@@ -1,4 +1,4 @@
-"""`jds cost`: what a program costs, in the terminal."""
+"""`jds cost`: prints the cost of a program in the terminal."""
 
 import dataclasses
 import importlib
@@ -25,38 +25,40 @@ from jds.cost._devices import device_fault
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """Count what a network or any JAX function costs: multiply-adds, FLOPs, parameters and bytes, layer by layer.
+    """Count the cost of a network or any JAX function: multiply-adds, FLOPs, parameters and bytes, layer by layer.
 
-    Nothing is run, except with --measure. A function is named as module:function; the shapes and dtypes of its
-    arguments follow --arguments.
+    Nothing is run, except with --measure. A function is written as module:function; --arguments specifies the dtypes
+    and shapes of its arguments.
     """
 
     target: Annotated[
         tyro.conf.Positional[str],
-        option("MODEL|module:function", "a network that `jds models` lists, or a function"),
+        option("MODEL|module:function", "a network listed by `jds models`, or a function"),
     ]
     arguments: Annotated[
-        tuple[str, ...], option("DTYPE[SIZES]", "a function's arguments, as float32[8,224,224,3] int32[8]")
+        tuple[str, ...], option("DTYPE[SIZES]", "a function's arguments, such as float32[8,224,224,3] int32[8]")
     ] = ()
     image_size: Annotated[int | None, option("INT", "height and width of a network's images (default: its own)")] = None
     width: Annotated[float | None, option("FLOAT", "a network's width multiplier (default: 1)")] = None
-    batch: Annotated[int | None, option("INT", "a network's examples per call (default: 1)")] = None
+    batch: Annotated[int | None, option("INT", "a network's batch size (default: 1)")] = None
     grad: Annotated[bool, option("", "also count the gradient of the sum of the results")] = False
-    by: Annotated[cost.By, option("layer|kind|operation|equation", "what a row is (default: layer)")] = "layer"
-    count_padding: Annotated[bool, option("", "count products with padding, as papers do (default: count them)")] = True
-    trip_counts: Annotated[int | None, option("INT", "how often `while` loops run")] = None
-    xla: Annotated[bool, option("", "compile it, and explain how XLA's counts differ from those in theory")] = False
+    by: Annotated[cost.By, option("layer|kind|operation|equation", "how to group the rows (default: layer)")] = "layer"
+    count_padding: Annotated[bool, option("", "count products with padding, as papers do (default: yes)")] = True
+    trip_counts: Annotated[int | None, option("INT", "number of iterations of `while` loops")] = None
+    xla: Annotated[bool, option("", "compile it, and explain how XLA's counts differ from theory")] = False
     device: Annotated[
         str | None, option("NAME", f"lower bound on {', '.join(cost.DEVICES)}; `this` measures the current machine")
     ] = None
-    measure: Annotated[bool, option("", "run it, and show its times beside the bounds; with --device this")] = False
+    measure: Annotated[bool, option("", "run it, and show measured times next to the bounds; with --device this")] = (
+        False
+    )
     json: Annotated[Path | None, option("FILE", "write all rows and conventions as JSON")] = None
     csv: Annotated[Path | None, option("FILE", "write the rows as CSV")] = None
-    html: Annotated[Path | None, option("FILE", "write the rows as one page for a browser")] = None
-    plot: Annotated[Path | None, option("FILE", "draw the layers: .png, .svg or .pdf")] = None
+    html: Annotated[Path | None, option("FILE", "write the rows as an HTML page")] = None
+    plot: Annotated[Path | None, option("FILE", "plot the layers: .png, .svg or .pdf")] = None
 
     def run(self) -> None:
-        """Prints the analysis that was asked for, and writes its files."""
+        """Prints the requested analysis, and writes its files."""
         title, fun, args = _function(self) if ":" in self.target else _network(self)
         for name, path in (("json", self.json), ("csv", self.csv), ("html", self.html), ("plot", self.plot)):
             check_output(name, path)
@@ -86,7 +88,7 @@ class Cost:
 
 def _peak(options: Cost) -> cost.Peak | None:
     if options.measure and options.device != "this":
-        raise UsageError("`--measure` requires `--device this`: other devices cannot be measured here")
+        raise UsageError("`--measure` requires `--device this`, because only the current machine can be measured")
     if options.device is None:
         return None
     if fault := device_fault(options.device):
@@ -95,7 +97,7 @@ def _peak(options: Cost) -> cost.Peak | None:
 
 
 def _network(options: Cost) -> tuple[str, Callable[..., Any], tuple[Any, ...]]:
-    variant = find_variant(options.target, hint=" A function is named module:function")
+    variant = find_variant(options.target, hint=" A function is written as module:function")
     if options.arguments:
         raise UsageError(f"`--arguments` requires a function, not the network {variant.name}")
     check_positive(options, "image_size", "width", "batch", "trip_counts")
@@ -115,7 +117,7 @@ def _function(options: Cost) -> tuple[str, Callable[..., Any], tuple[Any, ...]]:
     check_positive(options, "trip_counts")
     module_name, _, path = options.target.partition(":")
     if "" not in sys.path:
-        sys.path.insert(0, "")  # as `python -m` has it
+        sys.path.insert(0, "")  # as in `python -m`
     try:
         fun: Any = importlib.import_module(module_name)
         for name in path.split("."):
@@ -129,7 +131,7 @@ def _function(options: Cost) -> tuple[str, Callable[..., Any], tuple[Any, ...]]:
     return f"{options.target}({', '.join(options.arguments)})", fun, tuple(map(_argument, options.arguments))
 
 
-# As JAX prints dtypes: f32, bf16, u8, c64.
+# Short dtype names, as printed by JAX: f32, bf16, u8, c64.
 _LONG = {"bf": "bfloat", "f": "float", "i": "int", "u": "uint", "c": "complex"}
 _SHORT = re.compile(rf"^({'|'.join(_LONG)})(?=\d)")
 
@@ -137,16 +139,16 @@ _SHORT = re.compile(rf"^({'|'.join(_LONG)})(?=\d)")
 def _argument(text: str) -> jax.ShapeDtypeStruct:
     match = re.fullmatch(r"(\w+)\[((?:\d+(?:,\d+)*)?)\]", text)
     if match is None:
-        raise UsageError(f"`--arguments` must be like float32[8,16], got {text!r}")
+        raise UsageError(f"`--arguments` must have the form float32[8,16], got {text!r}")
     try:
         dtype = jnp.dtype(_SHORT.sub(lambda short: _LONG[short[0]], match[1]))
     except TypeError:
-        raise UsageError(f"`--arguments` must begin with a dtype, like float32[8,16], got {text!r}") from None
+        raise UsageError(f"`--arguments` must start with a dtype, as in float32[8,16], got {text!r}") from None
     return jax.ShapeDtypeStruct(tuple(int(size) for size in match[2].split(",") if size), dtype)
 
 
 def _with_gradient(target: str, fun: Callable[..., Any], args: tuple[Any, ...]) -> Callable[..., Any]:
-    """Returns its value and the gradient by all its arguments of floating point, or by a module's parameters."""
+    """Returns a function of value and gradient, for floating-point arguments or a module's parameters."""
     modules = tuple(i for i, arg in enumerate(args) if isinstance(arg, nnx.Module))
     numbers = tuple(
         i
@@ -154,7 +156,7 @@ def _with_gradient(target: str, fun: Callable[..., Any], args: tuple[Any, ...]) 
         if isinstance(arg, jax.ShapeDtypeStruct) and jnp.issubdtype(arg.dtype, jnp.inexact)
     )
     if not modules and not numbers:
-        raise UsageError(f"`--grad` needs an argument of floating point to differentiate by, got {target}")
+        raise UsageError(f"`--grad` requires a floating-point argument to differentiate with respect to, got {target}")
 
     def total(*args: Any) -> jax.Array:
         results = jax.tree.leaves(fun(*args))

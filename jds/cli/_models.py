@@ -1,4 +1,4 @@
-"""`jds models` and `jds predict`: public networks, in the terminal."""
+"""`jds models` and `jds predict`: public networks in the terminal."""
 
 import dataclasses
 import sys
@@ -35,7 +35,7 @@ class Models:
     """List public networks with their parameters, mult-adds and image size."""
 
     pattern: Annotated[
-        tyro.conf.Positional[str], option("[PATTERN]", "a part of the names, or a pattern with * and ? (default: all)")
+        tyro.conf.Positional[str], option("[PATTERN]", "a substring, or a pattern with * and ? (default: all)")
     ] = "*"
 
     def run(self) -> None:
@@ -44,7 +44,7 @@ class Models:
         if not names:
             near = ", ".join(near_names(self.pattern, zoo.VARIANTS))
             hint = f"; did you mean {near}?" if near else ""
-            raise UsageError(f"`PATTERN` fits none of the {len(zoo.VARIANTS)} networks, got {self.pattern!r}{hint}")
+            raise UsageError(f"`PATTERN` matches none of the {len(zoo.VARIANTS)} networks, got {self.pattern!r}{hint}")
         table = Table(box=box.SIMPLE_HEAD, header_style="", show_edge=False, padding=(0, 1, 0, 0))
         table.add_column("network", overflow="fold")
         for heading in ("parameters", "mult-adds", "image size"):
@@ -57,23 +57,23 @@ class Models:
 
 @dataclasses.dataclass(frozen=True)
 class Predict:
-    """Classify images with a public network and its weights, or with a network that was fine-tuned."""
+    """Classify images with a public network and its weights, or with a fine-tuned network."""
 
     images: Annotated[tyro.conf.Positional[tuple[Path, ...]], option("IMAGE...", "image files")]
     weights: Annotated[
-        str, option("FILE|FOLDER|ID", "a file, a folder with model.safetensors, or a Hugging Face repository's id")
+        str, option("FILE|FOLDER|ID", "a file, a folder with model.safetensors, or a Hugging Face repository id")
     ]
     model: Annotated[
-        str | None, option("NAME", "a network that `jds models` lists (default: what the weights' config.json names)")
+        str | None, option("NAME", "a network listed by `jds models` (default: from the weights' config.json)")
     ] = None
     num_classes: Annotated[
         int | None,
-        option("INT", "that the weights have (default: what their config.json says, or ImageNet's 1000)"),
+        option("INT", "number of classes of the weights (default: from their config.json, or ImageNet's 1000)"),
     ] = None
-    top: Annotated[int, option("INT", f"classes to print (default: {TOP})")] = TOP
+    top: Annotated[int, option("INT", f"number of classes to print (default: {TOP})")] = TOP
 
     def run(self) -> None:
-        """Prints the most likely classes of images."""
+        """Prints the most likely classes of each image."""
         if not self.images:
             raise UsageError("`IMAGE` must be at least one image file")
         check_positive(self, "num_classes", "top")
@@ -87,7 +87,7 @@ class Predict:
         for path, image in zip(self.images, images, strict=True):
             logits = np.asarray(run(model, model.preprocess(image))[0])
             if not np.isfinite(logits).all():
-                raise UsageError(f"`--weights`: {self.weights} returned no number for '{path}'")
+                raise UsageError(f"`--weights`: {self.weights} produced NaN or infinity for '{path}'")
             if len(images) > 1:
                 print(f"{printable(str(path))}:")
             shares = np.asarray(jax.nn.softmax(logits))
@@ -103,7 +103,9 @@ def _num_classes(options: Predict, config: PretrainedConfig) -> int:
     if options.num_classes is not None:
         return options.num_classes
     if config.num_classes == 0:
-        raise UsageError(f"`--weights` must be those of a classifier; {options.weights} has none, by its config.json")
+        raise UsageError(
+            f"`--weights` must include a classifier; {options.weights} has none according to its config.json"
+        )
     return len(LABELS) if config.num_classes is None else config.num_classes
 
 
@@ -113,11 +115,11 @@ def _architecture(options: Predict, config: PretrainedConfig) -> str:
     if config.architecture in zoo.VARIANTS:
         return config.architecture
     found = "has no config.json that names one" if config.architecture is None else f"names {config.architecture!r}"
-    raise UsageError(f"`--model` must be given, one of those that `jds models` lists: {options.weights} {found}")
+    raise UsageError(f"`--model` is required, and must be a network listed by `jds models`: {options.weights} {found}")
 
 
 def _loaded(name: str, classes: int, options: Predict) -> Network:
-    # Before the weights are read.
+    # Checked before the weights are read.
     if fault := zoo.name_fault(name):
         raise UsageError(f"`--model`: {fault}")
     with warnings.catch_warnings(record=True) as caught:
@@ -126,7 +128,7 @@ def _loaded(name: str, classes: int, options: Predict) -> Network:
         try:
             model = _checked(options, lambda: zoo.create_model(name, options.weights, num_classes=classes))
         except FreshClassifierWarning as warning:
-            raise UsageError(f"`--num-classes` must be the number that the weights have: {warning}") from None
+            raise UsageError(f"`--num-classes` must match the weights: {warning}") from None
         except ValueError as error:
             raise UsageError(f"`--model`: {error}") from None
     for warning in caught:
@@ -138,7 +140,7 @@ T = TypeVar("T")
 
 
 def _checked(options: Predict, read: Callable[[], T]) -> T:
-    """What is read of the weights, or what is wrong with them."""
+    """Returns the result of `read`, and converts its errors to `UsageError`."""
     try:
         return read()
     except WeightsError as error:
@@ -146,14 +148,12 @@ def _checked(options: Predict, read: Callable[[], T]) -> T:
     except OSError as error:
         if error.strerror is None:
             raise UsageError(f"`--weights`: {error}") from None
-        # Python's own errors name the file at the end of their text, too.
-        raise UsageError(
-            f"`--weights` must be a file that can be read, got '{error.filename}': {error.strerror}"
-        ) from None
+        # Python's own messages would repeat the file name at the end.
+        raise UsageError(f"`--weights` must be a readable file, got '{error.filename}': {error.strerror}") from None
 
 
 def _opened(path: Path) -> Image.Image:
     try:
         return open_image(path)
     except OSError as error:
-        raise UsageError(f"`IMAGE` must be an image file that can be read, got {error}") from None
+        raise UsageError(f"`IMAGE` must be a readable image file, got {error}") from None

@@ -1,4 +1,4 @@
-"""Networks as the subcommands take them: found by name, and built."""
+"""Finds and builds the networks named on the command line."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from jds.models import Network
 
 
 def find_variant(name: str, *, hint: str = "") -> zoo.Variant:
-    """Returns the public network of a name.
+    """Returns the public network with the given name.
 
     Raises:
-      UsageError: there is none; the message ends with the hint.
+      UsageError: there is no such network; the message ends with the hint.
     """
     if fault := zoo.name_fault(name):
         raise UsageError(f"{fault}{hint}")
@@ -28,10 +28,10 @@ def build(name: str, width: float | None) -> Network:
     try:
         return zoo.create_model(name, **overrides)
     except TypeError as error:
-        raise UsageError(f"`--width` does not go with {name}: {error}") from None
+        raise UsageError(f"`--width` does not apply to {name}: {error}") from None
 
 
 def network_title(name: str, image_size: int, width: float | None, batch: int) -> str:
-    """Says what was counted or compared."""
+    """Returns a title that describes the network, its images and the batch."""
     words = f", width {width:g}" if width else ""
     return f"{name}, {image_size}×{image_size}{words}, batch {batch}"

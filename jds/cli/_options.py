@@ -1,4 +1,4 @@
-"""What the subcommands share: how they take options, refuse them, and write files."""
+"""Shared by the subcommands: declares and checks options, and writes files."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -13,12 +13,12 @@ PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
 
 class UsageError(Exception):
-    """The user is wrong; the message says what to do."""
+    """The command line is invalid; the message says how to fix it."""
 
 
 def option(metavar: str, help: str):
-    """An option with a placeholder in the help."""
-    # Without an explicit metavar, an optional string would show as `{None}|STR`, and then its default None.
+    """Declares an option with a placeholder in the help text."""
+    # Without an explicit metavar, an optional string would be shown as `{None}|STR`, followed by its default None.
     return tyro.conf.arg(metavar=metavar, help=help, help_behavior_hint="")
 
 
@@ -38,7 +38,7 @@ def check_absent(options: Any, names: Sequence[str], reason: str) -> None:
 
 
 def check_output(name: str, path: Path | None) -> None:
-    """Raises UsageError before the work if its result could not be written."""
+    """Raises UsageError, before any work is done, if the output file could not be written."""
     if path is None:
         return
     if name == "plot" and path.suffix not in PLOT_SUFFIXES:
@@ -46,7 +46,7 @@ def check_output(name: str, path: Path | None) -> None:
     if path.is_dir():
         raise UsageError(f"`{flag(name)}` must name a file, got the directory '{path}'")
     if path.exists() and not path.is_file():
-        raise UsageError(f"`{flag(name)}` must name an ordinary file, got the device or pipe '{path}'")
+        raise UsageError(f"`{flag(name)}` must name a regular file, got the device or pipe '{path}'")
     try:
         check_writable(path)
     except OSError as error:
@@ -54,7 +54,7 @@ def check_output(name: str, path: Path | None) -> None:
 
 
 def write(name: str, path: Path, writer: Callable[[Path], object]) -> None:
-    """Writes the file of an option, completely or not at all."""
+    """Writes the file of an option atomically."""
     try:
         write_atomically(path, writer)
     except OSError as error:
@@ -62,14 +62,14 @@ def write(name: str, path: Path, writer: Callable[[Path], object]) -> None:
 
 
 def write_text(name: str, path: Path, text: str) -> None:
-    """Writes text as the file of an option."""
+    """Writes text to the file of an option."""
     write(name, path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def _cannot_write(name: str, path: Path, error: OSError) -> str:
-    return f"`{flag(name)}` must be a file that can be written, got '{path}': {error.strerror}"
+    return f"`{flag(name)}` must be a writable file, got '{path}': {error.strerror}"
 
 
 def flag(name: str) -> str:
-    """An option as it is typed."""
+    """Returns an option as typed on the command line."""
     return f"--{name.replace('_', '-')}"

@@ -1,4 +1,4 @@
-"""How the subcommands print: nothing is cropped at any width, and what cannot be printed ends the command cleanly."""
+"""Output of the subcommands: never cropped, whatever the terminal's width, and with clean handling of write errors."""
 
 import codecs
 import contextlib
@@ -15,21 +15,21 @@ from rich.measure import Measurement
 from rich.protocol import rich_cast
 from rich.text import Text
 
-# Signs that a terminal without Unicode cannot show.
+# Characters that a terminal without Unicode cannot show.
 _PLAIN = {
     "×": "x", "·": "*", "±": "+-", "µ": "u", "²": "^2", "³": "^3", "→": "->", "≥": ">=", "≤": "<=", "…": "...",
     "─": "-", "━": "-", "│": "|", "╭": "+", "╮": "+", "╰": "+", "╯": "+",
 }  # fmt: skip
 
 
-# At a line's end, before or after the codes that end a style: in a narrow terminal it would be empty lines.
+# Spaces at the end of a line, around the codes that end a style; in a narrow terminal, they would wrap to empty lines.
 _PADDING = re.compile(r" +((?:\x1b\[[0-9;]*m)*) *$")
 
 
 class _Console(Console):
     @property
     def encoding(self) -> str:
-        # Rich would draw other tables without Unicode. Here `use_plain_signs` replaces all signs alike.
+        # Without Unicode, Rich would draw different tables; instead, `use_plain_signs` replaces the characters.
         return "utf-8"
 
 
@@ -37,19 +37,19 @@ class OutputError(Exception):
     """Standard output cannot be written.
 
     Attributes:
-      status: that the process is to end with.
+      status: exit status of the process.
     """
 
     def __init__(self, error: OSError):
         super().__init__(f"standard output cannot be written: {error.strerror}")
         self.is_closed = isinstance(error, BrokenPipeError)
-        # As a shell has it for a program that SIGPIPE ended.
+        # The status that a shell reports for a program ended by SIGPIPE.
         self.status = 141 if self.is_closed else 1
 
 
 @contextlib.contextmanager
 def writing() -> Iterator[None]:
-    """Turns errors of standard output into `OutputError`; flushes it, so that they come now."""
+    """Converts errors of standard output to `OutputError`, and flushes it to make them occur now."""
     try:
         try:
             yield
@@ -61,18 +61,18 @@ def writing() -> Iterator[None]:
 
 
 def show(*parts: RenderableType) -> None:
-    """Prints paragraphs, wrapped between words, and tables, as wide as they are.
+    """Prints paragraphs, wrapped at words, and tables at their full width.
 
-    A number or name that is wider than the terminal runs over its edge: cropped, it would be another.
+    A number or name wider than the terminal overflows rather than being cropped, which would change it.
 
     Args:
-      *parts: strings, styled text, tables, and what Rich renders as those; each begins a line.
+      *parts: strings, styled text, tables and other Rich renderables; each starts on a new line.
 
     Raises:
       OutputError: standard output cannot be written.
     """
     console = _Console(highlight=False, markup=False, emoji=False)
-    with writing():  # Rich flushes, too
+    with writing():  # Rich also flushes
         text = "".join(_printed(console, part) for part in parts)
         if sys.stdout is not None:
             sys.stdout.write(text)
@@ -80,7 +80,7 @@ def show(*parts: RenderableType) -> None:
 
 @contextlib.contextmanager
 def wide_help() -> Iterator[None]:
-    """Has Tyro print as for 80 columns at least: it breaks words where there are fewer."""
+    """Makes Tyro print for at least 80 columns, because it breaks words in narrower terminals."""
     before = os.environ.get("COLUMNS")
     os.environ["COLUMNS"] = str(max(80, shutil.get_terminal_size().columns))
     try:
@@ -92,7 +92,7 @@ def wide_help() -> Iterator[None]:
 
 
 def use_plain_signs() -> None:
-    """Has standard output and error write what their encoding lacks in signs that it has."""
+    """Makes standard output and error replace characters that their encoding lacks with similar ones."""
     codecs.register_error("jds", _plain)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape", "backslashreplace"):
@@ -100,7 +100,7 @@ def use_plain_signs() -> None:
 
 
 def drop_output() -> None:
-    """Lets nothing more be written to standard output, so that Python's own last flush succeeds."""
+    """Discards further standard output, so that Python's final flush succeeds."""
     with contextlib.suppress(OSError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -1,4 +1,4 @@
-"""The process of the `jds` command: how it is interrupted, and how it warns."""
+"""The process of the `jds` command: interrupts and warnings."""
 
 import contextlib
 import logging
@@ -16,10 +16,10 @@ _SHOW_CURSOR = "\x1b[?25h"
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Has Ctrl-C end the process at once, with one line and status 130.
+    """Makes Ctrl-C end the process immediately, with one line and status 130.
 
-    Python's own way is an exception in the main thread, which is lost in a JAX callback and waits while XLA
-    compiles. Here a separate thread hears of the signal.
+    By default, Python raises an exception in the main thread, which is lost in a JAX callback and delayed while XLA
+    compiles. This function handles the signal in a separate thread instead.
     """
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
@@ -39,7 +39,7 @@ def interruptible() -> Iterator[None]:
 
 
 def warn_in_paragraphs() -> None:
-    """Follows the library's warnings by an empty line, as everything that is printed."""
+    """Prints an empty line after each of the library's warnings, as after all other output."""
     handler = logging.StreamHandler()
     handler.terminator = "\n\n"
     logging.getLogger("jds").addHandler(handler)
@@ -53,7 +53,7 @@ def _end_when_interrupted(heard: socket.socket) -> None:
         else:
             return
     remove_unfinished()
-    # A progress bar hides the cursor. Written past Python's buffers, which the main thread may hold.
+    # Show the cursor, which a progress bar hides. Bypasses Python's buffers, which the main thread may have locked.
     is_terminal = sys.stderr is not None and sys.stderr.isatty()
     with contextlib.suppress(OSError):
         os.write(2, f"{_SHOW_CURSOR}\n".encode() * is_terminal + b"jds: interrupted\n")

@@ -1,4 +1,4 @@
-"""Ordinary against depthwise separable convolution, layer by layer: in theory, in XLA and in measured time."""
+"""Compares ordinary and depthwise separable convolution, layer by layer: in theory, in XLA and in measured time."""
 
 from jds.compare._layers import analyzed_layers as analyzed_layers
 from jds.compare._layers import network_layers as network_layers

@@ -1,4 +1,4 @@
-"""The layers of a network, and which of them make up a depthwise separable convolution."""
+"""Finds the layers of a network, and the pairs of layers that form depthwise separable convolutions."""
 
 import collections
 import itertools
@@ -15,20 +15,20 @@ from jds.models import Network
 
 
 def network_layers(model: Network, image_size: int | None = None) -> tuple[Layer, ...]:
-    """Lists the layers of a network that multiply, as data to count and to time.
+    """Lists the convolution and linear layers of a network, as data to count and time.
 
-    A depthwise layer makes up a separable layer with the pointwise layer after it, whose ordinary form is one
-    convolution from the first one's input to the second one's output. Normalization, activation and squeeze-and-excite
-    may stand between the two. Where kernels of several sizes share the channels, each is a separable layer with its
-    share of the pointwise layer. All other layers are the same in both forms. The matrix products of attention, which
-    multiply activations with each other, are not layers.
+    A depthwise layer and the pointwise layer after it form a separable layer, whose ordinary form is one convolution
+    from the input of the first to the output of the second. Normalization, activation and squeeze-and-excite may come
+    between the two. If kernels of several sizes split the channels, each forms a separable layer with its part of the
+    pointwise layer. All other layers are the same in both forms. The matrix products of attention, which multiply
+    activations by each other, are not layers.
 
     Args:
       model: the network, with or without arrays; it is traced for one image, in evaluation mode, and not changed.
-      image_size: height and width of the images; None for those that the network was made for.
+      image_size: height and width of the images; None for the network's default size.
 
     Returns:
-      The layers, in their order. A separable one is named by the scope that its two halves share.
+      The layers, in order. A separable layer is named after the scope shared by its two halves.
 
     Raises:
       ValueError: the size is missing or not positive, or the network cannot be traced with it.
@@ -57,13 +57,13 @@ def network_layers(model: Network, image_size: int | None = None) -> tuple[Layer
 
 
 def analyzed_layers(analysis: Analysis) -> tuple[Layer, ...]:
-    """Lists the layers of any program that has been analyzed for one example, as `network_layers` does.
+    """Lists the layers of any program that was analyzed for a single example, as `network_layers` does for networks.
 
     Args:
-      analysis: of a forward pass, channels last.
+      analysis: the analysis of a channels-last forward pass.
 
     Returns:
-      The layers, in their order.
+      The layers, in order.
 
     Example:
       >>> import jax, jds
@@ -107,7 +107,7 @@ def _layers(analysis: Analysis) -> Iterator[Layer]:
 
 
 def _names(named: Sequence[tuple[Product, Product | None, Piece | None]]) -> list[str]:
-    """Names of layers: the scope that the two halves share; where several share it, the depthwise half's own."""
+    """Names layers after the scope shared by the two halves or, if it is not unique, after the depthwise half."""
     shared = [product.name if reader is None else _shared_scope(product, reader) for product, reader, _ in named]
     often = collections.Counter(shared)
     names = [product.name if often[name] > 1 else name for name, (product, _, _) in zip(shared, named, strict=True)]

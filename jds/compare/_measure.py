@@ -1,4 +1,4 @@
-"""Counts and times a layer in its ordinary and its depthwise separable form."""
+"""Counts and times a layer in its ordinary and depthwise separable forms."""
 
 import dataclasses
 import datetime
@@ -30,25 +30,25 @@ from jds.cost import (
 
 SCHEMA = {"name": "jds.compare", "version": 3}
 
-# How a layer is computed: as an ordinary convolution, as a separable one by jds, and as a separable one by XLA.
+# How a layer is computed: as an ordinary convolution, or as a separable one by jds or by XLA.
 FORMS = ("ordinary", "jds", "xla_grouped")
 
-# A call that computes next to nothing still takes time. Below this many times that time, a measurement says more about
-# dispatch than about arithmetic.
+# A call that computes almost nothing still takes time. A measurement shorter than this many times that time says more
+# about dispatch than about arithmetic.
 _DISPATCH_FACTOR = 3
-# On the CPU, XLA runs a program of less than 1000 FLOPs in the calling thread and hands all others to another thread,
-# which takes several times as long: next to nothing has to be more than that.
+# On the CPU, XLA runs a program of less than 1000 FLOPs in the calling thread and all others in another thread, which
+# takes several times as long. The program that measures dispatch must exceed this limit.
 _DISPATCH_FLOPS = 2000
 
 _Contender = tuple[Callable[..., Any], tuple[jax.Array, ...]]
 
 
 class XlaFlops(NamedTuple):
-    """XLA's counts of floating-point operations for one call; None where it does not know: where foreign code runs.
+    """XLA's counts of floating-point operations per call; None if unknown, because foreign code runs.
 
     Attributes:
-      lowered: of the program as JAX hands it to XLA.
-      compiled: of the program as XLA runs it.
+      lowered: count for the program that JAX passes to XLA.
+      compiled: count for the program that XLA runs.
 
     Example:
       >>> import jax.numpy as jnp
@@ -63,13 +63,13 @@ class XlaFlops(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class LayerComparison:
-    """Counts and times of one layer in its forms.
+    """Counts and times of one layer in all its forms.
 
     Attributes:
-      layer: its sizes.
+      layer: the layer's sizes.
       batch: number of examples.
       flops: XLA's counts for each of `FORMS`.
-      samples: seconds per call for each of `FORMS` and for `"dispatch"`, a jitted function that computes next to
+      samples: seconds per call for each of `FORMS` and for `"dispatch"`, a jitted function that computes almost
         nothing; one sample per round.
 
     Example:
@@ -90,11 +90,11 @@ class LayerComparison:
         return multiplications(self.layer, batch=self.batch)
 
     def seconds(self, form: str) -> Spread:
-        """Time per call, in seconds."""
+        """Returns the time per call, in seconds."""
         return spread(self.samples[form])
 
     def time_ratio(self, form: str = "jds") -> Spread:
-        """Time of a form to that of the ordinary one, taken round by round."""
+        """Returns the ratio of a form's time to the ordinary form's, computed per round."""
         return spread(ratios(self.samples[form], self.samples["ordinary"]))
 
     @property
@@ -106,11 +106,11 @@ class LayerComparison:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """The layers of a network, or one layer, compared; prints as tables.
+    """A comparison of the layers of a network, or of a single layer; prints as tables.
 
     Attributes:
       title: what was compared.
-      rows: one for each layer.
+      rows: one row per layer.
 
     Example:
       >>> from jds import compare, cost
@@ -129,33 +129,33 @@ class Comparison:
         return Multiplications(*map(sum, zip(*(row.multiplications for row in self.rows), strict=True)))
 
     def flops(self, form: str) -> XlaFlops:
-        """XLA's counts for all layers; None where one of them is unknown."""
+        """Returns XLA's counts for all layers; None if one of them is unknown."""
         columns = zip(*(row.flops[form] for row in self.rows), strict=True)
         return XlaFlops(*(None if None in column else sum(column) for column in columns))
 
     def seconds(self, form: str) -> float:
-        """Sum of the layers' median times, in seconds."""
+        """Returns the sum of the layers' median times, in seconds."""
         return sum(row.seconds(form).median for row in self.rows)
 
     def time_ratio(self, form: str = "jds") -> float:
-        """Ratio of those sums, of a form to the ordinary one; of one layer, its own ratio."""
+        """Returns the ratio of these sums, a form's to the ordinary form's; for a single layer, its own ratio."""
         if len(self.rows) == 1:
             return self.rows[0].time_ratio(form).median
         return self.seconds(form) / self.seconds("ordinary")
 
     def plot(self, path: Path) -> None:
-        """Draws the ratio in theory and in measured time, for each layer and in total.
+        """Plots the ratio in theory and in measured time, for each layer and in total.
 
         Args:
-          path: the file to write; its suffix tells the format, such as `.png`, `.svg` or `.pdf`.
+          path: the file to write; its suffix selects the format, such as `.png`, `.svg` or `.pdf`.
         """
-        # Imported here, because Matplotlib takes longer to import than jds.
+        # Imported here, because Matplotlib is slower to import than jds.
         from jds.compare import _plot
 
         _plot.plot(self, path)
 
     def __rich__(self) -> RenderableType:
-        from jds.compare import _text  # which reads this class
+        from jds.compare import _text  # this module imports the class above
 
         tables = _text.counts_table(self), "", _text.times_table(self), ""
         return Group(*tables, *_text.notes(self), f"{self.finding}.")
@@ -165,16 +165,16 @@ class Comparison:
 
     @property
     def setting(self) -> str:
-        """The dtype, the machine and the versions."""
+        """The dtype, the machine and the software versions."""
         facts = machine_facts()
         device = f"{facts['cpu']}, {facts['cores']} cores" if facts["backend"] == "cpu" else facts["device"]
         return f"float32, {device}, JAX {facts['jax']}, jds {jds.__version__}"
 
     @property
     def finding(self) -> str:
-        """The result in a sentence."""
+        """The result in one sentence."""
         if all(row.is_mostly_dispatch for row in self.rows):
-            return "Too small to tell: a call takes as long as its dispatch"
+            return "Too small to tell: dispatch dominates the time of a call"
         jds_ratio, xla_ratio = self.time_ratio("jds"), self.time_ratio("xla_grouped")
         return (
             f"{float(self.multiplications.ratio):.3f} of the multiplications take {jds_ratio:.3f} of the time with "
@@ -182,12 +182,12 @@ class Comparison:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """All counts, times and samples as a dictionary that `json` can write."""
+        """Returns all counts, times and samples as a dictionary that `json` can write."""
         return {
             "schema": SCHEMA,
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "machine": machine_facts() | {"jds": jds.__version__},
-            "timer": "time.perf_counter around calls that are each waited for; a sample is the mean of several calls",
+            "timer": "time.perf_counter around calls, each waited for; a sample is the mean of several calls",
             "title": self.title,
             "dtype": "float32",
             "rows": [_row_dict(row) for row in self.rows],
@@ -202,14 +202,14 @@ class Comparison:
 
 
 def compare_layer(layer: Layer, *, batch: int = 1, seconds: float = 1.0) -> LayerComparison:
-    """Counts and times a layer in its forms, in float32.
+    """Counts and times a layer in all its forms, in float32.
 
-    A layer that is not separable has one form only, which then stands for all.
+    A layer that is not separable has only one form, which is used for all.
 
     Args:
-      layer: its sizes.
+      layer: the layer's sizes.
       batch: number of examples.
-      seconds: about how long to measure, excluding compilation.
+      seconds: approximate duration of the measurement, excluding compilation.
 
     Returns:
       The layer's row.
@@ -231,11 +231,11 @@ def compare_layer(layer: Layer, *, batch: int = 1, seconds: float = 1.0) -> Laye
 
 
 def xla_flops(fun: Callable[..., Any], *args: Any) -> XlaFlops:
-    """Asks XLA for the floating-point operations of a function, where no foreign code runs, to which it gives no count.
+    """Returns XLA's counts of floating-point operations of a function; it has none if foreign code runs.
 
     Args:
-      fun: a function of arrays; jitted or not.
-      *args: its arguments, arrays or `jax.ShapeDtypeStruct`.
+      fun: a function of arrays, jitted or not.
+      *args: its arguments: arrays or `jax.ShapeDtypeStruct`s.
 
     Returns:
       The two counts, in FLOPs.
@@ -255,7 +255,7 @@ def xla_flops(fun: Callable[..., Any], *args: Any) -> XlaFlops:
 
 
 def _forms(layer: Layer, batch: int) -> dict[str, _Contender]:
-    """For each form of a layer a jitted function and its arguments."""
+    """Returns, for each form of a layer, a jitted function and its arguments."""
     rng = np.random.default_rng(0)
 
     def array(*shape: int) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Which pointwise convolutions read the channels of which depthwise ones."""
+"""Finds which pointwise convolutions read the channels of which depthwise convolutions."""
 
 import collections
 import itertools
@@ -10,13 +10,13 @@ from jds.cost._program import Operation
 
 
 class Piece(NamedTuple):
-    """Channels of a depthwise convolution's result that a pointwise one reads.
+    """A range of a depthwise convolution's output channels that a pointwise convolution reads.
 
     Attributes:
       reader: the pointwise convolution.
-      first: the first of these channels, in the depthwise convolution's result.
-      place: the same channel, in the pointwise convolution's input.
-      size: how many there are.
+      first: index of the first channel in the depthwise convolution's result.
+      place: index of the same channel in the pointwise convolution's input.
+      size: number of channels.
     """
 
     reader: int
@@ -26,7 +26,7 @@ class Piece(NamedTuple):
 
 
 def find_pairs(operations: Sequence[Operation], products: Mapping[int, Product]) -> dict[int, list[Piece]]:
-    """For each depthwise convolution all of whose channels go to one pointwise convolution each: the pieces."""
+    """Returns the pieces of each depthwise convolution whose channels each have a single pointwise reader."""
     users = collections.defaultdict(list)
     for number, operation in enumerate(operations):
         for value in operation.inputs:
@@ -37,7 +37,8 @@ def find_pairs(operations: Sequence[Operation], products: Mapping[int, Product])
         if product.is_depthwise
     }
     while True:
-        # All channels of both halves must be met once; what remains of a pointwise convolution would stand alone.
+        # All channels of both halves must be paired exactly once; the rest of a pointwise convolution would be left
+        # over.
         wrong = {
             number
             for number, pieces in found.items()
@@ -57,7 +58,7 @@ def find_pairs(operations: Sequence[Operation], products: Mapping[int, Product])
 
 
 def _covers(spans: Iterable[tuple[int, int]], count: int) -> bool:
-    """Whether spans of (first, count) meet each of `count` channels once."""
+    """Whether the spans (first, size) cover each of `count` channels exactly once."""
     end = 0
     for first, size in sorted(spans):
         if first != end:
@@ -67,13 +68,13 @@ def _covers(spans: Iterable[tuple[int, int]], count: int) -> bool:
 
 
 class _Channels(NamedTuple):
-    """Channels of a depthwise convolution's result in a later value.
+    """A range of a depthwise convolution's output channels within a later value.
 
     Attributes:
-      value: the value.
-      first: the first of them in the depthwise convolution's result.
-      place: the first of them in the value.
-      size: how many there are.
+      value: index of the value.
+      first: index of the first channel in the depthwise convolution's result.
+      place: index of the first channel in the value.
+      size: number of channels.
     """
 
     value: int
@@ -82,7 +83,7 @@ class _Channels(NamedTuple):
     size: int
 
     def cut(self, value: int, start: int, end: int) -> Iterator["_Channels"]:
-        """Those of them that lie between two places, in a value that begins at `start`."""
+        """Yields the channels between `start` and `end`, as a range of a value that begins at `start`."""
         low, high = max(start, self.place), min(end, self.place + self.size)
         if low < high:
             yield _Channels(value, self.first + low - self.place, low - start, high - low)
@@ -91,7 +92,7 @@ class _Channels(NamedTuple):
 def _readers(
     start: int, operations: Sequence[Operation], products: Mapping[int, Product], users: Mapping[int, Sequence[int]]
 ) -> Iterator[Piece]:
-    """Follows the channels of a depthwise convolution's result to the pointwise convolutions that read them."""
+    """Follows a depthwise convolution's output channels to the pointwise convolutions that read them."""
     waiting = [_Channels(operations[start].outputs[0], 0, 0, products[start].out_features)]
     seen = set(waiting)
     while waiting:
@@ -107,7 +108,7 @@ def _readers(
 
 
 def _through(operation: Operation, channels: _Channels) -> Iterator[_Channels]:
-    """The positions to which an operation moves channels, if it keeps each at one position."""
+    """Yields the positions that an operation moves channels to, if it maps each channel to a single position."""
     equation, outputs = operation.equation, operation.outputs
     if len(operation.inputs) != len(equation.inputs) and equation.primitive == "concatenate":
         return  # an operand occurs twice

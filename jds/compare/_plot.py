@@ -1,4 +1,4 @@
-"""A comparison as a figure for a slide."""
+"""Plots a comparison as a figure for slides."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from jds.compare._measure import Comparison
 
-# Okabe and Ito's colors, which the color-blind can tell apart: https://jfly.uni-koeln.de/color/.
+# The Okabe-Ito palette, which is safe for color-blind readers: https://jfly.uni-koeln.de/color/.
 _SERIES = (
     ("xla_grouped", "measured time, XLA's grouped convolution", "#D55E00", "s"),
     ("jds", "measured time, jds", "#0072B2", "o"),
@@ -16,11 +16,11 @@ _SERIES = (
 
 
 def plot(comparison: Comparison, path: Path) -> None:
-    """Draws the ratio in theory and in measured time for each layer, and in total.
+    """Plots the ratio in theory and in measured time, for each layer and in total.
 
     Args:
       comparison: counts and times.
-      path: where to write; its suffix tells the format, such as `.png`, `.svg` or `.pdf`.
+      path: the file to write; its suffix selects the format, such as `.png`, `.svg` or `.pdf`.
     """
     rows = comparison.rows
     names = [row.layer.name + ("" if row.layer.separable else " (not split)") for row in rows]
@@ -44,7 +44,7 @@ def plot(comparison: Comparison, path: Path) -> None:
         axes.axhline(len(rows) - 0.5, color="0.8", linewidth=1)
         axes.get_yticklabels()[-1].set_fontweight("bold")
     _style(axes)
-    # The sentence has two halves, one per line.
+    # Break the sentence into two lines.
     finding = comparison.finding.replace(" jds, ", " jds,\n")
     figure.suptitle(finding, x=0.01, ha="left", fontsize=15, fontweight="bold")
     axes.set_title(f"{comparison.title}\n{comparison.setting}", loc="left", fontsize=11, color="0.3")
@@ -58,7 +58,7 @@ def plot(comparison: Comparison, path: Path) -> None:
 
 
 def _times(comparison: Comparison, form: str) -> list[tuple[int | float, ...]]:
-    """Lists positions, lower quartiles, medians and upper quartiles; without the layers that are not split."""
+    """Returns positions, lower quartiles, medians and upper quartiles of the layers that are split."""
     split = [(y, row.time_ratio(form)) for y, row in enumerate(comparison.rows) if row.layer.separable]
     points = [(y, *ratio) for y, ratio in split]
     if len(comparison.rows) > 1:

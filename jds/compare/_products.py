@@ -1,4 +1,4 @@
-"""Convolutions, and products with weight matrices, of an analyzed program."""
+"""The convolutions, and the products with weight matrices, of an analyzed program."""
 
 import math
 from collections.abc import Sequence
@@ -9,14 +9,14 @@ from jds.cost._program import Operation
 
 
 class Product(NamedTuple):
-    """A convolution or a product with a weight matrix, with the sizes of one example.
+    """A convolution or a product with a weight matrix, with sizes for one example.
 
     Attributes:
-      operation: where it is from.
-      number: its place in the program.
-      input_size: spatial sizes and features.
-      out_features: of the result.
-      kernel_size, strides, padding, kernel_dilation, groups: of the convolution.
+      operation: the operation that it was read from.
+      number: index of the operation in the program.
+      input_size: spatial sizes and number of features of the input.
+      out_features: number of output features.
+      kernel_size, strides, padding, kernel_dilation, groups: parameters of the convolution.
     """
 
     operation: Operation
@@ -47,7 +47,7 @@ class Product(NamedTuple):
         return steps == {1} and self.groups == 1 and self.padding in ("SAME", "VALID")
 
     def layer(self, name: str, **others: Any) -> Layer:
-        """The layer as it stands, or with other fields."""
+        """Returns the product as a layer, with some fields overridden."""
         fields: dict[str, Any] = {
             "input_size": self.input_size,
             "out_features": self.out_features,
@@ -85,7 +85,7 @@ def read_product(operation: Operation, number: int) -> Product:
             kernel_dilation=dilation,
             groups=params["feature_group_count"],
         )
-    # A product with a matrix of weights is a pointwise convolution.
+    # A product with a weight matrix is a pointwise convolution.
     (contracted, _), _ = equation.params["dimension_numbers"]
     features = math.prod(lhs[axis] for axis in contracted)
     positions = tuple(size for axis, size in enumerate(lhs) if axis not in contracted)[1:]
@@ -115,7 +115,7 @@ def _padding(
     strides: Sequence[int],
     dilation: Sequence[int],
 ) -> str | tuple[tuple[int, int], ...]:
-    """`"SAME"` where it means these numbers of positions, or else the numbers."""
+    """Returns `"SAME"` if it is equivalent to this padding, otherwise the padding."""
     totals = [
         max(0, (-(-size // stride) - 1) * stride + (taps - 1) * step + 1 - size)
         for size, taps, stride, step in zip(sizes, kernel, strides, dilation, strict=True)

@@ -1,4 +1,4 @@
-"""A comparison in the terminal: the arithmetic step by step, the tables, and what to know about them."""
+"""A comparison as terminal output: the arithmetic step by step, the tables, and notes."""
 
 import statistics
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from jds.cost import Layer, Multiplications, Spread
 
 
 def describe(layer: Layer) -> str:
-    """Says a layer's sizes in words.
+    """Describes a layer's sizes in words.
 
     Args:
       layer: its sizes.
@@ -38,14 +38,14 @@ def describe(layer: Layer) -> str:
 
 
 def arithmetic(layer: Layer, *, batch: int = 1) -> RenderableType:
-    """Walks through a separable layer, as filter parameters × filter positions × filters.
+    """Walks through the arithmetic of a separable layer, as filter parameters × filter positions × filters.
 
     Args:
       layer: its sizes.
       batch: number of examples.
 
     Returns:
-      The text, for Rich to print.
+      The text as a Rich renderable.
 
     Example:
       >>> import rich
@@ -90,7 +90,7 @@ def arithmetic(layer: Layer, *, batch: int = 1) -> RenderableType:
 
 
 def counts_table(comparison: Comparison) -> Table:
-    """Shows the multiplications of each layer and in total, and XLA's counts of FLOPs.
+    """Tabulates multiplications and XLA's counts of FLOPs, for each layer and in total.
 
     Args:
       comparison: counts and times.
@@ -121,7 +121,7 @@ def counts_table(comparison: Comparison) -> Table:
 
 
 def times_table(comparison: Comparison) -> Table:
-    """Shows the time of each layer in each form and in total, and the measured ratio beside that in theory.
+    """Tabulates the time of each layer in each form and in total, and the ratios in measured time and in theory.
 
     Args:
       comparison: counts and times.
@@ -150,7 +150,7 @@ def times_table(comparison: Comparison) -> Table:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """Says how to read the two tables.
+    """Explains how to read the two tables.
 
     Args:
       comparison: counts and times.
@@ -160,22 +160,23 @@ def notes(comparison: Comparison) -> list[str]:
     """
     found = [
         "mult-adds: one per multiplication, padding included. XLA counts a mult-add as 2 FLOPs and leaves padding "
-        "out; lowered is the program that JAX hands to XLA, compiled the one that runs.",
-        "Times: median ± half the interquartile range, one call after the other. The ratio of times is jds / "
-        "ordinary, the median over rounds in which all take turns. XLA grouped: the separable form by XLA's own "
+        "out; lowered is the program that JAX passes to XLA, compiled the program that runs.",
+        "Times: median ± half the interquartile range, one call at a time. The ratio of times is jds / "
+        "ordinary, the median over interleaved rounds. XLA grouped: the separable form computed by XLA's own "
         f"grouped convolution. Measured: {comparison.setting}.",
     ]
     if len(comparison.rows) > 1:
         found.append(
-            "Layers that cannot be split are the same in both forms. Each layer is timed alone; the total is their sum."
+            "Layers that cannot be split are the same in both forms. Each layer is timed separately; the total is a "
+            "sum."
         )
     small = [row for row in comparison.rows if row.is_mostly_dispatch]
     if small:
         dispatch = statistics.median(row.seconds("dispatch").median for row in small)
         found.append(
-            "* Too small: more than a third of the time is dispatch overhead. A call that computes next to nothing "
-            f"takes {dispatch * 1e6:.0f} µs here. The measured ratio says little about the arithmetic; that of a "
-            "larger layer does, for example `jds compare --input 14x14x512 --out-features 512`."
+            "* Too small: more than a third of the time is dispatch overhead. A call that computes almost nothing "
+            f"takes {dispatch * 1e6:.0f} µs on this machine. The measured ratio says little about the arithmetic; "
+            "try a larger layer, for example `jds compare --input 14x14x512 --out-features 512`."
         )
     return found
 
@@ -196,7 +197,7 @@ def _table(title: str, headings: Sequence[str]) -> Table:
     )  # fmt: skip
     for heading in headings:
         left = heading in ("layer", "size")
-        # Where the terminal is narrow, the sizes give way to the numbers.
+        # In a narrow terminal, the text columns are folded to keep the numbers intact.
         table.add_column(heading, justify="left" if left else "right", no_wrap=not left, overflow="fold")
         table.columns[-1].vertical = "bottom"
     return table
@@ -207,7 +208,7 @@ def _by(sizes: Sequence[int]) -> str:
 
 
 def _unless_one(value: int | tuple[int, ...]) -> str:
-    """Writes a size, or nothing if it is 1."""
+    """Formats a size; empty if it is 1."""
     sizes = value if isinstance(value, tuple) else (value,)
     return "" if set(sizes) == {1} else _by(sizes[:1] if len(set(sizes)) == 1 else sizes)
 
@@ -236,7 +237,7 @@ def _time(seconds: Spread, scale: float) -> str:
 
 
 def _digits(value: float, *, like: float | None = None) -> str:
-    """Writes three significant digits, or as many decimals as another number then has."""
+    """Formats three significant digits, or as many decimals as `like` would get."""
     decimals = sum((value if like is None else like) < limit for limit in (1, 10, 100))
     return f"{value:.{decimals}f}"
 

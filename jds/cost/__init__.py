@@ -1,4 +1,4 @@
-"""What a program costs: in theory, in XLA, and in measured time."""
+"""The cost of a program: in theory, in XLA, and in measured time."""
 
 from jds.cost._analysis import Analysis as Analysis
 from jds.cost._analyze import analyze as analyze

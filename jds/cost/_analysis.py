@@ -1,4 +1,4 @@
-"""The result of an analysis: it prints itself, and it writes itself as data, a page or a figure."""
+"""The result of an analysis, which can be printed, or exported as data, an HTML page or a figure."""
 
 import dataclasses
 from pathlib import Path
@@ -19,14 +19,14 @@ SCHEMA = {"name": "jds.cost", "version": 2}
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Analysis:
-    """What a program costs, as `jds.cost.analyze` returns it; prints as a table.
+    """The cost of a program, as returned by `jds.cost.analyze`; prints as a table.
 
     Attributes:
       total: one row for the whole program. Its bytes are those of the program's arguments and results.
-      conventions: what the caller of `analyze` chose.
-      conditionals: conditionals, with the costs of all their branches.
-      unknown_trips: paths of the `while` loops whose number of runs is unknown, which are counted as one run.
-      unused_parameters: numbers in parameters that no equation reads; they are in `total`, and in no other row.
+      conventions: the options passed to `analyze`.
+      conditionals: the conditionals, with the costs of all their branches.
+      unknown_trips: paths of `while` loops with an unknown trip count, which are counted as one iteration.
+      unused_parameters: number of parameter elements that no equation reads; `total` includes them, other rows do not.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -42,7 +42,7 @@ class Analysis:
       <BLANKLINE>
       total       512  1024     64      512 128    1.1
       <BLANKLINE>
-      mult-adds: multiply-accumulates, those with padding counted. ...
+      mult-adds: multiply-accumulates, including padding. ...
       >>> found.total.macs, [row.name for row in found.by("operation")]
       (512, ['dot_general'])
     """
@@ -55,42 +55,42 @@ class Analysis:
     _program: Program
 
     def by(self, by: By) -> tuple[CostRow, ...]:
-        """Rows by `"layer"`, `"kind"`, `"operation"` (the primitive) or `"equation"`, in the order of the program.
+        """Returns rows by `"layer"`, `"kind"`, `"operation"` (the primitive) or `"equation"`, in program order.
 
         Raises:
-          ValueError: `by` is none of the four.
+          ValueError: `by` is none of these.
         """
         return rows_by(by, self._program)
 
     @property
     def operations(self) -> tuple[Operation, ...]:
-        """The equations that stand for work, in the order of the program."""
+        """The equations that do work, in program order."""
         return tuple(self._program.operations)
 
     @property
     def backward_to_forward(self) -> float | None:
-        """Multiply-accumulates of the backward pass to those of the forward pass; None without a forward pass."""
+        """Ratio of backward to forward multiply-accumulates; None if there is no forward pass."""
         forward = self.total.macs - self.total.backward.macs
         return self.total.backward.macs / forward if forward else None
 
     @property
     def is_lower_bound(self) -> bool:
-        """Whether the program costs more than what is counted, by an amount that is not known."""
+        """Whether the program costs more than is counted, by an unknown amount."""
         return self.total.is_lower_bound or bool(self.unknown_trips)
 
     def table(self, by: By = "layer") -> Table:
         """Rows and total as a table, for Rich to print in 80 columns or more.
 
         Args:
-          by: what a row is.
+          by: how to group the rows.
         """
         return _text.table(by, self.by(by), self.total, is_lower_bound=self.is_lower_bound)
 
     def notes(self) -> list[str]:
-        """Says how it was counted, and what is not known; one paragraph per string."""
-        padding = "counted" if self.conventions.count_padding else "skipped"
+        """Explains how the cost was counted and what is unknown; one paragraph per string."""
+        padding = "including" if self.conventions.count_padding else "excluding"
         found = [
-            f"mult-adds: multiply-accumulates, those with padding {padding}. FLOPs: 2 per mult-add, and element-wise "
+            f"mult-adds: multiply-accumulates, {padding} padding. FLOPs: 2 per mult-add, and element-wise "
             "work and reductions on floating-point numbers. Bytes: of activations, each array once; FLOP/B: per byte "
             "of the minimum traffic, with each parameter read once.",
         ]
@@ -114,11 +114,11 @@ class Analysis:
         for conditional in self.conditionals:
             costs = ", ".join(short_number(branch.flops) for branch in conditional.branches)
             place = "/".join(conditional.path) or "no layer"
-            found.append(f"Conditional in {place}: branches of {costs} FLOPs; the most expensive counts.")
+            found.append(f"Conditional in {place}: branches of {costs} FLOPs; the most expensive one is counted.")
         if self.unknown_trips:
             places = ", ".join(path or "no layer" for path in dict.fromkeys(self.unknown_trips))
             found.append(
-                f"Lower bound: `while` in {places} is counted as one run; set the number of runs with `trip_counts` "
+                f"Lower bound: `while` in {places} is counted as one iteration; set the number with `trip_counts` "
                 "(`--trip-counts`)."
             )
         if self.total.unknown:
@@ -129,16 +129,17 @@ class Analysis:
         return found
 
     def to_dict(self, estimate: Estimate | None = None) -> dict[str, Any]:
-        """Everything as a dictionary that `json` can write.
+        """Returns everything as a dictionary that `json` can write.
 
         Args:
-          estimate: lower bounds of the same program's time.
+          estimate: lower bounds on the same program's time.
 
         Returns:
-          `"schema"`: its name and version. `"conventions"`: the attribute. `"total"`, and lists under `"layer"`,
-          `"kind"` and `"operation"`: rows with the fields of `jds.cost.CostRow`, where `counts`, `backward` and
-          `per_device` have those of `jds.cost.Counts`. `"is_lower_bound"`, `"conditionals"`, `"unknown_trips"` and
-          `"unused_parameters"`: the attributes. `"estimate"`: `jds.cost.Estimate.to_dict()`; None without one.
+          `"schema"`: name and version of the schema. `"conventions"`: the attribute. `"total"`, and lists under
+          `"layer"`, `"kind"` and `"operation"`: rows with the fields of `jds.cost.CostRow`, of which `counts`,
+          `backward` and `per_device` have the fields of `jds.cost.Counts`. `"is_lower_bound"`, `"conditionals"`,
+          `"unknown_trips"` and `"unused_parameters"`: the attributes. `"estimate"`: `jds.cost.Estimate.to_dict()`, or
+          None.
         """
         return {
             "schema": SCHEMA,
@@ -163,20 +164,20 @@ class Analysis:
         }
 
     def to_csv(self, by: By = "layer", estimate: Estimate | None = None) -> str:
-        """The rows as CSV, with a line of headings.
+        """Returns the rows as CSV, with a header line.
 
         Args:
-          by: what a row is.
-          estimate: lower bounds by the same, to add them and the measured times, in seconds.
+          by: how to group the rows.
+          estimate: lower bounds for the same rows; adds them and any measured times, in seconds.
         """
         return _data.as_csv(_data.columns(self.by(by), self.total, estimate))
 
     def to_dataframe(self, by: By = "layer", estimate: Estimate | None = None) -> Any:
-        """The rows as a `pandas.DataFrame`, whose index is the rows' names.
+        """Returns the rows as a `pandas.DataFrame`, indexed by the rows' names.
 
         Args:
-          by: what a row is.
-          estimate: lower bounds by the same, to add them and the measured times, in seconds.
+          by: how to group the rows.
+          estimate: lower bounds for the same rows; adds them and any measured times, in seconds.
 
         Raises:
           ImportError: pandas is not installed.
@@ -184,27 +185,27 @@ class Analysis:
         return _data.as_dataframe(_data.columns(self.by(by), self.total, estimate))
 
     def to_html(self, title: str = "", by: By = "layer", estimate: Estimate | None = None) -> str:
-        """A self-contained page for a browser: a table to sort, with bars, and a roofline.
+        """Returns a self-contained HTML page: a sortable table with bars, and a roofline.
 
         Args:
-          title: heading of the page.
-          by: what a row is.
-          estimate: lower bounds by the same, to add them and the measured times, and to draw the device's roofline.
+          title: title of the page.
+          by: how to group the rows.
+          estimate: lower bounds for the same rows; adds the bounds, any measured times, and the device's roofline.
 
         Returns:
-          The text of the page, in UTF-8.
+          The text of the page, which declares UTF-8 as its encoding.
         """
         return _page.page(title, by, self.by(by), self.total, self.notes(), estimate)
 
     def plot(self, path: Path, title: str = "", estimate: Estimate | None = None) -> None:
-        """Draws the multiply-adds and the minimum traffic of each layer.
+        """Plots the multiply-adds and the minimum traffic of each layer.
 
         Args:
-          path: the file to write; its suffix tells the format, such as `.png`, `.svg` or `.pdf`.
-          title: heading of the figure.
-          estimate: lower bounds by layer, to draw them, the measured times and the device's roofline.
+          path: the file to write; its suffix selects the format, such as `.png`, `.svg` or `.pdf`.
+          title: title of the figure.
+          estimate: lower bounds by layer; adds the bounds, any measured times, and the device's roofline.
         """
-        # Imported here, because Matplotlib takes longer to import than jds.
+        # Imported here, because Matplotlib is slower to import than jds.
         from jds.cost import _plot
 
         _plot.plot(path, title, self.by("layer"), estimate)
@@ -223,7 +224,7 @@ class Analysis:
 
 
 def summarize(program: Program) -> Analysis:
-    """Sums a program up."""
+    """Summarizes a program."""
     total = total_row(program)
     return Analysis(
         total=total,

@@ -1,4 +1,4 @@
-"""What any JAX program costs, counted from its jaxpr."""
+"""Counts the cost of any JAX program from its jaxpr."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -22,24 +22,23 @@ def analyze(
     parameter_argnums: int | tuple[int, ...] | None = None,
     **kwargs: Any,
 ) -> Analysis:
-    """Counts what a function of arrays or an NNX module costs, forward or backward, without running it.
+    """Counts the cost of a function of arrays or an NNX module, forward or backward, without running it.
 
-    The function is traced as by `jax.make_jaxpr`, and the equations are counted by the rules that `jds.cost.Counts`
-    states; operations that no result depends on are left out, as in XLA. Layers are the paths of NNX modules, as
-    `nnx.tabulate`
-    prints them, and `jax.named_scope`s. Primitives without a rule are listed, and make every total a lower bound.
+    The function is traced as by `jax.make_jaxpr`, and its equations are counted as described in `jds.cost.Counts`;
+    operations that no result depends on are excluded, as in XLA. Layers are the paths of NNX modules, as printed by
+    `nnx.tabulate`, and `jax.named_scope`s. Primitives without a rule are listed, and make every total a lower bound.
 
     Args:
       fun: a function, jitted or not, or an NNX module.
-      *args: its arguments: arrays, `jax.ShapeDtypeStruct`s, NNX modules (with arrays or, from `nnx.eval_shape`,
-        without) and pytrees of those; anything else is passed on as it is.
-      count_padding: whether multiply-accumulates with padding count, as in papers, or not, as in XLA.
-      platform: the platform whose branch of `jax.lax.platform_dependent` counts; None for JAX's default backend.
-      trip_counts: how often `while` loops run: one number for all, or one by the path of each. A loop without one
-        counts as one run, and the result is a lower bound.
-      parameter_argnums: indices of the arguments that are parameters. By default the parameters are the `nnx.Param`s
-        of modules, and the constants of floating point that the function closes over.
-      **kwargs: its keyword arguments, as `args`.
+      *args: its arguments: arrays, `jax.ShapeDtypeStruct`s, NNX modules (with arrays, or abstract, from
+        `nnx.eval_shape`) and pytrees of these; anything else is passed on unchanged.
+      count_padding: whether to count multiply-accumulates with padding, as papers do but XLA does not.
+      platform: the platform whose branch of `jax.lax.platform_dependent` is counted; None for JAX's default backend.
+      trip_counts: number of iterations of `while` loops: one number for all loops, or a mapping from their paths. A
+        loop without a number counts as one iteration, and the result is a lower bound.
+      parameter_argnums: indices of the arguments that are parameters. By default, the parameters are the `nnx.Param`s
+        of modules, and the floating-point constants that the function closes over.
+      **kwargs: its keyword arguments, like `args`.
 
     Returns:
       The analysis.
@@ -68,13 +67,13 @@ def analyze(
 
 
 def count(program: Traceable, conventions: Conventions, argnums: tuple[int, ...] | None = None) -> Analysis:
-    """Counts a program by these conventions; `argnums` tells its parameters, as for `analyze`.
+    """Counts a program by these conventions; `argnums` is `parameter_argnums` of `analyze`.
 
     Raises:
       ValueError, TypeError: the program cannot be traced.
     """
     closed = program.jaxpr
-    # As in XLA, what no result depends on is left out.
+    # As in XLA, equations that no result depends on are excluded.
     jaxpr, _ = partial_eval.dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars), instantiate=True)
     constants = [i for i, value in enumerate(closed.consts) if jnp.issubdtype(jnp.result_type(value), jnp.floating)]
     inputs = [len(closed.consts) + i for i in program.parameters(argnums)]

@@ -1,4 +1,4 @@
-"""Lower bounds of time: operations and bytes at a device's peak rates, and measured times beside them.
+"""Lower bounds on time, from operations and bytes at a device's peak rates, along with measured times.
 
 Roofline: Williams et al., https://doi.org/10.1145/1498765.1498785.
 """
@@ -16,13 +16,13 @@ Limit = Literal["arithmetic", "memory"]
 
 
 class Bound(NamedTuple):
-    """The lower bound of the time of a layer, or of a whole program.
+    """The lower bound on the time of a layer, or of a whole program.
 
     Attributes:
       name: as in `jds.cost.CostRow`.
-      seconds: the bound, which holds even if nothing between the equations goes to memory.
-      limit: which of the two peak rates bounds it.
-      measured: the measured median time, in seconds; None where none was measured.
+      seconds: the bound, which holds even if intermediate values never go to memory.
+      limit: which of the two peak rates determines the bound.
+      measured: the measured median time, in seconds, or None.
 
     Example:
       >>> import jax.numpy as jnp
@@ -39,17 +39,17 @@ class Bound(NamedTuple):
 
     @property
     def share(self) -> float | None:
-        """Bound to measured time; above 1 where arrays stay in a cache or another layer's instruction does a part."""
+        """Ratio of bound to measured time; above 1 if arrays stay in a cache or another layer does part of the work."""
         return self.seconds / self.measured if self.measured else None
 
 
 class Estimate(NamedTuple):
-    """Lower bounds of the time that a program takes on a device; prints as a table.
+    """Lower bounds on the time that a program takes on a device; prints as a table.
 
     Attributes:
       peak: the device's peak rates.
-      total: bound of the whole program, if everything between its arguments and results stays on the chip.
-      rows: bounds of the rows, each by itself; a layer whose inputs stay on the chip may take less.
+      total: bound for the whole program, with all intermediate values on the chip.
+      rows: bounds for the individual rows; a layer whose inputs stay on the chip may take less time.
 
     Example:
       >>> import jax.numpy as jnp
@@ -58,11 +58,11 @@ class Estimate(NamedTuple):
       >>> peak = cost.Peak("made up", flops=1e6, bytes=1e6, source="its maker")
       >>> print(cost.estimate(found, peak, "operation"))
       Lower bound on made up
-                                              min µs  bound by
-      ───────────────────────────────────────────────────────────
-      dot_general                               1024  arithmetic
+                                        min µs  bound by
+      ─────────────────────────────────────────────────────
+      dot_general                         1024  arithmetic
       <BLANKLINE>
-      total, with all in between on the chip    1024  arithmetic
+      total, intermediates on the chip    1024  arithmetic
       <BLANKLINE>
       0.001 GFLOP/s, 0.001 GB/s: its maker.
     """
@@ -72,7 +72,7 @@ class Estimate(NamedTuple):
     rows: tuple[Bound, ...]
 
     def table(self) -> Table:
-        """Bounds and measured times as a table, for Rich to print in 80 columns or more."""
+        """Returns bounds and measured times as a table, for Rich to print in 80 columns or more."""
         is_measured = self.total.measured is not None
         lines = Table(box=box.SIMPLE_HEAD, header_style="", show_edge=False, padding=(0, 1, 0, 0))
         lines.title, lines.title_justify, lines.title_style = f"Lower bound on {self.peak.name}", "left", "bold"
@@ -82,23 +82,23 @@ class Estimate(NamedTuple):
         for row in self.rows:
             lines.add_row(*_cells(row, row.name or "(no layer)", is_measured))
         lines.add_section()
-        lines.add_row(*_cells(self.total, "total, with all in between on the chip", is_measured))
+        lines.add_row(*_cells(self.total, "total, intermediates on the chip", is_measured))
         return lines
 
     def notes(self) -> list[str]:
-        """Says what the bounds rest on; one paragraph per string."""
+        """Explains what the bounds are based on; one paragraph per string."""
         peak = self.peak
         found = [f"{peak.flops / 1e9:.4g} GFLOP/s, {peak.bytes / 1e9:.4g} GB/s: {peak.source}."]
         if self.total.measured is not None:
             found.append(
-                "Measured: medians; for layers, the time in their instructions, summed over threads. Share: bound to "
-                "measured time. It is above 1 where arrays stay in a cache or XLA has fused a layer's work into "
-                "another's instruction; a layer without a time shares its instructions with other layers."
+                "Measured: medians; for layers, the time in their instructions, summed over threads. Share: bound / "
+                "measured time. It exceeds 1 if arrays stay in a cache or XLA has fused a layer's work into "
+                "another layer's instruction; a layer without a time has no instruction named after it."
             )
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """Peak rates, total and rows as a dictionary that `json` can write, with the fields of `jds.cost.Bound`."""
+        """Returns peak rates, total and rows as a dictionary that `json` can write; see `jds.cost.Bound`."""
         return {
             "peak": self.peak._asdict(),
             "total": self.total._asdict() | {"share": self.total.share},
@@ -120,12 +120,12 @@ def _cells(row: Bound, name: str, is_measured: bool) -> list[str]:
 
 
 def microseconds(seconds: float) -> str:
-    """Writes a time in microseconds, to four digits or in full."""
+    """Formats a time in microseconds, to four digits or in full."""
     return f"{seconds * 1e6:.4g}" if seconds < 1e-2 else f"{seconds * 1e6:,.0f}"
 
 
 def share(row: Bound) -> str:
-    """The share of the bound in the measured time, as tables show it; empty where nothing was measured."""
+    """Formats the ratio of bound to measured time for tables; empty if nothing was measured."""
     if row.share is None:
         return ""
     return f"{row.share:.2f}" if row.share <= 1 else "> 1"

@@ -1,4 +1,4 @@
-"""What is counted, and the conventions of each number."""
+"""The quantities that are counted, and their conventions."""
 
 from typing import Literal, NamedTuple
 
@@ -22,19 +22,19 @@ Kind = Literal[
 
 
 class Counts(NamedTuple):
-    """What one equation costs, or several together; all exact integers.
+    """The cost of one or more equations; all counts are exact integers.
 
     Attributes:
-      multiplications: as in textbooks and papers: filter parameters × filter positions × filters of a convolution, and
-        rows × depth × columns of a matrix product. Filter positions over padding count; the holes between dilated
-        inputs do not. Nothing else has any.
-      macs: multiply-accumulates; as `multiplications` or, with `count_padding=False`, only those that touch data.
-      flops: operations on floating-point numbers: 2 per multiply-accumulate, 1 per element of the result of
-        an element-wise operation (a comparison, a selection and a conversion included), 1 per element that a
-        reduction adds. Complex numbers have 8 for a multiply-accumulate, 6 for a multiplication, 2 for any other.
-      transcendentals: elements of results of exponentials, logarithms, roots, powers, trigonometric and other special
-        functions, which have no such number; they are not in `flops`.
-      integer_operations: those of `flops` on integers and booleans, which random numbers and indices are made of.
+      multiplications: as in textbooks and papers: filter parameters × filter positions × filters for a convolution, and
+        rows × depth × columns for a matrix product. Filter positions over padding count; the holes between dilated
+        inputs do not. Other operations count as zero.
+      macs: multiply-accumulates: the same as `multiplications` or, with `count_padding=False`, only those on data.
+      flops: operations on floating-point numbers: 2 per multiply-accumulate, 1 per element of the result of an
+        element-wise operation (including comparisons, selections and conversions), 1 per element that a reduction adds.
+        For complex numbers, a multiply-accumulate counts 8, a multiplication 6, and any other operation 2.
+      transcendentals: number of result elements of exponentials, logarithms, roots, powers, trigonometric and other
+        special functions, whose cost is not a fixed number of operations; not included in `flops`.
+      integer_operations: like `flops`, for integers and booleans, as used in random numbers and indices.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -49,7 +49,7 @@ class Counts(NamedTuple):
     transcendentals: int = 0
     integer_operations: int = 0
 
-    # A tuple's own would join and repeat; a sum of counts is what everybody expects.
+    # Override the tuple operators, which concatenate and repeat.
     def __add__(self, other: "Counts") -> "Counts":  # type: ignore[override]
         return Counts(*(a + b for a, b in zip(self, other, strict=True)))
 

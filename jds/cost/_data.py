@@ -1,4 +1,4 @@
-"""Rows of an analysis as dictionaries, CSV and data frames."""
+"""Converts the rows of an analysis to dictionaries, CSV and data frames."""
 
 import csv
 import importlib
@@ -11,12 +11,12 @@ from jds.cost._rows import CostRow
 
 
 def as_dict(row: CostRow) -> dict[str, Any]:
-    """A row that `json` can write."""
+    """Returns a row as a dictionary that `json` can write."""
     return row._asdict() | {name: getattr(row, name)._asdict() for name in ("counts", "backward", "per_device")}
 
 
 def columns(rows: Sequence[CostRow], total: CostRow, estimate: Estimate | None) -> dict[str, list[Any]]:
-    """Columns by name, with an entry per row; without rows, `total` provides the names."""
+    """Returns columns by name, with one entry per row; if there are no rows, `total` provides the names."""
     bounds = {bound.name: bound for bound in estimate.rows} if estimate else {}
     names = [*_flat(total), *(_times(estimate.total) if estimate else [])]
     lines = [_flat(row) | (_times(bounds[row.name]) if estimate else {}) for row in rows]
@@ -24,7 +24,7 @@ def columns(rows: Sequence[CostRow], total: CostRow, estimate: Estimate | None) 
 
 
 def as_csv(columns: dict[str, list[Any]]) -> str:
-    """Columns as text, with a line of headings."""
+    """Returns columns as CSV, with a header line."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -33,7 +33,7 @@ def as_csv(columns: dict[str, list[Any]]) -> str:
 
 
 def as_dataframe(columns: dict[str, list[Any]]) -> Any:
-    """Columns as a `pandas.DataFrame`, indexed by the rows' names.
+    """Returns columns as a `pandas.DataFrame`, indexed by the rows' names.
 
     Raises:
       ImportError: pandas is not installed.
@@ -41,7 +41,7 @@ def as_dataframe(columns: dict[str, list[Any]]) -> Any:
     try:
         pandas: Any = importlib.import_module("pandas")
     except ImportError as error:
-        raise ImportError("to_dataframe needs pandas: `pip install pandas`") from error
+        raise ImportError("to_dataframe requires pandas: `pip install pandas`") from error
     return pandas.DataFrame(columns).set_index("name")
 
 

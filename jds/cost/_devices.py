@@ -22,8 +22,8 @@ class Peak(NamedTuple):
     Attributes:
       name: the device and its arithmetic.
       flops: floating-point operations per second.
-      bytes: bytes per second that its memory reads or writes.
-      source: where the figures are from.
+      bytes: memory bandwidth in bytes per second.
+      source: source of the figures.
 
     Example:
       >>> from jds import cost
@@ -72,7 +72,7 @@ DEVICES: dict[str, Peak] = {
 
 
 def find_device(name: str) -> Peak:
-    """Returns the peak rates of a device: one of `jds.cost.DEVICES`, or, for `"this"`, of this machine, measured.
+    """Returns the peak rates of a device in `jds.cost.DEVICES`, or, for `"this"`, measures the current machine.
 
     Raises:
       ValueError: there is no such device.
@@ -90,7 +90,7 @@ def find_device(name: str) -> Peak:
 
 
 def device_fault(name: str) -> str | None:
-    """Says what is wrong with the name of a device; None where nothing is."""
+    """Returns an error message for an unknown device name, or None for a known one."""
     if name == "this" or name in DEVICES:
         return None
     (near,) = difflib.get_close_matches(name, DEVICES, n=1, cutoff=0)
@@ -100,12 +100,12 @@ def device_fault(name: str) -> str | None:
 def measure_peak(*, again: bool = False) -> Peak:
     """Measures the peak rates of the device that JAX uses, once.
 
-    The arithmetic rate is that of matrix products or of chains of multiply-adds, whichever is higher; the memory rate
-    is that of adding to an array in place.
+    The arithmetic rate is the higher of the rates of matrix products and of chains of multiply-adds; the memory rate is
+    the rate of adding to an array in place.
 
     Args:
-      again: measure even if an earlier result is cached (in `~/.cache/jds`, or under `$XDG_CACHE_HOME`). A result
-        measured on a busy machine is too low, so the higher rate of both results is kept.
+      again: measure even if an earlier result is cached (in `~/.cache/jds`, or under `$XDG_CACHE_HOME`). Results on a
+        busy machine are too low; therefore the higher of the old and new rates is kept.
 
     Returns:
       The rates, in float32.
@@ -124,18 +124,18 @@ def measure_peak(*, again: bool = False) -> Peak:
         found, before = {"flops": _arithmetic_rate(), "bytes": _memory_rate()}, kept.get(key, {})
         kept[key] = {name: max(rate, before.get(name, 0.0)) for name, rate in found.items()}
         _write(file, kept)
-    return Peak(f"{key}, float32", **kept[key], source="measured here: multiply-adds, and a sum in place")
+    return Peak(f"{key}, float32", **kept[key], source="measured on this machine: multiply-adds, and an in-place sum")
 
 
 def _read(file: Path) -> dict[str, dict[str, float]]:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return {}  # absent or damaged: the rates are measured again
+        return {}  # missing or damaged: the rates are measured again
 
 
 def _write(file: Path, kept: dict[str, dict[str, float]]) -> None:
-    # Without a folder that can be written, the rates are measured each time: a second.
+    # Without a writable folder, the rates are measured every time, which takes a second.
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, lambda path: path.write_text(json.dumps(kept, indent=1), encoding="utf-8"))
@@ -152,7 +152,7 @@ def _product_rate(size: int) -> float:
 
 
 def _chain_rate(size: int = 2**18, chains: int = 8, steps: int = 64) -> float:
-    """Rate of chains of multiply-adds that do not wait for each other, in registers."""
+    """Returns the rate of independent chains of multiply-adds in registers."""
 
     @jax.jit
     def run(x: jax.Array) -> jax.Array:
@@ -166,7 +166,7 @@ def _chain_rate(size: int = 2**18, chains: int = 8, steps: int = 64) -> float:
 
 
 def _memory_rate(size: int = 2**26) -> float:
-    # In place: new pages would cost more than the sum.
+    # In place, because page faults on a new array would cost more than the sum.
     add = jax.jit(lambda x: x + 1, donate_argnums=0)
     held = [jnp.zeros(size)]
 

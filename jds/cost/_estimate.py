@@ -9,17 +9,17 @@ from jds.cost._timing import Spread
 
 
 def estimate(analysis: Analysis, device: Peak | str, by: By = "layer", measured: Measurement | None = None) -> Estimate:
-    """Bounds the time of a program from below, as a whole and row by row.
+    """Returns lower bounds on the time of a program, as a whole and row by row.
 
-    Transcendental functions and integer operations cost nothing here; everything else runs at its peak rate.
-    For a program that `shard_map` divides among several devices, the bound is that of one device.
+    Transcendental functions and integer operations are assumed to be free, and everything else to run at peak rate. For
+    a program that `shard_map` splits across several devices, the bound is for one device.
 
     Args:
-      analysis: what the program costs.
-      device: its peak rates, or its name, as for `find_device`.
-      by: what a row is.
-      measured: the time that the same program takes on this device, to show beside the bounds; rows have one by
-        `"layer"` only.
+      analysis: the cost of the program.
+      device: peak rates, or the name of a device, as in `find_device`.
+      by: how to group the rows.
+      measured: measured times of the same program on this device, to show alongside the bounds; rows have times only by
+        `"layer"`.
 
     Returns:
       The bounds.
@@ -37,7 +37,7 @@ def estimate(analysis: Analysis, device: Peak | str, by: By = "layer", measured:
     peak = find_device(device) if isinstance(device, str) else device
     layers = measured.layers if measured and by == "layer" else {}
     rows = tuple(_bound(row, peak, layers.get(row.name)) for row in analysis.by(by))
-    # Each of several devices holds its part of the arguments and results.
+    # Each of several devices holds only its part of the arguments and results.
     devices = max((operation.devices for operation in analysis.operations), default=1)
     total = analysis.total._replace(traffic=analysis.total.traffic // devices)
     return Estimate(peak, _bound(total, peak, measured.total if measured else None), rows)

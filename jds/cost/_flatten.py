@@ -1,4 +1,4 @@
-"""Flattens a jaxpr, with all jaxprs that it calls, into a `Program`."""
+"""Flattens a jaxpr, including all jaxprs that it calls, into a `Program`."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ class _Place(NamedTuple):
 
 
 def flatten(jaxpr: Jaxpr, parameters: Iterable[int], conventions: Conventions) -> Program:
-    """Follows a jaxpr into all jaxprs that it calls.
+    """Flattens a jaxpr and all jaxprs that it calls.
 
     Args:
       jaxpr: the program; its constants come before its arguments.
@@ -49,7 +49,7 @@ def _add_value(program: Program, aval: Any, times: int = 1, made_by: int | None 
 
 
 def _itemsize(aval: Any) -> int:
-    # Random keys have an extended dtype, and tokens have none.
+    # Random keys have an extended dtype, and tokens have no dtype.
     return getattr(getattr(aval, "dtype", None), "itemsize", 0)
 
 
@@ -59,7 +59,7 @@ def _use(program: Program, number: int | None, operation: int | None) -> None:
 
 
 def _follow(program: Program, jaxpr: Any, inputs: Sequence[int | None], place: _Place) -> list[int | None]:
-    """Adds the operations of a jaxpr, given the values of its constants and arguments; returns those of its results."""
+    """Adds the operations of a jaxpr, given the values of its constants and arguments; returns its results' values."""
     env: dict[Any, int | None] = dict(zip((*jaxpr.constvars, *jaxpr.invars), inputs, strict=True))
 
     def read(atom: Any) -> int | None:
@@ -88,7 +88,7 @@ def _follow_equation(program: Program, eqn: Any, inputs: list[int | None], place
 
 
 def _own_jaxpr(eqn: Any) -> Any:
-    """The jaxpr that an equation stands for: its operands and results have the same shapes and dtypes."""
+    """Returns the jaxpr that an equation stands for, whose inputs and outputs have the equation's shapes and dtypes."""
     for name in ("jaxpr", "call_jaxpr", "fun_jaxpr", "call"):
         body = eqn.params.get(name)
         inner = getattr(body, "jaxpr", body)
@@ -105,7 +105,7 @@ def _type(atom: Any) -> tuple[Any, Any]:
 
 
 def _follow_closed(program: Program, body: Any, inputs: list[int | None], place: _Place) -> list[int | None]:
-    """Follows a jaxpr, closed or not."""
+    """Adds the operations of a jaxpr, closed or not."""
     if not hasattr(body, "consts"):
         return _follow(program, body, inputs, place)
     constants = [_add_value(program, var.aval) for var in body.jaxpr.constvars]
@@ -182,7 +182,7 @@ def _cost_of(equation: Equation) -> tuple[str, Cost | None]:
 def _follow_scan(program: Program, eqn: Any, inputs: list[int | None], place: _Place) -> list[int | None]:
     length, body = eqn.params["length"], eqn.params["jaxpr"].jaxpr
     times = place.times * length
-    # Arrays that are sliced or stacked have one axis less inside. Other signs differ between versions of JAX.
+    # Arrays that are sliced or stacked have one axis fewer in the body. Other indications vary between JAX versions.
     carries = sum(len(a.aval.shape) == len(b.aval.shape) for a, b in zip(eqn.outvars, body.outvars, strict=True))
     sliced = sum(len(a.aval.shape) > len(b.aval.shape) for a, b in zip(eqn.invars, body.invars, strict=True))
     constants = len(eqn.invars) - carries - sliced
@@ -210,7 +210,7 @@ def _follow_while(program: Program, eqn: Any, inputs: list[int | None], place: _
     split = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
     of_condition, of_body, carried = inputs[: split[0]], inputs[split[0] : split[1]], inputs[split[1] :]
     for body, constants, runs in (
-        # The condition is evaluated once more than the body.
+        # The condition is evaluated one more time than the body.
         (params["cond_jaxpr"], of_condition, times + place.times),
         (params["body_jaxpr"], of_body, times),
     ):
@@ -253,7 +253,7 @@ def _follow_shard_map(program: Program, eqn: Any, inputs: list[int | None], plac
         inner.append(_add_value(program, var.aval))
         if number is not None:
             program.values[inner[-1]].parameter = program.values[number].parameter
-    # JAX 0.10.1 and older have the other name.
+    # JAX 0.10.1 and older use the other name.
     axes = eqn.params["newly_manual_axes" if "newly_manual_axes" in eqn.params else "manual_axes"]
     devices = math.prod(mesh.shape[axis] for axis in axes)
     for number in _follow(program, body, inner, place._replace(devices=place.devices * devices)):
@@ -262,13 +262,13 @@ def _follow_shard_map(program: Program, eqn: Any, inputs: list[int | None], plac
 
 
 def _follow_high_level(program: Program, eqn: Any, inputs: list[int | None], place: _Place) -> list[int | None]:
-    # From JAX 0.12 on, such a primitive says which equations it stands for.
+    # From JAX 0.12 on, such a primitive can expand to the equations it stands for.
     body = jax.make_jaxpr(eqn.params["_prim"].expand)(*(atom.aval for atom in eqn.invars))
     return _follow_closed(program, body, inputs, place)
 
 
 def _follow_linear_solve(program: Program, eqn: Any, inputs: list[int | None], place: _Place) -> list[int | None]:
-    # Of its four functions, only `solve` runs.
+    # Only `solve` of its four functions runs.
     lengths, solve = eqn.params["const_lengths"], eqn.params["jaxprs"].solve
     start = lengths.matvec + lengths.vecmat
     right = inputs[sum(lengths) :]

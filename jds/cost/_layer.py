@@ -1,4 +1,4 @@
-"""A convolution layer as data, and the multiplications of its two forms."""
+"""A convolution layer as data, and the multiplications in its two forms."""
 
 import dataclasses
 import math
@@ -15,10 +15,11 @@ class LayerStep(NamedTuple):
     """One convolution, as filter parameters × filter positions × filters.
 
     Attributes:
-      name: which convolution it is.
-      parameters: weights of one filter.
-      positions: at which each filter is applied, those that reach into the padding included, in the whole batch.
-      filters: how many there are.
+      name: name of the convolution.
+      parameters: number of weights per filter.
+      positions: number of positions that each filter is applied at, over the whole batch, including positions that
+        overlap the padding.
+      filters: number of filters.
 
     Example:
       >>> from jds import cost
@@ -33,31 +34,31 @@ class LayerStep(NamedTuple):
 
     @property
     def multiplications(self) -> int:
-        """Multiplications of the step: its mult-adds, in the papers' word."""
+        """Number of multiplications, called mult-adds in papers."""
         return self.parameters * self.positions * self.filters
 
     @property
     def weights(self) -> int:
-        """Weights of all filters."""
+        """Number of weights of all filters."""
         return self.parameters * self.filters
 
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """The sizes of a convolution layer, which can be computed in ordinary or in depthwise separable form.
+    """The sizes of a convolution layer that can be computed in ordinary or depthwise separable form.
 
-    A linear layer is a convolution at one position: its input has the size `(1, in_features)`, its kernel `(1,)`.
+    A linear layer is a convolution at one position: its input size is `(1, in_features)`, its kernel size `(1,)`.
 
     Args:
-      name: what tables call it.
+      name: name to show in tables.
       input_size: `(*spatial, in_features)` of one example, with 1, 2 or 3 spatial axes.
-      out_features: channels of the output.
+      out_features: number of output channels.
       kernel_size: one entry per spatial axis.
       strides, kernel_dilation: as in `jds.conv`.
-      padding: `"SAME"`, `"SAME_LOWER"`, `"VALID"`, or for each axis a pair (before, after) of positions to add.
-      channel_multiplier: depthwise filters per channel.
-      separable: False for a layer that is the same in both forms, as a network's first convolution is.
-      feature_group_count: groups of channels of a layer that is not separable, as in `jds.conv`.
+      padding: `"SAME"`, `"SAME_LOWER"`, `"VALID"`, or one pair (before, after) of positions to add per axis.
+      channel_multiplier: number of depthwise filters per channel.
+      separable: False for a layer that is the same in both forms, such as a network's first convolution.
+      feature_group_count: number of groups of a layer that is not separable, as in `jds.conv`.
 
     Raises:
       ValueError: a size is not positive, the numbers of axes differ, or the output would be empty.
@@ -88,7 +89,7 @@ class Layer:
 
     @property
     def in_features(self) -> int:
-        """Channels of the input."""
+        """Number of input channels."""
         return self.input_size[-1]
 
     @property
@@ -98,14 +99,14 @@ class Layer:
         return (*sizes, self.out_features)
 
     def ordinary_steps(self, batch: int = 1) -> tuple[LayerStep, ...]:
-        """The one convolution of the ordinary form."""
+        """Returns the single convolution of the ordinary form."""
         groups, positions = self.feature_group_count, batch * math.prod(self.output_size[:-1])
         name: StepName = "ordinary" if groups == 1 else "depthwise" if groups == self.in_features else "grouped"
         parameters = math.prod(self.kernel_size) * (self.in_features // groups)
         return (LayerStep(name, parameters, positions, self.out_features),)
 
     def separable_steps(self, batch: int = 1) -> tuple[LayerStep, ...]:
-        """The depthwise and the pointwise convolution; the ordinary one if the layer is not separable."""
+        """Returns the depthwise and the pointwise convolution, or the ordinary one if the layer is not separable."""
         if not self.separable:
             return self.ordinary_steps(batch)
         between, positions = self.in_features * self.channel_multiplier, batch * math.prod(self.output_size[:-1])
@@ -116,7 +117,7 @@ class Layer:
 
     @property
     def ratio(self) -> Fraction:
-        """Separable to ordinary multiplications: `channel_multiplier * (1/out_features + 1/prod(kernel_size))`."""
+        """Ratio of separable to ordinary: `channel_multiplier * (1/out_features + 1/prod(kernel_size))`."""
         return multiplications(self).ratio
 
 
@@ -133,11 +134,11 @@ def layer_fault(
     feature_group_count: int = 1,
     name: str = "",
 ) -> str | None:
-    """Says what is wrong with the fields of a `Layer`; None where nothing is."""
+    """Returns an error message for invalid fields of a `Layer`, or None if they are valid."""
     rank = len(kernel_size)
     if rank not in (1, 2, 3) or len(input_size) != rank + 1:
         return (
-            "`kernel_size` must have 1, 2 or 3 entries, and `input_size` one more for the features, got "
+            "`kernel_size` must have 1, 2 or 3 entries, and `input_size` one more, for the features, got "
             f"kernel_size={kernel_size} and input_size={input_size}"
         )
     if min(*input_size, *kernel_size, out_features, channel_multiplier) < 1:
@@ -148,7 +149,7 @@ def layer_fault(
     for option, value in (("strides", strides), ("kernel_dilation", kernel_dilation)):
         sizes = _for_each_axis(value, rank)
         if len(sizes) != rank or min(sizes) < 1:
-            return f"`{option}` must be positive, one int or one for each of the {rank} spatial axes, got {value}"
+            return f"`{option}` must be a positive int, or one for each of the {rank} spatial axes, got {value}"
     groups = feature_group_count
     if groups < 1 or input_size[-1] % groups or out_features % groups or (separable and groups > 1):
         return (
@@ -180,22 +181,22 @@ class Multiplications(NamedTuple):
 
     @property
     def ratio(self) -> Fraction:
-        """Separable to ordinary."""
+        """Ratio of separable to ordinary multiplications."""
         return Fraction(self.separable, self.ordinary)
 
 
 def multiplications(layers: Layer | Sequence[Layer], *, batch: int = 1) -> Multiplications:
-    """Counts the multiplications of convolution layers in ordinary and in depthwise separable form.
+    """Counts the multiplications of convolution layers in ordinary and depthwise separable form.
 
-    They are the mult-adds of MobileNets, https://arxiv.org/abs/1704.04861: every filter position counts, padding
-    included; biases, normalization and activations do not.
+    These are the mult-adds of MobileNets, https://arxiv.org/abs/1704.04861: every filter position counts, including
+    padding; biases, normalization and activations do not.
 
     Args:
       layers: one layer, or the layers of a network.
       batch: number of examples.
 
     Returns:
-      The exact numbers, in all layers together.
+      The exact numbers, summed over all layers.
 
     Example:
       >>> from jds import cost
@@ -216,7 +217,7 @@ def _output_sizes(
     padding: str | tuple[tuple[int, int], ...],
     kernel_dilation: int | tuple[int, ...],
 ) -> tuple[int, ...]:
-    """Spatial sizes of a convolution's output."""
+    """Returns the spatial sizes of a convolution's output."""
     rank, sizes = len(kernel_size), input_size[:-1]
     strides, dilation = _for_each_axis(strides, rank), _for_each_axis(kernel_dilation, rank)
     taps = [(size - 1) * step + 1 for size, step in zip(kernel_size, dilation, strict=True)]

@@ -1,4 +1,4 @@
-"""Facts about the machine, to keep beside a measurement."""
+"""Facts about the machine, to record with a measurement."""
 
 import os
 import platform
@@ -9,11 +9,11 @@ import jaxlib
 
 
 def machine_facts() -> dict[str, str | int]:
-    """Describes the machine and the versions that a measurement depends on.
+    """Describes the machine and the software versions that a measurement depends on.
 
     Returns:
-      The CPU's model, the cores that this process may use, the operating system, JAX's backend and device, the
-      versions of Python, JAX and jaxlib, and the flags given to XLA.
+      The CPU model, the number of cores that this process may use, the operating system, JAX's backend and device, the
+      versions of Python, JAX and jaxlib, and the XLA flags.
 
     Example:
       >>> from jds import cost
@@ -34,7 +34,7 @@ def machine_facts() -> dict[str, str | int]:
 
 
 def _cpu_model() -> str:
-    # Python's own answer is empty or the architecture only on Linux.
+    # On Linux, `platform.processor()` returns only the architecture or an empty string.
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -42,5 +42,5 @@ def _cpu_model() -> str:
 
 
 def _cores() -> int:
-    # A container often has fewer cores than its machine; not every system can tell.
+    # A container often has fewer cores than its machine; not every system provides this information.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""An analysis as HTML: one page for a browser, which needs nothing else and no network, or a table for a notebook."""
+"""An analysis as HTML: a self-contained page that works offline, or a table for a notebook."""
 
 from collections.abc import Sequence
 from html import escape
@@ -15,11 +15,11 @@ _COLUMNS = ("params", "bytes in", "bytes out", "traffic", "FLOP/B")
 def page(
     title: str, by: By, rows: Sequence[CostRow], total: CostRow, notes: Sequence[str], estimate: Estimate | None
 ) -> str:
-    """Writes rows as a self-contained page: a table to sort, with bars, the notes, and a roofline."""
+    """Returns rows as a self-contained page: a sortable table with bars, the notes, and a roofline."""
     headings, body, foot = _table(by, rows, total, estimate)
     figure = ""
     if estimate is not None:
-        # Imported here, because Matplotlib takes longer to import than jds.
+        # Imported here, because Matplotlib is slower to import than jds.
         from jds.cost import _plot
 
         figure = _plot.roofline_figure(estimate, rows)
@@ -35,7 +35,7 @@ def page(
 
 
 def fragment(by: By, rows: Sequence[CostRow], total: CostRow, notes: Sequence[str]) -> str:
-    """Writes rows and notes as a table and paragraphs to put into another page."""
+    """Returns rows and notes as a table and paragraphs, to embed in another page."""
     headings, body, foot = _table(by, rows, total, None)
     cells = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
     lines = "".join(f"<tr>{row}</tr>" for row in body)

@@ -1,4 +1,4 @@
-"""An analysis as a figure: what each layer computes, moves and, on a device, takes at least; and a roofline."""
+"""Plots an analysis: the arithmetic, traffic and lower bound on time of each layer, and a roofline."""
 
 import io
 import re
@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from jds.cost._bounds import Bound, Estimate
 from jds.cost._rows import CostRow
 
-# Okabe and Ito's colors, which the color-blind can tell apart: https://jfly.uni-koeln.de/color/.
+# The Okabe-Ito palette, which is safe for color-blind readers: https://jfly.uni-koeln.de/color/.
 _COLORS = {
     "ordinary": "#000000",
     "grouped": "#CC79A7",
@@ -28,13 +28,13 @@ _NAMES_AT_MOST = 60
 
 
 def plot(path: Path, title: str, rows: Sequence[CostRow], estimate: Estimate | None = None) -> None:
-    """Draws the multiply-adds and the minimum traffic of each layer that multiplies, and of all others together.
+    """Plots the multiply-adds and the minimum traffic of each layer that multiplies, and of all others combined.
 
     Args:
-      path: the file to write; its suffix tells the format.
-      title: heading of the figure.
-      rows: by layer.
-      estimate: of the same rows, to draw the bounds, the measured times if it has them, and the device's roofline.
+      path: the file to write; its suffix selects the format.
+      title: title of the figure.
+      rows: the rows, by layer.
+      estimate: lower bounds for the same rows; adds the bounds, any measured times, and the device's roofline.
     """
     drawn = sorted((row for row in rows if row.macs), key=lambda row: -row.macs)[:_NAMES_AT_MOST]
     drawn = [row for row in rows if row in drawn]
@@ -70,7 +70,7 @@ def plot(path: Path, title: str, rows: Sequence[CostRow], estimate: Estimate | N
 def _times(estimate: Estimate, drawn: list[CostRow], rest: list[CostRow]) -> tuple[str, list[float], float]:
     micros = {bound.name: bound.seconds * 1e6 for bound in estimate.rows}
     measured = "; line: measured" if estimate.total.measured is not None else ""
-    label = f"lower bound of the time, µs{measured}\n{estimate.peak.name}"
+    label = f"lower bound on time, µs{measured}\n{estimate.peak.name}"
     return label, [micros[row.name] for row in drawn], sum((micros[row.name] for row in rest), 0.0)
 
 
@@ -83,39 +83,39 @@ def _mark_measured(axes: Axes, estimate: Estimate, drawn: list[CostRow]) -> None
 
 
 def roofline_figure(estimate: Estimate, rows: Sequence[CostRow]) -> str:
-    """Draws the roofline of a device with a dot for each row, as HTML that refers to nothing outside of itself.
+    """Draws the roofline of a device with one dot per row, as self-contained HTML.
 
     Args:
-      estimate: bounds, and measured times if it has them.
-      rows: what the bounds are of.
+      estimate: lower bounds, and any measured times.
+      rows: the rows that the bounds belong to.
 
     Returns:
-      A `<figure>` element with the drawing as SVG; empty if there is no row to draw.
+      A `<figure>` element with an inline SVG; empty if there is no row to draw.
     """
     bounds = {bound.name: bound for bound in estimate.rows}
     is_measured = any(bound.measured for bound in estimate.rows)
     drawn = [row for row in rows if row.flops and row.traffic]
     if is_measured:
-        # Above the roof a row shows caches, and what XLA has fused, rather than the device.
+        # A row above the roof reflects caches and XLA's fusion rather than the device.
         drawn = [row for row in drawn if 0 < (bounds[row.name].share or 0) <= 1]
     if not drawn:
         return ""
-    # Text stays text, the same figure has the same text, and no metadata names a time or an address.
+    # Keep text as text, make the output deterministic, and omit metadata such as the date.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "jds"}):
         figure = Figure(figsize=(9, 4.2), layout="constrained")
         _draw_roofline(figure.add_subplot(), estimate, drawn)
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    # Without the XML declaration and the document type, which HTML has no place for.
+    # Drop the XML declaration and the document type, which are not allowed inside HTML.
     drawing = file.getvalue()[file.getvalue().index("<svg") :]
     names = {f"row-{i}": _tip(row, bounds[row.name]) for i, row in enumerate(drawn)}
     drawing = re.sub(r'<g id="(row-\d+)">', lambda group: f"{group[0]}<title>{names[group[1]]}</title>", drawing)
     peak = estimate.peak
     return (
         f"<figure>{drawing}<figcaption>"
-        f"{'What each row reaches' if is_measured else 'The most that each row can reach'} on {escape(peak.name)} "
-        f"({peak.flops / 1e9:.4g} GFLOP/s, {peak.bytes / 1e9:.4g} GB/s): under the slope it is bound by memory, under "
-        "the flat roof by arithmetic.</figcaption></figure>"
+        f"{'Measured rate of each row' if is_measured else 'Maximum rate of each row'} on {escape(peak.name)} "
+        f"({peak.flops / 1e9:.4g} GFLOP/s, {peak.bytes / 1e9:.4g} GB/s): under the slope a row is bound by memory, "
+        "under the flat roof by arithmetic.</figcaption></figure>"
     )
 
 
@@ -124,12 +124,12 @@ def _tip(row: CostRow, bound: Bound) -> str:
 
 
 def _rate(row: CostRow, bound: Bound) -> float:
-    """Operations per second that a row reaches or, where nothing was measured, can reach."""
+    """Returns the measured operations per second of a row or, if nothing was measured, the maximum."""
     return row.flops / (bound.measured or bound.seconds)
 
 
 def _draw_roofline(axes: Axes, estimate: Estimate, rows: Sequence[CostRow]) -> None:
-    """Draws the operations per second of each row by its operations per byte, below the device's roof."""
+    """Plots operations per second against operations per byte, below the device's roof."""
     peak, bounds = estimate.peak, {bound.name: bound for bound in estimate.rows}
     ridge = peak.flops / peak.bytes
     intensities = [row.intensity for row in rows if row.traffic]
@@ -140,7 +140,7 @@ def _draw_roofline(axes: Axes, estimate: Estimate, rows: Sequence[CostRow]) -> N
             color, rate = _COLORS.get(row.kind, _OTHER), _rate(row, bounds[row.name]) / 1e9
             axes.plot(row.intensity, rate, "o", color=color, alpha=0.7, gid=f"row-{i}")
     axes.set_xlabel("FLOPs per byte of the minimum traffic")
-    axes.set_ylabel("GFLOP/s " + ("reached" if estimate.total.measured is not None else "at most"))
+    axes.set_ylabel("GFLOP/s " + ("measured" if estimate.total.measured is not None else "at most"))
     axes.grid(color="0.9")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,4 +1,4 @@
-"""The time of a program and of its layers: JAX's profiler times the instructions of XLA's own program."""
+"""Measures the time of a program and of its layers, using JAX's profiler to time XLA's instructions."""
 
 import bisect
 import collections
@@ -26,8 +26,8 @@ class Measurement(NamedTuple):
 
     Attributes:
       total: time from the call to its results.
-      layers: for each layer the time in its instructions, summed over threads. An instruction that XLA fused from
-        several layers belongs to the layer that XLA names it after; a layer without an instruction is missing.
+      layers: time in the instructions of each layer, summed over threads. An instruction that XLA fused from several
+        layers belongs to the layer that XLA names it after; a layer without instructions is missing.
 
     Example:
       >>> import jax.numpy as jnp
@@ -41,7 +41,7 @@ class Measurement(NamedTuple):
     layers: dict[str, Spread]
 
     def table(self) -> Table:
-        """Medians and half the interquartile ranges as a table, for Rich to print."""
+        """Returns medians and half the interquartile ranges as a table, for Rich to print."""
         lines = Table(box=box.SIMPLE_HEAD, header_style="", show_edge=False, padding=(0, 1, 0, 0))
         lines.add_column("layer", overflow="fold")
         lines.add_column("µs measured", justify="right")
@@ -52,7 +52,7 @@ class Measurement(NamedTuple):
         return lines
 
     def to_dict(self) -> dict[str, Any]:
-        """All times as a dictionary that `json` can write."""
+        """Returns all times as a dictionary that `json` can write."""
         layers = {name: seconds._asdict() for name, seconds in self.layers.items()}
         return {"total": self.total._asdict(), "layers": layers}
 
@@ -70,13 +70,14 @@ def _cell(seconds: Spread) -> str:
 def measure_program(
     fun: Callable[..., Any] | Traceable, *args: Any, seconds: float = 1.0, **kwargs: Any
 ) -> Measurement:
-    """Times a program by itself and its layers, with zeros for all its arrays.
+    """Measures the time of a program and of its layers, with zeros for all arrays.
 
     Args:
       fun: a function, jitted or not, or an NNX module.
-      *args: its arguments, as for `analyze`: their shapes and dtypes count, not their values.
-      seconds: about how long to measure the whole, and the layers once more; excluding compilation.
-      **kwargs: its keyword arguments, as `args`.
+      *args: its arguments, as in `analyze`; only their shapes and dtypes matter.
+      seconds: approximate duration of each of the two measurements, of the program and of its layers, excluding
+        compilation.
+      **kwargs: its keyword arguments, like `args`.
 
     Returns:
       The times.
@@ -103,7 +104,7 @@ def _profiled(compiled: Callable[..., Any], args: Sequence[jax.Array], runs: int
     """Runs a program `runs` times and returns a `jax.profiler.ProfileData`."""
     options = jax.profiler.ProfileOptions()
     options.python_tracer_level = 0
-    options.host_tracer_level = 1  # instructions only: finer events would take time themselves
+    options.host_tracer_level = 1  # only instructions: recording finer events would take time itself
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder, profiler_options=options):
             for _ in range(runs):
@@ -117,7 +118,8 @@ def _by_layer(profile: Any, layer_of: Mapping[str, str]) -> dict[str, Spread]:
     runs = sorted(event.start_ns for event, _ in _events(profile) if event.name == _RUN)
     seconds: dict[str, list[float]] = collections.defaultdict(lambda: [0.0] * len(runs))
     for event, on_host in _events(profile):
-        # On the CPU an event has the instruction's name; on GPUs it is a kernel, and says whose.
+        # On the CPU, an event has the instruction's name; on GPUs it is a kernel, with the instruction's name as a
+        # stat.
         name = event.name if on_host else dict(event.stats).get("hlo_op", event.name)
         layer, run = layer_of.get(str(name)), bisect.bisect(runs, event.start_ns) - 1
         if layer is not None and run >= 0:
@@ -126,7 +128,7 @@ def _by_layer(profile: Any, layer_of: Mapping[str, str]) -> dict[str, Spread]:
 
 
 def _events(profile: Any) -> Iterator[tuple[Any, bool]]:
-    """All events, and whether they are the CPU's."""
+    """Yields all events, and whether they ran on the CPU."""
     for plane in profile.planes:
         for line in plane.lines:
             for event in line.events:

@@ -1,4 +1,4 @@
-"""A program as a flat list of operations: their layer, how often each runs, what it reads and what it writes."""
+"""A program as a flat list of operations, each with its layer, its number of runs, its inputs and its outputs."""
 
 import copy
 import dataclasses
@@ -14,15 +14,16 @@ Phase = Literal["forward", "backward"]
 
 @dataclasses.dataclass
 class Value:
-    """An array of the program. An array that a loop makes in every iteration is one value, with its number of `times`.
+    """An array of the program. An array produced in every iteration of a loop is one value, with its number of `times`.
 
     Attributes:
-      bytes: of one copy.
-      elements: of one copy.
-      times: how many copies the program makes.
-      made_by: the operation that makes it; None for the program's arguments and for values that enter or leave a loop.
-      used_by: the operations that read it; None stands for the program's results and for the edge of a loop.
-      parameter: the index of the parameter that it is, or is computed from alone; None for all others.
+      bytes: size of one copy in bytes.
+      elements: number of elements of one copy.
+      times: number of copies that the program produces.
+      made_by: the operation that produces it; None for the program's arguments and for values that enter or leave a
+        loop.
+      used_by: the operations that read it; None stands for the program's results and for a loop boundary.
+      parameter: index of the parameter that it is, or that it is computed from alone; None for all others.
       is_one: whether all its elements are the constant 1.
     """
 
@@ -39,15 +40,15 @@ class Operation(NamedTuple):
     """An equation that does work.
 
     Attributes:
-      equation: as its rule sees it.
-      name: of its primitive; with the target of a foreign call or the name of a Pallas kernel.
-      cost: of one run on one device; None if there is no rule.
-      path: its layer.
-      phase: whether it belongs to the backward pass.
-      times: how often it runs.
-      devices: how many devices run it, each on its own part.
+      equation: the equation, in the form that rules receive.
+      name: name of its primitive, with the target of a foreign call or the name of a Pallas kernel.
+      cost: cost of one run on one device; None if there is no rule.
+      path: path of its layer.
+      phase: whether it belongs to the forward or the backward pass.
+      times: number of runs.
+      devices: number of devices that run it, each on its own part.
       inputs, outputs: indices of values.
-      is_by_one: whether it multiplies by the constant 1, as the gradient of a sum does.
+      is_by_one: whether it multiplies by the constant 1, as in the gradient of a sum.
     """
 
     equation: Equation
@@ -63,7 +64,7 @@ class Operation(NamedTuple):
 
     @property
     def counts(self) -> Counts:
-        """The counts of all runs on all devices."""
+        """The counts for all runs on all devices."""
         return self.cost.counts * (self.times * self.devices) if self.cost else Counts()
 
 
@@ -71,9 +72,9 @@ class Conditional(NamedTuple):
     """A conditional; its most expensive branch is counted.
 
     Attributes:
-      path: its layer.
-      branches: the cost of each.
-      counted: the index of the branch that is counted.
+      path: path of its layer.
+      branches: the cost of each branch.
+      counted: index of the branch that is counted.
     """
 
     path: ScopePath
@@ -82,7 +83,7 @@ class Conditional(NamedTuple):
 
 
 class Conventions(NamedTuple):
-    """The options of `analyze`, under their names."""
+    """The options of `analyze`, under the same names."""
 
     count_padding: bool
     platform: str
@@ -91,7 +92,7 @@ class Conventions(NamedTuple):
 
 @dataclasses.dataclass
 class Program:
-    """Operations in order, the values between them, and what is unknown."""
+    """Operations in order, the values between them, and the unknowns."""
 
     conventions: Conventions
     values: list[Value] = dataclasses.field(default_factory=list)
@@ -100,17 +101,17 @@ class Program:
     # For each parameter that is read, its first reader, through values derived from it alone.
     first_readers: dict[int, int] = dataclasses.field(default_factory=dict)
     inputs: list[int] = dataclasses.field(default_factory=list)
-    # Without results that are inputs too.
+    # Excluding results that are also inputs.
     results: list[int] = dataclasses.field(default_factory=list)
-    # Paths of `while` loops with unknown trip counts, which are counted as if they ran once.
+    # Paths of `while` loops with unknown trip counts, which are counted as one iteration.
     unknown_trips: list[ScopePath] = dataclasses.field(default_factory=list)
 
     def copy(self) -> "Program":
-        """A copy to which operations can be added."""
+        """Returns a copy that operations can be added to."""
         new = {field.name: copy.copy(getattr(self, field.name)) for field in dataclasses.fields(self)}
         new["values"] = [dataclasses.replace(value, used_by=list(value.used_by)) for value in self.values]
         return Program(**new)
 
     def become(self, other: "Program") -> None:
-        """Replaces its content with that of another program."""
+        """Replaces the contents with those of another program."""
         vars(self).update(vars(other))

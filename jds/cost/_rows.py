@@ -1,4 +1,4 @@
-"""Rows of an analysis: what the equations of a layer, of a kind or of a primitive cost together."""
+"""Rows of an analysis: the total cost of the equations of a layer, a kind or a primitive."""
 
 import collections
 from collections.abc import Callable, Iterable, Sequence
@@ -11,22 +11,23 @@ By = Literal["layer", "kind", "operation", "equation"]
 
 
 class CostRow(NamedTuple):
-    """What some equations cost together, all their runs on all devices.
+    """The total cost of a group of equations, for all their runs on all devices.
 
     Attributes:
       name: the layer's path, the kind or the primitive.
-      kind: the kind of most multiply-accumulates; without any, of most operations.
-      calls: how many times an equation runs.
-      counts: see `Counts`.
-      parameters: numbers in the parameters that are first used here.
-      parameter_bytes: their size in bytes.
-      bytes_in: of all that is read and was made elsewhere, each array once; parameters not included.
-      bytes_out: of all that is made here and used elsewhere.
-      traffic: minimum traffic in bytes, if nothing in between goes to memory: `bytes_in`, `bytes_out`, and each
+      kind: the kind of most multiply-accumulates or, if there are none, of most operations.
+      calls: number of equation runs.
+      counts: the counts; see `Counts`.
+      parameters: number of elements of the parameters first used by these equations.
+      parameter_bytes: size of these parameters in bytes.
+      bytes_in: bytes read that were produced elsewhere, with each array counted once, excluding parameters.
+      bytes_out: bytes produced here and used elsewhere.
+      traffic: minimum traffic in bytes, if intermediate values never go to memory: `bytes_in`, `bytes_out`, and each
         parameter that is read.
-      backward: those of `counts` that belong to the backward pass.
-      per_device: the part of `counts` that one device does: its share of what `shard_map` divides, and all of the rest.
-      unknown: primitives without a rule, and how often each runs.
+      backward: the part of `counts` that belongs to the backward pass.
+      per_device: the part of `counts` done by one device: its share of the work that `shard_map` splits, and all other
+        work.
+      unknown: primitives without a rule, with their numbers of runs.
 
     Example:
       >>> import jax.numpy as jnp
@@ -51,7 +52,7 @@ class CostRow(NamedTuple):
 
     @property
     def multiplications(self) -> int:
-        """As in textbooks."""
+        """Multiplications as in textbooks; see `Counts`."""
         return self.counts.multiplications
 
     @property
@@ -71,15 +72,15 @@ class CostRow(NamedTuple):
 
     @property
     def is_lower_bound(self) -> bool:
-        """Whether something that is not counted runs here."""
+        """Whether the equations include some that are not counted."""
         return bool(self.unknown)
 
 
 def rows_by(by: By, program: Program) -> tuple[CostRow, ...]:
-    """Groups the operations of a program, in their order.
+    """Groups the operations of a program into rows, in order.
 
     Raises:
-      ValueError: `by` is none of the four.
+      ValueError: `by` is none of the allowed values.
     """
     if by not in get_args(By):
         raise ValueError(f'by: must be "layer", "kind", "operation" or "equation", got {by!r}')
@@ -91,7 +92,7 @@ def rows_by(by: By, program: Program) -> tuple[CostRow, ...]:
 
 
 def total_row(program: Program) -> CostRow:
-    """Sums a whole program up; its bytes are those of its arguments and results."""
+    """Returns the row of a whole program, whose bytes are those of its arguments and results."""
     values = [program.values[number] for number in program.inputs]
     parameters = [value for value in values if value.parameter is not None]
     bytes_in = sum(value.bytes for value in values if value.used_by and value.parameter is None)
@@ -107,12 +108,12 @@ def total_row(program: Program) -> CostRow:
 
 
 def used_parameters(program: Program) -> int:
-    """Counts the numbers in the parameters that some equation reads."""
+    """Counts the elements of the parameters that some equation reads."""
     return sum(program.values[parameter].elements for parameter in program.first_readers)
 
 
 def kind_of(operation: Operation) -> Kind:
-    """Returns the kind of its rule; element-wise work and reductions of a normalization layer are of that kind."""
+    """Returns the kind of the operation's rule; element-wise work in normalization layers counts as normalization."""
     if operation.cost is None:
         return "unknown"
     kind = operation.cost.kind
@@ -162,7 +163,7 @@ def _row(name: str, numbers: Sequence[int], program: Program) -> CostRow:
 
 
 def _first_used(program: Program, here: set[int]) -> Iterable[int]:
-    """Parameters whose first reader, of them or of what is made of one alone, is among these operations."""
+    """Returns the parameters whose first reader, possibly through derived values, is among these operations."""
     return [parameter for parameter, number in program.first_readers.items() if number in here]
 
 

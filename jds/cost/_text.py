@@ -1,4 +1,4 @@
-"""The rows of an analysis in the terminal."""
+"""The rows of an analysis as terminal output."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from jds.cost._rows import By, CostRow
 
 
 def table(by: By, rows: Sequence[CostRow], total: CostRow, *, is_lower_bound: bool) -> Table:
-    """Shows rows and their total, for Rich to print in 80 columns or more."""
+    """Returns rows and their total as a table, for Rich to print in 80 columns or more."""
     has_backward = any(total.backward)
     lines = Table(box=box.SIMPLE_HEAD, header_style="", show_edge=False, padding=0)
     lines.add_column(by, overflow="fold")

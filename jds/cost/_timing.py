@@ -1,4 +1,4 @@
-"""Times functions against each other, in turns."""
+"""Interleaved timing of several functions."""
 
 import math
 import statistics
@@ -12,7 +12,7 @@ _MIN_ROUNDS = 3
 
 
 class Spread(NamedTuple):
-    """A median between its quartiles.
+    """A median with its quartiles.
 
     Example:
       >>> from jds import cost
@@ -26,7 +26,7 @@ class Spread(NamedTuple):
 
     @property
     def half_width(self) -> float:
-        """Half of the interquartile range."""
+        """Half the interquartile range."""
         return (self.high - self.low) / 2
 
 
@@ -36,18 +36,18 @@ def measure(
     seconds: float = 1.0,
     sample_seconds: float = 0.005,
 ) -> dict[str, tuple[float, ...]]:
-    """Times functions against each other: in one process, taking turns, so that what disturbs one disturbs all.
+    """Times several functions in one process, interleaved so that disturbances affect all of them equally.
 
-    Everything is compiled and warmed up first. A round takes one sample of each contender: the mean over as many
-    calls as fill `sample_seconds`, each waited for with `jax.block_until_ready`. Every other round goes backwards.
+    Everything is compiled and warmed up first. A round takes one sample of each contender: the mean over as many calls
+    as fill `sample_seconds`, each waited for with `jax.block_until_ready`. Every other round runs in reverse order.
 
     Args:
-      contenders: for each name a function, jitted or not, and its arguments.
-      seconds: about how long to measure, excluding compilation; at least 3 rounds are run.
+      contenders: for each name, a function, jitted or not, and its arguments.
+      seconds: approximate duration of the measurement, excluding compilation; at least 3 rounds are run.
       sample_seconds: minimum duration of a sample, in seconds.
 
     Returns:
-      For each name its samples, in seconds per call, one per round: the `i`-th samples of all belong together.
+      For each name, its samples in seconds per call, one per round: the `i`-th samples of all names are from one round.
 
     Example:
       >>> import jax.numpy as jnp
@@ -60,7 +60,7 @@ def measure(
     repeats = {}
     for name, (fun, args) in calls.items():
         _seconds_per_call(fun, args, 1)  # compiles
-        # The fastest of three calls, because the first ones are often slow and would make the samples short.
+        # Use the fastest of three calls: the first ones are often slow and would make the samples too short.
         fastest = min(_seconds_per_call(fun, args, 1) for _ in range(3))
         repeats[name] = math.ceil(sample_seconds / fastest)
     samples: dict[str, list[float]] = {name: [] for name in calls}
@@ -72,7 +72,7 @@ def measure(
             samples[name].append(_seconds_per_call(*calls[name], repeats[name]))
         order.reverse()
         rounds += 1
-    # The first round warms up.
+    # The first round is a warm-up.
     return {name: tuple(values[1:]) for name, values in samples.items()}
 
 
@@ -94,10 +94,10 @@ def spread(samples: Sequence[float]) -> Spread:
 
 
 def ratios(samples: Sequence[float], reference: Sequence[float]) -> tuple[float, ...]:
-    """Divides samples by those of a reference, round by round.
+    """Divides samples by a reference's samples, round by round.
 
     Args:
-      samples, reference: of the same rounds, as `measure` returns them.
+      samples, reference: samples of the same rounds, as returned by `measure`.
 
     Returns:
       One ratio per round.
@@ -114,7 +114,7 @@ def ratios(samples: Sequence[float], reference: Sequence[float]) -> tuple[float,
 
 
 def jit(fun: Callable[..., Any]) -> Callable[..., Any]:
-    """Jits a function unless it is jitted or compiled already, so that it is compiled once."""
+    """Jits a function unless it is already jitted or compiled, to compile it only once."""
     return fun if isinstance(fun, jax.stages.Wrapped | jax.stages.Compiled) else jax.jit(fun)
 
 

@@ -1,4 +1,4 @@
-"""Networks made of depthwise separable convolutions, one file per paper."""
+"""Networks built from depthwise separable convolutions, one file per paper."""
 
 from jds.models import convnext as convnext
 from jds.models import efficientnet as efficientnet

@@ -1,4 +1,4 @@
-"""Checks of the networks' configs and of their images."""
+"""Checks the networks' configs and input images."""
 
 import dataclasses
 import math
@@ -25,7 +25,7 @@ _POSITIVE: Rule = ("positive and finite", lambda value: _is_number(value) and va
 _COUNT: Rule = ("a positive int", lambda value: _is_int(value, 1))
 _SHARE: Rule = ("at least 0 and less than 1", lambda value: _is_number(value) and 0 <= value < 1)
 
-# What a field of this name must be, whichever network's it is.
+# Requirements on config fields by name, shared by all networks.
 _RULES: dict[str, Rule] = {
     "num_classes": ("an int of at least 0", lambda value: _is_int(value, 0)),
     "in_features": ("positive", lambda value: _is_int(value, 1)),
@@ -48,7 +48,7 @@ _RULES: dict[str, Rule] = {
 
 
 def check_fields(config: Any) -> None:
-    """Raises ValueError or TypeError unless every field of a network's settings is what its name asks for."""
+    """Raises ValueError or TypeError unless every field of a network's config meets the rule for its name."""
     name = type(config).__name__
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -78,7 +78,7 @@ def _check_dtype(config: str, field: str, value: Any) -> None:
 
 
 def check_no_drop_path(network: str, config: Any) -> None:
-    """Raises ValueError if `drop_path` is set for a network whose blocks cannot be dropped."""
+    """Raises ValueError if `drop_path` is nonzero for a network whose blocks cannot be dropped."""
     if config.drop_path:
         raise ValueError(
             f"{network}: `drop_path` must be 0, got {config.drop_path!r}; none of its blocks can be dropped"
@@ -86,7 +86,7 @@ def check_no_drop_path(network: str, config: Any) -> None:
 
 
 def checked_images(network: str, images: Any, in_features: int) -> jax.Array:
-    """Returns a batch of images as an array; raises ValueError or TypeError if it is none, or of no floating point."""
+    """Returns a batch of images as an array; raises ValueError or TypeError for a wrong shape or dtype."""
     wanted = f"`images` must have shape (batch, height, width, {in_features}), channels last"
     try:
         images = jnp.asarray(images)
@@ -101,8 +101,8 @@ def checked_images(network: str, images: Any, in_features: int) -> jax.Array:
         raise ValueError(f"{network}: `images` must have at least one pixel, got shape {shape}")
     if not jnp.issubdtype(images.dtype, jnp.floating):
         raise TypeError(
-            f"{network}: `images` must be floating-point numbers as the weights expect them, got {images.dtype.name}; "
-            "`model.preprocess` makes them of images"
+            f"{network}: `images` must be floating-point and preprocessed for the weights, got {images.dtype.name}; "
+            "use `model.preprocess` to convert images"
         )
     return images
 

@@ -1,4 +1,4 @@
-"""The options of networks."""
+"""Options of the networks."""
 
 import dataclasses
 import functools
@@ -15,20 +15,20 @@ from jds.nn._separable import MakeNorm
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
-    """Options shared by all networks. Each network has its own config, with its rows and more.
+    """Options shared by all networks. Each network has its own config class, which adds its rows and other options.
 
     Attributes:
-      num_classes: outputs of the classifier; 0 for none, the features then being the output.
-      in_features: channels of the images.
+      num_classes: number of outputs of the classifier; 0 omits the classifier, and the network returns the features.
+      in_features: number of channels of the images.
       dropout: drop rate of the features before the classifier.
-      drop_path: drop rate of the last block in training; it grows linearly along the blocks.
-        From stochastic depth, https://arxiv.org/abs/1603.09382.
-      output_stride: stride of the last feature map: 32, or 16 or 8 with dilated filters in place of strides.
-      padding: `"SAME"` as TensorFlow has it, or `"TORCH"` as PyTorch.
-      dtype: of the computation; None for the common dtype of images and parameters.
-      param_dtype: of the parameters.
-      implementation: of the depthwise and pointwise convolutions, as in `jds.depthwise_conv`. Ordinary convolutions,
-        such as the stem, take only `"xla"` from it.
+      drop_path: drop rate of the last block in training; it grows linearly along the blocks. Stochastic depth is from
+        https://arxiv.org/abs/1603.09382.
+      output_stride: stride of the last feature map: 32, or 16 or 8, which replace strides with dilated filters.
+      padding: `"SAME"`, as in TensorFlow, or `"TORCH"`, as in PyTorch.
+      dtype: dtype of the computation; None for the common dtype of images and parameters.
+      param_dtype: dtype of the parameters.
+      implementation: implementation of depthwise and pointwise convolutions, as in `jds.depthwise_conv`. For ordinary
+        convolutions, such as the stem, only `"xla"` applies.
 
     Raises:
       ValueError, TypeError: a value breaks a rule.
@@ -55,7 +55,7 @@ class NetworkConfig:
 
     @property
     def layer_config(self) -> LayerConfig:
-        """Options shared by all layers. Kernels are zeros: `draw_kernels` draws all of them at once, later."""
+        """Options shared by all layers. Kernels start as zeros; `draw_kernels` later draws all of them at once."""
         return LayerConfig(
             padding=self.padding,
             dtype=self.dtype,
@@ -67,12 +67,12 @@ class NetworkConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BatchNormConfig(NetworkConfig):
-    """Options shared by the networks with batch normalization: all but ConvNeXt.
+    """Options shared by the networks with batch normalization: all except ConvNeXt.
 
     Attributes:
-      epsilon, momentum: of the batch normalizations.
-      unbiased_variance: whether their running variances are unbiased, as PyTorch's are; Keras's and Flax's are not.
-      norm: makes the normalization to use in place of batch normalization, called as `norm(features, rngs=rngs)`.
+      epsilon, momentum: epsilon and momentum of batch normalization.
+      unbiased_variance: whether running variances are unbiased, as in PyTorch but not in Keras and Flax.
+      norm: factory of a normalization to use instead of batch normalization, called as `norm(features, rngs=rngs)`.
 
     Raises:
       ValueError, TypeError: a value breaks a rule.

@@ -1,4 +1,4 @@
-"""The shape that MobileNet V2, V3, MnasNet, EfficientNet and MixNet share: stages of inverted residuals."""
+"""The structure shared by MobileNet V2, V3, MnasNet, EfficientNet and MixNet: stages of inverted residuals."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -14,19 +14,19 @@ from jds.nn import Activation, ConvNorm, InvertedResidual, LayerConfig
 
 
 class InvertedRow(NamedTuple):
-    """An inverted residual.
+    """A row of a table: one inverted residual block.
 
     Attributes:
-      features: channels of its output.
-      strides: of its depthwise step.
-      kernel: sizes of the depthwise step's filters.
-      expansion: channels of that step to those of the input; 1 for no step that expands.
-      squeeze_features: function of the input's and the depthwise step's channels that gives the features of squeeze and
-        excitation; None for none.
-      activation: of the first two steps.
-      squeeze_activation, gate: of the squeeze and excitation.
-      use_skip: False for no skip connection.
-      expand_kernels, project_kernels: into how many parts the pointwise steps are cut.
+      features: number of output channels.
+      strides: strides of the depthwise step.
+      kernel: filter sizes of the depthwise step.
+      expansion: ratio of the depthwise step's channels to the input's; 1 omits the expansion step.
+      squeeze_features: function that returns the squeezed features of the squeeze and excitation, given the channels of
+        the input and of the depthwise step; None omits it.
+      activation: activation after the expansion and the depthwise step.
+      squeeze_activation, gate: activation and gate of the squeeze and excitation.
+      use_skip: whether to add a skip connection where possible.
+      expand_kernels, project_kernels: kernel sizes of the pointwise steps, as in `InvertedResidual`.
     """
 
     features: int
@@ -43,12 +43,12 @@ class InvertedRow(NamedTuple):
 
 
 def repeated(block: InvertedRow, times: int) -> list[InvertedRow]:
-    """A stage of `times` blocks, of which the first has the strides."""
+    """Returns a stage of `times` blocks; only the first has strides."""
     return [block, *[block._replace(strides=1)] * (times - 1)]
 
 
 def scaled(repeats: int, depth: int | float) -> int:
-    """Repeats times depth, rounded up."""
+    """Returns repeats times depth, rounded up."""
     return math.ceil(repeats * depth)
 
 
@@ -61,13 +61,13 @@ def inverted_parts(
     layer_config: LayerConfig,
     rngs: nnx.Rngs,
 ) -> Parts:
-    """A network of an ordinary convolution, inverted residuals, and a pointwise convolution before the mean.
+    """Makes the parts of a network: an ordinary convolution, inverted residuals, and a final pointwise convolution.
 
     Args:
-      config: of the network.
-      stem, head: channels of the two convolutions.
-      stages: the blocks between.
-      activation: of the two convolutions.
+      config: the network's config.
+      stem, head: output channels of the first and the last convolution.
+      stages: the blocks between them.
+      activation: activation after these two convolutions.
       layer_config: options of the layers.
       rngs: provides the `params` and `dropout` keys.
     """
@@ -95,7 +95,7 @@ def inverted_stages(
     *,
     others: int = 0,
 ) -> Stages:
-    """Makes the blocks; as `build_stages`, with `others` to come that count for the rates of `drop_path`."""
+    """Makes the blocks; `others` is as in `build_stages`."""
 
     def make(features: int, block: InvertedRow, place: Placement) -> InvertedResidual:
         expanded_features = None if block.expansion == 1 else round_features(features * block.expansion)
@@ -122,12 +122,12 @@ def inverted_stages(
 
 
 def round_features(features: int | float, divisor: int = 8, limit: int | float = 0.9) -> int:
-    """Rounds to a multiple of 8, but at least 8 and never to less than 0.9 of it, as the authors' code does.
+    """Rounds to a multiple of 8, at least 8 and at least 0.9 times `features`, as the authors' code does.
 
     Args:
-      features: a number of features.
-      divisor: what to round to multiples of.
-      limit: minimum of the rounded number, relative to `features`.
+      features: number of features.
+      divisor: result is a multiple of this.
+      limit: minimum of the result, relative to `features`.
 
     Example:
       >>> from jds.models._inverted_stages import round_features

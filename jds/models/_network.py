@@ -17,11 +17,11 @@ class Parts(nnx.Module):
     """The modules of a network.
 
     Args:
-      stem: before the stages.
-      stages: the blocks and their maps.
-      head: after the last stage; None for nothing.
-      neck: after the mean; None for nothing.
-      out_features: channels before the classifier.
+      stem: the module before the stages.
+      stages: the blocks and their feature maps.
+      head: the module after the last stage, or None.
+      neck: the module after the pooling, or None.
+      out_features: number of features before the classifier.
     """
 
     def __init__(
@@ -42,10 +42,10 @@ class Parts(nnx.Module):
 
 
 class _ConstantStream(nnx.RngStream):
-    """A stream of one key, for initializers that need none.
+    """A random stream with a constant key, for initializers that ignore the key.
 
-    `nnx.RngStream` derives each key from a count. For every parameter of a network, that would take longer than all the
-    rest of building it.
+    `nnx.RngStream` derives each key from a counter. Doing this for every parameter of a network takes longer than
+    everything else in building it.
     """
 
     def __call__(self) -> jax.Array:
@@ -53,7 +53,7 @@ class _ConstantStream(nnx.RngStream):
 
 
 def _constant_keys(rngs: nnx.Rngs) -> nnx.Rngs:
-    """Random streams for layers whose kernels are zeros until `draw_kernels` draws all of them at once."""
+    """Returns random streams for layers whose kernels stay zero until `draw_kernels` draws all of them at once."""
     constant: Any = nnx.Rngs(0)
     constant.params = _ConstantStream(jax.random.key(0), tag="params")
     constant.dropout = rngs.dropout
@@ -104,13 +104,13 @@ class Network(nnx.Module):
 
     @staticmethod
     def _parts(config: Any, layer_config: LayerConfig, rngs: nnx.Rngs) -> Parts:
-        """Makes the modules."""
+        """Makes the modules of the network."""
         raise NotImplementedError
 
     def preprocess(self, image: Any) -> jax.Array:
         """Converts images to the input that the network's weights expect.
 
-        The steps are those of `self.preprocessing`, a `jds.models.Preprocessing`; another may be set.
+        The steps are defined by `self.preprocessing`, a `jds.models.Preprocessing`, which may be replaced.
 
         Args:
           image: a `PIL.Image.Image`, an array `(height, width)`, `(height, width, channels)` or
@@ -120,7 +120,8 @@ class Network(nnx.Module):
           `(n, image_size, image_size, 3)`, float32; n is 1 for a single image.
 
         Raises:
-          ValueError: the network is not from `jds.create_model`, or the image has a wrong shape or values out of range.
+          ValueError: the network was not made by `jds.create_model`, or the image has a wrong shape or values out of
+            range.
           TypeError: `image` is not an image.
         """
         if self.preprocessing is None:
@@ -130,16 +131,16 @@ class Network(nnx.Module):
         return self.preprocessing(image)
 
     def features(self, images: jax.Array) -> tuple[jax.Array, ...]:
-        """Returns the last map of each stride, as `feature_info` lists them.
+        """Returns the last feature map of each stride, as listed in `feature_info`.
 
-        A smaller `output_stride` keeps the list: its last maps then have the same stride, as timm's do.
+        With a smaller `output_stride` the number of maps is the same; the last ones then share a stride, as in timm.
 
         Args:
           images: `(batch, height, width, in_features)`.
 
         Returns:
-          For each entry of `feature_info` an array `(batch, ceil(height / stride), ceil(width / stride), features)`;
-          odd sizes are rounded as `padding` dictates.
+          One array `(batch, ceil(height / stride), ceil(width / stride), features)` per entry of `feature_info`; odd
+          sizes are rounded as `padding` dictates.
 
         Raises:
           ValueError, TypeError: the images have another shape, or are not floating-point.
@@ -147,7 +148,7 @@ class Network(nnx.Module):
         return self._maps(images)
 
     def _maps(self, images: jax.Array) -> tuple[jax.Array, ...]:
-        """The feature maps, of which the last is classified."""
+        """Returns the feature maps, of which the last is classified."""
         x = self.stem(checked_images(type(self).__name__, images, self.config.in_features))
         maps = {-1: x}
         for number, stage in enumerate(self.stages):
@@ -166,17 +167,17 @@ class Network(nnx.Module):
         x = x if self.head is None else self.head(x)
         x = x.mean((1, 2), keepdims=True)
         x = x if self.neck is None else self.neck(x)
-        x = x.reshape(x.shape[0], x.shape[3])  # not -1, which an empty batch does not determine
+        x = x.reshape(x.shape[0], x.shape[3])  # -1 would be ambiguous for an empty batch
         for step in (self.dropout, self.classifier):
             x = x if step is None else step(x)
         return x
 
 
 def count_parameters(model: nnx.Module) -> int:
-    """Counts the parameters of a model, without running statistics.
+    """Counts the parameters of a model, excluding running statistics.
 
     Args:
-      model: with arrays, or abstract, as from `nnx.eval_shape`.
+      model: a model with arrays, or an abstract one, as from `nnx.eval_shape`.
 
     Returns:
       Their number.

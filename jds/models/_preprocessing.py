@@ -1,4 +1,4 @@
-"""The preprocessing of images."""
+"""Preprocessing of images."""
 
 import dataclasses
 import math
@@ -28,7 +28,7 @@ def _are_numbers(values: Any, least: int | float, largest: int | float) -> bool:
     )
 
 
-# For each field: what it must be, in words and as a test.
+# The requirement on each field, in words and as a test.
 RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "image_size": ("an int from 1 to 8192", lambda value: isinstance(value, int) and _is_number(value, 1, 8192)),
     "crop": ("a number from 0.01 to 100", lambda value: _is_number(value, 0.01, 100)),
@@ -41,18 +41,18 @@ RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """Turns images into a network's input: resizes, crops the center, subtracts a mean and divides by a scale.
+    """Converts images to a network's input: resizes, crops the center, subtracts the mean and divides by the std.
 
-    Sizes and pixels are those of timm, torchvision and Keras on Pillow, with two exceptions: photographs are turned
-    upright, and images of more than 8 bits are scaled, where the packages truncate them.
+    Sizes and pixels equal those of timm, torchvision and Keras on Pillow, with two exceptions: photographs are rotated
+    upright, and images of more than 8 bits are scaled, whereas those packages truncate them.
 
     Attributes:
       image_size: height and width of the input.
-      crop: the fraction of the resized image's side that is kept.
-      interpolation: the filter of the resizing.
-      mean, std: per channel, for values from 0 to 1; one number for a network of gray images.
-      crop_mode: `"center"` resizes the shorter side, keeps the aspect ratio, and crops the center; `"squash"` resizes
-        both sides, whatever the aspect ratio; `"border"` resizes the longer side and fills the rest with the mean.
+      crop: fraction of the resized image's side that is kept.
+      interpolation: resizing filter.
+      mean, std: mean and standard deviation per channel, for values from 0 to 1; one number for gray images.
+      crop_mode: `"center"` resizes the shorter side, keeping the aspect ratio, and crops the center; `"squash"` resizes
+        both sides, ignoring the aspect ratio; `"border"` resizes the longer side and fills the rest with the mean.
 
     Raises:
       ValueError: a field is out of its range.
@@ -77,23 +77,23 @@ class Preprocessing:
             if not holds(getattr(self, field)):
                 raise ValueError(f"Preprocessing: `{field}` must be {rule}, got {getattr(self, field)!r}")
         if len(self.mean) != len(self.std):
-            raise ValueError(f"Preprocessing: `std` must have a number for each of `mean`, got {self.mean}, {self.std}")
+            raise ValueError(f"Preprocessing: `mean` and `std` must have the same length, got {self.mean}, {self.std}")
 
     def __call__(self, image: Any) -> jax.Array:
         """Preprocesses images.
 
         Args:
-          image: a `PIL.Image.Image`, which is turned upright as its EXIF data say; or an array of uint8, of uint16, or
-            of floats from 0 to 1, of shape `(height, width)`, or `(height, width, channels)` or
+          image: a `PIL.Image.Image`, which is rotated upright according to its EXIF data; or an array of uint8, uint16,
+            or floats from 0 to 1, with shape `(height, width)`, or `(height, width, channels)` or
             `(n, height, width, channels)` with 1, 3 or 4 channels; or a list of images of any sizes. Transparency is
-            dropped. Gray PIL images of 16 or 32 bits are scaled: see `jds.models.pictures.scaled`.
+            dropped. Gray PIL images of 16 or 32 bits are scaled; see `jds.models.pictures.scaled`.
 
         Returns:
-          `(n, image_size, image_size, 3)`, float32; n is 1 for a single image. For a network of gray images the last
-          axis is 1.
+          `(n, image_size, image_size, 3)`, float32; n is 1 for a single image. For a network of gray images, the last
+          axis has size 1.
 
         Raises:
-          TypeError, ValueError: `image` is not an image of these kinds.
+          TypeError, ValueError: `image` is not one of these.
         """
         # Imported here, because Pillow is slow to import.
         from jds.models.pictures import pictures_of
@@ -110,6 +110,6 @@ class Preprocessing:
         from jds.models._resizing import middle
 
         resized = max(1, math.floor(self.image_size / self.crop))
-        # Outside the image torchvision fills with black, and timm's "border" mode with the mean.
+        # torchvision fills the area outside the image with black, timm's "border" mode with the mean.
         fill = tuple(round(255 * value) if self.crop_mode == "border" else 0 for value in self.mean)
         return np.asarray(middle(picture, resized, self.image_size, self.crop_mode, self.interpolation, fill))

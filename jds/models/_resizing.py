@@ -1,4 +1,4 @@
-"""The middle of a resized picture, as torchvision and timm cut it."""
+"""Center crops of resized pictures, as in torchvision and timm."""
 
 import math
 
@@ -6,17 +6,17 @@ from PIL import Image
 
 from jds.models._preprocessing import CropMode, Interpolation
 
-# A resized picture of more pixels than this, 256 MiB, is computed only where it is kept.
+# For resized pictures with more pixels than this (256 MiB), only the part that is kept is computed.
 _MOST = 2**26
 
 
 def resized_size(size: tuple[int, int], side: int, mode: CropMode) -> tuple[int, int]:
-    """The size that an image is resized to.
+    """Returns the size that an image is resized to.
 
     Args:
-      size: of the image, width and height.
-      side: what the shorter side becomes; the longer one in the mode `"border"`, both in `"squash"`.
-      mode: see `Preprocessing`.
+      size: width and height of the image.
+      side: target length of the shorter side, of the longer side with mode `"border"`, or of both with `"squash"`.
+      mode: as in `Preprocessing`.
 
     Returns:
       Width and height.
@@ -32,14 +32,14 @@ def resized_size(size: tuple[int, int], side: int, mode: CropMode) -> tuple[int,
 
 
 def start(length: int, kept: int) -> int:
-    """Where the middle begins; negative, if it is longer than the whole."""
+    """Returns the start of a centered interval of length `kept`; negative if `kept` exceeds `length`."""
     return round((length - kept) / 2) if length >= kept else -((kept - length) // 2)
 
 
 def middle(
     picture: Image.Image, side: int, kept: int, mode: CropMode, interpolation: Interpolation, fill: tuple[int, ...]
 ) -> Image.Image:
-    """Resizes a picture and cuts out its middle, of `kept` by `kept` pixels, filled up where it is too small."""
+    """Resizes a picture and crops its center to `kept` by `kept` pixels, filling any area outside it with `fill`."""
     size = resized_size(picture.size, side, mode)
     left, top = (start(length, kept) for length in size)
     resampling = Image.Resampling[interpolation.upper()]
@@ -56,13 +56,13 @@ def middle(
 def _part(
     picture: Image.Image, size: tuple[int, int], box: tuple[int, int, int, int], resampling: Image.Resampling
 ) -> Image.Image:
-    """What `picture.resize(size, resampling).crop(box)` is, but for rounding between two passes; without the rest."""
-    # Pillow takes the box in float32: its numbers must be small, so what is far from it is cut off before.
+    """Returns `picture.resize(size, resampling).crop(box)`, up to rounding, without computing the rest."""
+    # Pillow stores the box in float32, so its coordinates must be small: first crop what is far from the box.
     source: list[int] = []
     inner: list[float] = []
     for axis in (0, 1):
         scale = picture.size[axis] / size[axis]
-        reach = 3 * max(scale, 1) + 1  # of the widest filter
+        reach = 3 * max(scale, 1) + 1  # support of the widest filter
         first, last = box[axis] * scale, box[axis + 2] * scale
         low, high = max(0, math.floor(first - reach)), min(picture.size[axis], math.ceil(last + reach))
         source += [low, high]

@@ -1,4 +1,4 @@
-"""The stages of a network: blocks from the rows of a paper's table, their strides, and the feature maps."""
+"""The stages of a network: blocks built from the rows of a paper's table, their strides, and the feature maps."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -23,7 +23,7 @@ class Feature(NamedTuple):
 
 
 class Placement(NamedTuple):
-    """What depends on a block's place in the network."""
+    """The properties of a block that depend on its position in the network."""
 
     strides: int
     kernel_dilation: int
@@ -36,7 +36,7 @@ class BlockRow(Protocol):
 
     @property
     def features(self) -> int:
-        """Channels of the output."""
+        """Number of output channels."""
         ...
 
     @property
@@ -54,7 +54,7 @@ class Stages(NamedTuple):
     Attributes:
       blocks: the blocks of each stage, as `nnx.List`s.
       feature_info: the stride and channels of each map.
-      ends: the stage after which each map is taken; -1 is the stem.
+      ends: for each map, the index of the stage that outputs it; -1 is the stem.
     """
 
     blocks: Any
@@ -62,7 +62,7 @@ class Stages(NamedTuple):
     ends: tuple[int, ...]
 
     def with_last(self, block: nnx.Module, features: int) -> "Stages":
-        """Adds a stage of one block without strides, whose output replaces the last map."""
+        """Adds a stage of one unstrided block, whose output replaces the last map."""
         blocks = nnx.List([*self.blocks, nnx.List([block])])
         info = (*self.feature_info[:-1], self.feature_info[-1]._replace(features=features))
         return Stages(blocks, info, (*self.ends[:-1], len(blocks) - 1))
@@ -77,15 +77,15 @@ def build_stages(
     stride: int = 2,
     others: int = 0,
 ) -> Stages:
-    """Makes the blocks of a table.
+    """Makes the blocks described by a table.
 
     Args:
-      config: of the network.
-      features: channels of the stem's output.
+      config: the network's config.
+      features: number of output channels of the stem.
       rows: the rows of each stage.
-      make: makes a block from its input channels, its row and its placement.
-      stride: of the stem.
-      others: number of blocks outside the table that count for the rates of `drop_path`.
+      make: function that makes a block, given its input channels, its row and its placement.
+      stride: stride of the stem.
+      others: number of blocks outside the table that count toward the `drop_path` schedule.
     """
     count, number = max(1, sum(map(len, rows)) + others), 0
     plan = StridePlan(stride, config.output_stride)
@@ -107,20 +107,20 @@ def build_stages(
 
 
 class StridePlan:
-    """Strides and dilations along a network: from `output_stride` on, filters are dilated instead of strided.
+    """Tracks strides and dilations along a network: once `output_stride` is reached, filters are dilated, not strided.
 
     Args:
-      stride: of the stem.
-      output_stride: the largest stride of a map.
+      stride: stride of the stem.
+      output_stride: maximum stride of a feature map.
     """
 
     def __init__(self, stride: int, output_stride: int):
         self.stride, self.dilation, self._largest = stride, 1, output_stride
 
     def next(self, strides: int) -> tuple[int, int]:
-        """Returns strides and dilation of the next block, whose strides in the paper are `strides`.
+        """Returns strides and dilation of the next block, whose nominal strides are `strides`.
 
-        Afterwards `self.stride` and `self.dilation` are those after the block.
+        Afterward, `self.stride` and `self.dilation` describe the output of that block.
         """
         dilation = self.dilation
         if self.stride * strides > self._largest:

@@ -23,7 +23,7 @@ _RENAMED = {
     "channel_multiplier": "width",
     "depth_multiplier": "depth",
 }
-# Options of theirs that jds does not have, and what to use instead.
+# Options of these packages that jds does not have, and what to use instead.
 _ELSEWHERE = {
     **dict.fromkeys(
         ("pretrained", "pretrained_cfg", "checkpoint_path"),
@@ -38,12 +38,12 @@ _ELSEWHERE = {
         "num_classes=0 removes the classifier; the network then returns the pooled features",
     ),
     **dict.fromkeys(("img_size", "input_shape", "image_size"), "images may have any size"),
-    **dict.fromkeys(("device", "seed", "key"), "`rngs=nnx.Rngs(seed)` gives the random numbers, on JAX's device"),
+    **dict.fromkeys(("device", "seed", "key"), "pass `rngs=nnx.Rngs(seed)`; arrays are on JAX's default device"),
 }
 
 
 def for_option(network: str, option: str, known: Iterable[str]) -> str:
-    """Suggests what an option that a network does not have may mean.
+    """Suggests what the user may have meant by an unknown option.
 
     Example:
       >>> from jds.models._suggest import for_option
@@ -60,9 +60,9 @@ def for_option(network: str, option: str, known: Iterable[str]) -> str:
 
 
 def near_names(name: str, names: Iterable[str], count: int = 3) -> list[str]:
-    """Returns the known names nearest to an unknown one, the nearest first.
+    """Returns the known names closest to an unknown one, closest first.
 
-    Names that begin with it or contain it come before names of similar spelling. Case, hyphens, the package before a
+    Names that start with it or contain it come before names with similar spelling. Case, hyphens, the package before a
     `/` and the tag after a `.` are ignored.
 
     Example:

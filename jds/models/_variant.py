@@ -1,4 +1,4 @@
-"""A public network as data, and the conventions of the packages that the public networks come from."""
+"""Public networks as data, and the conventions of the packages they come from."""
 
 import dataclasses
 import functools
@@ -10,18 +10,18 @@ from jds.models._preprocessing import HALF as HALF
 from jds.models._preprocessing import Interpolation, Preprocessing
 
 Source = Literal["timm", "torchvision", "keras"]
-"""The package whose names a network's weights have."""
+"""The package that defines the names of a network's weights."""
 
 
 class Variant(NamedTuple):
     """A public network.
 
     Attributes:
-      name: its public name: timm's as it is, others after their source, as in `"keras/MobileNet"`.
-      network: its class.
-      config: its architecture and options.
-      preprocessing: what its public weights expect of images.
-      source: the package whose names its weights have.
+      name: public name: timm's name unchanged, others prefixed with their source, as in `"keras/MobileNet"`.
+      network: class of the network.
+      config: the architecture and its options.
+      preprocessing: the preprocessing that its public weights expect.
+      source: the package that defines the names of its weights.
     """
 
     name: str
@@ -53,17 +53,17 @@ def _in_convention(config: NetworkConfig, convention: Convention) -> NetworkConf
 
 
 def timm(name: str, network: type[Network], config: NetworkConfig, **preprocessing: Any) -> Variant:
-    """A network of timm's own: PyTorch's padding and batch normalization.
+    """Returns one of timm's own networks, with PyTorch's padding and batch normalization.
 
     Args:
-      name, network, config: as in `Variant`; the convention's fields of the config are set.
-      **preprocessing: fields of `Preprocessing` that are not its defaults.
+      name, network, config: as in `Variant`; the config's padding and batch-norm fields are overridden.
+      **preprocessing: fields of `Preprocessing` that differ from its defaults.
     """
     return Variant(name, network, _in_convention(config, PYTORCH), Preprocessing(**preprocessing), "timm")
 
 
 def timm_tf(name: str, network: type[Network], config: NetworkConfig, **preprocessing: Any) -> Variant:
-    """A TensorFlow network that timm ported: TensorFlow's padding and epsilon, PyTorch's momentum.
+    """Returns a TensorFlow network ported by timm, with TensorFlow's padding and epsilon and PyTorch's momentum.
 
     Args:
       name, network, config, **preprocessing: as in `timm`.
@@ -81,13 +81,13 @@ def torchvision(
     interpolation: Interpolation = "bilinear",
     convention: Convention = PYTORCH,
 ) -> Variant:
-    """A network of torchvision's: PyTorch's padding and batch normalization.
+    """Returns one of torchvision's networks, with PyTorch's padding and batch normalization.
 
     Args:
-      name, network, config: as in `Variant`; the convention's fields of the config are set.
-      image_size: height and width that are cut out of the resized image's middle.
-      resize: pixels that the image's shorter side is resized to.
-      interpolation: of the resizing.
+      name, network, config: as in `Variant`; the config's padding and batch-norm fields are overridden.
+      image_size: height and width of the center crop.
+      resize: size in pixels that the image's shorter side is resized to.
+      interpolation: resizing filter.
       convention: padding and batch normalization.
     """
     ready = Preprocessing(image_size, image_size / resize, interpolation)
@@ -95,17 +95,18 @@ def torchvision(
 
 
 torchvision_tf = functools.partial(torchvision, convention=TORCHVISION_TENSORFLOW_PORT)
-"""A network of torchvision's with TensorFlow's epsilon and momentum."""
+"""Returns one of torchvision's networks with TensorFlow's epsilon and momentum."""
 
 
 def keras(name: str, network: type[Network], config: NetworkConfig, **preprocessing: Any) -> Variant:
-    """A network of Keras's, whose padding and batch normalization are the defaults of `NetworkConfig`.
+    """Returns one of Keras's networks, whose padding and batch normalization are the defaults of `NetworkConfig`.
 
-    `keras.utils.load_img(file, target_size=...)` resizes the whole image, and takes the nearest pixels by default.
+    `keras.utils.load_img(file, target_size=...)` resizes the whole image, by default with nearest-neighbor
+    interpolation.
 
     Args:
       name, network, config: as in `Variant`.
-      **preprocessing: other fields of `Preprocessing` that are not its defaults.
+      **preprocessing: other fields of `Preprocessing` that differ from its defaults.
     """
     ready = Preprocessing(crop=1.0, interpolation="nearest", crop_mode="squash", **preprocessing)
     return Variant(name, network, config, ready, "keras")

@@ -15,18 +15,18 @@ from jds.nn._conv import OrdinaryConv
 
 
 class ConvNeXtRow(NamedTuple):
-    """A stage: its channels, and how many blocks it has."""
+    """A stage: its number of channels and of blocks."""
 
     features: int
     repeats: int
 
 
 def rows(features: int, repeats: tuple[int, int, int, int]) -> tuple[ConvNeXtRow, ...]:
-    """Four stages, each twice as wide as the one before."""
+    """Returns four stages, each twice as wide as the previous one."""
     return tuple(ConvNeXtRow(features * 2**number, count) for number, count in enumerate(repeats))
 
 
-# Section 3 of the paper, tiny to large; and smaller ones of https://github.com/huggingface/pytorch-image-models.
+# Tiny to large are from section 3 of the paper, smaller ones from https://github.com/huggingface/pytorch-image-models.
 ATTO, FEMTO, PICO = (rows(features, (2, 2, 6, 2)) for features in (40, 48, 64))
 NANO = rows(80, (2, 2, 8, 2))
 TINY = rows(96, (3, 3, 9, 3))
@@ -38,10 +38,10 @@ _EPSILON = 1e-6
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ConvNeXtConfig(NetworkConfig):
-    """Options of ConvNeXt, which has layer normalization in place of batch normalization.
+    """Options of ConvNeXt, which uses layer normalization instead of batch normalization.
 
     Attributes:
-      rows: its stages.
+      rows: the stages.
       layer_scale: initial value of the per-channel scale of each block's result; None disables it.
 
     Example:
@@ -86,7 +86,7 @@ class ConvNeXt(Network):
             if place:
                 strides, _ = plan.next(2)
                 window = {"strides": strides, "kernel_dilation": 1 if plan.dilation <= 2 else 2}
-                # Its filter is padded where it or the filters after it are dilated.
+                # Its filter is padded if it or a later filter is dilated.
                 blocks.append(
                     ConvNeXtDownsample(
                         features, row.features, **window, same=plan.dilation > 1, config=layer_config, rngs=rngs
@@ -113,7 +113,7 @@ class ConvNeXt(Network):
 
 
 class ConvNeXtStem(nnx.Module):
-    """Patches of 4×4 pixels, and a normalization."""
+    """A 4×4 patch embedding and a normalization."""
 
     def __init__(self, in_features: int, out_features: int, *, config: LayerConfig, rngs: nnx.Rngs):
         self.conv = _conv(in_features, out_features, STEM_STRIDE, STEM_STRIDE, 1, "VALID", config, rngs)
@@ -125,7 +125,7 @@ class ConvNeXtStem(nnx.Module):
 
 
 class ConvNeXtDownsample(nnx.Module):
-    """A normalization, and a convolution of size 2."""
+    """A normalization and a 2×2 convolution."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""EfficientNet: Tan and Le, https://arxiv.org/abs/1905.11946; and its Lite form."""
+"""EfficientNet: Tan and Le, https://arxiv.org/abs/1905.11946; and EfficientNet-Lite."""
 
 import dataclasses
 import functools
@@ -15,7 +15,7 @@ from jds.nn import Activation, LayerConfig
 
 
 class EfficientNetRow(NamedTuple):
-    """Blocks of table 1: `repeats` of them, of which the first has the strides."""
+    """A row of table 1: `repeats` blocks, of which only the first has strides."""
 
     kernel: int
     expansion: int
@@ -42,12 +42,14 @@ class EfficientNetConfig(BatchNormConfig):
     """Options of EfficientNet.
 
     Attributes:
-      rows: of table 1, of B0.
-      width: each number of features is multiplied by it and rounded to a multiple of 8.
-      depth: the repeats of each row are multiplied by it and rounded up.
-      use_squeeze: whether blocks have squeeze and excitation, with a quarter of the block's input as features.
-      activation: throughout.
-      fixed_ends: whether width and depth leave stem, head, and first and last row's repeats as they are, as in Lite.
+      rows: the rows of table 1, for B0.
+      width: multiplier of all numbers of features, which are rounded to multiples of 8.
+      depth: multiplier of the repeats of each row, which are rounded up.
+      use_squeeze: whether blocks have squeeze and excitation, which squeezes to a quarter of the block's input
+        features.
+      activation: activation of all layers.
+      fixed_ends: whether stem, head, and the first and last row's repeats ignore width and depth, as in
+        EfficientNet-Lite.
 
     Example:
       >>> import jds
@@ -68,7 +70,7 @@ class EfficientNetConfig(BatchNormConfig):
 class EfficientNet(Network):
     """EfficientNet, B0 by default.
 
-    From https://arxiv.org/abs/1905.11946; Lite, for phones, from
+    From https://arxiv.org/abs/1905.11946; EfficientNet-Lite, for phones, from
     https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite.
 
     Args:
@@ -106,7 +108,7 @@ class EfficientNet(Network):
         return inverted_parts(config, stem, stages, head, config.activation, layer_config, rngs)
 
 
-# Of the authors' code: width, depth, dropout
+# From the authors' code: width, depth, dropout
 B0 = EfficientNetConfig(width=1.0, depth=1.0, dropout=0.2)
 B1 = EfficientNetConfig(width=1.0, depth=1.1, dropout=0.2)
 B2 = EfficientNetConfig(width=1.1, depth=1.2, dropout=0.3)
@@ -115,7 +117,7 @@ B4 = EfficientNetConfig(width=1.4, depth=1.8, dropout=0.4)
 B5 = EfficientNetConfig(width=1.6, depth=2.2, dropout=0.4)
 B6 = EfficientNetConfig(width=1.8, depth=2.6, dropout=0.5)
 B7 = EfficientNetConfig(width=2.0, depth=3.1, dropout=0.5)
-# For phones: without squeeze and excitation; stem and head of B0's size
+# For phones: no squeeze and excitation; stem and head have B0's size
 _lite = functools.partial(EfficientNetConfig, use_squeeze=False, activation=jax.nn.relu6, fixed_ends=True)
 LITE0 = _lite(width=1.0, depth=1.0, dropout=0.2)
 LITE1 = _lite(width=1.0, depth=1.1, dropout=0.2)

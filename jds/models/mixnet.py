@@ -16,14 +16,14 @@ _relu, _swish = jax.nn.relu, jax.nn.silu
 
 
 class MixNetRow(NamedTuple):
-    """Blocks of figure 6: the first has the strides, all have the rest.
+    """A row of figure 6: `repeats` blocks, of which only the first has strides.
 
     Attributes:
-      kernels: sizes of the depthwise step's filters.
+      kernels: filter sizes of the depthwise step.
       expansion, features, repeats, strides: as in MnasNet.
-      squeeze: features of the squeeze and excitation to channels of the block's input; 0 for none.
-      activation: throughout the blocks.
-      expand_parts, project_parts: into how many parts the pointwise steps are cut.
+      squeeze: ratio of squeezed features to the block's input channels; 0 omits squeeze and excitation.
+      activation: activation of all layers of the blocks.
+      expand_parts, project_parts: number of groups that the pointwise steps are split into.
     """
 
     kernels: tuple[int, ...]
@@ -39,7 +39,7 @@ class MixNetRow(NamedTuple):
 
 _R = MixNetRow
 
-# Figure 6, a stage at a time: kernels, expansion, features, repeats, strides, squeeze, activation, parts
+# Figure 6, grouped by stage: kernels, expansion, features, repeats, strides, squeeze, activation, parts
 S = (
     (_R((3,), 1, 16, 1, 1, 0, _relu),),
     (_R((3,), 6, 24, 1, 2, 0, _relu, 2, 2), _R((3,), 3, 24, 1, 1, 0, _relu, 2, 2)),
@@ -64,9 +64,9 @@ class MixNetConfig(BatchNormConfig):
     """Options of MixNet.
 
     Attributes:
-      rows: of figure 6, at width 1, a stage at a time.
-      stem: channels of the first convolution, at width 1.
-      width: each number of features but the head's is multiplied by it and rounded to a multiple of 8.
+      rows: the rows of figure 6 at width 1, grouped by stage.
+      stem: output channels of the first convolution at width 1.
+      width: multiplier of all numbers of features except the head's, which are rounded to multiples of 8.
 
     Example:
       >>> import jds

@@ -14,7 +14,7 @@ from jds.nn import LayerConfig
 
 
 class MnasNetRow(NamedTuple):
-    """Blocks of figure 7: `repeats` of them, of which the first has the strides."""
+    """A row of figure 7: `repeats` blocks, of which only the first has strides."""
 
     kernel: int
     expansion: int
@@ -35,7 +35,7 @@ A1 = (
     MnasNetRow(5, 6, 160, 3, 2, use_squeeze=True),
     MnasNetRow(3, 6, 320, 1, 1),
 )
-# MnasNet-B1, of the authors' code
+# MnasNet-B1, from the authors' code
 B1 = (
     MnasNetRow(3, 1, 16, 1, 1, use_skip=False),
     MnasNetRow(3, 3, 24, 3, 2),
@@ -62,9 +62,9 @@ class MnasNetConfig(BatchNormConfig):
     """Options of MnasNet.
 
     Attributes:
-      rows: of figure 7, at width 1.
-      stem: channels of the first convolution, at width 1.
-      width: each number of features but the head's is multiplied by it and rounded to a multiple of 8.
+      rows: the rows of figure 7 at width 1.
+      stem: output channels of the first convolution at width 1.
+      width: multiplier of all numbers of features except the head's, which are rounded to multiples of 8.
 
     Example:
       >>> import jds

@@ -16,13 +16,13 @@ from jds.nn import Activation, ConvNorm, LayerConfig, SeparableConv
 
 
 class MobileNetV1Row(NamedTuple):
-    """One block of table 1."""
+    """A row of table 1: one block."""
 
     features: int
     strides: int
 
 
-# Table 1: the first convolution, then 13 blocks, those of one size together. Features are at width 1.
+# Table 1: the first convolution, then 13 blocks grouped by size. Features are for width 1.
 STEM = MobileNetV1Row(32, 2)
 # features, strides
 ROWS = (
@@ -36,16 +36,16 @@ ROWS = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MobileNetV1Config(BatchNormConfig):
-    """Options of MobileNet V1; its `drop_path` is 0, because its blocks have no skip connection.
+    """Options of MobileNet V1; `drop_path` must be 0, because the blocks have no skip connections.
 
     Attributes:
-      rows: of table 1, at width 1, a stage at a time.
-      width: each number of features is multiplied by it and rounded to a multiple of 8.
-      separable: False for the twin of ordinary convolutions, the network of the paper's table 4.
+      rows: the rows of table 1 at width 1, grouped by stage.
+      width: multiplier of all numbers of features, which are rounded to multiples of 8.
+      separable: whether convolutions are separable; if False, they are ordinary, as in the paper's table 4.
       stem_stride: stride of the first convolution; 1 suits small images.
-      activation: throughout.
-      pads_end: whether strided depthwise filters see a row and a column more at the end, and none at the start, as in
-        Keras's own; it matters where an image's size is odd.
+      activation: activation of all layers.
+      pads_end: whether strided depthwise convolutions are padded by one row and column at the end and none at the
+        start, as in Keras; this matters if an image's size is odd.
 
     Example:
       >>> import jds
@@ -66,10 +66,10 @@ class MobileNetV1Config(BatchNormConfig):
 
 
 class MobileNetV1(Network):
-    """MobileNet V1, or its twin of ordinary convolutions.
+    """MobileNet V1, or its counterpart with ordinary convolutions.
 
-    A 3×3 convolution of stride 2, 13 depthwise separable blocks with batch normalization and ReLU after each half, the
-    mean over all positions, and a linear classifier. From MobileNets, https://arxiv.org/abs/1704.04861.
+    A 3×3 convolution with stride 2, 13 depthwise separable blocks with batch normalization and ReLU after each step,
+    global average pooling, and a linear classifier. From MobileNets, https://arxiv.org/abs/1704.04861.
 
     Args:
       config: the architecture and its options.

@@ -14,7 +14,7 @@ from jds.nn import LayerConfig
 
 
 class MobileNetV2Row(NamedTuple):
-    """Blocks of table 2: `repeats` of them, of which the first has the strides."""
+    """A row of table 2: `repeats` blocks, of which only the first has strides."""
 
     expansion: int
     features: int
@@ -40,11 +40,10 @@ class MobileNetV2Config(BatchNormConfig):
     """Options of MobileNet V2.
 
     Attributes:
-      rows: of table 2, at width 1.
-      width: each number of features is multiplied by it and rounded to a multiple of 8; the head's only where that is
-        more.
-      depth: the repeats of all rows but the first and the last are multiplied by it.
-      fixed_ends: whether the width leaves stem and head as they are.
+      rows: the rows of table 2 at width 1.
+      width: multiplier of all numbers of features, which are rounded to multiples of 8; the head's is never reduced.
+      depth: multiplier of the repeats of each row, which are rounded up.
+      fixed_ends: whether stem, head, and the first and last row's repeats ignore width and depth.
 
     Example:
       >>> import jds

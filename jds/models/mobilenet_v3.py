@@ -17,9 +17,9 @@ _relu, _swish = jax.nn.relu, jax.nn.hard_swish
 
 
 class MobileNetV3Row(NamedTuple):
-    """A block of tables 1 and 2; an expansion of 1 has no expansion layer.
+    """A row of table 1 or 2: one block. With an expansion of 1, it has no expansion layer.
 
-    The expansion is relative to the block's input, so that a width scales it, too.
+    The expansion is relative to the block's input, and so it scales with the width.
     """
 
     kernel: int
@@ -57,7 +57,7 @@ STEM = 16
 
 
 def minimalistic(rows: tuple[tuple[MobileNetV3Row, ...], ...]) -> tuple[tuple[MobileNetV3Row, ...], ...]:
-    """The authors' form for simple hardware: ReLU, filters of 3×3, no squeeze and excitation."""
+    """Returns the authors' variant for simple hardware: ReLU, 3×3 filters, no squeeze and excitation."""
     return tuple(tuple(row._replace(kernel=3, use_squeeze=False, activation=_relu) for row in stage) for stage in rows)
 
 
@@ -66,12 +66,12 @@ class MobileNetV3Config(BatchNormConfig):
     """Options of MobileNet V3.
 
     Attributes:
-      rows: of table 1 or 2, at width 1, a stage at a time.
-      last: channels of the last convolution before the mean, at width 1.
-      hidden: features of the layer before the classifier; the width leaves them.
-      activation: of the stem, the last convolution and the hidden layer.
-      width: each number of features is multiplied by it and rounded to a multiple of 8.
-      fixed_stem: whether the width leaves the stem as it is.
+      rows: the rows of table 1 or 2 at width 1, grouped by stage.
+      last: output channels of the last convolution before the pooling, at width 1.
+      hidden: number of features of the layer before the classifier, at any width.
+      activation: activation of the stem, the last convolution and the hidden layer.
+      width: multiplier of all other numbers of features, which are rounded to multiples of 8.
+      fixed_stem: whether the stem ignores the width.
 
     Example:
       >>> import jds

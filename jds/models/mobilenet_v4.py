@@ -33,7 +33,7 @@ class Fused(NamedTuple):
 
 
 class Universal(NamedTuple):
-    """A universal inverted bottleneck, with the sizes of its two depthwise steps; 0 for none."""
+    """A universal inverted bottleneck, with the filter sizes of its two depthwise steps; 0 omits a step."""
 
     start: int
     middle: int
@@ -43,7 +43,7 @@ class Universal(NamedTuple):
 
 
 class Attention(NamedTuple):
-    """Mobile multi-query attention; `key_strides` lie before keys and values."""
+    """Mobile multi-query attention; `key_strides` downsample the keys and values."""
 
     heads: int
     head_features: int
@@ -56,8 +56,8 @@ MobileNetV4Row = Conv | Fused | Universal | Attention
 Rows = tuple[tuple[MobileNetV4Row, ...], ...]
 _U, _A = Universal, Attention
 
-# Tables 10 to 14. Universal: first and second depthwise size, expansion, features, strides.
-# Attention: heads, features of each, strides of keys, features.
+# Tables 10 to 14. Universal: first and second depthwise size, expansion, features, strides. Attention: heads, features
+# per head, strides of keys, features.
 CONV_SMALL: Rows = (
     (Conv(3, 32, 2), Conv(1, 32, 1)),
     (Conv(3, 96, 2), Conv(1, 64, 1)),
@@ -175,11 +175,11 @@ class MobileNetV4Config(BatchNormConfig):
     """Options of MobileNet V4.
 
     Attributes:
-      rows: of the paper's tables, at width 1, one tuple per stage.
-      stem: channels of the first convolution; a width below 1 leaves them.
-      activation: throughout.
+      rows: the rows of the paper's tables at width 1, one tuple per stage.
+      stem: output channels of the first convolution; a width below 1 does not reduce them.
+      activation: activation of all layers.
       layer_scale: initial value of the per-channel scale of the result; None disables it.
-      width: each other number of features is multiplied by it and rounded to a multiple of 8.
+      width: multiplier of all other numbers of features, which are rounded to multiples of 8.
 
     Example:
       >>> import jds

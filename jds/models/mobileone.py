@@ -14,13 +14,13 @@ from jds.nn import LayerConfig, MobileOneBlock
 
 
 class MobileOneRow(NamedTuple):
-    """A stage of table 2: blocks of a depthwise and a pointwise half.
+    """A row of table 2: a stage of blocks, each with a depthwise and a pointwise half.
 
     Attributes:
-      features: channels, at width 1.
-      repeats: blocks, of which the first has stride 2.
-      width: the channels are multiplied by it.
-      squeezes: number of last blocks with squeeze and excitation after each half.
+      features: number of channels at width 1.
+      repeats: number of blocks, of which the first has stride 2.
+      width: multiplier of the number of channels.
+      squeezes: number of blocks, counted from the end, with squeeze and excitation after each half.
     """
 
     features: int
@@ -30,7 +30,7 @@ class MobileOneRow(NamedTuple):
 
 
 class MobileOneHalf(NamedTuple):
-    """MobileOneHalf a block."""
+    """Half of a block: a depthwise or a pointwise `MobileOneBlock`."""
 
     features: int
     strides: int
@@ -39,7 +39,7 @@ class MobileOneHalf(NamedTuple):
 
 
 def rows(*widths: float, squeezes: tuple[int, ...] = (0, 0, 0, 0)) -> tuple[MobileOneRow, ...]:
-    """The stages of table 2 at these widths."""
+    """Returns the stages of table 2 at these widths."""
     table = zip((64, 128, 256, 512), (2, 8, 10, 1), widths, squeezes, strict=True)
     return tuple(MobileOneRow(*row) for row in table)
 
@@ -50,7 +50,7 @@ S1 = rows(1.5, 1.5, 2.0, 2.5)
 S2 = rows(1.5, 2.0, 2.5, 4.0)
 S3 = rows(2.0, 2.5, 3.0, 4.0)
 S4 = rows(3.0, 3.5, 3.5, 4.0, squeezes=(0, 0, 5, 1))
-# Squeeze and excitation has a sixteenth of the channels.
+# Squeeze and excitation reduces the channels by this factor.
 _SQUEEZE = 16
 
 
@@ -59,8 +59,8 @@ class MobileOneConfig(BatchNormConfig):
     """Options of MobileOne.
 
     Attributes:
-      rows: of table 2 with the widths of table 3.
-      branches: convolutions of the same shape in each half, for training.
+      rows: the rows of table 2 with the widths of table 3.
+      branches: number of same-sized convolutions per half, for training.
 
     Example:
       >>> import jds
@@ -73,13 +73,13 @@ class MobileOneConfig(BatchNormConfig):
 
 
 class MobileOne(Network):
-    """MobileOne, S1 by default, with the branches of training; `jds.reparameterize` makes them one.
+    """MobileOne, S1 by default, with its training branches, which `jds.reparameterize` merges.
 
     From https://arxiv.org/abs/2206.04040. With an output stride of 16 or 8, filters are dilated as in all other
-    networks; timm's are not.
+    networks, unlike in timm.
 
-    The branches of a block add up. Before any training, while the running statistics do not know it, logits of
-    evaluation are therefore huge, as timm's are: 1e11 and more.
+    Because the branches of a block are summed, evaluating an untrained network, whose running statistics do not reflect
+    this yet, gives huge logits of 1e11 and more, as in timm.
 
     Args:
       config: the architecture and its options.
@@ -118,7 +118,7 @@ class MobileOne(Network):
                 kernel_dilation=dilation if half.depthwise else 1,
                 depthwise=half.depthwise,
                 branches=config.branches,
-                # A stride that the output stride changed to 1 adds no such branch: no weights have one.
+                # A stride reduced to 1 by the output stride does not add an identity branch: no weights have one.
                 use_identity=half.strides == 1,
                 squeeze_features=round_features(half.features / _SQUEEZE, limit=0) if half.use_squeeze else 0,
                 drop_path=drop_path,
@@ -126,9 +126,9 @@ class MobileOne(Network):
                 rngs=rngs,
             )
 
-        # The first convolution has one branch beside that of size 1.
+        # The stem has one branch in addition to the 1×1 branch.
         first = MobileOneBlock(config.in_features, stem, 3, strides=2, config=layer_config.for_ordinary, rngs=rngs)
-        # Unlike in the other networks, the last block has the whole rate.
+        # Unlike in the other networks, the last block has the full drop rate.
         blocks = build_stages(config, stem, stages, make, others=-1)
         return Parts(first, blocks, out_features=features)
 

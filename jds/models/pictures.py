@@ -1,4 +1,4 @@
-"""Reads images, turns them upright, and converts them to 8 bits."""
+"""Reads images, rotates them upright, and converts them to 8 bits."""
 
 import warnings
 from pathlib import Path
@@ -11,7 +11,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 _KINDS = "an array of uint8, uint16 or floats from 0 to 1"
 _SHAPES = "(height, width), or (height, width, channels) or (n, height, width, channels) with 1, 3 or 4 channels"
 
-# By the orientation in the EXIF data.
+# Keyed by the orientation in the EXIF data.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -26,14 +26,14 @@ _TURNS = {
 def open_image(path: str | Path) -> Image.Image:
     """Opens an image file.
 
-    A photograph is turned upright as its EXIF data says. Values of more than 8 bits are scaled: see `scaled`.
-    Transparency is dropped, as by `image.convert("RGB")`; of an animation, the first picture is read.
+    A photograph is rotated upright according to its EXIF data. Values of more than 8 bits are scaled; see `scaled`.
+    Transparency is dropped, as in `image.convert("RGB")`. For an animation, only the first frame is read.
 
     Args:
-      path: of a file in a format that Pillow reads.
+      path: path of a file in a format that Pillow can read.
 
     Returns:
-      A picture of mode RGB.
+      An image with mode RGB.
 
     Raises:
       OSError: the file does not exist, is not an image, is damaged, or has more than twice
@@ -52,47 +52,47 @@ def open_image(path: str | Path) -> Image.Image:
       (40, 40, 40)
     """
     try:
-        # Opened here: given a path, Pillow maps some TIFF files into memory and then turns them wrongly.
+        # Open the file here: given a path, Pillow memory-maps some TIFF files and then rotates them incorrectly.
         with open(path, "rb") as file, warnings.catch_warnings():
-            # For images that are large, but below the limit.
+            # Raised for images that are large, but below the limit.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(file) as image:
                 return as_picture(image, "RGB")
     except UnidentifiedImageError:
-        raise OSError(f"'{path}': not an image in a format that Pillow reads") from None
-    except Exception as error:  # Pillow's decoders raise anything on damaged files
+        raise OSError(f"'{path}': not an image in a format that Pillow can read") from None
+    except Exception as error:  # Pillow's decoders may raise anything on damaged files
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise OSError(f"'{path}': {reason}") from None
 
 
 def as_picture(image: Image.Image, mode: str) -> Image.Image:
-    """Turns an image upright, scales it to 8 bits, and makes it RGB or L.
+    """Rotates an image upright, scales it to 8 bits, and converts it to `mode`: RGB or L.
 
     Raises:
-      ValueError: it has no pixels, or its values are not numbers.
-      OSError: it cannot be read, although it was opened.
+      ValueError: it has no pixels, or some values are not finite.
+      OSError: it was opened, but its pixels cannot be read.
     """
     if 0 in image.size:
-        raise ValueError(f"an image must have pixels, got one of {image.width} x {image.height}")
+        raise ValueError(f"an image must have at least one pixel, got size {image.width} x {image.height}")
     image = upright(image)
     if image.mode[0] in "IF":
         image = Image.fromarray(scaled(np.asarray(image)))
     if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
-        image = image.convert("RGBA")  # the same colors, and no warning of Pillow's
+        image = image.convert("RGBA")  # same colors, but avoids a Pillow warning
     return image.convert(mode)
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Rotates or flips an image by the orientation in its EXIF data."""
-    image.load()  # TIFF files are turned here
+    """Rotates or flips an image according to the orientation in its EXIF data."""
+    image.load()  # this already rotates TIFF files
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # Pillow raises anything on damaged EXIF data; the pixels are valid
+    except Exception:  # Pillow may raise anything on damaged EXIF data; the pixels are valid
         return image
     if orientation not in _TURNS:
         return image
     turned = image.transpose(_TURNS[orientation])
-    # The EXIF data still says that it is to be turned. Pillow's `exif_transpose` rewrites it and may fail.
+    # Drop the EXIF data, which still requests a rotation. Pillow's `exif_transpose` rewrites it instead, and may fail.
     turned.info = {key: value for key, value in image.info.items() if key == "transparency"}
     return turned
 
@@ -100,8 +100,8 @@ def upright(image: Image.Image) -> Image.Image:
 def scaled(values: np.ndarray) -> np.ndarray:
     """Scales the values of a gray image of more than 8 bits to uint8.
 
-    Values of uint16 are divided by 257. The range of others is the first of these that contains all of them: 0 to 1
-    (floats only), 0 to 255, 0 to 65535, or else their minimum to their maximum.
+    uint16 values are divided by 257. Other values are scaled from the first of these ranges that contains all of them:
+    0 to 1 (floats only), 0 to 255, 0 to 65535, or else their minimum to their maximum.
 
     Raises:
       ValueError: some are not finite.
@@ -132,14 +132,16 @@ def pictures_of(images: Any, mode: str) -> list[Image.Image]:
 
 def _single(image: Any, mode: str) -> Image.Image:
     if getattr(image, "ndim", 0) == 4:
-        raise ValueError(f"preprocess: `image` must be a list of single images, got one of shape {image.shape}")
+        raise ValueError(
+            f"preprocess: `image` must be a list of single images, got an array of shape {image.shape} in the list"
+        )
     if isinstance(image, list | tuple):
-        raise TypeError(f"preprocess: `image` must be a list of PIL images or arrays, got one of {type(image)}")
+        raise TypeError(f"preprocess: `image` must be a list of PIL images or arrays, got a list with {type(image)}")
     return pictures_of(image, mode)[0]
 
 
 def _bytes(image: Any) -> list[np.ndarray]:
-    """Arrays of uint8, in shapes that Pillow accepts."""
+    """Returns uint8 arrays with shapes that Pillow accepts."""
     if not hasattr(image, "__array__"):
         raise TypeError(f"preprocess: `image` must be a PIL image, {_KINDS}, or a list of those, got {type(image)}")
     array = np.asarray(image)
@@ -162,7 +164,7 @@ def _from_shares(array: np.ndarray) -> np.ndarray:
     shares = array.astype(np.float64)
     if not (np.all(shares >= 0) and np.all(shares <= 1)):
         raise ValueError(
-            "preprocess: `image` of floats must have values from 0 to 1, got values from "
+            "preprocess: a floating-point `image` must have values from 0 to 1, got values from "
             f"{shares.min():.6g} to {shares.max():.6g}; if they are from 0 to 255, pass image.astype(np.uint8)"
         )
     return np.round(255 * shares).astype(np.uint8)

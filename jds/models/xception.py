@@ -15,11 +15,11 @@ from jds.nn import ConvNorm, LayerConfig, SeparableConv
 
 
 class XceptionRow(NamedTuple):
-    """Separable convolutions of figure 5 with their skip connection.
+    """A row of figure 5: separable convolutions with a skip connection.
 
     Attributes:
       widths: output channels of each convolution.
-      strides: of the pooling.
+      strides: strides of the pooling.
     """
 
     widths: tuple[int, ...]
@@ -27,7 +27,7 @@ class XceptionRow(NamedTuple):
 
     @property
     def features(self) -> int:
-        """Channels of the block's output."""
+        """Number of output channels of the block."""
         return self.widths[-1]
 
 
@@ -45,10 +45,10 @@ EXIT = (1536, 2048)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class XceptionConfig(BatchNormConfig):
-    """Options of Xception; its `output_stride` is 32, and its `drop_path` 0.
+    """Options of Xception; `output_stride` must be 32 and `drop_path` 0.
 
     Attributes:
-      rows: of figure 5.
+      rows: the rows of figure 5.
 
     Example:
       >>> import jds
@@ -66,10 +66,10 @@ class XceptionConfig(BatchNormConfig):
 
 
 class Xception(Network):
-    """Xception: a deep stack of separable convolutions without a non-linearity between their halves.
+    """Xception: a deep stack of separable convolutions without a nonlinearity between depthwise and pointwise steps.
 
-    From https://arxiv.org/abs/1610.02357. Its maps are those after the activation with which the next block starts, as
-    timm's are.
+    From https://arxiv.org/abs/1610.02357. Its feature maps are taken after the activation at the start of the next
+    block, as in timm.
 
     Args:
       config: the architecture and its options.
@@ -97,7 +97,7 @@ class Xception(Network):
         return Parts(XceptionStem(config.in_features, **shared), stages, out_features=EXIT[-1])
 
     def features(self, images: jax.Array) -> tuple[jax.Array, ...]:
-        """Returns the last map of each stride after the ReLU with which the next block begins; see `Network`."""
+        """Returns the last map of each stride, after the ReLU that starts the next block; see `Network.features`."""
         first, *between, last = super().features(images)
         return (first, *map(jax.nn.relu, between), last)
 
@@ -117,7 +117,7 @@ class XceptionStem(nnx.Module):
 
 
 class XceptionBlock(nnx.Module):
-    """Separable convolutions and a pooling, with a skip connection."""
+    """Separable convolutions and a pooling layer, with a skip connection."""
 
     def __init__(
         self, in_features: int, row: XceptionRow, *, starts_with_relu: bool, config: LayerConfig, rngs: nnx.Rngs
@@ -145,7 +145,7 @@ class XceptionBlock(nnx.Module):
 
 
 class XceptionExit(nnx.Module):
-    """Two separable convolutions, each with ReLU after it."""
+    """Two separable convolutions, each followed by ReLU."""
 
     def __init__(self, in_features: int, *, config: LayerConfig, rngs: nnx.Rngs):
         self.convs = nnx.List()
@@ -161,7 +161,7 @@ class XceptionExit(nnx.Module):
 
 
 def separable(in_features: int, out_features: int, config: LayerConfig, rngs: nnx.Rngs) -> SeparableConv:
-    """A separable convolution with one normalization, at its end."""
+    """Returns a separable convolution with a single normalization, at the end."""
     return SeparableConv(
         in_features,
         out_features,

@@ -1,4 +1,4 @@
-"""The factor and offset that remain where a 16-bit batch normalization was folded."""
+"""The per-channel scale and bias left after folding batch normalization into a 16-bit convolution."""
 
 import jax
 import jax.numpy as jnp
@@ -9,15 +9,15 @@ from jds.nn._batch_norm import at_least_float32
 
 
 class Affine(nnx.Module):
-    """Multiplies each channel by a factor and adds an offset, in float32, and rounds once.
+    """Scales and shifts each channel in float32, and rounds once.
 
-    Multiplied into a 16-bit kernel, the factor would round its weights once more. So it stays beside the kernel, and is
-    still part of the convolution's fused op.
+    Multiplying the scale into a 16-bit kernel would round its weights again. It is therefore kept separate from the
+    kernel, but is still part of the convolution's fused op.
 
     Args:
-      scale: parameter `(features,)`; None for a factor of 1.
-      bias: parameter `(features,)`.
-      dtype: of the result; None for the common dtype of inputs and parameters.
+      scale: parameter of shape `(features,)`; None for a scale of 1.
+      bias: parameter of shape `(features,)`.
+      dtype: dtype of the result; None for the common dtype of inputs and parameters.
     """
 
     def __init__(self, scale: nnx.Param | None, bias: nnx.Param, dtype: DTypeLike | None):
@@ -33,27 +33,27 @@ class Affine(nnx.Module):
         return (out + bias.reshape((1,) * (out.ndim - 1) + bias.shape)).astype(self.result_dtype(inputs.dtype))
 
     def values(self, dtype: DTypeLike) -> tuple[jax.Array | None, jax.Array]:
-        """Scale and bias for inputs of a dtype, in at least float32."""
+        """Returns scale and bias for inputs of a dtype, in at least float32."""
         wide = at_least_float32(dtype)
         return None if self.scale is None else self.scale[...].astype(wide), self.bias[...].astype(wide)
 
     def result_dtype(self, dtype: DTypeLike) -> jnp.dtype:
-        """The result's dtype, for inputs of a dtype."""
+        """Returns the dtype of the result for inputs of a dtype."""
         return jnp.dtype(self.dtype or max(jnp.dtype(dtype), self.bias[...].dtype, key=lambda dtype: dtype.itemsize))
 
 
 def as_epilogue(
     norm: object, bias: jax.Array | None, dtype: DTypeLike
 ) -> tuple[jax.Array | None, jax.Array | None] | None:
-    """Scale and bias of a convolution's fused op, with a normalization after it.
+    """Returns a normalization as scale and bias of the fused op of the convolution before it.
 
     Args:
-      norm: the normalization after the convolution; None for none.
-      bias: of the convolution.
-      dtype: of the convolution's result.
+      norm: the normalization after the convolution, or None.
+      bias: bias of the convolution.
+      dtype: dtype of the convolution's result.
 
     Returns:
-      Scale and bias; None if the normalization cannot be part of the fused op.
+      Scale and bias, or None if the normalization cannot be part of the fused op.
     """
     if norm is None:
         return None, bias

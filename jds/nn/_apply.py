@@ -11,22 +11,22 @@ from jds.nn._mixed_conv import MixedConv
 from jds.ops._conv import separable_conv
 from jds.ops._fused_block import Activation
 
-# Layers that take the steps after them as arguments. Not their subclasses, which may do anything in `__call__`.
+# Layers that accept the steps after them as arguments. Subclasses are excluded: their `__call__` may do anything.
 _FUSING = (DepthwiseConv, PointwiseConv, OrdinaryConv, MixedConv)
 
-# Options that `jds.separable_conv` has once for both convolutions.
+# Options that `jds.separable_conv` shares between both convolutions.
 _SHARED = ("dtype", "precision", "promote_dtype", "preferred_element_type", "implementation")
 
 
 class ConvStep(NamedTuple):
-    """A convolution, and the normalization and the activation after it; None for none."""
+    """A convolution with the normalization and the activation after it, either of which may be None."""
 
     conv: Any
     norm: Callable[[jax.Array], jax.Array] | None
     activation: Activation | None
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
-        """Applies all three, as one fused op where possible; a normalization that is not folded runs by itself."""
+        """Applies all three, as one fused op where possible; a normalization that is not folded runs separately."""
         if type(self.conv) in _FUSING and (self.norm is None or isinstance(self.norm, Affine)):
             return self.conv(inputs, norm=self.norm, activation=self.activation)
         return in_turn(inputs, *self)
@@ -35,8 +35,7 @@ class ConvStep(NamedTuple):
 def apply_separable(depthwise: ConvStep, pointwise: ConvStep, inputs: jax.Array) -> jax.Array:
     """Applies a depthwise and a pointwise step, as one call of `jds.separable_conv` where possible.
 
-    It is possible where both convolutions are jds's own with the same options, and no step has a normalization that is
-    not folded.
+    This requires both convolutions to be jds's own, with the same options, and any normalizations to be folded.
     """
     first, second = depthwise.conv, pointwise.conv
     if not _are_one_call(first, second):
@@ -66,7 +65,7 @@ def apply_separable(depthwise: ConvStep, pointwise: ConvStep, inputs: jax.Array)
 
 
 def _are_one_call(depthwise: object, pointwise: object) -> bool:
-    """Whether both are jds's layers with options that `jds.separable_conv` can take once for both."""
+    """Whether both are jds's layers and agree in the options that `jds.separable_conv` shares."""
     if type(depthwise) is not DepthwiseConv or type(pointwise) is not PointwiseConv:
         return False
     parameters = (depthwise.kernel, depthwise.bias, pointwise.kernel, pointwise.bias)

@@ -1,4 +1,4 @@
-"""Checks of the modules' arguments."""
+"""Checks the arguments of the modules."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,7 @@ def check_share(module: str, **numbers: Any) -> None:
 
 
 def check_norm(module: str, **norms: Any) -> None:
-    """Raises TypeError unless each makes a normalization or is None."""
+    """Raises TypeError unless each is None or a callable that makes a normalization."""
     for name, norm in norms.items():
         if norm is None or (callable(norm) and not isinstance(norm, nnx.Module)):
             continue
@@ -34,7 +34,7 @@ def check_norm(module: str, **norms: Any) -> None:
 
 
 def check_activation(module: str, **activations: Callable | None) -> None:
-    """Raises TypeError unless each is a function of an array, or None."""
+    """Raises TypeError unless each is a callable or None."""
     for name, activation in activations.items():
         if activation is not None and (not callable(activation) or isinstance(activation, type)):
             raise TypeError(

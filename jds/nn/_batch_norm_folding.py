@@ -1,4 +1,4 @@
-"""Batch normalization, folded into the convolutions before it."""
+"""Folds batch normalization into the preceding convolutions."""
 
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -16,29 +16,29 @@ from jds.nn._mixed_conv import MixedConv
 
 M = TypeVar("M", bound=nnx.Module)
 
-# Each has `kernel`, with the output channels last, `out_features` and `bias`, and adds the bias last.
+# Each has a `kernel` with the output channels last, `out_features` and `bias`, and adds the bias last.
 _CONVOLUTIONS = (nnx.Conv, OrdinaryConv, DepthwiseConv, PointwiseConv)
 
 
 def fold_batch_norm(model: M) -> M:
     """Returns a model for evaluation with each batch normalization folded into the convolution before it.
 
-    In evaluation a batch normalization multiplies each channel by a factor and adds an offset. Both go into the kernel
-    and the bias of the convolution, and the rest, a convolution with bias and activation, is one fused op: see
-    `jds.separable_conv`.
+    In evaluation, batch normalization multiplies each channel by a factor and adds an offset. Both are folded into the
+    kernel and the bias of the convolution, which leaves a convolution with bias and activation. That is one fused op;
+    see `jds.separable_conv`.
 
-    Folded are `nnx.BatchNorm` and `jds.nn.BatchNorm` over the last axis, directly after an `nnx.Conv`, `DepthwiseConv`
-    or `PointwiseConv`, in `SeparableConv`, in the networks of `jds.models`, in `nnx.Sequential`, and in any module that
-    says which of its norms follows which of its convolutions, and does without a norm that is None:
-    `foldable_norms = {"norm": "conv"}`. All other norms stay as they are.
+    An `nnx.BatchNorm` or `jds.nn.BatchNorm` over the last axis is folded if it directly follows an `nnx.Conv`,
+    `DepthwiseConv` or `PointwiseConv`. It may be in `SeparableConv`, in a network of `jds.models`, in `nnx.Sequential`,
+    or in any module that declares which of its norms follows which of its convolutions, as in
+    `foldable_norms = {"norm": "conv"}`, and that skips a norm that is None. All other norms stay as they are.
 
-    A kernel that is stored or computed in 16 bits is not changed, because a factor would round its weights once more:
-    the norm is then replaced by a float32 factor and offset, which are part of the convolution's fused op, and results
-    keep the norm's dtype. Otherwise a folded layer computes in its convolution's dtype; the
-    norm's goes with the norm.
+    A kernel that is stored or computed in 16 bits is not changed, because a factor would round its weights again: the
+    norm is then replaced by a float32 factor and offset, which are part of the convolution's fused op, and results keep
+    the norm's dtype. Otherwise, a folded layer computes in its convolution's dtype, and the norm's dtype no longer
+    applies.
 
     Args:
-      model: any module in evaluation mode; layers are folded at any depth. It is not changed.
+      model: any module in evaluation mode. Layers are folded at any depth; the model itself is not changed.
 
     Returns:
       A model of the same type. Folded layers have new parameters; the other arrays are shared with `model`.
@@ -86,7 +86,7 @@ def _fold_sequence(layers: list) -> list:
     for place in range(len(layers) - 1):
         if _fits(layers[place], layers[place + 1]):
             layers[place], rest = _fold(layers[place], layers[place + 1])
-            layers[place + 1] = rest or _identity  # the layers after it keep their places, and their parameters' names
+            layers[place + 1] = rest or _identity  # keeps the positions of later layers, and their parameters' names
     return layers
 
 
@@ -106,7 +106,7 @@ def _fits(conv: Any, norm: Any) -> bool:
 
 
 def _fold(conv: Any, norm: nnx.BatchNorm) -> tuple[Any, Affine | None]:
-    """Returns a new convolution, for another module may have the old one as well; and what is left of the norm."""
+    """Returns a new convolution, because the old one may be shared, and the remaining affine step, if any."""
     parts = _parts(conv)
     ends = np.cumsum([part.out_features for part in parts])
     channels = [slice(end - part.out_features, end) for part, end in zip(parts, ends, strict=True)]
@@ -118,7 +118,7 @@ def _fold(conv: Any, norm: nnx.BatchNorm) -> tuple[Any, Affine | None]:
         folded, rest = [], None
         for part, own in zip(parts, channels, strict=True):
             new = _with_bias(part, offset[own], norm)
-            # Set, not replaced, so that its metadata stay, such as its sharding.
+            # Set rather than replaced, to keep metadata such as its sharding.
             new.kernel.set_value(_placed(_times(part.kernel[...], factor[own]), part.kernel[...]))
             folded.append(new)
     if type(conv) is not MixedConv:
@@ -129,15 +129,15 @@ def _fold(conv: Any, norm: nnx.BatchNorm) -> tuple[Any, Affine | None]:
 
 
 def narrowest(*dtypes: Any) -> np.dtype:
-    """The dtype of fewest bits; None is none."""
+    """Returns the dtype with the fewest bits, ignoring None."""
     return min((jnp.dtype(dtype) for dtype in dtypes if dtype is not None), key=lambda dtype: dtype.itemsize)
 
 
 def wide_factor_and_offset(norm: Any, convs: Sequence[Any] = ()) -> tuple[Any, Any]:
-    """Factor and offset of a batch normalization in evaluation, with the biases of the convolutions before it.
+    """Returns factor and offset of a batch normalization in evaluation, including the preceding biases.
 
-    They are computed in float64 by NumPy, for which no shape is compiled; in a trace, in float32 or the parameters'
-    float64.
+    They are computed in float64 with NumPy, which compiles nothing; under tracing, in float32, or in float64 if the
+    parameters are.
     """
     variables = (norm.mean, norm.var, norm.scale, norm.bias)
     values = [None if variable is None else variable[...] for variable in variables]
@@ -177,7 +177,7 @@ def _with_bias(conv: Any, bias: Any, norm: Any) -> Any:
 
 
 def _like(variable: Any, value: Any, of: Any, dtype: Any = None) -> nnx.Param:
-    """A parameter with the metadata of another, if there is one; in float32 at least, if no dtype is asked for."""
+    """Returns a parameter with the metadata of `variable`, if any; in at least float32 unless `dtype` is given."""
     dtype = dtype or at_least_float32(of.dtype)
     if variable is None:
         return nnx.Param(_placed(value, of[...], dtype))
@@ -187,6 +187,6 @@ def _like(variable: Any, value: Any, of: Any, dtype: Any = None) -> nnx.Param:
 
 
 def _placed(value: Any, of: jax.Array, dtype: Any = None) -> jax.Array:
-    """An array where another is, in that one's dtype or the given one."""
+    """Returns `value` as an array placed like `of`, with the dtype of `of` unless `dtype` is given."""
     value = value.astype(dtype or of.dtype)
     return value if isinstance(value, Tracer) else jax.device_put(value, of.sharding)

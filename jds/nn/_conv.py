@@ -32,28 +32,29 @@ default_bias_init = nnx.initializers.zeros_init()
 class DepthwiseConv(nnx.Module):
     """Convolves each channel with its own filter.
 
-    `nnx.Conv(in_features, in_features * channel_multiplier, kernel_size, feature_group_count=in_features)` with the
-    same parameters, by `jds.depthwise_conv`; but `out_features` follow from `channel_multiplier`, and all after
-    `kernel_size` is given by name. From MobileNets, https://arxiv.org/abs/1704.04861.
+    It is `nnx.Conv(in_features, in_features * channel_multiplier, kernel_size, feature_group_count=in_features)` with
+    the same parameters, computed by `jds.depthwise_conv`. Unlike in `nnx.Conv`, `out_features` is derived from
+    `channel_multiplier`, and all arguments after `kernel_size` are keyword-only. From MobileNets,
+    https://arxiv.org/abs/1704.04861.
 
     Args:
       in_features: number of input channels.
       kernel_size: size of the filters; an int for 1 spatial axis, or a sequence of 1, 2 or 3 ints.
-      strides: positions between windows; an int, or one per axis.
-      channel_multiplier: filters per channel.
+      strides: step between windows, in positions; an int, or one per axis.
+      channel_multiplier: number of filters per channel.
       padding, input_dilation, kernel_dilation, precision, preferred_element_type, implementation: as in
         `jds.depthwise_conv`.
       use_bias: whether to add a bias to each output channel.
-      mask: multiplied with the kernel, whose shape it has.
-      dtype: of the computation; None for the common dtype of inputs and parameters.
-      param_dtype: of the parameters.
+      mask: an array that the kernel is multiplied by, of the kernel's shape.
+      dtype: dtype of the computation; None for the common dtype of inputs and parameters.
+      param_dtype: dtype of the parameters.
       kernel_init, bias_init: initializers.
-      promote_dtype: brings inputs, kernel and bias to one dtype.
+      promote_dtype: function that promotes inputs, kernel and bias to a common dtype.
       rngs: provides the `params` key.
       kernel_metadata, bias_metadata: metadata of the parameters, such as their sharding.
 
     Raises:
-      ValueError, TypeError: an argument breaks a rule.
+      ValueError, TypeError: an argument is invalid.
 
     Example:
       >>> import jax.numpy as jnp, jds
@@ -125,18 +126,19 @@ class DepthwiseConv(nnx.Module):
 class PointwiseConv(nnx.Module):
     """Mixes the channels at each position.
 
-    `nnx.Conv(in_features, out_features, (1,) * spatial_axes)` with the same parameters, by `jds.pointwise_conv`; all
-    after `out_features` is given by name. From MobileNets, https://arxiv.org/abs/1704.04861.
+    It is `nnx.Conv(in_features, out_features, (1,) * spatial_axes)` with the same parameters, computed by
+    `jds.pointwise_conv`; all arguments after `out_features` are keyword-only. From MobileNets,
+    https://arxiv.org/abs/1704.04861.
 
     Args:
       in_features, out_features: numbers of channels.
-      strides: positions between outputs; an int, or one per axis.
+      strides: step between outputs, in positions; an int, or one per axis.
       spatial_axes: number of spatial axes: 1, 2 or 3.
       use_bias, mask, dtype, param_dtype, precision, kernel_init, bias_init, promote_dtype, preferred_element_type,
         implementation, rngs, kernel_metadata, bias_metadata: as in `DepthwiseConv`.
 
     Raises:
-      ValueError, TypeError: an argument breaks a rule.
+      ValueError, TypeError: an argument is invalid.
 
     Example:
       >>> import jax.numpy as jnp, jds
@@ -198,7 +200,7 @@ class PointwiseConv(nnx.Module):
 
 
 class OrdinaryConv(nnx.Conv):
-    """`nnx.Conv`, applied by `jds.conv`.
+    """`nnx.Conv`, computed by `jds.conv`.
 
     Args:
       *args, **options: as in `nnx.Conv`.
@@ -230,7 +232,7 @@ def _apply(
     norm: Norm | None,
     activation: Activation | None,
 ) -> jax.Array:
-    """Applies a layer and the steps after it: as one fused op unless there is a normalization that is not folded."""
+    """Applies a layer and the steps after it, as one fused op unless there is a normalization that is not folded."""
     images, kernel, bias = operands(layer, inputs)
     epilogue = as_epilogue(norm, bias, kernel.dtype)
     convolve = functools.partial(function, **{name: getattr(layer, name) for name in (*_OPTIONS, *options)})
@@ -241,14 +243,14 @@ def _apply(
 
 
 def in_turn(inputs: jax.Array, *steps: Callable[[jax.Array], jax.Array] | None) -> jax.Array:
-    """Applies steps one after the other, skipping those that are None."""
+    """Applies steps one after another, skipping those that are None."""
     for step in steps:
         inputs = inputs if step is None else step(inputs)
     return inputs
 
 
 def canonical_kernel_size(module: str, kernel_size: int | Sequence[int]) -> tuple[int, ...]:
-    """Returns the kernel's size as a tuple of 1, 2 or 3 positive ints."""
+    """Returns the kernel size as a tuple of 1, 2 or 3 positive ints."""
     rank = 1 if not isinstance(kernel_size, Sequence) else len(kernel_size)
     if rank not in (1, 2, 3):
         raise ValueError(f"{module}: `kernel_size` must have 1, 2 or 3 entries, got {kernel_size!r}")
@@ -256,12 +258,12 @@ def canonical_kernel_size(module: str, kernel_size: int | Sequence[int]) -> tupl
 
 
 def make_bias(use_bias, features: int, bias_init, rngs: nnx.Rngs, param_dtype, metadata) -> nnx.Param | None:
-    """Returns the bias's parameter, or None without a bias."""
+    """Returns the bias parameter, or None without a bias."""
     return nnx.Param(bias_init(rngs.params(), (features,), param_dtype), **metadata) if use_bias else None
 
 
 def check_mask(module: str, mask: jax.Array | None, shape: tuple[int, ...]) -> jax.Array | None:
-    """Returns the mask, or raises ValueError if it is not of the kernel's shape."""
+    """Returns the mask, or raises ValueError if it does not have the kernel's shape."""
     if mask is not None and np.shape(mask) != shape:
         raise ValueError(f"{module}: `mask` must have the kernel's shape {shape}, got {np.shape(mask)}")
     return None if mask is None else jnp.asarray(mask)

@@ -1,4 +1,4 @@
-"""A convolution, its normalization and its activation: the unit of the blocks of mobile networks."""
+"""A convolution, its normalization and its activation: the building block of mobile networks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -16,17 +16,17 @@ from jds.ops._geometry import canonical_tuple
 
 
 class ConvNorm(nnx.Module):
-    """A convolution over two spatial axes, a normalization and an activation; one fused op once it is folded.
+    """A 2-D convolution, a normalization and an activation; a single fused op once the normalization is folded.
 
     Args:
       in_features, out_features: numbers of channels.
       kernel_size: height and width of the filters.
-      kernel_sizes: in its place, one size per group of channels, as in MixNet,
-        https://arxiv.org/abs/1907.09595; None for `kernel_size`.
+      kernel_sizes: one size per group of channels, as in MixNet, https://arxiv.org/abs/1907.09595; overrides
+        `kernel_size` unless it is None.
       strides, kernel_dilation: an int for both axes, or one per axis.
       depthwise: whether each channel has its own filter; `out_features` must then be `in_features`.
-      activation: after the normalization; None for none.
-      use_norm: False for a convolution with a bias instead.
+      activation: activation after the normalization, or None.
+      use_norm: whether to normalize; if False, the convolution has a bias instead.
       config: normalization, padding, dtypes and implementation.
       rngs: provides the `params` key.
 
@@ -90,7 +90,7 @@ class ConvNorm(nnx.Module):
 
     @property
     def step(self) -> ConvStep:
-        """The layer as data, to apply it together with the one after it."""
+        """The layer as data, which allows applying it together with the next one."""
         return ConvStep(self.conv, self.norm, self.activation)
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
@@ -101,11 +101,11 @@ class ConvNorm(nnx.Module):
 def make_conv(
     in_features: int, out_features: int, window: Window, *, depthwise: bool, config: LayerConfig, **options: Any
 ) -> Any:
-    """Makes the convolution of a window: depthwise, pointwise or ordinary.
+    """Makes the convolution for a window: depthwise, pointwise or ordinary.
 
     Args:
       in_features, out_features: numbers of channels.
-      window: its size and strides.
+      window: size and strides of the filter.
       depthwise: whether each channel has its own filter.
       config: padding and dtypes.
       **options: `use_bias` and `rngs`.

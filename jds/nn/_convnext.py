@@ -12,7 +12,7 @@ from jds.nn._residual import LayerScale, Skip
 
 
 def gelu(x: jax.Array) -> jax.Array:
-    """The Gaussian error linear unit, by erf: `jax.nn.gelu` is made of erfc, which is three times slower on CPUs."""
+    """Gaussian error linear unit computed with erf; `jax.nn.gelu` uses erfc, which is three times slower on CPUs."""
     wide = x.astype(jnp.float32) if x.dtype.itemsize < 4 else x
     return (0.5 * wide * (1 + lax.erf(wide * 0.5**0.5))).astype(x.dtype)
 
@@ -24,10 +24,10 @@ class ConvNeXtBlock(nnx.Module):
 
     Args:
       features: number of channels.
-      kernel_size, kernel_dilation: of the depthwise convolution.
-      expanded_features: features between the two layers; None for four times the channels.
+      kernel_size, kernel_dilation: size and dilation of the depthwise filters.
+      expanded_features: number of features between the two linear layers; None for four times `features`.
       layer_scale: initial value of the per-channel scale of the result; None disables it.
-      epsilon: of the normalization.
+      epsilon: epsilon of the normalization.
       drop_path, config, rngs: as in `InvertedResidual`; the config's norm is not used.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The inverted residual of MobileNet V2 and its descendants, and its fused form."""
+"""The inverted residual block of MobileNet V2 and its descendants, and its fused form."""
 
 from collections.abc import Sequence
 
@@ -21,16 +21,17 @@ class InvertedResidual(nnx.Module):
 
     Args:
       in_features, out_features: numbers of channels.
-      kernel_size: of the depthwise step.
-      kernel_sizes: in its place, one size per group of channels; None for `kernel_size`.
-      strides, kernel_dilation: of the depthwise step.
-      expanded_features: channels of the depthwise step; None for `in_features`, without the step that expands.
-      expand_kernels, project_kernels: a 1 for each group that the channels of the pointwise steps are split into.
-      squeeze_features: features of the squeeze and excitation; 0 for none.
-      activation: after the first two steps.
-      squeeze_activation, gate: of the squeeze and excitation.
-      use_skip: False for no skip connection even where strides and numbers of channels allow one.
-      drop_path: drop rate of the block in training: stochastic depth.
+      kernel_size: filter size of the depthwise step.
+      kernel_sizes: one size per group of channels; overrides `kernel_size` unless it is None.
+      strides, kernel_dilation: strides and dilation of the depthwise step.
+      expanded_features: number of channels of the depthwise step; None for `in_features`, without an expansion step.
+      expand_kernels, project_kernels: kernel sizes of the pointwise steps: a 1 for each group that their channels are
+        split into.
+      squeeze_features: number of squeezed features of the squeeze and excitation; 0 omits it.
+      activation: activation after the expansion and the depthwise step.
+      squeeze_activation, gate: activation and gate of the squeeze and excitation.
+      use_skip: whether to add a skip connection if strides and numbers of channels allow one.
+      drop_path: drop rate of the block in training (stochastic depth).
       config: normalization, padding and dtypes.
       rngs: provides the `params` key and, for `drop_path`, the `dropout` key.
 
@@ -106,15 +107,15 @@ class InvertedResidual(nnx.Module):
 
 
 class FusedResidual(nnx.Module):
-    """An inverted residual whose expansion and depthwise step are one ordinary convolution.
+    """An inverted residual block that replaces expansion and depthwise step with one ordinary convolution.
 
     From EfficientNet-EdgeTPU, https://ai.googleblog.com/2019/08/efficientnet-edgetpu-creating.html.
 
     Args:
       in_features, out_features: numbers of channels.
-      kernel_size, strides, kernel_dilation: of the ordinary convolution.
-      expanded_features: channels after it.
-      activation: after it.
+      kernel_size, strides, kernel_dilation: filter size, strides and dilation of the ordinary convolution.
+      expanded_features: number of output channels of the ordinary convolution.
+      activation: activation after the ordinary convolution.
       drop_path, config, rngs: as in `InvertedResidual`.
 
     Raises:

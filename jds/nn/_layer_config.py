@@ -34,16 +34,16 @@ class LayerConfig:
     """Options shared by the layers of a network.
 
     Attributes:
-      norm: makes a normalization, called as `norm(features, rngs=rngs)`.
-      padding: `"SAME"` as TensorFlow has it, which may pad more at an image's end than at its start, `"TORCH"`, as
-        much on both sides, as networks in PyTorch do, or `"VALID"` for none.
-      dtype: of the computation; None for the common dtype of inputs and parameters.
-      param_dtype: of the parameters.
+      norm: factory of normalizations, called as `norm(features, rngs=rngs)`.
+      padding: `"SAME"`, as in TensorFlow, which may pad more after the image than before it; `"TORCH"`, the same on
+        both sides, as in PyTorch networks; or `"VALID"`, none.
+      dtype: dtype of the computation; None for the common dtype of inputs and parameters.
+      param_dtype: dtype of the parameters.
       kernel_init: initializer of the kernels.
-      implementation: of depthwise and pointwise convolutions, as in `jds.depthwise_conv`. The ordinary convolutions
-        inside blocks and networks, such as stems, take only `"xla"` from it; for `"native"` and `"shifted"`, which are
-        for the other two kinds, jds chooses their implementation. A single ordinary `ConvNorm` runs with the named
-        implementation or raises.
+      implementation: implementation of depthwise and pointwise convolutions, as in `jds.depthwise_conv`. For ordinary
+        convolutions inside blocks and networks, such as stems, only `"xla"` applies; with `"native"` or `"shifted"`,
+        which are meant for the other two kinds, jds chooses their implementation. A single ordinary `ConvNorm` runs
+        with the named implementation or raises.
 
     Raises:
       ValueError, TypeError: the padding is unknown, or `norm` does not make a normalization.
@@ -70,7 +70,7 @@ class LayerConfig:
     def pads(
         self, kernel_size: Sequence[int], strides: Sequence[int], kernel_dilation: Sequence[int]
     ) -> str | tuple[tuple[int, int], ...]:
-        """The padding of a convolution of these sizes, as `jds.conv` takes it."""
+        """Returns the padding of a convolution of these sizes, in the form that `jds.conv` accepts."""
         if self.padding != "TORCH":
             return self.padding
         sizes = zip(kernel_size, strides, kernel_dilation, strict=True)
@@ -79,7 +79,7 @@ class LayerConfig:
 
     @property
     def for_ordinary(self) -> "LayerConfig":
-        """The same for the ordinary convolutions of a block or network, which only `implementation="xla"` reaches."""
+        """Returns the config for ordinary convolutions, to which only `implementation="xla"` applies."""
         return dataclasses.replace(self, implementation="xla" if self.implementation == "xla" else None)
 
 

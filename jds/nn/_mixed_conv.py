@@ -15,13 +15,13 @@ from jds.ops._fused_block import Activation
 class MixedConv(nnx.Module):
     """Splits the channels among convolutions with filters of several sizes.
 
-    From MixNet, https://arxiv.org/abs/1907.09595. Each size gets an equal part of the channels, and the first also
-    gets the remainder.
+    From MixNet, https://arxiv.org/abs/1907.09595. The channels are split evenly, and the first size also gets the
+    remainder.
 
     Args:
       in_features, out_features: numbers of channels.
-      kernel_sizes: one for each part.
-      make: makes a part, called as `make(in_features, out_features, kernel_size)`.
+      kernel_sizes: one size per part.
+      make: factory of the parts, called as `make(in_features, out_features, kernel_size)`.
 
     Raises:
       ValueError: a size is not positive, or there are more sizes than channels.
@@ -48,7 +48,7 @@ class MixedConv(nnx.Module):
             check_features("MixedConv", kernel_sizes=size)
         if not 0 < len(kernel_sizes) <= min(in_features, out_features):
             raise ValueError(
-                "MixedConv: `kernel_sizes` must have at least one size, and a channel for each, got "
+                "MixedConv: `kernel_sizes` must have at least one size and at most one per channel, got "
                 f"{tuple(kernel_sizes)} for in_features={in_features} and out_features={out_features}"
             )
         self.in_features, self.out_features = in_features, out_features
@@ -60,14 +60,14 @@ class MixedConv(nnx.Module):
     def __call__(
         self, inputs: jax.Array, *, norm: Norm | None = None, activation: Activation | None = None
     ) -> jax.Array:
-        """Applies the layer to `(batch, height, width, in_features)`; `norm` and `activation` as in `DepthwiseConv`."""
+        """Applies the layer to `(batch, height, width, in_features)`; the options are as in `DepthwiseConv`."""
         parts: list[Any] = jnp.split(inputs, self.starts, axis=-1)
         out = jnp.concatenate([conv(part) for conv, part in zip(self.convs, parts, strict=True)], axis=-1)
         return in_turn(out, norm, activation)
 
 
 def shares(count: int, parts: int) -> tuple[int, ...]:
-    """Cuts a number into equal parts, and adds what remains to the first.
+    """Splits a number into equal parts, and adds the remainder to the first.
 
     Example:
       >>> from jds.nn._mixed_conv import shares

@@ -1,4 +1,4 @@
-"""MobileOne's block: several branches for training, one convolution for inference."""
+"""The MobileOne block: several branches for training, one convolution for inference."""
 
 from typing import Any
 
@@ -19,18 +19,18 @@ from jds.ops._fused_block import Activation
 
 
 class MobileOneBlock(nnx.Module):
-    """Sum of convolutions of the same shape, a 1×1 convolution and the identity, each with its own normalization.
+    """A sum of same-sized convolutions, a 1×1 convolution and the identity, each with its own normalization.
 
     From MobileOne, https://arxiv.org/abs/2206.04040. `jds.reparameterize` merges them into one convolution.
 
     Args:
       in_features, out_features: numbers of channels.
-      kernel_size, strides, kernel_dilation: of the convolutions.
+      kernel_size, strides, kernel_dilation: filter size, strides and dilation of the convolutions.
       depthwise: whether each channel has its own filters.
-      branches: number of convolutions of this size.
-      use_identity: False for no identity branch even where strides and numbers of channels allow one.
-      squeeze_features: squeezed features of the squeeze and excitation after the sum; 0 for none.
-      activation: after the sum.
+      branches: number of convolutions of size `kernel_size`.
+      use_identity: whether to add an identity branch if strides and numbers of channels allow one.
+      squeeze_features: number of squeezed features of the squeeze and excitation after the sum; 0 omits it.
+      activation: activation after the sum.
       drop_path: drop rate, in training, of all branches except the identity.
       config: normalization, padding and dtypes.
       rngs: provides the `params` key and, for `drop_path`, the `dropout` key.
@@ -97,20 +97,19 @@ class MobileOneBlock(nnx.Module):
         return out if self.activation is None else self.activation(out)
 
     def merge_branches(self, name: str) -> None:
-        """Makes the branches one convolution, in place. Their batch normalizations must be folded.
+        """Merges the branches into one convolution, in place. Their batch normalizations must be folded.
 
         Args:
-          name: of the block, for messages.
+          name: name of the block, for error messages.
 
         Raises:
-          ValueError: strided branches have padding `"SAME"`, so that the centers of their kernels are at different
-            positions.
+          ValueError: strided branches have padding `"SAME"`, which places the centers of their kernels differently.
         """
         layers = [layer for layer in (*self.branches, self.scale) if layer is not None]
         conv: Any = self.branches[0].conv
         if self.scale is not None and conv.padding == "SAME" and max(conv.strides) > 1:
             raise ValueError(
-                f"reparameterize: the branches of {name} have strides and padding 'SAME', so that their centers are "
+                f"reparameterize: the branches of {name} have strides and padding 'SAME', which places their centers "
                 "at different positions; build the network with padding='TORCH'"
             )
         kernels, biases = zip(*map(_kernel_and_bias, layers), strict=True)
@@ -131,7 +130,7 @@ class MobileOneBlock(nnx.Module):
 
 
 def _kernel_and_bias(layer: ConvNorm) -> tuple[np.ndarray, np.ndarray]:
-    """In float64, with what is left of a folded normalization."""
+    """Returns kernel and bias in float64, including the affine step left by a folded normalization."""
     kernel = _wide(layer.conv.kernel)
     if isinstance(layer.norm, Affine):
         return kernel * _wide(layer.norm.scale), _wide(layer.norm.bias)
@@ -143,11 +142,11 @@ def _wide(variable: Any) -> np.ndarray:
 
 
 def _centered(kernel: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """The kernel, padded with zeros to a larger size."""
+    """Returns the kernel padded with zeros to a larger size."""
     pads = [((wanted - got) // 2,) * 2 for wanted, got in zip(size, kernel.shape, strict=False)]
     return np.pad(kernel, [*pads, (0, 0), (0, 0)])
 
 
 def _scaling(conv: Any, factor: np.ndarray) -> np.ndarray:
-    """The 1×1 kernel that multiplies each channel by its factor."""
+    """Returns the 1×1 kernel that multiplies each channel by its factor."""
     return factor[None, None, None] if isinstance(conv, DepthwiseConv) else np.diag(factor)[None, None]

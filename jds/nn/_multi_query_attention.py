@@ -1,4 +1,4 @@
-"""The attention of MobileNet V4."""
+"""The attention block of MobileNet V4."""
 
 import jax
 import jax.numpy as jnp
@@ -11,16 +11,17 @@ from jds.nn._residual import LayerScale, Skip
 
 
 class MultiQueryAttention(nnx.Module):
-    """Attention over positions, with one key and one value for all heads, and a skip connection.
+    """Attention over positions, with keys and values shared by all heads, and a skip connection.
 
-    Mobile MQA of MobileNetV4, https://arxiv.org/abs/2404.10518.
+    Mobile MQA from MobileNetV4, https://arxiv.org/abs/2404.10518.
 
     Args:
       features: number of channels.
-      heads: number of queries at each position.
-      head_features: of each query, key and value.
-      key_strides: of a depthwise convolution and a normalization before keys and values; 1 for none.
-      kernel_size, kernel_dilation: of that convolution.
+      heads: number of queries per position.
+      head_features: number of features of each query, key and value.
+      key_strides: strides of a depthwise convolution, followed by a normalization, before keys and values; 1 omits
+        both.
+      kernel_size, kernel_dilation: filter size and dilation of that convolution.
       layer_scale: initial value of the per-channel scale of the result; None disables it.
       drop_path, config, rngs: as in `InvertedResidual`.
 
@@ -94,7 +95,7 @@ class MultiQueryAttention(nnx.Module):
         """Applies the block to `(batch, height, width, features)`."""
         x = self.norm(inputs)
         batch, height, width, _ = x.shape
-        # All sizes by number, so that an empty batch has them, too.
+        # All sizes are given explicitly, because -1 does not work for an empty batch.
         query = self.query(x).reshape(batch, height * width, self.heads, self.head_features)
         key, value = (
             _of_each_position(linear(x if reduce is None else reduce(x)))

@@ -1,4 +1,4 @@
-"""Merges branches that are added up into one convolution."""
+"""Merges summed branches into one convolution."""
 
 from typing import TypeVar
 
@@ -10,17 +10,17 @@ M = TypeVar("M", bound=nnx.Module)
 
 
 def reparameterize(model: M) -> M:
-    """Returns a model for evaluation in which each of MobileOne's blocks is one convolution.
+    """Returns a model for evaluation in which each MobileOne block is one convolution.
 
-    Once batch normalizations are folded, the sum of convolutions of the same inputs is one convolution with the sum of
-    their kernels. A 1×1 kernel is padded with zeros to the size of the others, and the identity is a 1×1 kernel of
+    Once batch normalizations are folded, a sum of convolutions of the same inputs equals one convolution with the sum
+    of their kernels. A 1×1 kernel is padded with zeros to the size of the others, and the identity is a 1×1 kernel of
     ones. From MobileOne, https://arxiv.org/abs/2206.04040.
 
-    After folding, every module that has a method `merge_branches(name)`, as `MobileOneBlock` does, is told to make its
-    branches one in place; `name` is its path in the model, for messages.
+    After folding, the method `merge_branches(name)` of every module that has one, such as `MobileOneBlock`, is called
+    to merge its branches in place; `name` is the module's path in the model, for error messages.
 
-    A sum of 16-bit kernels is rounded once more than the kernels were: where the inputs' mean is several times their
-    standard deviation, the rounding error of the results is up to about twice as large.
+    A sum of 16-bit kernels is rounded one more time than the kernels themselves: if the inputs' mean is several times
+    their standard deviation, the rounding error of the results is up to about twice as large.
 
     Args:
       model: any module in evaluation mode. It is not changed.
@@ -30,8 +30,8 @@ def reparameterize(model: M) -> M:
 
     Raises:
       TypeError: the model is not an `nnx.Module`.
-      ValueError: a batch normalization is in training mode, or strided branches have padding `"SAME"`, so that the
-        centers of their kernels are at different positions.
+      ValueError: a batch normalization is in training mode, or strided branches have padding `"SAME"`, which places the
+        centers of their kernels differently.
 
     Example:
       >>> import jax.numpy as jnp, jds

@@ -1,4 +1,4 @@
-"""Skip connections, with stochastic depth, and per-channel scales."""
+"""Skip connections with stochastic depth, and per-channel scales."""
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +9,10 @@ from jds.nn._arguments import check_share
 
 
 class Skip(nnx.Module):
-    """Adds a block's inputs to its result, and in training leaves the result out of some examples.
+    """Adds a block's inputs to its result; in training, drops the result of some examples.
 
-    Stochastic depth is from https://arxiv.org/abs/1603.09382; what is left in is scaled, so that evaluation needs no
-    scale.
+    Stochastic depth is from https://arxiv.org/abs/1603.09382. Results that are kept are scaled up during training, and
+    evaluation needs no scaling.
 
     Args:
       rate: drop rate of the result.
@@ -36,7 +36,7 @@ class LayerScale(nnx.Module):
     Args:
       features: number of channels.
       initial: initial value of the parameters.
-      param_dtype: of the parameters.
+      param_dtype: dtype of the parameters.
     """
 
     def __init__(self, features: int, initial: float, *, param_dtype: DTypeLike = jnp.float32):

@@ -29,24 +29,24 @@ MakeNorm = Callable[..., Callable[[jax.Array], jax.Array]]
 
 
 class SeparableConv(nnx.Module):
-    """Filters each channel, then mixes the channels, each half with its own normalization and activation.
+    """Filters each channel, then mixes the channels, with a normalization and an activation after each step.
 
-    The block of MobileNets, https://arxiv.org/abs/1704.04861: depthwise, norm, activation, pointwise, norm, activation.
-    Without norms, as after `jds.fold_batch_norm`, it is one call of `jds.separable_conv`.
+    The MobileNets block, https://arxiv.org/abs/1704.04861: depthwise, norm, activation, pointwise, norm, activation.
+    Without norms, as after `jds.fold_batch_norm`, it is a single call of `jds.separable_conv`.
 
     Args:
       in_features, out_features: numbers of channels.
-      kernel_size: of the depthwise half; an int for 1 spatial axis, or a sequence of 1, 2 or 3 ints.
-      strides, padding, kernel_dilation, channel_multiplier: of the depthwise half, as in `DepthwiseConv`.
-      depthwise_norm, pointwise_norm: each makes a normalization of its half's output, called as
-        `norm(features, rngs=rngs)`: `nnx.BatchNorm`, or a `functools.partial` of it. None for none.
-      depthwise_activation, pointwise_activation: functions of an array; None for none.
-      use_bias: whether each half adds a bias before its normalization.
+      kernel_size: filter size of the depthwise step; an int for 1 spatial axis, or a sequence of 1, 2 or 3 ints.
+      strides, padding, kernel_dilation, channel_multiplier: options of the depthwise step, as in `DepthwiseConv`.
+      depthwise_norm, pointwise_norm: factories of the normalization after each step, called as
+        `norm(features, rngs=rngs)`: `nnx.BatchNorm`, or a `functools.partial` of it; None omits the normalization.
+      depthwise_activation, pointwise_activation: functions of an array, or None.
+      use_bias: whether each step adds a bias before its normalization.
       dtype, param_dtype, precision, kernel_init, bias_init, promote_dtype, preferred_element_type, implementation,
-        rngs, kernel_metadata, bias_metadata: of both halves, as in `DepthwiseConv`.
+        rngs, kernel_metadata, bias_metadata: options of both steps, as in `DepthwiseConv`.
 
     Raises:
-      ValueError, TypeError: an argument breaks a rule.
+      ValueError, TypeError: an argument is invalid.
 
     Example:
       >>> import jax, jax.numpy as jnp, jds

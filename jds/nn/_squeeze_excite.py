@@ -9,16 +9,16 @@ from jds.ops._fused_block import Activation
 
 
 class SqueezeExcite(nnx.Module):
-    """Scales each channel by a gate that is computed from the means of all channels.
+    """Scales each channel by a gate computed from the means of all channels.
 
     From Squeeze-and-Excitation Networks, https://arxiv.org/abs/1709.01507.
 
     Args:
       features: number of channels.
       squeeze_features: output features of the first of the two linear layers.
-      activation: between them.
-      gate: after them.
-      config: dtypes.
+      activation: activation between the linear layers.
+      gate: activation after the second linear layer.
+      config: dtypes of the layers.
       rngs: provides the `params` key.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The universal inverted residual of MobileNet V4."""
+"""The universal inverted residual block of MobileNet V4."""
 
 import jax
 from flax import nnx
@@ -11,18 +11,18 @@ from jds.ops._fused_block import Activation
 
 
 class UniversalInvertedResidual(nnx.Module):
-    """An inverted residual with a depthwise step before the expansion, after it, at both places or at none.
+    """An inverted residual block with a depthwise step before the expansion, after it, both or neither.
 
-    From MobileNetV4, https://arxiv.org/abs/2404.10518: with the second step alone it is the inverted residual, with the
-    first alone ConvNeXt's block, with both "ExtraDW", with none a feed-forward network.
+    From MobileNetV4, https://arxiv.org/abs/2404.10518. With only the second depthwise step it is the inverted residual
+    block, with only the first the ConvNeXt block, with both "ExtraDW", and with neither a feed-forward network.
 
     Args:
       in_features, out_features: numbers of channels.
-      start_kernel, middle_kernel: size of the filters of the two depthwise steps; 0 for no such step.
-      strides: of the second one, or of the first if there is no second.
-      kernel_dilation: of both.
-      expanded_features: channels between the pointwise steps.
-      activation: after the expansion and the second depthwise step.
+      start_kernel, middle_kernel: filter sizes of the depthwise steps before and after the expansion; 0 omits a step.
+      strides: strides of the second depthwise step, or of the first if there is no second.
+      kernel_dilation: dilation of both depthwise steps.
+      expanded_features: number of channels between the pointwise steps.
+      activation: activation after the expansion and after the second depthwise step.
       layer_scale: initial value of the per-channel scale of the result; None disables it.
       drop_path, config, rngs: as in `InvertedResidual`.
 
@@ -56,7 +56,7 @@ class UniversalInvertedResidual(nnx.Module):
     ):
         if strides > 1 and not (start_kernel or middle_kernel):
             raise ValueError(
-                f"UniversalInvertedResidual: `strides` need a depthwise step, got strides={strides} with "
+                f"UniversalInvertedResidual: `strides` require a depthwise step, got strides={strides} with "
                 "start_kernel=0 and middle_kernel=0"
             )
 
@@ -96,5 +96,5 @@ class UniversalInvertedResidual(nnx.Module):
 
 
 def _after(depthwise: ConvNorm | None, pointwise: ConvNorm, inputs: jax.Array) -> jax.Array:
-    """Applies the pointwise layer, after the depthwise one if there is one."""
+    """Applies the depthwise layer, if there is one, and then the pointwise layer."""
     return pointwise(inputs) if depthwise is None else apply_separable(depthwise.step, pointwise.step, inputs)

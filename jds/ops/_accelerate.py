@@ -27,25 +27,26 @@ def accelerate(fun: Callable[..., Any]) -> Callable[..., Any]:
     """Returns `fun` with its depthwise and pointwise convolutions run by jds.
 
     For functions and modules that do not call jds. When the program is lowered, each `lax.conv_general_dilated` that
-    `fun` calls, from any library and in any layout, is replaced if XLA runs it slowly on that platform. The
-    convolutions of its derivatives are replaced too. `jds.acceleration_report` lists them.
+    `fun` calls, from any library and in any layout, is replaced if XLA runs it slowly on that platform. So are the
+    convolutions of its derivatives. `jds.acceleration_report` lists them.
 
     Values agree up to rounding: a result that sums `n` products differs from XLA's by at most `2 * n` roundings
-    (`2**-24` in float32, `2**-53` in float64) of the sum of their magnitudes, in practice by 1e-7 to 1e-5 of the
-    largest value in float32. A 16-bit result is summed in float32 and may also differ in its last bit. Later
+    (`2**-24` in float32, `2**-53` in float64) times the sum of their magnitudes; in practice, float32 results differ by
+    1e-7 to 1e-5 of the largest value. A 16-bit result is summed in float32 and may also differ in its last bit. Later
     operations can amplify the difference, as batch norm does when training on a few small images.
 
-    Padding times an infinite or NaN weight is NaN in some of XLA's convolutions and ignored in others; the CPU kernels
-    ignore padding.
+    Zero padding times an infinite or NaN weight is NaN in some of XLA's convolutions and ignored in others; the CPU
+    kernels ignore padding.
 
-    Left to XLA: grouped convolutions except their kernel gradients; ordinary ones with more than three input features;
-    convolutions that XLA runs as fast; integers; symbolic shapes; `implementation="xla"`; and anything that `fun` does
-    not trace itself, such as its own threads, host callbacks, compiled executables and exported programs. Operations
-    traced under `accelerate` have the attribute `jds="auto"` in the program's text, which XLA ignores.
+    The following are left to XLA: grouped convolutions, except their kernel gradients; ordinary convolutions with more
+    than three input features; convolutions that XLA runs just as fast; integer convolutions; symbolic shapes;
+    convolutions with `implementation="xla"`; and anything that `fun` does not trace itself, such as its threads, host
+    callbacks, compiled executables and exported programs. Operations traced under `accelerate` carry the attribute
+    `jds="auto"` in the program's text, which XLA ignores.
 
     Args:
       fun: a function, method or callable object, such as a Flax module, jitted or not. If it is jitted, the result also
-        has `lower`, `trace` and `eval_shape`.
+        has the methods `lower`, `trace` and `eval_shape`.
 
     Returns:
       A function with the same arguments and results.
@@ -73,7 +74,7 @@ def accelerate(fun: Callable[..., Any]) -> Callable[..., Any]:
     check_mechanism()
     if is_accelerated(fun):
         return fun
-    if inspect.ismethod(fun):  # stays one: transformations look for the object that it is bound to
+    if inspect.ismethod(fun):  # keep it a bound method: transformations look for the object that it is bound to
         return types.MethodType(accelerate(fun.__func__), fun.__self__)
 
     accelerated = _AcceleratedJit(fun) if callable(getattr(fun, "lower", None)) else _marked(fun)
@@ -101,8 +102,8 @@ def _marked(fun: Callable[P, R]) -> Callable[P, R]:
 class _AcceleratedJit:
     """An accelerated jitted function, which can also be lowered.
 
-    It is not a function with an attribute `lower`, because JAX's transformations copy a function's attributes to their
-    result and would hide the `lower` of that result.
+    A plain function with an attribute `lower` would not do: JAX's transformations copy a function's attributes to their
+    result, which would hide the `lower` of that result.
     """
 
     def __init__(self, fun: Callable):
@@ -116,7 +117,7 @@ class _AcceleratedJit:
         return self if instance is None else types.MethodType(self, instance)
 
     def __getattr__(self, name: str):
-        if name == "__wrapped__":  # not there yet, in a copy
+        if name == "__wrapped__":  # not set yet while the object is being copied
             raise AttributeError(name)
         attribute = getattr(self.__wrapped__, name)
         return _marked(attribute) if name in _AHEAD_OF_TIME else attribute
@@ -126,8 +127,8 @@ def install() -> None:
     """Accelerates every program of this process, in all threads, as if wrapped in `jds.accelerate`.
 
     For frameworks that expose no function to wrap, such as Keras on its JAX backend: `model.fit` and `model.predict`
-    are accelerated too. Functions that are already jitted are retraced at their next call. Executables compiled ahead
-    of time (`jit(f).lower(...).compile()`) and exported programs (`jax.export`) do not change.
+    are accelerated as well. Functions that are already jitted are retraced at their next call. Executables compiled
+    ahead of time (`jit(f).lower(...).compile()`) and exported programs (`jax.export`) do not change.
 
     Example:
       >>> import jds
@@ -139,7 +140,7 @@ def install() -> None:
 
 
 def uninstall() -> None:
-    """Undoes `jds.install()`: at their next call, functions run as they were compiled before it, or are retraced.
+    """Undoes `jds.install()`. From their next call, functions use the code compiled before `install`, or are retraced.
 
     Example:
       >>> import jds

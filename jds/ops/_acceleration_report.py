@@ -1,4 +1,4 @@
-"""Which convolutions of a program `accelerate` replaces, which it leaves, and why."""
+"""Reports which convolutions of a program `accelerate` replaces, which it leaves to XLA, and why."""
 
 import collections
 import dataclasses
@@ -32,14 +32,14 @@ class ReportedConvolution(NamedTuple):
     """Convolutions, or fused blocks, of one form, with operands of the same shapes and dtypes.
 
     Attributes:
-      form: which form it is, in words: `"depthwise"`, `"pointwise kernel gradient"`,
+      form: the form in words: `"depthwise"`, `"pointwise kernel gradient"`,
         `"fused depthwise + bias + relu6 → pointwise + bias"`, ….
-      lhs, rhs, out: shapes and dtypes of the operands and of the result, as the equation has them.
+      lhs, rhs, out: shapes and dtypes of the equation's operands and result.
       pointwise: shape and dtype of the second kernel of a fused separable block; None for anything else.
-      calls: how many times it runs in one call of the function; in one iteration, if it is in a `while` loop.
-      in_while_loop: whether it is in a loop of unknown length.
-      choice: the implementation, and why.
-      places: for each equation the scope that it was traced in, if it has a name, and the line of the program.
+      calls: number of times it runs per call of the function, or per iteration if it is in a `while` loop.
+      in_while_loop: whether it is inside a loop of unknown length.
+      choice: the implementation, and why it was chosen.
+      places: for each equation, the named scope that it was traced in, if any, and the line of the program.
     """
 
     form: str
@@ -60,11 +60,11 @@ class ReportedConvolution(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class AccelerationReport:
-    """What `accelerate` does to a function; prints as a table.
+    """The effect of `accelerate` on a function; prints as a table.
 
     Attributes:
       platform: the platform that the function would be lowered for.
-      convolutions: in the order of the program, those that are alike in one row.
+      convolutions: one row per distinct convolution, in program order.
 
     Example:
       >>> import jax.numpy as jnp, jds
@@ -77,12 +77,12 @@ class AccelerationReport:
 
     @property
     def replaced(self) -> tuple[ReportedConvolution, ...]:
-        """Those that run by one of jds's implementations."""
+        """The rows that one of jds's implementations runs."""
         return tuple(row for row in self.convolutions if row.is_replaced)
 
     @property
     def left(self) -> tuple[ReportedConvolution, ...]:
-        """Those that are left to XLA."""
+        """The rows that are left to XLA."""
         return tuple(row for row in self.convolutions if not row.is_replaced)
 
     def __rich__(self) -> RenderableType:
@@ -108,19 +108,19 @@ def acceleration_report(
 ) -> AccelerationReport:
     """Lists the convolutions of a function: which `accelerate` replaces, which it leaves to XLA, and why.
 
-    The function is traced as `jax.make_jaxpr(jds.accelerate(fun))(*args, **kwargs)` would; nothing is computed, and
-    Flax modules keep their state. The convolutions of a derivative are in the report of the derivative: give it
-    `jax.grad(loss)` or a training step. Each branch of a `cond` counts as run.
+    The function is traced as `jax.make_jaxpr(jds.accelerate(fun))(*args, **kwargs)` would trace it; nothing is
+    computed, and Flax modules keep their state. To see the convolutions of a derivative, pass the derivative:
+    `jax.grad(loss)` or a training step. Every branch of a `cond` is counted.
 
     Args:
-      fun: what `accelerate` takes; what it returns, too.
-      *args, **kwargs: the function's arguments: pytrees, Flax modules among them; arrays may be given as
+      fun: a function, method or callable object, as in `accelerate`, accelerated already or not.
+      *args, **kwargs: the function's arguments: pytrees, including Flax modules. Arrays may be given as
         `jax.ShapeDtypeStruct`. Other values are passed on unchanged.
-      platform: what the program would be lowered for: `"cpu"`, `"gpu"`, `"cuda"`, `"rocm"`, `"oneapi"` or `"tpu"`;
-        None for JAX's default backend.
+      platform: the platform to lower for: `"cpu"`, `"gpu"`, `"cuda"`, `"rocm"`, `"oneapi"` or `"tpu"`; None for JAX's
+        default backend.
 
     Returns:
-      The report: rows to read or to print.
+      The report, which can be printed or read row by row.
 
     Raises:
       ValueError: the platform is unknown.
@@ -146,7 +146,7 @@ def acceleration_report(
 
 
 def _trace(fun: Callable, args: tuple, kwargs: dict) -> Jaxpr:
-    """Traces `accelerate(fun)`, with copies of the Flax modules that it is called on or with."""
+    """Traces `accelerate(fun)`, copying the Flax modules that it is called on or with."""
     accelerated = accelerate(fun)
     wrapped = getattr(accelerated, "__wrapped__", None)
     if isinstance(wrapped, nnx.Pytree):
@@ -165,7 +165,7 @@ class _Found(NamedTuple):
 def _convolutions(
     jaxpr: Jaxpr, target: Target, calls: int = 1, in_while_loop: bool = False, scope: str = ""
 ) -> Iterator[_Found]:
-    """Walks the program and all that it calls."""
+    """Walks a jaxpr and all jaxprs that it calls."""
     for equation in jaxpr.eqns:
         inner_scope = "/".join(filter(None, [scope, *read_scopes(str(equation.source_info.name_stack)).path]))
         found = [*chosen(equation, target)]
@@ -196,7 +196,7 @@ def _row(found: _Found) -> ReportedConvolution:
 
 
 def _place(found: _Found) -> str:
-    """The scope, and the innermost line of the user's own; without both, the innermost line."""
+    """The scope and the innermost line of user code; if there is neither, the innermost line."""
     lines = summarize(found.source.source_info, num_frames=100).splitlines()
     own = [line for line in lines if not _LIBRARY.search(line)]
     line = own or ([] if found.scope else lines)
@@ -210,7 +210,7 @@ def _table(rows: Sequence[ReportedConvolution]) -> Table:
     for row in rows:
         first, *others = row.places
         table.add_row(
-            f"{row.calls}×{' an iteration' if row.in_while_loop else ''}",
+            f"{row.calls}×{' per iteration' if row.in_while_loop else ''}",
             row.form,
             f"{' * '.join(map(_by, _operands(row)))} → {_by(row.out)}, {_dtypes(row)}",
             Text(first + (f" and {len(others)} more" if others else "")),

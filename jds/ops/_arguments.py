@@ -1,4 +1,4 @@
-"""Checks of the arrays that are passed to the public functions."""
+"""Checks the arrays that are passed to the public functions."""
 
 import functools
 import operator
@@ -33,7 +33,7 @@ def check_arrays(function: str, inputs, kernel, name: str) -> tuple[jax.Array, j
         )
     if not 3 <= kernel.ndim <= 5:
         raise ValueError(
-            f"{function}: `{name}` must have 1, 2 or 3 spatial axes and two for features, got shape {kernel.shape}"
+            f"{function}: `{name}` must have 1, 2 or 3 spatial axes and two feature axes, got shape {kernel.shape}"
         )
     if inputs.ndim < kernel.ndim - 1:
         raise ValueError(
@@ -44,7 +44,7 @@ def check_arrays(function: str, inputs, kernel, name: str) -> tuple[jax.Array, j
 
 
 def check_groups(function: str, inputs: jax.Array, kernel: jax.Array, groups: int) -> int:
-    """Returns the number of groups as an int, if the features fit it."""
+    """Returns the number of groups as an int after checking that it divides the features."""
     in_features, out_features = inputs.shape[-1], kernel.shape[-1]
     try:
         groups = operator.index(groups)
@@ -75,7 +75,7 @@ def check_depthwise(function: str, inputs: jax.Array, kernel: jax.Array, name: s
 
 
 def check_one_position(function: str, kernel: jax.Array, name: str) -> None:
-    """Raises ValueError unless the kernel is a pointwise one."""
+    """Raises ValueError unless the kernel has a single position."""
     if any(size != 1 for size in kernel.shape[:-2]):
         raise ValueError(
             f"{function}: `{name}` must have one position, shape (1, ..., 1, in_features, out_features), got "
@@ -105,7 +105,7 @@ def check_pair(function: str, first: jax.Array, second: jax.Array) -> None:
 def check_epilogue(
     function: str, prefix: str, epilogue: Epilogue, kernel: jax.Array
 ) -> tuple[jax.Array | None, jax.Array | None]:
-    """Returns scale and bias as arrays, if they and the activation fit the kernel."""
+    """Returns scale and bias as arrays after checking them and the activation against the kernel."""
     if epilogue.activation is not None and not callable(epilogue.activation):
         raise TypeError(
             f"{function}: `{prefix}activation` must be a function of an array, such as `jax.nn.relu`, or None, got "

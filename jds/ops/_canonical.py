@@ -1,4 +1,4 @@
-"""The canonical form: checks each argument once, flattens the batch axes, and runs the arguments as a block."""
+"""Canonicalizes a call: checks each argument once, flattens the batch axes, and runs the result as a block."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ class Convolution(NamedTuple):
     Attributes:
       kind: `"depthwise"`, `"pointwise"`, or `"ordinary"`, with any number of groups.
       kernel, epilogue: as the caller passed them.
-      prefix: prefix of the caller's argument names, for messages.
+      prefix: prefix of the caller's argument names, for error messages.
     """
 
     kind: Literal["ordinary", "depthwise", "pointwise"]
@@ -55,12 +55,12 @@ def convolve(
     """Checks the arguments, puts them into canonical form, and runs them as a block.
 
     Args:
-      function: name of the public function, for messages.
+      function: name of the public function, for error messages.
       inputs: `(*batch, *spatial, in_features)`.
-      *convolutions: one, or a depthwise one followed by a pointwise one.
-      strides, padding, input_dilation, kernel_dilation: of the first convolution.
-      feature_group_count: of the first convolution, if it is ordinary.
-      precision, preferred_element_type, implementation: of every convolution.
+      *convolutions: one convolution, or a depthwise convolution followed by a pointwise one.
+      strides, padding, input_dilation, kernel_dilation: spatial parameters of the first convolution.
+      feature_group_count: number of groups of the first convolution, if it is ordinary.
+      precision, preferred_element_type, implementation: options shared by all convolutions.
     """
     _dispatch.check_name(function, implementation)
     first, *rest = convolutions
@@ -123,7 +123,7 @@ def _step(
 
 
 def _activation(argument: str, activation: Callable | None) -> str | Callable | None:
-    """Returns the activation's name or, if it has none, a function that also checks the shape of its result."""
+    """Returns the activation's name or, for an unknown one, a wrapper that also checks the shape of its result."""
     if activation is None:
         return None
 
@@ -137,7 +137,7 @@ def _activation(argument: str, activation: Callable | None) -> str | Callable | 
 
 
 def _pad(images: jax.Array, geometry: Geometry) -> tuple[jax.Array, Geometry]:
-    """Applies circular and reflecting padding, so that only zero padding is left for the convolution."""
+    """Applies circular and reflect padding, which leaves only zero padding to the convolution."""
     if geometry.pad_mode == "constant":
         return images, geometry
     padded = jnp.pad(images, [(0, 0), *geometry.padding, (0, 0)], mode=geometry.pad_mode)

@@ -1,4 +1,4 @@
-"""The public functions: convolutions, and a drop-in for lax's own."""
+"""The public functions: convolutions, and a drop-in replacement for lax's own."""
 
 import functools
 from collections.abc import Sequence
@@ -36,21 +36,21 @@ def conv(
     `lax.conv_general_dilated(inputs, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"), ...)`.
 
     Args:
-      inputs: `(*batch, *spatial, in_features)`; any number of batch axes, none included.
+      inputs: `(*batch, *spatial, in_features)`, with any number of batch axes, including none.
       kernel: `(*kernel_size, in_features // feature_group_count, out_features)`, with the dtype of the inputs. Its rank
         sets the number of spatial axes: 1, 2 or 3.
       strides: step between windows, in positions; one int, or one per axis.
-      padding: `"SAME"`, `"SAME_LOWER"`, `"VALID"`, `"CAUSAL"` (1 spatial axis), `"CIRCULAR"`, `"REFLECT"`, or
-        positions to add: an int, or one int or (low, high) pair per axis.
-      input_dilation: distance between neighbors in the dilated input; if it is not 1, padding must be numbers.
+      padding: `"SAME"`, `"SAME_LOWER"`, `"VALID"`, `"CAUSAL"` (1 spatial axis), `"CIRCULAR"`, `"REFLECT"`, or the
+        number of positions to add: an int, or one int or (low, high) pair per axis.
+      input_dilation: distance between neighbors in the dilated input; if it is not 1, `padding` must be numeric.
       kernel_dilation: distance between neighbors in the dilated kernel.
       feature_group_count: number of groups that the features are split into.
       precision: as in `jax.lax`.
       preferred_element_type: dtype of the result; None for the dtype of the inputs.
       scale, bias, activation: the epilogue, `activation(result * scale + bias)`, fused with the convolution where
-        possible; None for no such step. `scale` and `bias` have shape `(out_features,)` and the dtype of the kernel, or
+        possible; None omits a step. `scale` and `bias` have shape `(out_features,)` and the dtype of the kernel, or
         float32 with a 16-bit kernel. `activation` is an elementwise function, such as `jax.nn.relu`. The fused kernels
-        know `jax.nn.relu`, `relu6`, `hard_sigmoid` and `hard_silu`; any other function runs after the convolution.
+        support `jax.nn.relu`, `relu6`, `hard_sigmoid` and `hard_silu`; any other function runs after the convolution.
       implementation: `"xla"`, `"shifted"`, `"native"`, or None to let jds choose (see `select_implementation`).
 
     Returns:
@@ -107,7 +107,7 @@ def depthwise_conv(
     MobileNets, https://arxiv.org/abs/1704.04861.
 
     Args:
-      inputs: `(*batch, *spatial, in_features)`; any number of batch axes, none included.
+      inputs: `(*batch, *spatial, in_features)`, with any number of batch axes, including none.
       kernel: `(*kernel_size, 1, in_features * channel_multiplier)`, with the dtype of the inputs; output channel
         `c * channel_multiplier + j` is filter `j` of input channel `c`. 1, 2 or 3 spatial axes.
       strides, padding, input_dilation, kernel_dilation, precision, preferred_element_type, scale, bias,
@@ -159,7 +159,7 @@ def pointwise_conv(
     convolution, from MobileNets, https://arxiv.org/abs/1704.04861.
 
     Args:
-      inputs: `(*batch, *spatial, in_features)`; any number of batch axes, none included.
+      inputs: `(*batch, *spatial, in_features)`, with any number of batch axes, including none.
       kernel: `(1, ..., 1, in_features, out_features)`, with 1, 2 or 3 leading ones and the dtype of the inputs.
       strides, precision, preferred_element_type, scale, bias,
         activation: as in `conv`.
@@ -209,26 +209,26 @@ def separable_conv(
 ) -> Float[Array, "... out_features"]:
     """Depthwise separable convolution: filters each channel, then mixes the channels.
 
-    It is `pointwise_conv(depthwise_conv(inputs, depthwise_kernel, ...), pointwise_kernel)`, and takes
-    `1/out_features + 1/prod(kernel_size)` of the multiplications of an ordinary convolution of the same shapes. From
-    MobileNets, https://arxiv.org/abs/1704.04861.
+    It is `pointwise_conv(depthwise_conv(inputs, depthwise_kernel, ...), pointwise_kernel)`, and needs only
+    `1/out_features + 1/prod(kernel_size)` times as many multiplications as an ordinary convolution of the same shapes.
+    From MobileNets, https://arxiv.org/abs/1704.04861.
 
     Args:
-      inputs: `(*batch, *spatial, in_features)`; any number of batch axes, none included.
+      inputs: `(*batch, *spatial, in_features)`, with any number of batch axes, including none.
       depthwise_kernel: `(*kernel_size, 1, in_features * channel_multiplier)`, with the dtype of the inputs.
       pointwise_kernel: `(1, ..., 1, in_features * channel_multiplier, out_features)`, with the dtype of the inputs.
-      strides, padding, kernel_dilation: of the depthwise step, as in `conv`.
-      precision: of both steps, as in `jax.lax`.
+      strides, padding, kernel_dilation: spatial parameters of the depthwise step, as in `conv`.
+      precision: precision of both steps, as in `jax.lax`.
       preferred_element_type: dtype of the result and of the values between the steps; None for the dtype of the inputs.
       depthwise_scale, depthwise_bias, depthwise_activation: epilogue of the depthwise step, as in `conv`; `scale` and
         `bias` have shape `(in_features * channel_multiplier,)`.
       pointwise_scale, pointwise_bias, pointwise_activation: epilogue of the pointwise step, as in `conv`.
-      implementation: of both steps: `"xla"`, `"shifted"`, `"native"`, or None to let jds choose.
+      implementation: implementation of both steps: `"xla"`, `"shifted"`, `"native"`, or None to let jds choose.
 
     Returns:
       `(*batch, *out_spatial, out_features)`. 16-bit inputs accumulate in float32 in each step. An epilogue is defined
       in the dtype of its step's result. With an epilogue, programs that only evaluate run the block as one fused op,
-      which may be computed tile by tile and rounded once. Under differentiation the steps run separately.
+      which may be computed tile by tile and rounded once. Under differentiation, the steps run separately.
 
     Raises:
       ValueError: shapes, strides, padding or dilation do not fit, or the implementation is unknown.
@@ -265,17 +265,17 @@ def separable_conv(
 def conv_general_dilated(*args, **kwargs) -> Array:
     """`jax.lax.conv_general_dilated`, accelerated: same parameters, results and errors.
 
-    Convolutions that jds can accelerate are lowered by an implementation of its choice; XLA runs all others. It fits
-    `flax.nnx.Conv(..., conv_general_dilated=jds.conv_general_dilated)`.
+    Convolutions that jds can accelerate are lowered to the implementation that it chooses; XLA runs all others. Use it
+    as in `flax.nnx.Conv(..., conv_general_dilated=jds.conv_general_dilated)`.
 
     Args:
-      *args, **kwargs: as `jax.lax.conv_general_dilated` has them.
+      *args, **kwargs: the arguments of `jax.lax.conv_general_dilated`.
 
     Returns:
-      What `jax.lax.conv_general_dilated` returns, up to rounding.
+      The result of `jax.lax.conv_general_dilated`, up to rounding.
 
     Raises:
-      What `jax.lax.conv_general_dilated` raises.
+      Any exception that `jax.lax.conv_general_dilated` raises.
 
     Example:
       >>> import jax.numpy as jnp, jds

@@ -1,7 +1,8 @@
 """Negative padding as a slice.
 
-Where an axis has negative padding before it and positive padding after it, XLA's convolution on the CPU reads beyond
-the input (https://github.com/openxla/xla/issues/48713). Cropped first, the axis has padding that is not negative.
+If an axis has negative padding before it and positive padding after it, XLA's convolution on the CPU reads past the end
+of the input (https://github.com/openxla/xla/issues/48713). Cropping the axis first leaves it without negative low
+padding.
 """
 
 import functools
@@ -20,20 +21,20 @@ def is_misread(params: Mapping[str, Any]) -> bool:
 
 
 def convolve_cropped(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
-    """Computes a convolution equation by the same equation of a cropped input.
+    """Computes a convolution equation on a cropped input, with the padding adjusted to match.
 
     Args:
       lhs, rhs: the operands of `lax.conv_general_dilated`.
-      **params: its parameters, as `conv_general_dilated_p` has them.
+      **params: the parameters of `conv_general_dilated_p`.
     """
     starts, padding = [0] * lhs.ndim, []
     for dimension, (low, high), dilation in zip(
         params["dimension_numbers"].lhs_spec[2:], params["padding"], params["lhs_dilation"], strict=True
     ):
-        # Cropping within a gap of the dilated input leaves some of its zeros.
+        # If the crop ends within a gap of the dilated input, some of the gap's zeros remain.
         starts[dimension] = -(min(low, 0) // dilation)
         padding.append((low + starts[dimension] * dilation, high))
-    if any(start >= size for start, size in zip(starts, lhs.shape, strict=True)):  # padding is all that is left
+    if any(start >= size for start, size in zip(starts, lhs.shape, strict=True)):  # only padding remains
         like = jax.eval_shape(functools.partial(primitives.conv_general_dilated_p.bind, **params), lhs, rhs)
         return jnp.zeros(like.shape, like.dtype)
     cropped = lax.slice(lhs, starts, lhs.shape)

@@ -1,4 +1,4 @@
-"""The table of implementations, and the one function that chooses among them."""
+"""The table of implementations, and the only function that chooses among them."""
 
 from collections.abc import Callable
 from typing import Literal, NamedTuple, get_args, overload
@@ -14,13 +14,13 @@ Implementation = Literal["xla", "shifted", "native"]
 
 
 class _Entry(NamedTuple):
-    """How to run an implementation, and what it does not support; `"xla"` is the previous lowering rule instead."""
+    """How to run an implementation, and what it does not support; `"xla"`, the previous lowering rule, has no entry."""
 
     run: Callable[..., jax.Array]
     unsupported: Callable[[Form], str | None]
 
 
-# In order of preference, for platforms where XLA's convolution is not the default.
+# In order of preference, on platforms where XLA's convolution is not the default.
 IMPLEMENTATIONS: dict[Implementation, _Entry] = {
     "native": _Entry(native.convolution, native.unsupported),
     "shifted": _Entry(shifted.convolution, shifted.unsupported),
@@ -29,7 +29,7 @@ IMPLEMENTATIONS: dict[Implementation, _Entry] = {
 # Implementations of fused blocks, called as `run(images, *operands, block=block)`. The alternative is `Unfused`.
 FUSED_IMPLEMENTATIONS: dict[str, Callable[..., jax.Array]] = {"native": native.fused_block}
 
-# Platforms where XLA's own convolution was measured to be slower (`benchmarks/ops.py`).
+# Platforms on which XLA's own convolution was measured to be slower (`benchmarks/ops.py`).
 _SLOW_PLATFORMS = ("cpu",)
 
 
@@ -48,19 +48,19 @@ class ImplementationChoice(NamedTuple):
 
 
 class Unfused(NamedTuple):
-    """The choice not to fuse a block, and why: an implementation is then chosen for each of its convolutions."""
+    """The choice not to fuse a block, and why; each of its convolutions then gets its own choice."""
 
     reason: str
 
 
 class Target(NamedTuple):
-    """What a program is lowered for.
+    """The lowering target of a program.
 
     Attributes:
       platform: `"cpu"`, `"cuda"`, `"rocm"`, `"tpu"`, …, or several separated by commas for a multi-platform program.
       for_export: whether the program is exported, and may run where jds is not installed.
-      is_partitioned: whether the compiler may partition the program over several devices.
-      has_mesh: whether jds's CPU kernels can be partitioned over these devices.
+      is_partitioned: whether the compiler may partition the program across several devices.
+      has_mesh: whether jds's CPU kernels can be partitioned across these devices.
     """
 
     platform: str
@@ -82,14 +82,14 @@ def choose(
 
     Args:
       operation: the result of `recognize_equation`.
-      target: what the program is lowered for.
+      target: the lowering target.
       asked: the implementation that the caller named, if any.
 
     Returns:
-      The implementation and the reason. A block may be `Unfused` instead.
+      The implementation and the reason, or, for a block, possibly `Unfused`.
 
     Raises:
-      NotImplementedError: `"native"` was named, and the platform is not a CPU.
+      NotImplementedError: the caller named `"native"`, and the platform is not a CPU.
     """
     if isinstance(operation, FusedForm):
         return _choose_for_block(operation, target, asked)
@@ -101,7 +101,7 @@ def _choose_for_convolution(form: Form, target: Target, asked: Implementation | 
     if asked == "xla":
         return ImplementationChoice("xla", "named by `implementation`")
     if 0 in form.sizes("kernel"):
-        return ImplementationChoice("xla", "the kernel has no positions, which XLA refuses")
+        return ImplementationChoice("xla", "the kernel is empty, which XLA rejects")
     if asked == "native" and platform != "cpu":
         raise NotImplementedError(f"`native` runs on CPUs only, not on {platform!r}; use implementation=None")
     if platform not in _SLOW_PLATFORMS and asked is None:
@@ -154,20 +154,20 @@ _NO_EXPORT = "an exported program cannot call jds's CPU kernels"
 
 
 def _obstacle_to_native(form: Form, target: Target) -> str | None:
-    """Returns the reason why this program, whatever the equation, cannot call jds's CPU kernels, if there is one."""
+    """Returns the reason why this program cannot call jds's CPU kernels for any equation, or None if it can."""
     if target.for_export:
         return _NO_EXPORT
     if not target.is_partitioned:
         return None
     if form.kind != "depthwise" and (form.kind != "grouped" or form.short != "output"):
-        return "XLA partitions matrix products and ordinary convolutions by itself"
+        return "XLA partitions matrix products and ordinary convolutions itself"
     if not target.has_mesh:
-        return "jds's CPU kernels cannot be partitioned over these devices"
+        return "jds's CPU kernels cannot be partitioned across these devices"
     return None
 
 
 def check_name(function: str, implementation: str | None) -> None:
-    """Raises ValueError unless `implementation` is None or the name of one."""
+    """Raises ValueError unless `implementation` is None or a known name."""
     names = get_args(Implementation)
     if implementation is not None and implementation not in names:
         raise ValueError(

@@ -13,7 +13,7 @@ from jds.ops._geometry import Geometry
 
 Activation = Callable[[jax.Array], jax.Array]
 
-# The activations that a kernel may know, by name.
+# The activations that a fused kernel may support, by name.
 ACTIVATIONS: dict[str, Activation] = {
     "relu": jax.nn.relu,
     "relu6": jax.nn.relu6,
@@ -25,7 +25,7 @@ ACTIVATIONS: dict[str, Activation] = {
 
 
 class Epilogue(NamedTuple):
-    """The operations after a convolution, as the caller passed them: `activation(result * scale + bias)`."""
+    """The operations after a convolution, as passed by the caller: `activation(result * scale + bias)`."""
 
     scale: ArrayLike | None = None
     bias: ArrayLike | None = None
@@ -34,13 +34,13 @@ class Epilogue(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """A convolution, channels last, with its epilogue.
+    """A channels-last convolution with its epilogue.
 
     Attributes:
       geometry: the spatial parameters; `pad_mode` is always `"constant"`.
       feature_group_count, precision, preferred_element_type: as in `lax.conv_general_dilated`.
       has_scale, has_bias: whether scale and bias are among the operands, after the kernel.
-      activation: a name in `ACTIVATIONS`, any other function, or None.
+      activation: a name in `ACTIVATIONS`, another function, or None.
     """
 
     geometry: Geometry
@@ -53,7 +53,7 @@ class Step:
 
     @property
     def epilogue(self) -> tuple[str, ...]:
-        """The parts of the epilogue, by name."""
+        """Names of the parts of the epilogue."""
         activation = "activation" if callable(self.activation) else self.activation
         parts = ("scale" if self.has_scale else None, "bias" if self.has_bias else None, activation)
         return tuple(part for part in parts if part is not None)
@@ -63,11 +63,11 @@ class Step:
 class Block:
     """Convolutions that run one after the other.
 
-    The operands are the images `(batch, *spatial, in_features)`, then for each step its kernel, its scale if any, and
-    its bias if any. All have the dtype of the images, except that scale and bias may be float32 with 16-bit images.
+    The operands are the images `(batch, *spatial, in_features)`, followed by the kernel, scale (if any) and bias (if
+    any) of each step. All have the dtype of the images, except that scale and bias may be float32 with 16-bit images.
 
     Attributes:
-      steps: one, or a depthwise step and a pointwise step.
+      steps: one step, or a depthwise step followed by a pointwise step.
       implementation: the implementation that the caller named for every step; None to let jds choose.
     """
 

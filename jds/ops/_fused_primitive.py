@@ -1,8 +1,8 @@
 """The fused block: convolutions with their epilogues as one primitive.
 
-The primitive carries its reference jaxpr, the plain composition of the steps. It is lowered to that jaxpr, or to one
-kernel that keeps the values between the steps out of memory. Its derivatives are those of the composition, so the
-primitive only occurs in programs, or parts of them, that are not differentiated.
+The primitive carries its reference jaxpr, the plain composition of the steps. It is lowered either to that jaxpr or to
+a single kernel that keeps intermediate values out of memory. Differentiation replaces it with the composition, so the
+primitive occurs only in programs, or parts of programs, that are not differentiated.
 """
 
 import functools
@@ -21,7 +21,7 @@ fused_conv_p = Primitive("fused_conv")
 
 
 def run_block(images: jax.Array, *operands: jax.Array, block: Block) -> jax.Array:
-    """Runs a block: as one fused op if it has an epilogue and all its activations have names."""
+    """Runs a block, as one fused op if it has an epilogue and all its activations have names."""
     if block.has_epilogue and block.is_known:
         return _bind(images, *operands, block=block)
     return compose(images, *operands, block=block)
@@ -79,7 +79,7 @@ def _per_channel(values: jax.Array, out: jax.Array) -> jax.Array:
 
 
 def _cast(values: jax.Array, dtype: jnp.dtype) -> jax.Array:
-    # `astype` to float64 warns outside of its scope, even where there is nothing to do.
+    # With x64 disabled, `astype` to float64 warns even if there is nothing to convert.
     return values if values.dtype == dtype else values.astype(dtype)
 
 
@@ -108,7 +108,7 @@ def _jvp(primals: Sequence, tangents: Sequence, *, jaxpr, block: Block):
 
 
 def _transpose(cotangent, *operands, jaxpr, block: Block):
-    """Transposes a block that is linear in some operands, which has no bias and no activation."""
+    """Transposes a block that is linear in some operands, and so has neither bias nor activation."""
     linear = [place for place, operand in enumerate(operands) if ad.is_undefined_primal(operand)]
     gradients: list = [None] * len(operands)
     if not isinstance(cotangent, ad.Zero):
@@ -122,7 +122,7 @@ def _transpose(cotangent, *operands, jaxpr, block: Block):
 
 
 def _batch(operands: Sequence, axes: Sequence, *, jaxpr, block: Block):
-    """Merges a mapped axis into the batch if only the images are mapped; otherwise maps the composition."""
+    """Merges the mapped axis into the batch if only the images are mapped; otherwise maps the composition."""
     images, *rest = operands
     if any(axis is not None for axis in axes[1:]):
         return jax.vmap(functools.partial(compose, block=block), tuple(axes))(*operands), 0
@@ -132,7 +132,7 @@ def _batch(operands: Sequence, axes: Sequence, *, jaxpr, block: Block):
 
 
 def _merge(operands: Sequence, places: Sequence[int], values: Sequence) -> list:
-    """Returns the operands with the values at their places."""
+    """Returns the operands with `values` substituted at `places`."""
     merged = list(operands)
     for place, value in zip(places, values, strict=True):
         merged[place] = value

@@ -1,4 +1,4 @@
-"""Strides, padding and dilation: canonical form, output size, error messages."""
+"""Checks and canonicalizes strides, padding and dilation."""
 
 import operator
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ class Geometry(NamedTuple):
     Attributes:
       strides: positions from one window to the next.
       padding: positions added before and after each axis.
-      pad_mode: what the added positions hold; `"constant"` means zeros.
+      pad_mode: how the added positions are filled; `"constant"` means with zeros.
       input_dilation, kernel_dilation: distance between neighbors in the dilated input and kernel.
     """
 
@@ -41,7 +41,7 @@ def canonical_geometry(
     """Checks the spatial arguments of a convolution and puts them into canonical form.
 
     Args:
-      function: the caller's name, for messages.
+      function: the caller's name, for error messages.
       input_size, kernel_size: sizes of the spatial axes.
       strides, padding, input_dilation, kernel_dilation: as the caller passed them.
 
@@ -49,8 +49,8 @@ def canonical_geometry(
       The geometry.
 
     Raises:
-      ValueError: an argument breaks a rule, or the output would be empty.
-      TypeError: an argument is not made of integers.
+      ValueError: an argument is invalid, or the output would be empty.
+      TypeError: an argument contains something other than integers.
     """
     rank = len(kernel_size)
     strides = canonical_tuple(function, "strides", strides, rank)
@@ -62,13 +62,13 @@ def canonical_geometry(
     if isinstance(canonical, str):
         if padding in ("SAME", "SAME_LOWER") and max(input_dilation) > 1:
             raise ValueError(
-                f"{function}: `padding` must be given as numbers where `input_dilation` is not 1, "
+                f"{function}: `padding` must be numeric if `input_dilation` is not 1, "
                 f"got {padding!r} with input_dilation={input_dilation}"
             )
         pads, mode = _named_padding(canonical, dilated_input, dilated_kernel, strides)
     else:
         pads, mode = canonical, "constant"
-    # The two modes that copy from the input pad it before it is dilated.
+    # The two modes that copy values from the input pad it before it is dilated.
     _check_reflect(function, mode, input_size, pads)
     copied = mode != "constant"
     padded = (
@@ -87,7 +87,7 @@ def canonical_geometry(
 
 
 def canonical_tuple(function: str, name: str, value: int | Sequence[int], rank: int) -> tuple[int, ...]:
-    """Returns `rank` positive integers: `value`, repeated if it is one integer."""
+    """Returns `value` as `rank` positive integers; a single integer is repeated."""
     try:
         if isinstance(value, Iterable) and not isinstance(value, str):
             numbers = tuple(map(operator.index, value))
@@ -105,20 +105,20 @@ def canonical_tuple(function: str, name: str, value: int | Sequence[int], rank: 
 
 
 def canonical_padding(function: str, padding: Padding, rank: int) -> str | tuple[tuple[int, int], ...]:
-    """Returns a string, or one pair per spatial axis; raises ValueError or TypeError for anything else."""
+    """Returns a named padding unchanged, or one pair per spatial axis; raises ValueError or TypeError if invalid."""
     if isinstance(padding, str):
         if padding not in _NAMED_PADDINGS:
             raise ValueError(
-                f"{function}: `padding` must be one of {', '.join(_NAMED_PADDINGS)} or be numbers, got {padding!r}"
+                f"{function}: `padding` must be one of {', '.join(_NAMED_PADDINGS)} or numeric, got {padding!r}"
             )
         if padding == "CAUSAL" and rank != 1:
-            raise ValueError(f"{function}: `padding` 'CAUSAL' is for 1 spatial axis, and this kernel has {rank}")
+            raise ValueError(f"{function}: `padding` 'CAUSAL' requires 1 spatial axis, and this kernel has {rank}")
         return padding
     return _numeric_padding(function, padding, rank)
 
 
 def dilate(sizes: Sequence[int], dilation: Sequence[int]) -> tuple[int, ...]:
-    """Returns the sizes with `dilation - 1` positions between neighbors."""
+    """Returns the sizes after inserting `dilation - 1` positions between neighbors."""
     return tuple((n - 1) * d + 1 if n else 0 for n, d in zip(sizes, dilation, strict=True))
 
 

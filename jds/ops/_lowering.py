@@ -1,10 +1,10 @@
-"""The mark on convolution equations and the lowering rule that reads it: all that touches JAX's insides.
+"""The mark on convolution equations and the lowering rule that reads it: all uses of JAX's internals.
 
-A jds function is `lax.conv_general_dilated` called under a mark. The mark is stored with each equation traced under
-it, is part of `jit`'s cache key, and stays with the equation through every transformation; equations of derivatives
-inherit it. When a program is lowered, the rule below reads the mark: a marked convolution that jds supports is lowered
-by the chosen implementation, everything else by JAX's own rule. So derivatives, batching, loops and sharding are JAX's
-own.
+A jds function calls `lax.conv_general_dilated` under a mark. The mark is stored with each equation traced under it, is
+part of `jit`'s cache key, and stays with the equation through every transformation; equations of derivatives inherit
+it. When a program is lowered, the rule below reads the mark: a marked convolution that jds supports is lowered to the
+chosen implementation, everything else by JAX's own rule. Derivatives, batching, loops and sharding are therefore left
+to JAX.
 """
 
 import contextlib
@@ -49,9 +49,9 @@ def mark(implementation: str | None = None) -> contextlib.AbstractContextManager
 
 @functools.cache
 def mechanism_fault() -> str | None:
-    """Returns the reason why the mark does not reach the lowering rule on this JAX, or None if it does.
+    """Returns the reason why the mark does not reach the lowering rule in this JAX version, or None if it does.
 
-    Values are right either way; without the mark XLA runs every convolution.
+    Values are correct either way; without the mark, XLA runs every convolution.
     """
     if _registration_fault:
         return _registration_fault
@@ -71,14 +71,14 @@ def mechanism_fault() -> str | None:
 
 @functools.cache
 def check_mechanism() -> None:
-    """Warns once, in the log, if this JAX does not let jds replace convolutions."""
+    """Logs a warning, once, if this JAX version does not let jds replace convolutions."""
     fault = mechanism_fault()
     if fault:
         _logger.warning("jds cannot accelerate convolutions on this JAX version: %s", fault)
 
 
 def _rule(previous: Callable, platform: str | None) -> Callable:
-    """Wraps `previous`, the lowering rule of `conv_general_dilated_p` on a platform; None for the default rule."""
+    """Wraps `previous`, the lowering rule of `conv_general_dilated_p` for `platform`; None means the default rule."""
 
     def lower(ctx: mlir.LoweringRuleContext, lhs, rhs, **params):
         asked = _asked(ctx.jaxpr_eqn_ctx)
@@ -100,14 +100,14 @@ def _rule(previous: Callable, platform: str | None) -> Callable:
 
 
 def asked(equation: JaxprEqn) -> str | None:
-    """Returns the mark of an equation of a jaxpr: "auto" or the name of an implementation; None without a mark."""
+    """Returns the mark of a jaxpr equation, "auto" or the name of an implementation, or None if it is unmarked."""
     if "block" in equation.params:
         return equation.params["block"].implementation or "auto"
     return _asked(equation.ctx)
 
 
 def register_block(primitive: Primitive) -> None:
-    """Registers the lowering rule of the primitive of fused blocks."""
+    """Registers the lowering rule of the fused-block primitive."""
     mlir.register_lowering(primitive, _lower_block)
 
 
@@ -127,7 +127,7 @@ def named(asked: str | None) -> _dispatch.Implementation | None:
 
 
 def _target(ctx: mlir.LoweringRuleContext, platform: str | None) -> _dispatch.Target:
-    """Returns what the program is lowered for; `platform` is the rule's, if it has one."""
+    """Returns the lowering target; `platform` is the rule's platform, if it has one."""
     is_partitioned = _is_partitioned(ctx)
     return _dispatch.Target(
         platform or ", ".join(ctx.platforms or ctx.module_context.platforms),
@@ -143,12 +143,12 @@ def _asked(equation_context: Any) -> str | None:
 
 
 def is_static(*arrays: Any) -> bool:
-    """Whether no size of these shapes is symbolic."""
+    """Whether all sizes of these shapes are static, not symbolic."""
     return all(isinstance(size, int) for array in arrays for size in array.shape)
 
 
 def _avals(ctx: mlir.LoweringRuleContext) -> tuple[Any, ...]:
-    """Shapes and dtypes of the operands and of the result."""
+    """Returns the avals of the operands and of the result."""
     return *ctx.avals_in, ctx.avals_out[0]
 
 
@@ -163,11 +163,11 @@ def _is_partitioned(ctx: mlir.LoweringRuleContext) -> bool:
 
 
 def _with_mesh(ctx: mlir.LoweringRuleContext) -> mlir.LoweringRuleContext | None:
-    """Returns a context with a mesh over which the partitioning of a kernel can be described, or None.
+    """Returns a context with a mesh that can describe the partitioning of a kernel, or None.
 
-    The mesh of a program's shardings is not known at lowering. But if the number of devices is a power of a prime, then
-    shardings over any mesh are also shardings over the mesh whose axes all have that prime as size. Only the order of
-    the devices matters, not which devices they are.
+    The mesh of a program's shardings is not known at lowering. However, if the number of devices is a power of a prime,
+    shardings over any mesh are also shardings over the mesh whose axes all have that prime as their size. Only the
+    order of the devices matters, not their identity.
     """
     context: Any = ctx.module_context.axis_context
     size: int = getattr(context, "num_devices", 1)
@@ -186,8 +186,8 @@ def _lower_function(fun: Callable, ctx: mlir.LoweringRuleContext, *values):
     *operands, result = _avals(ctx)
     bare: Any = [ShapedArray(aval.shape, aval.dtype) for aval in operands]
     with contextlib.ExitStack() as stack:
-        # Traced on bare shapes, outside any mesh: `fun` is arithmetic, and the compiler decides how to partition it.
-        # Unmarked, with jit enabled so that loops stay loops, and in float64 if an operand is float64.
+        # Trace on bare shapes, outside any mesh: `fun` is plain arithmetic, and the compiler decides how to partition
+        # it. Trace it unmarked, with jit enabled to keep loops as loops, and with x64 enabled if an operand is float64.
         stack.enter_context(jax.sharding.use_abstract_mesh(NO_MESH))
         stack.enter_context(set_xla_metadata(**{_KEY: None}))
         stack.enter_context(jax.disable_jit(False))
@@ -198,7 +198,7 @@ def _lower_function(fun: Callable, ctx: mlir.LoweringRuleContext, *values):
 
 
 def _register() -> str | None:
-    """Wraps JAX's lowering rules for the convolution; returns the reason if it cannot."""
+    """Wraps JAX's lowering rules for the convolution; returns the reason if that fails."""
     global _with_sharding_in_types
     try:
         from jax._src.interpreters.mlir import lower_with_sharding_in_types

@@ -1,4 +1,4 @@
-"""Arrays with named dimensions, so that one algorithm serves every layout."""
+"""Arrays with named dimensions, which let one algorithm handle every layout."""
 
 import dataclasses
 import math
@@ -22,11 +22,11 @@ class NamedArray:
         return dict(zip(self.labels, self.array.shape, strict=True))
 
     def arrange(self, labels: Sequence[str]) -> "NamedArray":
-        """Transposes to the order of `labels`; one that the array lacks becomes a dimension of size 1."""
+        """Transposes to the order of `labels`; a missing label becomes a dimension of size 1."""
         present = [label for label in labels if label in self.labels]
         sizes = self.sizes
         if [label for label in self.labels if sizes[label] > 1] == [label for label in present if sizes[label] > 1]:
-            # A reshape costs nothing in XLA; a transposition may get a different layout and become a copy.
+            # A reshape is free in XLA; a transpose may be assigned a different layout and become a copy.
             return NamedArray(lax.reshape(self.array, [sizes.get(label, 1) for label in labels]), tuple(labels))
         array = lax.transpose(self.array, [self.labels.index(label) for label in present])
         missing = [dimension for dimension, label in enumerate(labels) if label not in self.labels]
@@ -47,7 +47,7 @@ class NamedArray:
         return NamedArray(array, self.labels)
 
     def pad(self, widths: dict[str, tuple[int, int]]) -> "NamedArray":
-        """Adds zeros before and after."""
+        """Pads the given dimensions with zeros, before and after."""
         if not any(low or high for low, high in widths.values()):
             return self
         config = [(*widths.get(label, (0, 0)), 0) for label in self.labels]
@@ -67,7 +67,7 @@ class NamedArray:
 
 
 def multiply(a: NamedArray, b: NamedArray, dtype: jnp.dtype) -> NamedArray:
-    """Multiplies element by element two arrays with the same labels, whose sizes agree or are 1."""
+    """Multiplies two arrays elementwise; they have the same labels, and their sizes agree or are 1."""
     return NamedArray(a.array.astype(dtype) * b.array.astype(dtype), a.labels)
 
 

@@ -1,4 +1,4 @@
-"""Calls a kernel on arrays that are sharded over devices: each device computes its part."""
+"""Calls a kernel on arrays that are sharded across devices: each device computes its shard."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from jds.ops._named_array import NamedArray
 
-# Labels of batch and features: a device that holds a part of them needs no data of other devices.
+# Labels of batch and features: along these, a device needs no data from other devices.
 _SHARDED = frozenset("bgim")
 NO_MESH = AbstractMesh((), ())
 
@@ -18,18 +18,18 @@ NO_MESH = AbstractMesh((), ())
 def partitioned_call(
     run: Callable, moving: NamedArray, other: NamedArray, out: jax.ShapeDtypeStruct, out_labels: Sequence[str]
 ) -> jax.Array:
-    """Calls `run(moving, other, out)` on each device's part of the operands.
+    """Calls `run(moving, other, out)` on each device's shard of the operands.
 
     Sharding over batch and features is kept; if such a dimension is contracted, the devices' results are added.
     Spatial dimensions are gathered.
 
     Args:
-      run: takes two arrays, and the shape and dtype of the result.
+      run: a function of two arrays and the shape and dtype of the result.
       moving, other: the operands.
       out, out_labels: shape, dtype and labels of the result.
 
     Returns:
-      The whole result.
+      The global result.
     """
     labels = (moving.labels, other.labels)
     contracted = [label for label in sorted(_SHARDED & {*moving.labels, *other.labels}) if label not in out_labels]
@@ -49,7 +49,7 @@ def partitioned_call(
         local = jax.ShapeDtypeStruct(sharding.shard_shape(out.shape), out.dtype)
 
         def lower(moving, other):
-            # Outside any mesh: each device's part is not sharded.
+            # Outside any mesh: each device's shard is itself not sharded.
             with jax.sharding.use_abstract_mesh(NO_MESH):
                 part = run(moving, other, local)
                 return lax.psum(part, summed_over) if summed_over else part
@@ -73,12 +73,12 @@ def partitioned_call(
 
 
 def _factors(labels: Sequence[str], array: str) -> list[str]:
-    """Names for the sharding rule: spatial dimensions are each array's own."""
+    """Returns factor names for the sharding rule; spatial dimensions get names that no other array uses."""
     return [label if label in _SHARDED else f"{array}{dimension}" for dimension, label in enumerate(labels)]
 
 
 def _axes_of_labels(labels: Sequence[Sequence[str]], shardings: Sequence[NamedSharding]) -> dict[str, tuple[str, ...]]:
-    """Which mesh axes shard batch and features; where the operands disagree, the first wins."""
+    """Returns the mesh axes that shard batch and features; if the operands disagree, the first wins."""
     found: dict[str, tuple[str, ...]] = {}
     used: set[str] = set()
     for of, sharding in zip(labels, shardings, strict=True):

@@ -1,8 +1,8 @@
 """Recognizes the form of a convolution equation.
 
 `conv_general_dilated` has many uses: a forward pass, an input gradient, a kernel gradient and the second derivatives
-differ only in their sizes and in which index is short. With the feature groups and the batch
-groups under one name `g`, every one of them is
+differ only in their sizes and in which index is short. With a single index `g` for feature groups and batch groups, all
+of them are
 
     out[b, g, m, p] = sum over i, k of lhs[b, g, i, x] * rhs[g, i, m, k]
 
@@ -25,9 +25,9 @@ Kind = Literal["ordinary", "grouped", "depthwise", "pointwise"]
 
 # The implementations use 32-bit positions.
 MAX_NUMBER = 2**31 - 1
-# An index with this many times as many positions as another is much longer.
+# An index is much longer than another if it has at least this many times as many positions.
 _MANY = 4
-# XLA runs groups with at most this many products per pair of positions as slowly as groups of single features.
+# Groups with at most this many products per pair of positions are as slow in XLA as groups of single features.
 _SMALL = 16
 
 _KINDS_IN_WORDS: dict[tuple[Kind, Index], str] = {
@@ -55,10 +55,10 @@ class Axis(NamedTuple):
 
 
 class Labels(NamedTuple):
-    """What each dimension of an operand means, in its own order.
+    """The meaning of each dimension of the operands and the result, in order.
 
     `b`, `g`, `i`, `m` are batch, group, contracted and free features; digits are the spatial axes. A dimension that
-    holds groups has two labels, the group's first.
+    contains groups has two labels, the group's first.
     """
 
     lhs: tuple[str, ...]
@@ -73,17 +73,17 @@ class Form:
     Attributes:
       kind: `"pointwise"` if one index has a single position, so that the convolution is a matrix product;
         `"depthwise"` if each group has one input or one output channel; otherwise `"grouped"` or `"ordinary"`.
-      short: the index with the fewest positions: the one to write out term by term.
-      short_features: the two feature sizes of the array with the short index. Where one of them is 1, each group of
-        it is a vector: there is nothing to gain from a matrix product.
+      short: the index with the fewest positions, which is the one to unroll into terms.
+      short_features: the two feature sizes of the array with the short index. If one of them is 1, each group of that
+        array is a vector, and there is nothing to gain from a matrix product.
       groups: feature groups times batch groups.
-      batch_groups: more than 1 in the kernel gradients of grouped convolutions.
-      batch, in_features, out_features: sizes of `b`, `i` and `m`, for each group.
+      batch_groups: number of batch groups; more than 1 in the kernel gradients of grouped convolutions.
+      batch, in_features, out_features: sizes of `b`, `i` and `m`, per group.
       axes: the spatial axes.
-      labels: the layouts.
+      labels: the layouts of the operands and the result.
       out_shape: shape of the result.
-      dtype, out_dtype: of the operands and of the result.
-      precision: as `jax.lax` has it.
+      dtype, out_dtype: dtypes of the operands and of the result.
+      precision: as in `jax.lax`.
     """
 
     kind: Kind
@@ -107,7 +107,7 @@ class Form:
         return math.prod(self.sizes(self.short))
 
     def sizes(self, index: Index) -> list[int]:
-        """Sizes of the spatial axes: those of the kernel, of the output or of the input."""
+        """Returns the spatial sizes of the kernel, the output or the input."""
         return [getattr(axis, index) for axis in self.axes]
 
     @property
@@ -117,11 +117,11 @@ class Form:
 
     @property
     def accumulator(self) -> jnp.dtype:
-        """Dtype to sum in."""
+        """Dtype of the accumulator."""
         return jnp.dtype(jnp.float64 if jnp.float64 in (self.dtype, self.out_dtype) else jnp.float32)
 
     def split_shape(self, labels: Sequence[str], array: Index = "output") -> list[int]:
-        """Shape of an operand or of the output with one dimension per label."""
+        """Returns the shape of an operand or of the output with one dimension per label."""
         features = {"b": self.batch, "g": self.groups, "i": self.in_features, "m": self.out_features}
         return [getattr(self.axes[int(label)], array) if label.isdigit() else features[label] for label in labels]
 
@@ -139,11 +139,11 @@ def recognize(lhs: Any, rhs: Any, out: Any, params: Mapping[str, Any]) -> Form:
     """Returns the form of the equation `out = conv_general_dilated(lhs, rhs, **params)`.
 
     Args:
-      lhs, rhs, out: shapes and dtypes of operands and result; every size an integer.
+      lhs, rhs, out: shapes and dtypes of the operands and the result; all sizes are integers.
       params: the parameters of `conv_general_dilated_p`.
     """
     numbers = params["dimension_numbers"]
-    # lax keeps the integers that it was given, NumPy's among them.
+    # lax keeps the integers that it was given, which may be NumPy's.
     feature_groups, batch_groups = int(params["feature_group_count"]), int(params["batch_group_count"])
     groups = feature_groups * batch_groups
     axes = tuple(
@@ -187,7 +187,7 @@ def recognize(lhs: Any, rhs: Any, out: Any, params: Mapping[str, Any]) -> Form:
 
 
 def recognize_equation(equation: JaxprEqn) -> Form | FusedForm:
-    """Returns the form of an equation of a jaxpr: of a convolution or of a fused block."""
+    """Returns the form of a jaxpr equation that is a convolution or a fused block."""
     operands = tuple(variable.aval for variable in equation.invars)
     if "block" in equation.params:
         return FusedForm(equation.params["block"], operands)
@@ -198,12 +198,13 @@ def recognize_equation(equation: JaxprEqn) -> Form | FusedForm:
 def _short(
     axes: Sequence[Axis], groups: int, features: dict[Index, tuple[int, int]], *, contracts_batch: bool
 ) -> Index:
-    """The index with the fewest positions; not much longer, one that makes the equation depthwise, if any does.
+    """Returns the index with the fewest positions, preferring one that makes the equation depthwise.
 
-    With several groups, and no vector among the operands and the result, there is nothing to choose. It is a kernel
-    gradient where the groups are of the batch. It is the gradient of each example where the kernel is far longer than
-    the result, and the batch, which holds the features then, larger than what is summed. Otherwise it is a forward pass
-    or an input gradient: that the batch is 1 makes nothing depthwise, unless the groups are very small.
+    The preferred index may have more positions than another, but not many times more. With several groups, and no
+    vector among the operands and the result, there is no choice. Batch groups mean a kernel gradient. If the kernel is
+    far longer than the result, and the batch (which then holds the features) is larger than the summed features, the
+    equation is a per-example gradient. Otherwise it is a forward pass or an input gradient: a batch of 1 does not make
+    it depthwise unless the groups are very small.
     """
     indices: tuple[Index, ...] = ("kernel", "output", "input")
     positions: dict[Index, int] = {index: _positions(axes, index) for index in indices}

@@ -1,4 +1,4 @@
-"""Says which implementation a call gets, by asking the function that the lowering rule asks."""
+"""Reports which implementation a call gets, using the same function as the lowering rule."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -14,13 +14,13 @@ from jds.ops._fused_block import Activation, FusedForm
 from jds.ops._geometry import Padding
 from jds.ops._recognize import Form, recognize_equation
 
-# Programs for a GPU are lowered for the platform of its maker.
+# Programs for a GPU are lowered for the vendor's platform.
 _ALIASES = {"gpu": "cuda"}
 _PLATFORMS = ("cpu", "gpu", "cuda", "rocm", "oneapi", "tpu")
 
 
 class ImplementationSelection(NamedTuple):
-    """The choice for a convolution, with what is fused with it, and for its two gradients.
+    """The choices for a convolution with its epilogue, and for its two gradients.
 
     Example:
       >>> import jax, jds
@@ -50,15 +50,15 @@ def select_implementation(
     implementation: Implementation | None = None,
     platform: str | None = None,
 ) -> ImplementationSelection:
-    """Returns the implementation that `conv` would get in each pass, and why.
+    """Returns the implementation that `conv` would use in each pass, and why.
 
     Args:
-      inputs, kernel: arrays, or shapes and dtypes only; as in `conv`.
+      inputs, kernel: as in `conv`; arrays, or only their shapes and dtypes.
       strides, padding, input_dilation, kernel_dilation, feature_group_count: as in `conv`.
-      scale, bias, activation: the epilogue, as in `conv`; arrays, or shapes and dtypes only.
+      scale, bias, activation: the epilogue, as in `conv`; arrays, or only their shapes and dtypes.
       implementation: as in `conv`.
-      platform: what the program would be lowered for: `"cpu"`, `"gpu"`, `"cuda"`, `"rocm"`, `"oneapi"` or `"tpu"`;
-        None for JAX's default backend.
+      platform: the platform to lower for: `"cpu"`, `"gpu"`, `"cuda"`, `"rocm"`, `"oneapi"` or `"tpu"`; None for JAX's
+        default backend.
 
     Returns:
       A choice, with `implementation` and `reason`, for each of the forward pass, the input gradient and the kernel
@@ -104,7 +104,7 @@ def select_implementation(
 
 
 def lowering_platform(function: str, platform: str | None) -> str:
-    """Returns the platform as lowering rules have it, by default that of JAX's default backend."""
+    """Returns the platform's name in lowering rules; None means JAX's default backend."""
     platform = jax.default_backend() if platform is None else platform
     if platform not in _PLATFORMS:
         raise ValueError(f"{function}: `platform` must be one of {', '.join(map(repr, _PLATFORMS))}, got {platform!r}")
@@ -112,12 +112,12 @@ def lowering_platform(function: str, platform: str | None) -> str:
 
 
 class Chosen(NamedTuple):
-    """A convolution or a fused block, and what runs it.
+    """A convolution or a fused block, and the implementation that runs it.
 
     Attributes:
-      equation: its equation, in a jaxpr.
+      equation: its equation in the jaxpr.
       operation: the form of the equation; None if shapes are symbolic.
-      choice: the implementation, and why.
+      choice: the implementation, and why it was chosen.
     """
 
     equation: JaxprEqn
@@ -126,10 +126,10 @@ class Chosen(NamedTuple):
 
 
 def chosen(equation: JaxprEqn, target: Target) -> Iterator[Chosen]:
-    """Yields what lowering makes of an equation of a jaxpr.
+    """Yields the choices that lowering makes for a jaxpr equation.
 
-    Nothing for an equation that is neither a convolution nor a fused block; for a block that is not fused on this
-    target, one for each of its convolutions.
+    Yields nothing for an equation that is neither a convolution nor a fused block, and one choice per convolution for a
+    block that is not fused on this target.
     """
     is_block = "block" in equation.params
     if not is_block and equation.primitive is not primitives.conv_general_dilated_p:

@@ -1,4 +1,4 @@
-"""Forms that jds supports and XLA's own convolution runs as fast.
+"""Forms that jds supports but that XLA's own convolution runs just as fast.
 
 The limits were measured on a two-core CPU; `python -m benchmarks.other_layers` shows their effect.
 """
@@ -7,17 +7,16 @@ import math
 
 from jds.ops._recognize import Form, Index
 
-# Of images: features made of a single one, and numbers in a window of one or two dimensions.
+# For images: output features of a single input feature, and elements of a 1-D or 2-D window.
 _FEATURES_OF_ONE, _WINDOW = 16, 256
-# Of filters of a single channel along one axis: terms of a short one, and products of all windows of a short and of a
-# long one.
+# For one-axis filters of a single channel: terms of a short filter, and total products of a short and of a long filter.
 _SHORT, _PRODUCTS, _LONG_PRODUCTS = 16, 2**18, 2**16
-# Of such filters of a few channels: terms of one, and of its gradient.
+# For one-axis filters of two or three channels: terms of the filter, and terms of its gradient.
 _NARROW = {2: (128, 32), 3: (512, 256)}
 
 
 def fast_in_xla(form: Form) -> str | None:
-    """Returns the reason why XLA's own convolution is as fast for a form that jds supports, or None if it is slower."""
+    """Returns the reason why XLA's own convolution is as fast for a supported form, or None if it is slower."""
     is_line = sum(size > 1 for size in form.sizes(form.short)) <= 1
     if form.kind == "ordinary":
         return _of_images(form, is_line)
@@ -33,9 +32,9 @@ def fast_in_xla(form: Form) -> str | None:
 def _of_images(form: Form, is_line: bool) -> str | None:
     window = form.terms * form.in_features
     if form.in_features == 1 and form.out_features > _FEATURES_OF_ONE:
-        return f"XLA's convolution makes {form.out_features} features of one as fast"
+        return f"XLA's convolution from one feature to {form.out_features} is as fast"
     if len(form.axes) < 3 and window > _WINDOW:
-        return f"XLA's convolution with windows of {window} numbers is as fast"
+        return f"XLA's convolution with windows of {window} elements is as fast"
     if form.out_features == 1 and is_line and form.terms > _SHORT:
         return f"XLA's convolution to one feature with {form.terms} terms along one axis is as fast"
     return None

@@ -1,4 +1,4 @@
-"""Public weights: files in the naming of timm, torchvision and Keras."""
+"""Public weights: files that use the names of timm, torchvision or Keras."""
 
 from jds.weights._errors import FreshClassifierWarning as FreshClassifierWarning
 from jds.weights._errors import OrderWarning as OrderWarning

@@ -1,4 +1,4 @@
-"""Which entry of a public checkpoint belongs to which variable of a network."""
+"""Maps the variables of a network to the entries of a public checkpoint."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -14,11 +14,11 @@ class Entry(NamedTuple):
     """A variable of a network, and its name in a checkpoint.
 
     Attributes:
-      path: of the variable, as `nnx.state` has it.
-      name: in the checkpoint.
-      rank: of the entry, where it is not the variable's: a linear layer may be a convolution on the other side.
-      swaps: whether the last two axes of the kernel are the other way round there.
-      is_counted: whether it is of a batch normalization, beside which PyTorch keeps `num_batches_tracked`.
+      path: path of the variable, as in `nnx.state`.
+      name: name in the checkpoint.
+      rank: rank of the entry if it differs from the variable's: a linear layer may be a convolution in the checkpoint.
+      swaps: whether the last two axes of the kernel are swapped in the checkpoint.
+      is_counted: whether PyTorch stores a `num_batches_tracked` with it, as for running variances.
     """
 
     path: VariablePath
@@ -29,7 +29,7 @@ class Entry(NamedTuple):
 
 
 def kernel(layer: Any, path: VariablePath, name: str, rank: int | None = None) -> Iterator[Entry]:
-    """Of a convolution or a linear layer; the parts of a mixed one are numbered."""
+    """Yields the entries of a convolution or a linear layer; the parts of a mixed convolution are numbered."""
     if isinstance(layer, MixedConv):
         for number, part in enumerate(layer.convs):
             yield from kernel(part, (*path, "convs", number), f"{name}.{number}")
@@ -40,12 +40,12 @@ def kernel(layer: Any, path: VariablePath, name: str, rank: int | None = None) -
 
 
 def linear_classifier(name: str) -> tuple[Entry, Entry]:
-    """Of a linear classifier: its kernel and its bias."""
+    """Returns the entries of a linear classifier's kernel and bias."""
     return Entry(("classifier", "kernel"), f"{name}.weight"), Entry(("classifier", "bias"), f"{name}.bias")
 
 
 def norm(layer: Any, path: VariablePath, name: str) -> Iterator[Entry]:
-    """Of a normalization."""
+    """Yields the entries of a normalization."""
     yield Entry((*path, "scale"), f"{name}.weight")
     yield Entry((*path, "bias"), f"{name}.bias")
     if isinstance(layer, nnx.BatchNorm):
@@ -54,13 +54,13 @@ def norm(layer: Any, path: VariablePath, name: str) -> Iterator[Entry]:
 
 
 def unit(layer: ConvNorm, path: VariablePath, conv_name: str, norm_name: str) -> Iterator[Entry]:
-    """Of a convolution with its normalization."""
+    """Yields the entries of a convolution and its normalization."""
     yield from kernel(layer.conv, (*path, "conv"), conv_name)
     if layer.norm is not None:
         yield from norm(layer.norm, (*path, "norm"), norm_name)
 
 
 def squeeze_excite(layer: SqueezeExcite, path: VariablePath, squeeze: str, excite: str) -> Iterator[Entry]:
-    """Of the two layers of a squeeze and excitation, which are convolutions on the other side."""
+    """Yields the entries of the two layers of squeeze and excitation, which are convolutions in the checkpoint."""
     yield from kernel(layer.squeeze, (*path, "squeeze"), squeeze, 4)
     yield from kernel(layer.excite, (*path, "excite"), excite, 4)

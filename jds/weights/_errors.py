@@ -2,7 +2,7 @@
 
 
 def printable(text: str) -> str:
-    r"""Escapes control and invisible characters: files of unknown origin have names that are printed.
+    r"""Escapes control and invisible characters, for printing names from untrusted files.
 
     Example:
       >>> from jds.weights._errors import printable
@@ -13,7 +13,7 @@ def printable(text: str) -> str:
 
 
 class WeightsError(ValueError):
-    """A file of weights is damaged, or does not match this network; the message says all that is wrong.
+    """A weights file is damaged or does not match this network; the message lists all problems.
 
     Example:
       >>> import jds, tempfile
@@ -30,11 +30,11 @@ class WeightsError(ValueError):
 
 
 class MismatchError(WeightsError):
-    """A valid file of weights does not match this network."""
+    """A valid weights file does not match this network."""
 
 
 class FreshClassifierWarning(UserWarning):
-    """Weights have no classifier, or one for other classes: it was re-initialized and must be trained.
+    """The classifier is missing, or has another number of classes: it was re-initialized and must be trained.
 
     Example:
       >>> import jds, warnings
@@ -49,7 +49,7 @@ class FreshClassifierWarning(UserWarning):
 
 
 class OrderWarning(UserWarning):
-    """Weights have other names than the network's: they were taken in their order, where all shapes fit.
+    """The names of the weights do not match the network's: the entries were matched by order.
 
     Example:
       >>> import jds, warnings
@@ -60,5 +60,5 @@ class OrderWarning(UserWarning):
       ...     warnings.simplefilter("always")
       ...     model = jds.create_model("mobilenetv2_035", others, num_classes=3)
       >>> print(str(caught[0].message).partition(":")[0])
-      the mapping of weights has other names than timm's
+      the names in the mapping of weights are not timm's
     """

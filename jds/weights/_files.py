@@ -1,4 +1,4 @@
-"""Weights, wherever they are: a file, a folder, a repository, a mapping of arrays."""
+"""Reads weights from a file, a folder, a repository or a mapping of arrays, and saves them."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from jds.weights._found import Found
 from jds.weights._hub import fetch
 from jds.weights._load import emptied
 
-# The file of weights in a Hugging Face repository, and in a folder that looks like one.
+# The weights file in a Hugging Face repository, and in a folder laid out like one.
 IN_REPOSITORY = "model.safetensors"
 Rename = Mapping[str, str] | Callable[[str], str | None]
 
@@ -36,20 +36,21 @@ _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def read(weights: str | Path | Mapping[str, Any], rename: Rename | None = None) -> Found:
-    """Finds all entries of weights; the values of files are read when they are asked for.
+    """Finds all entries of the weights; the values in files are read lazily.
 
     Args:
-      weights: a path of a file, or of a folder with a `model.safetensors`; or a repository's id; or arrays by names.
-      rename: new names, of a Keras file's layers or of all entries; None for an entry that is left out. A mapping
-        leaves names that it does not have as they are.
+      weights: path of a file, or of a folder with a `model.safetensors`; a repository id; or a mapping of names to
+        arrays.
+      rename: new names of a Keras file's layers, or otherwise of all entries; None drops an entry. Names missing from a
+        mapping do not change.
 
     Returns:
-      What is there.
+      The entries.
 
     Raises:
-      WeightsError: the file is damaged, or of another kind; or two entries get one name.
+      WeightsError: the file is damaged or of an unknown kind, or two entries get the same name.
       TypeError: a value of a mapping is not an array.
-      OSError: it cannot be read or fetched.
+      OSError: the weights cannot be read or downloaded.
     """
     found = _of_mapping(weights) if isinstance(weights, Mapping) else _of_file(weights)
     return found if rename is None else _renamed(found, rename)
@@ -63,7 +64,7 @@ def _of_file(weights: str | Path) -> Found:
         path = path / IN_REPOSITORY
     if path.suffix not in _READERS:
         raise WeightsError(
-            f"weights must be a {', '.join(_READERS)} file, a Hugging Face repository's id, a folder with a "
+            f"weights must be a {', '.join(_READERS)} file, a Hugging Face repository id, a folder with a "
             f"{IN_REPOSITORY}, or a mapping of names to arrays, got '{printable(str(weights))}'"
         )
     return _READERS[path.suffix](path)
@@ -99,21 +100,21 @@ def _renamed(found: Found, rename: Rename) -> Found:
 
 
 def is_repository(weights: str | Path) -> bool:
-    """Whether this is the id of a Hugging Face repository, not a path."""
+    """Whether this is a Hugging Face repository id rather than a path."""
     path = Path(weights)
     return not path.exists() and path.suffix not in _READERS and _REPOSITORY.fullmatch(str(weights)) is not None
 
 
 def save_weights(model: nnx.Module, path: str | Path) -> None:
-    """Writes a network's weights as a safetensors file in the naming of its source, beside and renamed.
+    """Writes a network's weights, under the names of its source, to a safetensors file; the write is atomic.
 
     Args:
-      model: made by `create_model`.
-      path: of the file, with the suffix `.safetensors`.
+      model: a network made by `create_model`.
+      path: path of the file, with the suffix `.safetensors`.
 
     Raises:
       TypeError: the model is not a network of jds.
-      ValueError: the path has another suffix, or the model no source.
+      ValueError: the path has another suffix, or the model was not made by `create_model`.
       OSError: the file cannot be written.
 
     Example:

@@ -1,4 +1,4 @@
-"""The contents of a file or a mapping of weights."""
+"""The contents of a weights file or mapping."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -10,10 +10,10 @@ class Layer(NamedTuple):
     """A layer with variables.
 
     Attributes:
-      name: as it is in the file.
+      name: name in the file.
       arrays: its variables, in Keras's order.
-      place: the class of each layer that holds it, from the outermost to its own, and its number among those of that
-        class; empty where the layers of a file are in the network's order.
+      place: the class of each enclosing layer and of the layer itself, outermost first, each with the index among
+        layers of that class; empty if the layers of the file are in the network's order.
     """
 
     name: str
@@ -25,9 +25,9 @@ class Found(NamedTuple):
     """Arrays with names, or the layers of a Keras file.
 
     Attributes:
-      arrays: by their names; each has a shape and a dtype, and `numpy.asarray` reads it.
-      is_ordered: whether the arrays are in the order in which the network made them.
-      layers: of a Keras file, whose arrays have no names of their own.
+      arrays: arrays by name; each has a shape and a dtype, and `numpy.asarray` reads it.
+      is_ordered: whether the arrays are in the order in which the network created them.
+      layers: layers of a Keras file, whose arrays have no separate names.
     """
 
     arrays: Mapping[str, Any] = {}

@@ -12,7 +12,7 @@ from jds.weights._entries import Entry, VariablePath
 
 
 def entries(network: Network) -> Iterator[Entry]:
-    """Names every variable of a network that a checkpoint holds, but those of the classifier, in Keras's order.
+    """Yields the entries of all variables that a checkpoint stores, except the classifier's, in Keras's order.
 
     Raises:
       ValueError: Keras has no such network.
@@ -31,7 +31,7 @@ def entries(network: Network) -> Iterator[Entry]:
 
 
 def classifier(network: Network) -> tuple[Entry, Entry]:
-    """Names the classifier's kernel, which is a convolution's in MobileNet V1 and V3, and its bias."""
+    """Returns the entries of the classifier's kernel and bias; in MobileNet V1 and V3 it is a convolution."""
     names = {MobileNetV1: "conv_preds", MobileNetV3: "logits", ConvNeXt: "head_dense"}
     name = names.get(type(network), "predictions")
     rank = 4 if isinstance(network, MobileNetV1 | MobileNetV3) else None
@@ -39,7 +39,7 @@ def classifier(network: Network) -> tuple[Entry, Entry]:
 
 
 def top(network: Network) -> tuple[str, ...]:
-    """The layers that a file without top does not have."""
+    """Returns the layers that are missing from a file saved with `include_top=False`."""
     more = ("conv_2",) if isinstance(network, MobileNetV3) else ()
     kernel, _ = classifier(network)
     return (*more, kernel.name.partition("/")[0])
@@ -108,7 +108,7 @@ def _xception(network: Any) -> Iterator[Entry]:
             yield from _separable(layer, ("stages", i, 0, "convs", j), f"block{i + 2}_sepconv{j + 1}")
         skip = getattr(stage[0], "skip", None)
         if skip is not None:
-            # Keras numbers them itself.
+            # Keras numbers these layers automatically.
             yield from _unit(skip, ("stages", i, 0, "skip"), f"conv2d#{skips}", f"batch_normalization#{skips}")
             skips += 1
 

@@ -1,6 +1,6 @@
-"""Reads Keras's files: `.weights.h5`, `.h5` as `keras.applications` publishes and `model.save` writes, and `.keras`.
+"""Reads Keras files: `.weights.h5`, `.keras`, and `.h5` from `keras.applications` or `model.save`.
 
-Nothing but names, shapes and dtypes is read here; the arrays are, once it is known that the network wants them.
+Only names, shapes and dtypes are read at first; the arrays are read once they are known to match the network.
 """
 
 import contextlib
@@ -22,22 +22,22 @@ from jds.weights._errors import WeightsError, printable
 from jds.weights._found import Layer
 from jds.weights._lazy import LazyArray
 
-# Groups and arrays of a file of weights, and how deep they may be nested.
+# Limits on the number of groups and arrays of a file, and on how deeply they are nested.
 _MAX_LINKS, _MAX_DEPTH = 100_000, 40
 _IN_ARCHIVE = "model.weights.h5"
-# What Keras calls a layer's place among those of its class: `layers/conv2d_3`.
+# How Keras writes a layer's index among the layers of its class: `layers/conv2d_3`.
 _PLACE = re.compile(r"(?:layers|_layer_checkpoint_dependencies)/([^/]+?)(?:_(\d+))?(?=/)")
-_h5py: Any = h5py  # whose compiled parts type checkers do not know
+_h5py: Any = h5py  # type checkers cannot see its compiled parts
 
 
 def read(path: Path) -> list[Layer]:
-    """Finds all layers of a file; their values are read later.
+    """Finds all layers of a file; their values are read lazily.
 
     Raises:
-      WeightsError: it is not a valid file of a Keras model's weights.
-      OSError: it cannot be read.
+      WeightsError: the file is not a valid Keras weights file.
+      OSError: the file cannot be read.
     """
-    with open(path, "rb"):  # h5py's error for a file that is not there is of another type
+    with open(path, "rb"):  # for a missing file, h5py would raise another type of error
         pass
     try:
         with _opened(path) as file:
@@ -49,12 +49,12 @@ def read(path: Path) -> list[Layer]:
         OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError, EOFError, NotImplementedError,
         zipfile.BadZipFile, RecursionError,
     ) as error:  # fmt: skip
-        raise WeightsError(f"{path} is not a valid file of a Keras model's weights: {printable(str(error))}") from error
+        raise WeightsError(f"{path} is not a valid Keras weights file: {printable(str(error))}") from error
 
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """The HDF5 file, which `.keras` has as a member of a zip archive."""
+    """Opens the HDF5 file, which a `.keras` file contains as a member of a zip archive."""
     with contextlib.ExitStack() as stack:
         source: Any = path
         if path.suffix == ".keras":
@@ -62,13 +62,13 @@ def _opened(path: Path) -> Iterator[Any]:
             info = archive.getinfo(_IN_ARCHIVE)
             if info.compress_type != zipfile.ZIP_STORED:
                 raise ValueError(f"its {_IN_ARCHIVE} is compressed, which Keras never does")
-            archive.open(info).close()  # compares the archive's two headers of it
+            archive.open(info).close()  # checks that the member's two headers agree
             source = stack.enter_context(_Member(path, info))
         yield stack.enter_context(h5py.File(source, "r"))
 
 
 class _Member(io.RawIOBase):
-    """A member of a zip archive that is stored as it is: a part of the archive's file."""
+    """An uncompressed member of a zip archive, read as a part of the archive's file."""
 
     def __init__(self, path: Path, info: zipfile.ZipInfo):
         self._file = open(path, "rb")  # noqa: SIM115
@@ -102,22 +102,22 @@ class _Member(io.RawIOBase):
 
 
 def _groups(file: Any) -> list[tuple[str, Any]]:
-    """All groups and their paths.
+    """Returns all groups and their paths.
 
     Raises:
-      ValueError: the file reaches out to others of the machine, loops, or has more than a network needs.
+      ValueError: the file links to other files, contains cycles, or has more entries than a network needs.
     """
     found, seen = [("", file)], set()
-    for path, group in found:  # which grows
+    for path, group in found:  # the list grows during iteration
         if path.count("/") > _MAX_DEPTH:
-            raise ValueError(f"its groups are nested more than {_MAX_DEPTH} times")
+            raise ValueError(f"its groups are nested more than {_MAX_DEPTH} levels deep")
         for name in group:
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                raise ValueError(f"{name!r} is a link to another place, and only what the file itself holds is read")
+                raise ValueError(f"{name!r} is a link, and only data in the file itself is read")
             item = group[name]
             address = _h5py.h5o.get_info(item.id).addr
             if address in seen or len(seen) == _MAX_LINKS:
-                raise ValueError(f"{name!r} is there twice, or there are more than {_MAX_LINKS} entries")
+                raise ValueError(f"{name!r} occurs twice, or there are more than {_MAX_LINKS} entries")
             seen.add(address)
             if isinstance(item, h5py.Group):
                 found.append((f"{path}/{name}", item))
@@ -125,7 +125,7 @@ def _groups(file: Any) -> list[tuple[str, Any]]:
 
 
 def _strings(group: Any, name: str) -> list[str] | None:
-    """A list among a group's attributes, which Keras divides where it is too long for one; None if it is not there."""
+    """Returns a list attribute of a group, which Keras splits if it is too long, or None if it does not exist."""
     parts = [name] if name in group.attrs else []
     while parts[:1] != [name] and f"{name}{len(parts)}" in group.attrs:
         parts.append(f"{name}{len(parts)}")
@@ -140,14 +140,14 @@ def _array(path: Path, item: Any) -> LazyArray:
     if not isinstance(item, h5py.Dataset):
         raise ValueError(f"{item.name!r} is not an array")
     if item.external or item.is_virtual:
-        raise ValueError(f"{item.name!r} is in another file, and only what the file itself holds is read")
+        raise ValueError(f"{item.name!r} is in another file, and only data in the file itself is read")
     if item.id.get_create_plist().get_nfilters() or item.shape is None:
         raise ValueError(f"{item.name!r} is compressed or empty; `h5repack -f NONE` writes the file as Keras does")
     is_bfloat16 = item.dtype.kind == "V" and item.dtype.itemsize == 2 and item.dtype.names is None
     dtype = np.dtype(ml_dtypes.bfloat16) if is_bfloat16 else item.dtype
-    # A chunk is read as a whole, and may be far larger than the array that it is of.
+    # A chunk is read as a whole, and may be far larger than its array.
     if item.chunks and math.prod(item.chunks) > 2 * max(1, math.prod(item.shape)) + 2**20:
-        raise ValueError(f"{item.name!r} has chunks larger than itself")
+        raise ValueError(f"{item.name!r} has chunks larger than the array")
     return LazyArray(item.shape, dtype, functools.partial(_load, path, str(item.name), dtype))
 
 
@@ -164,7 +164,7 @@ def _legacy(path: Path, group: Any) -> Iterator[Layer]:
         weights = _strings(layer, "weight_names") or []
         for weight in weights:
             parts.setdefault(weight.rpartition("/")[0], []).append(_array(path, layer[weight]))
-        # A network that is a layer of another network has the names of its layers in an attribute.
+        # A network that is a layer of another network lists the names of its layers in an attribute.
         if len(parts) > 1:
             yield from (Layer(part, arrays) for part, arrays in parts.items())
         else:

@@ -1,4 +1,4 @@
-"""Which layer of a Keras file is which of a network: by name, by order, or by its place among those of its class."""
+"""Matches the layers of a Keras file to a network's: by name, by order, or by index within each class."""
 
 import collections
 import re
@@ -8,27 +8,27 @@ from typing import Any
 from jds.weights._found import Layer
 from jds.weights._lazy import LazyArray, Shape
 
-# Layers without a name of the network's own: Keras numbers them as they come.
+# Layers that the network does not name, and that Keras numbers in order of creation.
 _NUMBERED = re.compile(r"(conv2d|batch_normalization)(?:_(\d+))?")
-# What images go through first, dropout's random numbers: no weights.
+# Layers without weights: input normalization, and dropout's random numbers.
 _IGNORED = re.compile(r"(.*_?prestem_)?normalization(_\d+)?|seed_generator(_\d+)?")
-# ConvNeXt's layers that are within a sequence, whose layers Keras counts by themselves.
+# ConvNeXt's layers inside a `Sequential`, whose layers Keras counts separately.
 _IN_SEQUENCE = re.compile(r"(stem|downsampling)_(conv|layernorm).*")
 
 
 def entries(layers: Iterable[Layer], wanted: Mapping[str, Shape], top: Iterable[str]) -> dict[str, LazyArray]:
-    """Names the variables of layers as `jds.weights.keras` does.
+    """Assigns the names of `jds.weights._keras` to the variables of the layers.
 
-    Keras's files of 2017 have other names than today's, and some have none; those are matched as Keras does, by
-    order, where all shapes fit.
+    Keras files from 2017 have other names than today's, and some have none; these are matched by order, as Keras does,
+    if all shapes fit.
 
     Args:
-      layers: as `jds.weights._keras_file.read` gives them.
-      wanted: the shapes of all variables, each named `layer/variable`, in Keras's order, with those of the top.
-      top: the layers that a file may be without, or have for other classes.
+      layers: the result of `jds.weights._keras_file.read`.
+      wanted: the shapes of all variables by name (`layer/variable`), in Keras's order, including those of `top`.
+      top: layers that may be missing from the file, or have another number of classes.
 
     Returns:
-      The arrays by names; one that no name is for has its layer's name and its place.
+      The arrays by name; an array without a matching name gets its layer's name and its index.
     """
     ours: dict[str, dict[str, Shape]] = {}
     for name, shape in wanted.items():
@@ -62,7 +62,7 @@ def _named(matched: Mapping[str, list[LazyArray]], ours: Mapping[str, dict[str, 
 
 
 def _of_rank(array: LazyArray, rank: int) -> LazyArray:
-    """A dense classifier's kernel, where the network's own is a convolution."""
+    """Returns the kernel of a dense classifier reshaped for a network whose classifier is a convolution."""
     if array.ndim != 2 or rank != 4:
         return array
     shape = (1, 1, *array.shape)
@@ -70,7 +70,7 @@ def _of_rank(array: LazyArray, rank: int) -> LazyArray:
 
 
 def _by_name(layers: list[Layer], ours: Iterable[str]) -> dict[str, list[LazyArray]]:
-    """Without a prefix that all have, such as the network's own name."""
+    """Matches layers by name, ignoring prefixes such as the network's name."""
     known = set(ours)
     found = {}
     for layer in _numbered(layers):
@@ -81,7 +81,7 @@ def _by_name(layers: list[Layer], ours: Iterable[str]) -> dict[str, list[LazyArr
 
 
 def _with_head(found: dict[str, list[LazyArray]], ours: Mapping[str, Any]) -> dict[str, list[LazyArray]]:
-    """Takes the one dense layer that has another name for the classifier, which is the last of a network's."""
+    """Uses a single dense layer with an unknown name as the classifier, which is the network's last layer."""
     head = [*ours][-1]
     others = [name for name in found if name not in ours]
     if head in found or len(others) != 1 or [array.ndim for array in found[others[0]]] != [2, 1]:
@@ -98,16 +98,16 @@ def _by_order(layers: list[Layer], ours: Iterable[str], top: set[str]) -> Iterat
 
 
 def _by_place(layers: list[Layer], ours: Mapping[str, dict[str, Shape]]) -> dict[str, list[LazyArray]]:
-    """Matches the layers of each class, each of which Keras numbers by itself."""
+    """Matches layers by index within each class, because Keras numbers each class separately."""
     places = [layer.place for layer in layers if layer.place]
     if not places:
         return {}
-    # A network that is a layer of another one: the place that most layers are in.
+    # If the network is a layer of another one, it is the layer that contains most layers.
     within = collections.Counter(place[:1] for place in places if len(place) > 1 and place[0][0] != "sequential")
     base = within.most_common(1)[0][0] if within else ()
     theirs: dict[tuple[str, ...], list[tuple[list[int], list[LazyArray]]]] = {}
     for layer in layers:
-        is_outside = layer.place[: len(base)] != base  # what comes after the network
+        is_outside = layer.place[: len(base)] != base  # a layer outside the network
         place = layer.place if is_outside else layer.place[len(base) :]
         numbers = [int(is_outside), *(number for _, number in place)]
         theirs.setdefault(tuple(kind for kind, _ in place), []).append((numbers, layer.arrays))
@@ -127,7 +127,7 @@ def _by_place(layers: list[Layer], ours: Mapping[str, dict[str, Shape]]) -> dict
 
 
 def _kind(variables: Mapping[str, Shape]) -> str:
-    """The class of a layer, as Keras writes it."""
+    """Returns the class of a layer, as Keras writes it."""
     if "gamma" in variables:
         return "batch_normalization" if "moving_mean" in variables else "layer_normalization"
     if "depthwise_kernel" in variables:
@@ -141,7 +141,7 @@ def _kind(variables: Mapping[str, Shape]) -> str:
 
 
 def _apart(layers: list[Layer]) -> list[Layer]:
-    """ConvNeXt's sequences of two layers, which older files of weights have as one."""
+    """Splits ConvNeXt's sequences of two layers, which older weights files store as one layer."""
     found = []
     for layer in layers:
         stem = re.fullmatch(r".*_stem", layer.name)
@@ -157,7 +157,7 @@ def _apart(layers: list[Layer]) -> list[Layer]:
 
 
 def _numbered(layers: list[Layer]) -> Iterator[Layer]:
-    """Counts the layers that Keras has numbered from 0."""
+    """Renumbers the layers that Keras numbers automatically, counting from 0."""
     numbers: dict[str, list[int]] = {}
     matches = [_NUMBERED.fullmatch(layer.name) for layer in layers]
     for match in matches:

@@ -1,7 +1,7 @@
-"""Arrays between the layouts of PyTorch or Keras and Flax's.
+"""Converts arrays between the layouts of PyTorch or Keras and Flax.
 
-The last axes of a kernel are its input and output features in Flax and in Keras; in PyTorch the first ones are, output
-before input.
+In Flax and Keras, the last two axes of a kernel are its input and output features; in PyTorch, the first two are its
+output and input features.
 """
 
 import numpy as np
@@ -48,7 +48,7 @@ class TorchLayout:
 
 
 class KerasLayout:
-    """Keras's layout: Flax's, but for depthwise kernels.
+    """Keras's layout: the same as Flax's except for depthwise kernels.
 
     Attributes:
       in_axis, out_axis: of a convolution's kernel.

@@ -1,4 +1,4 @@
-"""Arrays of a file that are read when they are asked for."""
+"""Arrays in files that are read on demand."""
 
 import dataclasses
 from collections.abc import Callable
@@ -11,12 +11,12 @@ Shape = tuple[int, ...]
 
 @dataclasses.dataclass(frozen=True)
 class LazyArray:
-    """An array whose shape and dtype are known; `numpy.asarray` reads it.
+    """An array with known shape and dtype, which `numpy.asarray` reads.
 
     Attributes:
-      shape: of the array.
-      dtype: of the array.
-      load: reads it.
+      shape: shape of the array.
+      dtype: dtype of the array.
+      load: function that reads the array.
     """
 
     shape: Shape
@@ -33,5 +33,5 @@ class LazyArray:
         return array if dtype is None else array.astype(dtype)
 
     def then(self, shape: Shape, change: Callable[[np.ndarray], np.ndarray]) -> "LazyArray":
-        """The array that a function makes of this one, of this shape and the same dtype."""
+        """Returns a lazy array that applies `change` after reading; it has the given shape and the same dtype."""
         return LazyArray(shape, self.dtype, lambda: change(self.load()))

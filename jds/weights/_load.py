@@ -1,4 +1,4 @@
-"""Fills a network from a checkpoint's entries, and the other way round."""
+"""Fills a network from a checkpoint's entries, and vice versa."""
 
 import difflib
 import warnings
@@ -25,11 +25,11 @@ _VARIANCES = ("running_var", "moving_variance")
 
 
 def shapes_of(network: Network, source: Source) -> dict[str, jax.ShapeDtypeStruct]:
-    """The names, shapes and dtypes of all entries of a network's checkpoint, in the source's order.
+    """Returns the names, shapes and dtypes of all entries of a network's checkpoint, in the source's order.
 
     Args:
-      network: with arrays, or as `nnx.eval_shape` makes it.
-      source: the package whose names they have.
+      network: a network with arrays, or an abstract one from `nnx.eval_shape`.
+      source: the package that defines the names.
     """
     naming = NAMINGS[source]
     variables = dict(nnx.to_flat_state(nnx.state(network)))
@@ -41,21 +41,21 @@ def shapes_of(network: Network, source: Source) -> dict[str, jax.ShapeDtypeStruc
 
 
 def fill(network: Network, found: Found, source: Source, where: str, rngs: nnx.Rngs) -> None:
-    """Gives a network without arrays those of a checkpoint.
+    """Sets the variables of an abstract network from a checkpoint.
 
-    A classifier that the checkpoint does not have, or has for another number of classes, is re-initialized, with a
-    warning; what the checkpoint has for a network that is to have none is left out. The kernels of the stem are summed
-    or repeated for images of other than three channels, as timm does.
+    If the checkpoint has no classifier, or one for another number of classes, the classifier is re-initialized with a
+    warning; if the network has no classifier, the checkpoint's is ignored. If images do not have three channels, the
+    stem's kernels are summed or repeated, as in timm.
 
     Args:
-      network: as `nnx.eval_shape` makes it; it is changed only if all is well.
+      network: an abstract network from `nnx.eval_shape`; it is changed only if the checkpoint is valid.
       found: the checkpoint's entries.
-      source: whose names they have.
-      where: they are from, for messages.
+      source: the package that defines their names.
+      where: where they are from, for error messages.
       rngs: provides the `params` key for a new classifier, and the `dropout` key.
 
     Raises:
-      WeightsError: entries are missing, unexpected, of the wrong shape or dtype, or have values such as NaN.
+      WeightsError: entries are missing or unexpected, have the wrong shape or dtype, or contain values such as NaN.
     """
     naming = NAMINGS[source]
     layout = naming.layout
@@ -80,7 +80,7 @@ def fill(network: Network, found: Found, source: Source, where: str, rngs: nnx.R
     _set(variables, _read(kept, variables, layout, where), rngs)
     nnx.update(network, nnx.from_flat_state(list(variables.items())))
     if is_by_order:
-        text = f"{where} has other names than {source}'s: its entries are taken in their order, where all shapes fit"
+        text = f"the names in {where} are not {source}'s: its entries were matched by order, and all shapes fit"
         warnings.warn(text, OrderWarning, stacklevel=3)
     if fresh:
         text = f"{where} {fresh}, which must be trained"
@@ -95,7 +95,7 @@ def _fresh(
     top: set[str],
     axis: int,
 ) -> tuple[set[str], str]:
-    """The entries that are not taken from a checkpoint, and why some of them are re-initialized, if they are."""
+    """Returns the entries not read from the checkpoint, and the reason if some of them are re-initialized."""
     kernel, bias = (entry.name for entry in head)
     if network.classifier is not None and _is_of_others(arrays, wanted, kernel, bias, axis=axis):
         classes = arrays[bias].shape[0]
@@ -116,11 +116,13 @@ def _layer(name: str) -> str:
 def _matched(
     found: Found, wanted: dict[str, Shape], head: tuple[Entry, Entry], top: set[str], source: Source, where: str
 ) -> tuple[dict[str, Any], bool]:
-    """The entries by the names of the network's own, and whether they were matched by their order alone."""
+    """Returns the entries under the network's names, and whether they were matched only by order."""
     if found.layers is not None:
         if source != "keras":
-            raise MismatchError(f"{where} is a file of Keras, and the network has names of {source}: see `keras/…`")
-        # Of a network without classifier, the file may have one.
+            raise MismatchError(
+                f"{where} is a Keras file, but the network uses {source}'s names; see the networks named `keras/…`"
+            )
+        # The file may have a classifier even if the network has none.
         kernel, bias = head
         wanted = wanted | {kernel.name: wanted.get(kernel.name, (1,) * (kernel.rank or 2))}
         wanted = wanted | {bias.name: wanted.get(bias.name, (1,))}
@@ -137,7 +139,7 @@ def _matched(
 def _of_other_channels(
     arrays: Mapping[str, Any], entries: Mapping[str, Entry], wanted: Mapping[str, Shape], channels: int, axis: int
 ) -> dict[str, LazyArray]:
-    """The stem's kernels of weights for images of three channels, for those of another number."""
+    """Returns the stem's kernels, converted from three image channels to another number."""
     changed = {}
     for name, entry in entries.items():
         ours = wanted[name]
@@ -150,7 +152,7 @@ def _of_other_channels(
 
 
 def _channels(array: Any, channels: int, axis: int) -> np.ndarray:
-    """Summed for one channel; repeated, and smaller accordingly, for more: https://timm.fast.ai."""
+    """Sums a kernel for one channel; repeats it and scales it down for more, as in https://timm.fast.ai."""
     kernel = np.asarray(np.asarray(array), np.float32)
     if channels == 1:
         return kernel.sum(axis, keepdims=True)
@@ -160,7 +162,7 @@ def _channels(array: Any, channels: int, axis: int) -> np.ndarray:
 def _read(
     arrays: Mapping[Entry, Any], variables: Mapping[Any, Any], layout: Layout, where: str
 ) -> dict[VariablePath, np.ndarray]:
-    """Reads all arrays in the layout and of the dtypes of the variables."""
+    """Reads all arrays, and converts them to the layout and dtypes of the variables."""
     found, not_finite, negative = {}, [], []
     for entry, array in arrays.items():
         like = variables[entry.path].get_value()
@@ -178,7 +180,7 @@ def _read(
 
 
 def emptied(network: Network, source: Source) -> dict[str, np.ndarray]:
-    """Returns all that a network holds as the entries of a checkpoint."""
+    """Returns the variables of a network as the entries of a checkpoint."""
     naming = NAMINGS[source]
     layout = naming.layout
     variables = dict(nnx.to_flat_state(nnx.state(network)))
@@ -201,7 +203,7 @@ def _is_counter(name: str, wanted: Mapping[str, Entry]) -> bool:
 
 
 def _is_of_others(found: Mapping[str, Any], wanted: Mapping[str, Shape], kernel: str, bias: str, *, axis: int) -> bool:
-    """Whether the checkpoint's classifier differs in nothing but its number of classes, which this axis has."""
+    """Whether the checkpoint's classifier differs only in its number of classes, which is the size of `axis`."""
     if kernel not in found or bias not in found or found[bias].ndim != 1:
         return False
     theirs, ours = list(found[kernel].shape), list(wanted[kernel])
@@ -246,7 +248,7 @@ def _listed(kinds: Iterable[tuple[str, list[str]]]) -> list[str]:
 def _with_nearest(
     names: list[str], others: Collection[str], wanted: Mapping[str, Shape], found: Mapping[str, Any]
 ) -> list[str]:
-    """The names, the first ones with that of the same shape which they are most like."""
+    """Returns the names, the first few with the most similar name of the same shape."""
 
     def shape(name: str) -> Shape:
         return wanted[name] if name in wanted else found[name].shape

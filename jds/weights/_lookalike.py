@@ -1,4 +1,4 @@
-"""Recognizes whose network weights are of, without knowing their names."""
+"""Recognizes which network weights belong to, whatever their names."""
 
 import collections
 import hashlib
@@ -8,9 +8,9 @@ from jds.weights._found import Found
 
 
 def kernels_of(found: Found) -> str:
-    """A short hash of how many kernels there are of each size and number of features, without those of one pixel.
+    """Returns a short hash of the number of kernels of each size and number of features, ignoring 1×1 kernels.
 
-    So it is the same in all packages' names and layouts, and for any number of classes.
+    The hash is therefore independent of the names and layouts of the packages, and of the number of classes.
 
     Example:
       >>> import numpy as np

@@ -1,4 +1,4 @@
-"""Which entry of a mapping of names to arrays is which of a network: by name, with or without a prefix, or by order."""
+"""Matches named arrays to a network's entries: by name, with or without a prefix, or by order."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from jds.weights._lazy import Shape
 
 
 def without_prefix(found: Mapping[str, Any], wanted: Collection[str]) -> dict[str, Any]:
-    """Removes a prefix that all wanted names have, such as `module.`, `model.` or `backbone.`.
+    """Removes a prefix shared by all wanted names, such as `module.`, `model.` or `backbone.`.
 
     Example:
       >>> from jds.weights._match import without_prefix
@@ -24,12 +24,12 @@ def without_prefix(found: Mapping[str, Any], wanted: Collection[str]) -> dict[st
 
 
 def by_order(found: Mapping[str, Any], wanted: Mapping[str, Shape], top: Collection[str]) -> dict[str, Any] | None:
-    """Names entries after the wanted ones in their order; None where their number or a shape is another.
+    """Assigns the wanted names to entries in order; returns None if their number or a shape differs.
 
     Args:
-      found: the entries in their order; whole numbers, as PyTorch's counters, are passed over.
-      wanted: names and shapes, in the order of the package that makes such entries.
-      top: those that may have another shape, or be left out.
+      found: the entries, in order; integers, such as PyTorch's counters, are skipped.
+      wanted: names and shapes, in the order of the package that defines them.
+      top: entries that may have another shape or be missing.
     """
     arrays = [array for array in found.values() if array.ndim]
     for names in ([*wanted], [name for name in wanted if name not in top]):

@@ -1,4 +1,4 @@
-"""How timm, torchvision and Keras name and lay out the weights of a network."""
+"""The names and layouts of network weights in timm, torchvision and Keras."""
 
 from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
@@ -15,13 +15,14 @@ def _no_layers(network: Network) -> tuple[str, ...]:
 
 
 class Naming(NamedTuple):
-    """The names and the layout of a package's checkpoints.
+    """The names and the layout used by a package's checkpoints.
 
     Attributes:
-      body: names every variable of a network that a checkpoint holds, except the classifier's, in the package's order.
-      classifier: names kernel and bias of the classifier, whether the network has one or not.
-      layout: of the arrays.
-      top: layers that a checkpoint may not have, beside the classifier.
+      body: function that yields the entries of all variables that a checkpoint stores, except the classifier's, in the
+        package's order.
+      classifier: function that returns the entries of the classifier's kernel and bias, even if the network has none.
+      layout: layout of the arrays.
+      top: function that returns the layers, other than the classifier, that may be missing from a checkpoint.
     """
 
     body: Callable[[Network], Iterator[Entry]]
@@ -30,7 +31,7 @@ class Naming(NamedTuple):
     top: Callable[[Network], Collection[str]] = _no_layers
 
     def entries(self, network: Network) -> tuple[Entry, ...]:
-        """Names every variable of a network that a checkpoint holds, in the package's order."""
+        """Returns the entries of all variables that a checkpoint stores, in the package's order."""
         return (*self.body(network), *(() if network.classifier is None else self.classifier(network)))
 
 

@@ -1,4 +1,4 @@
-"""What a `config.json` says about the weights beside it, in timm's form: https://huggingface.co/docs/timm/hf_hub."""
+"""Reads the `config.json` that timm stores next to weights: https://huggingface.co/docs/timm/hf_hub."""
 
 import dataclasses
 import json
@@ -13,19 +13,19 @@ from jds.weights._errors import WeightsError
 
 NAME = "config.json"
 _MOST_BYTES = 2**26
-# timm's keys and the fields that they stand for.
+# timm's keys and the corresponding fields.
 _FIELDS = {"crop_pct": "crop", "crop_mode": "crop_mode", "interpolation": "interpolation", "mean": "mean", "std": "std"}
 
 
 @dataclasses.dataclass(frozen=True)
 class PretrainedConfig:
-    """What is known about weights; None or empty for what is not.
+    """Metadata of weights; unknown fields are None or empty.
 
     Attributes:
-      architecture: the name of the network.
-      num_classes: that the weights classify.
-      labels: names of classes by their number.
-      preprocessing: of images.
+      architecture: name of the network.
+      num_classes: number of classes.
+      labels: names of the classes by index.
+      preprocessing: preprocessing of images.
     """
 
     architecture: str | None = None
@@ -38,15 +38,15 @@ def read(weights: Any) -> PretrainedConfig:
     """Reads the `config.json` of weights.
 
     Args:
-      weights: as `create_model` takes them. A Hugging Face repository and a folder may have one; so may the folder of a
-        file that is named as a repository names it, `model.safetensors`.
+      weights: as in `create_model`. A Hugging Face repository or a folder may have a `config.json`; so may the folder
+        of a file named `model.safetensors`, the name used in repositories.
 
     Returns:
-      What it says; nothing, where there is none.
+      Its contents; empty if there is no `config.json`.
 
     Raises:
-      WeightsError: it is damaged, or something in it is wrong.
-      OSError: it cannot be read or fetched.
+      WeightsError: it is damaged or invalid.
+      OSError: it cannot be read or downloaded.
     """
     path = _path(weights)
     if path is None:
@@ -73,14 +73,14 @@ def parse(text: bytes, where: str) -> PretrainedConfig:
     """Reads the text of a `config.json`.
 
     Args:
-      text: JSON.
-      where: it is from, for messages.
+      text: the JSON text.
+      where: where it is from, for error messages.
 
     Returns:
-      What it says.
+      Its contents.
 
     Raises:
-      WeightsError: it is damaged, or something in it is wrong; the message names the key.
+      WeightsError: it is damaged or invalid; the message names the key.
 
     Example:
       >>> from jds.weights._pretrained_config import parse
@@ -94,7 +94,7 @@ def parse(text: bytes, where: str) -> PretrainedConfig:
         raise WeightsError(f"{where} is not valid JSON: {error}") from None
     outer = _Values(config, where)
     inner = outer.of("pretrained_cfg", "an object", lambda value: isinstance(value, dict), config)
-    # As timm has it, of what stands in both the outer one counts.
+    # As in timm, the outer object takes precedence.
     values = _Values(inner | config, where)
     count = values.of("num_classes", "an int of at least 0", lambda value: _is_int(value) and value >= 0)
     labels = _labels(values, count)
@@ -107,7 +107,7 @@ def parse(text: bytes, where: str) -> PretrainedConfig:
 
 
 def to_timm(preprocessing: Preprocessing) -> dict[str, Any]:
-    """Returns the `pretrained_cfg` of a `config.json` that says this of images.
+    """Returns the `pretrained_cfg` of a `config.json` that describes this preprocessing.
 
     Example:
       >>> import jds
@@ -121,11 +121,11 @@ def to_timm(preprocessing: Preprocessing) -> dict[str, Any]:
 
 
 class _Values:
-    """The entries of a JSON object, which are checked as they are asked for."""
+    """The entries of a JSON object, which are checked on access."""
 
     def __init__(self, values: Any, where: str):
         if not isinstance(values, dict):
-            raise WeightsError(f"{where} must hold a JSON object, got {reprlib.repr(values)}")
+            raise WeightsError(f"{where} must contain a JSON object, got {reprlib.repr(values)}")
         self.values, self.where = values, where
 
     def of(self, key: str, rule: str, holds: Callable[[Any], bool], default: Any = None) -> Any:
@@ -146,7 +146,7 @@ def _preprocessing(values: _Values) -> Preprocessing | None:
         return None
     rule = "[1 or 3 channels, height, width] with an equal height and width from 1 to 8192"
     channels, size, _ = values.of("input_size", rule, _is_square, (3, 224, 224))
-    # What is not said is as timm has it then, not as the network's name would have it.
+    # Missing values get timm's defaults, not those of the named network.
     fields: dict[str, Any] = {"image_size": size}
     for key, field in _FIELDS.items():
         rule, holds = RULES[field]
@@ -157,13 +157,13 @@ def _preprocessing(values: _Values) -> Preprocessing | None:
         given = fields.get(field, getattr(Preprocessing, field))
         fields[field] = given * channels if len(given) == 1 else given
         if len(fields[field]) != channels:
-            rule = f"a list of a number for each of the channels of `input_size`, {channels}"
+            rule = f"a list of one number per channel of `input_size`, which has {channels}"
             raise WeightsError(f"{values.where}: `{field}` must be {rule}, got {list(given)}")
     return Preprocessing(**fields)
 
 
 def _pythonic(value: Any) -> Any:
-    """A list as a tuple, ints as floats."""
+    """Converts a list to a tuple, and ints to floats."""
     if isinstance(value, list):
         return tuple(map(_pythonic, value))
     return float(value) if _is_int(value) and abs(value) < 1e9 else value
@@ -181,8 +181,8 @@ def _is_square(value: Any) -> bool:
 
 
 def _labels(values: _Values, count: int | None) -> dict[int, str]:
-    """Names of classes: a list, or an object with the numbers as keys; described, where timm's synsets are."""
-    rule = "a list of a string for each of `num_classes`, or an object with such numbers as its keys"
+    """Returns the class names, from a list or an object keyed by index; synsets get timm's descriptions."""
+    rule = "a list of `num_classes` strings, or an object with the class indices as its keys"
     key = "labels" if values.values.get("label_names") is None else "label_names"
     names = values.of(key, rule, lambda value: _numbered(value, count) is not None, [])
     described = values.of("label_descriptions", "an object of strings", _are_described, {})
@@ -194,7 +194,7 @@ def _are_described(value: Any) -> bool:
 
 
 def _numbered(names: Any, count: int | None) -> dict[int, str] | None:
-    """The names of the classes in order; None if they are not one name per class."""
+    """Returns the class names by index, or None unless there is exactly one name per class."""
     if isinstance(names, dict):
         if not all(key.isascii() and key.isdecimal() and len(key) < 10 for key in names):
             return None

@@ -39,15 +39,15 @@ _DTYPES: dict[str, Any] = {
 
 
 def read(path: Path) -> dict[str, LazyArray]:
-    """Finds all entries of a file; their values are read later.
+    """Finds all entries of a file; their values are read lazily.
 
     Raises:
-      WeightsError: it is not a valid safetensors file.
-      OSError: it cannot be read.
+      WeightsError: the file is not a valid safetensors file.
+      OSError: the file cannot be read.
     """
     with open(path, "rb") as file:
         try:
-            # It compares the header with the file's size, and maps the data without reading it.
+            # This checks the header against the file's size, and maps the data without reading it.
             with safetensors.safe_open(path, "numpy"):
                 pass
             length = int.from_bytes(file.read(8), "little")
@@ -60,7 +60,7 @@ def read(path: Path) -> dict[str, LazyArray]:
 
 def _entry(path: Path, start: int, name: str, dtype: str, shape: list[int], data_offsets: list[int]) -> LazyArray:
     if dtype not in _DTYPES:
-        raise ValueError(f"{name} is of type {dtype}, which is not read")
+        raise ValueError(f"{name} has dtype {dtype}, which is not supported")
     load = functools.partial(_load, path, start + data_offsets[0], tuple(shape), np.dtype(_DTYPES[dtype]))
     return LazyArray(tuple(shape), np.dtype(_DTYPES[dtype]), load)
 
@@ -70,7 +70,7 @@ def _load(path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype) -> n
 
 
 def write(path: Path, entries: Mapping[str, np.ndarray]) -> None:
-    """Writes a file, or leaves the one that is there.
+    """Writes a file atomically; if writing fails, an existing file is not changed.
 
     Raises:
       OSError: the file cannot be written.
@@ -79,6 +79,6 @@ def write(path: Path, entries: Mapping[str, np.ndarray]) -> None:
         raise FileNotFoundError(f"'{path}' cannot be written: there is no folder '{path.parent}'")
     try:
         data = safetensors.numpy.save(dict(entries))
-        write_atomically(path, lambda path: path.write_bytes(data))  # by Python, so that the umask sets its mode
+        write_atomically(path, lambda path: path.write_bytes(data))  # written by Python, which respects the umask
     except (OSError, safetensors.SafetensorError) as error:
         raise OSError(f"'{path}' cannot be written: {getattr(error, 'strerror', None) or error}") from error

@@ -19,7 +19,7 @@ from jds.weights._entries import Entry, VariablePath, kernel, linear_classifier,
 
 
 def entries(network: Network) -> Iterator[Entry]:
-    """Names every variable of a network that a checkpoint holds, but those of the classifier, in timm's order."""
+    """Yields the entries of all variables that a checkpoint stores, except the classifier's, in timm's order."""
     if isinstance(network, ConvNeXt):
         return _convnext(network)
     if isinstance(network, MobileOne):
@@ -80,7 +80,7 @@ def _attention(block: MultiQueryAttention, path: VariablePath, name: str) -> Ite
 
 
 def _convnext(network: ConvNeXt) -> Iterator[Entry]:
-    # In timm's networks that are narrower than ConvNeXt-T, the linear layers are 1×1 convolutions.
+    # In timm's networks narrower than ConvNeXt-T, the linear layers are 1×1 convolutions.
     rank = 4 if network.config.rows[0].features < TINY[0].features else 2
     yield from kernel(network.stem.conv, ("stem", "conv"), "stem.0")
     yield from norm(network.stem.norm, ("stem", "norm"), "stem.1")
@@ -143,7 +143,7 @@ def _separable(layer: SeparableConv, path: VariablePath, name: str, norm_name: s
 
 
 def classifier(network: Network) -> tuple[Entry, Entry]:
-    """Names the classifier's kernel and bias."""
+    """Returns the entries of the classifier's kernel and bias."""
     if isinstance(network, ConvNeXt | MobileOne):
         return linear_classifier("head.fc")
     return linear_classifier("fc" if isinstance(network, Xception) else "classifier")

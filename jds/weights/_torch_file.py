@@ -1,8 +1,8 @@
-"""Reads the files of `torch.save` without PyTorch, and without unpickling any object.
+"""Reads `torch.save` files without PyTorch and without unpickling any objects.
 
-A file is a zip archive of `data.pkl` and the storages `data/N`. The pickle's opcodes are walked here, and none of them
-calls anything: a global is only its name, and what would be a call of an unknown one is a stand-in that holds that
-name. So the optimizer of a training checkpoint is passed over, whatever it is.
+A file is a zip archive of `data.pkl` and the storages `data/N`. This module interprets the pickle's opcodes, none of
+which calls anything: a global is represented by its name, and a call of an unknown global by a placeholder with that
+name. The optimizer state of a training checkpoint is therefore skipped, whatever its type.
 """
 
 import functools
@@ -19,11 +19,13 @@ import numpy as np
 from jds.weights._errors import WeightsError, printable
 from jds.weights._lazy import LazyArray
 
-_REMEDY = "safe, with PyTorch: `safetensors.torch.save_file(torch.load(path, weights_only=True), 'new.safetensors')`"
+_REMEDY = (
+    "convert it with PyTorch: `safetensors.torch.save_file(torch.load(path, weights_only=True), 'new.safetensors')`"
+)
 _WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
 _PICKLE_LIMIT = 32 << 20
 _FILES_LIMIT = 100_000
-# Items of all containers together: a list may be appended to itself, and double each time.
+# Limit on the total number of items in all containers: appending a list to itself could double it each time.
 _ITEMS_LIMIT = 2_000_000
 _STORAGES: dict[str, Any] = {
     "torch.HalfStorage": np.float16,
@@ -35,7 +37,7 @@ _STORAGES: dict[str, Any] = {
     "torch.ByteStorage": np.uint8,
     "torch.storage.UntypedStorage": np.uint8,
 }
-# Of tensors that say so themselves: those whose type is younger than the typed storages.
+# Dtypes stored with the tensor itself, which are newer than typed storages.
 _DTYPES: dict[str, Any] = {
     "torch.float8_e4m3fn": ml_dtypes.float8_e4m3fn,
     "torch.float8_e4m3fnuz": ml_dtypes.float8_e4m3fnuz,
@@ -61,11 +63,11 @@ class _Storage(NamedTuple):
 
 
 def read(path: Path) -> dict[str, LazyArray]:
-    """Finds all tensors of a file; their values are read later.
+    """Finds all tensors of a file; their values are read lazily.
 
     Raises:
-      WeightsError: it is not a valid file of `torch.save`, or holds no mapping of names to tensors.
-      OSError: it cannot be read.
+      WeightsError: the file is not a valid `torch.save` file, or contains no mapping of names to tensors.
+      OSError: the file cannot be read.
     """
     with open(path, "rb"):
         pass
@@ -91,11 +93,11 @@ def read(path: Path) -> dict[str, LazyArray]:
 
 
 def _members(archive: zipfile.ZipFile, size: int) -> dict[str, int]:
-    """The sizes of all members, which `torch.save` never compresses."""
+    """Returns the sizes of all members, which `torch.save` never compresses."""
     infos = archive.infolist()
     names = {info.filename for info in infos}
     if len(infos) > _FILES_LIMIT or len(names) != len(infos):
-        raise ValueError("it has too many members, or two of one name")
+        raise ValueError("it has too many members, or two with the same name")
     if any(info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size for info in infos):
         raise ValueError("a member is compressed")
     if sum(info.file_size for info in infos) > size:
@@ -109,24 +111,24 @@ def _tensors(root: Any) -> dict[str, Any]:
             root = root[wrapper]
             break
     if not isinstance(root, dict) or not all(isinstance(name, str) for name in root):
-        raise ValueError(f"it holds {root.name if isinstance(root, _Unknown) else 'no mapping of names to tensors'}")
+        raise ValueError(f"it contains {root.name if isinstance(root, _Unknown) else 'no mapping of names to tensors'}")
     return root
 
 
 def _entry(path: Path, folder: str, members: dict[str, int], name: str, value: Any) -> LazyArray:
     if isinstance(value, _Unknown):
-        raise ValueError(f"{name} is made by {value.name}")
+        raise ValueError(f"{name} is created by {value.name}")
     if not (isinstance(value, tuple) and len(value) >= 4 and isinstance(value[0], _Storage)):
         raise ValueError(f"{name} is not a tensor")
     storage, offset, shape, strides = value[:4]
     member, dtype = f"{folder}data/{storage.key}", np.dtype(storage.dtype)
     numbers = (offset, *shape, *strides)
     if len(shape) != len(strides) or len(shape) > 32 or not all(type(n) is int and 0 <= n < 2**48 for n in numbers):
-        raise ValueError(f"{name} has sizes or strides that make no sense")
+        raise ValueError(f"{name} has invalid sizes or strides")
     count, held = math.prod(shape), members[member] // dtype.itemsize
     last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True)) if count else offset - 1
     if members[member] % dtype.itemsize or last >= held or count > held:
-        raise ValueError(f"{name} reaches beyond its storage")
+        raise ValueError(f"{name} extends beyond its storage")
     return LazyArray(shape, dtype, functools.partial(_load, path, member, offset, strides, shape, dtype))
 
 
@@ -162,7 +164,7 @@ def _stored(identity: Any) -> Any:
 
 
 def _walk(data: bytes) -> Any:
-    """Follows the opcodes to the pickle's value."""
+    """Interprets the opcodes and returns the pickle's value."""
     stack: list[Any] = []
     memo: dict[int, Any] = {}
     items_left = _ITEMS_LIMIT
@@ -207,7 +209,7 @@ def _walk(data: bytes) -> Any:
         elif op in ("SETITEM", "SETITEMS"):
             items = marked() if op == "SETITEMS" else [stack.pop(-2), stack.pop()]
             if any(isinstance(key, tuple) for key in items[::2]):
-                raise ValueError("a mapping of its pickle has a tuple for a key")  # to hash one may recurse in C
+                raise ValueError("a mapping of its pickle has a tuple for a key")  # hashing a tuple may recurse in C
             if isinstance(stack[-1], dict):
                 stack[-1].update(zip(items[::2], items[1::2], strict=True))
         elif op in ("APPEND", "APPENDS", "ADDITEMS"):
@@ -221,7 +223,7 @@ def _walk(data: bytes) -> Any:
             args = stack.pop()
             stack.append(_reduced(stack.pop(), args))
         elif op == "BUILD":
-            stack.pop()  # such as the versions of a state_dict's modules
+            stack.pop()  # for example, the module versions of a state_dict
         elif op == "BINPERSID":
             stack.append(_stored(stack.pop()))
         else:

@@ -9,7 +9,7 @@ from jds.weights._entries import Entry, VariablePath, kernel, linear_classifier,
 
 
 def entries(network: Network) -> Iterator[Entry]:
-    """Names every variable of a network that a checkpoint holds, but those of the classifier.
+    """Yields the entries of all variables that a checkpoint stores, except the classifier's.
 
     Raises:
       ValueError: torchvision has no such network.
@@ -98,6 +98,6 @@ def _conv_norm(layer: ConvNorm, path: VariablePath, name: str) -> Iterator[Entry
 
 
 def classifier(network: Network) -> tuple[Entry, Entry]:
-    """Names the classifier's kernel and bias."""
+    """Returns the entries of the classifier's kernel and bias."""
     place = 3 if isinstance(network, MobileNetV3) else 2 if isinstance(network, ConvNeXt) else 1
     return linear_classifier(f"classifier.{place}")

@@ -331,7 +331,7 @@ def test_nested_conditionals_are_followed_once_per_branch(monkeypatch):
 
 def test_a_closed_over_module_that_changes_is_refused():
     norm = nnx.BatchNorm(4, rngs=nnx.Rngs(0))
-    with pytest.raises(ValueError, match="the module must be an argument, got only"):
+    with pytest.raises(ValueError, match="pass the module as an argument, got only"):
         cost.analyze(lambda x: norm(x), jax.ShapeDtypeStruct((2, 4), jnp.float32))
 
 
@@ -378,7 +378,7 @@ def test_rows_become_a_data_frame(monkeypatch):
     assert list(frame.index) == ["dot_general", "tanh"]
     assert frame["least_seconds"].min() > 0
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(ImportError, match="to_dataframe needs pandas: `pip install pandas`"):
+    with pytest.raises(ImportError, match="to_dataframe requires pandas: `pip install pandas`"):
         found.to_dataframe()
 
 

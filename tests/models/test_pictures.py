@@ -130,7 +130,7 @@ def test_paths_that_are_not_image_files_are_refused(tmp_path):
     with pytest.raises(OSError, match=f"^'{tmp_path}': Is a directory$"):
         open_image(tmp_path)
     (tmp_path / "text.png").write_text("no image")
-    with pytest.raises(OSError, match=r"^'.*text.png': not an image in a format that Pillow reads$"):
+    with pytest.raises(OSError, match=r"^'.*text.png': not an image in a format that Pillow can read$"):
         open_image(tmp_path / "text.png")
 
 

@@ -194,7 +194,7 @@ def test_images_of_every_kind_are_accepted():
         ("photo.png", TypeError, "must be a PIL image, an array of uint8.* or a list of those, got <class 'str'>"),
         (np.zeros((9, 9, 3), np.int64), TypeError, "or floats from 0 to 1, or a list of those, got int64"),
         (np.zeros((9, 9), bool), TypeError, "got bool"),
-        ([[0, 1], [1, 0]], TypeError, "must be a list of PIL images or arrays, got one of <class 'list'>"),
+        ([[0, 1], [1, 0]], TypeError, "must be a list of PIL images or arrays, got a list with <class 'list'>"),
         (
             np.full((9, 9, 3), 255.0),
             ValueError,
@@ -204,8 +204,12 @@ def test_images_of_every_kind_are_accepted():
         (np.zeros((3, 9, 9), np.uint8), ValueError, r"must have shape \(height, width\), or .* got \(3, 9, 9\)"),
         (np.zeros((9, 9, 2), np.uint8), ValueError, r"with 1, 3 or 4 channels, got \(9, 9, 2\)"),
         (np.zeros((0, 9, 3), np.uint8), ValueError, r"got \(0, 9, 3\)"),
-        ([np.zeros((2, 9, 9, 3), np.uint8)], ValueError, r"a list of single images, got one of shape \(2, 9, 9, 3\)"),
-        (Image.new("RGB", (0, 9)), ValueError, "an image must have pixels, got one of 0 x 9"),
+        (
+            [np.zeros((2, 9, 9, 3), np.uint8)],
+            ValueError,
+            r"a list of single images, got an array of shape \(2, 9, 9, 3\)",
+        ),
+        (Image.new("RGB", (0, 9)), ValueError, "an image must have at least one pixel, got size 0 x 9"),
     ],
 )
 def test_what_is_not_an_image_is_refused(image, error, message):

@@ -65,7 +65,7 @@ def test_a_library_from_other_sources_is_refused(copied):
     header = folder / "kernels" / "params.h"
 
     def refused():
-        return "built from other sources than those beside it" in _library._fault()
+        return "built from sources other than those next to it" in _library._fault()
 
     text = header.read_text()
     # As if two activations had swapped their numbers: an old library would compute the wrong function.

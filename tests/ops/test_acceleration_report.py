@@ -112,7 +112,7 @@ def test_loops_and_calls_are_counted():
     found = report(fun, IMAGES, KERNEL)
     rows = [(row.form, row.calls, len(row.places), row.in_while_loop) for row in found.convolutions]
     assert rows == [("depthwise", 13, 4, False), ("ordinary", 1, 1, False), ("depthwise", 1, 1, True)]
-    assert "1× an iteration  depthwise" in str(found)
+    assert "1× per iteration  depthwise" in str(found)
     assert "13×  depthwise" in str(found)
 
 
@@ -155,7 +155,7 @@ def test_blocks_are_reported_as_they_are_lowered():
     swish = functools.partial(block, activation=jax.nn.silu)
     rows = report(swish, IMAGES, KERNEL, point).convolutions
     assert [(row.form, row.choice.implementation) for row in rows] == [("depthwise", "native"), ("pointwise", "native")]
-    assert all(row.choice.reason.endswith("(epilogue not fused: the kernel does not know silu)") for row in rows)
+    assert all(row.choice.reason.endswith("(epilogue not fused: the kernel does not support silu)") for row in rows)
     assert targets(swish, IMAGES, KERNEL, point) == {"depthwise", "matrix_product"}
     # The place of a step is the caller's line, even if the block was traced before.
     assert all("test_acceleration_report.py" in row.places[0] for row in rows)

@@ -102,7 +102,7 @@ CASES = {
     "input dilation with named padding": (
         depthwise(input_dilation=2),
         ValueError,
-        r"depthwise_conv: `padding` must be given as numbers where `input_dilation` is not 1, got 'SAME'",
+        r"depthwise_conv: `padding` must be numeric if `input_dilation` is not 1, got 'SAME'",
     ),
     "unknown name of padding": (
         depthwise(padding="FULL"),
@@ -112,7 +112,7 @@ CASES = {
     "causal in 2D": (
         depthwise(padding="CAUSAL"),
         ValueError,
-        r"depthwise_conv: `padding` 'CAUSAL' is for 1 spatial axis",
+        r"depthwise_conv: `padding` 'CAUSAL' requires 1 spatial axis",
     ),
     "padding of the wrong length": (
         depthwise(padding=[1, 1, 1]),
@@ -142,17 +142,17 @@ CASES = {
     "an implementation that cannot": (
         lambda: jds.conv(IMAGES, jnp.ones((3, 3, 4, 5)), implementation="shifted"),
         NotImplementedError,
-        r"conv: `shifted` computes depthwise, pointwise and grouped convolutions.*use implementation=None",
+        r"conv: `shifted` supports depthwise, pointwise and grouped convolutions.*use implementation=None",
     ),
     "a kernel that cannot": (
         lambda: jds.pointwise_conv(IMAGES, jnp.ones((1, 1, 4, 5)), strides=2, implementation="native"),
         NotImplementedError,
-        r"pointwise_conv: `native` computes .* and this one is pointwise with strides .*use implementation=None",
+        r"pointwise_conv: `native` supports .* and this one is pointwise with strides .*use implementation=None",
     ),
     "too many terms": (
         depthwise(jnp.ones((17, 17, 1, 4)), jnp.ones((1, 32, 32, 4)), implementation="shifted"),
         NotImplementedError,
-        r"depthwise_conv: `shifted` writes out at most 256 terms, and this convolution has 289",
+        r"depthwise_conv: `shifted` unrolls at most 256 terms, and this convolution has 289",
     ),
     "bias of a wrong length": (
         lambda: jds.conv(IMAGES, jnp.ones((3, 3, 4, 6)), bias=jnp.ones(4)),
@@ -207,7 +207,7 @@ CASES = {
     "an implementation that cannot, with a bias": (
         lambda: jds.conv(IMAGES, jnp.ones((3, 3, 4, 5)), bias=jnp.ones(5), implementation="shifted"),
         NotImplementedError,
-        r"conv: `shifted` computes depthwise, pointwise and grouped",
+        r"conv: `shifted` supports depthwise, pointwise and grouped",
     ),
     "no module to fold": (
         lambda: jds.fold_batch_norm(jnp.ones(3)),

@@ -256,7 +256,7 @@ except NotImplementedError as error:
 
 @pytest.mark.parametrize(
     ("missing", "switch", "reason", "log_lines"),
-    [(True, None, "no C++ compiler was found", 1), (False, "0", "switched off by JDS_NATIVE=0", 0)],
+    [(True, None, "no C++ compiler was found", 1), (False, "0", "disabled by JDS_NATIVE=0", 0)],
 )
 def test_without_the_library_jds_runs_on_shifted(missing, switch, reason, log_lines):
     environment = {**os.environ, **({"JDS_NATIVE": switch} if switch else {})}

@@ -167,7 +167,7 @@ def test_missing_files_and_files_of_another_kind_are_refused(tmp_path):
     (tmp_path / "weights.npz").write_bytes(b"\x80\x04pickle")
     with pytest.raises(
         jds.WeightsError,
-        match=r"must be a \.safetensors, \.h5, .* file, a Hugging Face repository's id, a folder",
+        match=r"must be a \.safetensors, \.h5, .* file, a Hugging Face repository id, a folder",
     ):
         load(tmp_path / "weights.npz")
     with pytest.raises(ValueError, match=r"`path` must end in .safetensors, got"):
@@ -206,5 +206,5 @@ def test_a_repository_is_fetched_from_the_hub(monkeypatch, file, model):
 def test_a_repository_that_cannot_be_reached_is_an_error(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(OSError, match=r"config.json of nobody/nothing cannot be fetched"):
+    with pytest.raises(OSError, match=r"config.json of nobody/nothing cannot be downloaded"):
         load("nobody/nothing")

@@ -122,7 +122,7 @@ def test_a_broken_download_is_resumed(serve):
 @pytest.mark.parametrize("manner", ["closed", "reset", "stalled", "broken"])
 def test_a_failed_download_is_an_oserror_that_names_the_remedy(serve, manner, tmp_path):
     serve(manner)
-    with pytest.raises(OSError, match=r"(?s)^there.bin of some/one cannot be fetched: .+\n.*give its path"):
+    with pytest.raises(OSError, match=r"(?s)^there.bin of some/one cannot be downloaded: .+\n.*pass its path"):
         fetch("some/one", "there.bin")
     # An incomplete file is never left in place.
     assert not [path for path in tmp_path.rglob("there.bin") if path.exists()]

@@ -41,7 +41,7 @@ def test_logits_match_those_of_keras(tmp_path, monkeypatch, quick_compilation):
 def test_damaged_files_are_refused(tmp_path):
     path = tmp_path / "bad.weights.h5"
     path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
-    with pytest.raises(jds.WeightsError, match="is not a valid file of a Keras model's weights"):
+    with pytest.raises(jds.WeightsError, match="is not a valid Keras weights file"):
         jds.create_model("keras/MobileNet", path)
     with pytest.raises(FileNotFoundError):
         jds.create_model("keras/MobileNet", tmp_path / "none.h5")
@@ -89,14 +89,14 @@ def _deep(file):
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (_linked, "is a link to another place"),
-        (_soft, "is a link to another place"),
+        (_linked, "is a link, and only data"),
+        (_soft, "is a link, and only data"),
         (_stored_elsewhere, "is in another file"),
         (_virtual, "is in another file"),
-        (_cycle, "is there twice"),
+        (_cycle, "occurs twice"),
         (_bomb, "is compressed or empty"),
-        (_chunk, "has chunks larger than itself"),
-        (_deep, "nested more than 40 times"),
+        (_chunk, "has chunks larger than the array"),
+        (_deep, "nested more than 40 levels deep"),
     ],
 )
 def test_a_file_with_links_or_excessive_sizes_is_refused(make, reason, tmp_path):
@@ -107,7 +107,5 @@ def test_a_file_with_links_or_excessive_sizes_is_refused(make, reason, tmp_path)
     path = tmp_path / "hostile.h5"
     with h5py.File(path, "w") as file:
         make(file)
-    with pytest.raises(
-        jds.WeightsError, match=rf"hostile\.h5 is not a valid file of a Keras model's weights: .*{reason}"
-    ):
+    with pytest.raises(jds.WeightsError, match=rf"hostile\.h5 is not a valid Keras weights file: .*{reason}"):
         jds.create_model("keras/MobileNetV2", path)

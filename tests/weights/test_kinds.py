@@ -165,7 +165,7 @@ def test_layers_that_the_network_lacks_are_reported(tmp_path):
         jds.WeightsError, match=r"^.*a\.h5 does not match this network:\n2 unexpected: dense_1/0, dense_1/1\n.*"
     ):
         jds.create_model("keras/MobileNetV2", tmp_path / "a.h5", **SMALL)
-    with pytest.raises(jds.WeightsError, match=r"a\.h5 is a file of Keras, and the network has names of timm"):
+    with pytest.raises(jds.WeightsError, match=r"a\.h5 is a Keras file, but the network uses timm's names"):
         jds.create_model("mobilenetv2_035", tmp_path / "a.h5", num_classes=5)
 
 
@@ -220,7 +220,7 @@ def test_layers_of_a_keras_file_can_be_renamed(tmp_path):
 def test_entries_with_other_names_are_matched_in_order(torch_like):
     counter = {"c": np.zeros((), np.int64)}
     other = {f"p{place}": array for place, array in enumerate(torch_like.values())} | counter
-    with pytest.warns(jds.OrderWarning, match=r"has other names than timm's: its entries are taken in their order"):
+    with pytest.warns(jds.OrderWarning, match=r"are not timm's: its entries were matched by order"):
         assert holds(load(other), torch_like)
     swapped = dict(zip(other, [*torch_like.values()][::-1], strict=False)) | counter
     with pytest.raises(jds.WeightsError, match="does not match this network"):
@@ -298,13 +298,13 @@ def test_a_file_is_compared_before_it_is_read(torch_like, tmp_path):
 
 
 def test_the_error_names_the_network_that_the_weights_belong_to(torch_like, tmp_path):
-    with pytest.raises(jds.WeightsError, match=rf"\nits kernels are those of .*{NAME}.*$"):
+    with pytest.raises(jds.WeightsError, match=rf"\nits kernels match .*{NAME}.*$"):
         jds.create_model("mobilenetv2_035", torch_like, num_classes=5)
     name = "keras/EfficientNetB0"
     shapes = shapes_of(nnx.eval_shape(lambda: jds.create_model(name)), "keras")
     ones = {key: np.ones(like.shape, np.float32) for key, like in shapes.items()}
     todays(tmp_path / "a.h5", layers_of(ones))
-    with pytest.raises(jds.WeightsError, match=rf"\nits kernels are those of .*{name}"):
+    with pytest.raises(jds.WeightsError, match=rf"\nits kernels match .*{name}"):
         jds.create_model("keras/EfficientNetB1", tmp_path / "a.h5")
     with pytest.raises(jds.WeightsError) as error:
         load({name: array for name, array in torch_like.items() if name != "bn1.weight"})

@@ -1,4 +1,4 @@
-"""What XLA makes of a program, and how that agrees with the count of its jaxpr."""
+"""XLA's view of a program, and its reconciliation with the count of the jaxpr."""
 
 from jds.cost.hlo._reconcile import Difference as Difference
 from jds.cost.hlo._reconcile import Reconciliation as Reconciliation

@@ -1,4 +1,4 @@
-"""The instructions of an optimized program, read from XLA's text."""
+"""Parses the instructions of an optimized program from XLA's text."""
 
 import math
 import re
@@ -17,19 +17,19 @@ _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 
 
 class Shape(NamedTuple):
-    """An array's; a tuple has several."""
+    """The dtype and sizes of an array; a tuple has several."""
 
     dtype: str
     sizes: tuple[int, ...]
 
     @property
     def elements(self) -> int:
-        """Numbers in it."""
+        """Number of elements."""
         return math.prod(self.sizes)
 
     @property
     def bytes(self) -> int:
-        """Its size."""
+        """Size in bytes."""
         digits = re.search(r"\d+", self.dtype)
         bits = _BITS.get(self.dtype, int(digits[0]) if digits else 0)
         return (self.elements * bits + 7) // 8
@@ -39,8 +39,8 @@ class Instruction(NamedTuple):
     """One line of a computation.
 
     Attributes:
-      name, opcode: as XLA prints them.
-      shapes: of its result, several if it is a tuple.
+      name, opcode: as printed by XLA.
+      shapes: shapes of the result; several if it is a tuple.
       operands: names of other instructions of the computation.
       attributes: the text after the operands.
     """
@@ -53,36 +53,36 @@ class Instruction(NamedTuple):
 
     @property
     def called(self) -> tuple[str, ...]:
-        """Names of computations."""
+        """Names of the computations that it calls."""
         branches = _BRANCHES.search(self.attributes)
         listed = [name.strip().lstrip("%") for name in branches[1].split(",")] if branches else []
         return (*_CALLS.findall(self.attributes), *listed)
 
     @property
     def trips(self) -> int | None:
-        """How often a loop runs, where XLA knows."""
+        """Trip count of a loop, if XLA knows it."""
         known = _TRIPS.search(self.attributes)
         return int(known[1]) if known else None
 
     @property
     def op_name(self) -> str:
-        """What JAX called the equation that it comes from, with its scopes; empty if XLA does not say."""
+        """JAX's name of the source equation, with its scopes; empty if it is missing."""
         found = re.search(r'op_name="([^"]*)"', self.attributes)
         return found[1] if found else ""
 
     def attribute(self, name: str) -> str:
-        """The text of an attribute, without its braces; empty if there is none."""
+        """Returns the text of an attribute, without its braces; empty if it is missing."""
         found = re.search(rf"\b{name}=(?:\{{([^}}]*)\}}|([^\s,]+))", self.attributes)
         return (found[1] if found[1] is not None else found[2]) if found else ""
 
 
 class Module(NamedTuple):
-    """A program.
+    """A parsed program.
 
     Attributes:
-      computations: by their names.
-      entry: the name of the one where it begins.
-      partitions: on how many devices it runs, each on a part.
+      computations: computations by name.
+      entry: name of the entry computation.
+      partitions: number of devices that the program is partitioned across.
     """
 
     computations: Mapping[str, Sequence[Instruction]]
@@ -91,7 +91,7 @@ class Module(NamedTuple):
 
 
 def parse(text: str) -> Module:
-    """Reads what `jax.stages.Compiled.as_text` gives.
+    """Parses the result of `jax.stages.Compiled.as_text`.
 
     Raises:
       ValueError: the text has no entry computation.
@@ -125,7 +125,7 @@ def _instruction(name: str, text: str) -> Instruction:
 
 
 def _closing(text: str, start: int) -> int:
-    """Where the parenthesis that opens at `start` is closed."""
+    """Returns the position of the parenthesis that closes the one at `start`."""
     depth = 0
     for i in range(start, len(text)):
         depth += (text[i] == "(") - (text[i] == ")")
@@ -134,7 +134,7 @@ def _closing(text: str, start: int) -> int:
     return len(text) - 1
 
 
-# One operation for each element of the result, in XLA's count.
+# XLA counts one operation per element of the result.
 _ELEMENTWISE_NAMES = """
     abs add and clamp compare complex convert divide floor ceil imag maximum minimum multiply negate not or real
     remainder round-nearest-afz round-nearest-even select shift-left shift-right-arithmetic shift-right-logical sign
@@ -144,11 +144,11 @@ _ELEMENTWISE = frozenset(_ELEMENTWISE_NAMES.split())
 
 
 def flops(instruction: Instruction, shapes: Mapping[str, tuple[Shape, ...]]) -> int | None:
-    """Floating-point operations of one instruction by itself, as XLA counts them; None for a call of foreign code.
+    """Returns XLA's count of the FLOPs of one instruction, without what it calls; None for foreign code.
 
     Args:
-      instruction: what it is; what it calls is not counted.
-      shapes: of the other instructions of its computation.
+      instruction: the instruction.
+      shapes: shapes of the other instructions of its computation.
     """
     opcode, elements = instruction.opcode, sum(shape.elements for shape in instruction.shapes)
     operands = [shapes[name][0] for name in instruction.operands if shapes.get(name)]
@@ -163,7 +163,7 @@ def flops(instruction: Instruction, shapes: Mapping[str, tuple[Shape, ...]]) -> 
         arrays = operands[: len(operands) // 2]
         return max(0, sum(array.elements for array in arrays) - elements)
     if opcode == "sort":
-        # XLA takes the logarithm of all elements, not of those that are sorted together.
+        # XLA uses the logarithm of the total number of elements, not of the length of the sorted axis.
         return instruction.shapes[0].elements * math.ceil(math.log2(max(1, instruction.shapes[0].elements)))
     if opcode == "reduce-window":
         window = math.prod(int(size) for size in _window(instruction, "size", ()))

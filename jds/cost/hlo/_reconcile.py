@@ -1,4 +1,4 @@
-"""Why XLA's count of FLOPs differs from the count in theory."""
+"""Explains why XLA's count of FLOPs differs from the count in theory."""
 
 import collections
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from jds.cost._counts import Counts
 from jds.cost._program import Conventions, Operation
 from jds.cost.hlo._view import XlaInstruction, XlaView, xla
 
-# A layer with more than this many times the products of theory runs another algorithm.
+# A layer with more than this many times the theoretical products uses another algorithm.
 _DENSE = 1.5
 
 
@@ -30,7 +30,7 @@ class Difference(NamedTuple):
         `"integers"`, `"sorts"`, `"loop counters"` or `"multiplications by one"`; for the compiled program
         `"devices"`, `"dense convolution"`, `"products"`, `"simplified work"` or `"added work"`;
         for either `"rounding"`.
-      flops: what it adds; negative if it removes work.
+      flops: FLOPs that it adds; negative if it removes work.
       explanation: the cause in a sentence.
 
     Example:
@@ -47,17 +47,17 @@ class Difference(NamedTuple):
 
 
 class Reconciliation(NamedTuple):
-    """The steps from FLOPs in theory to those of the lowered and of the compiled program; prints as a table.
+    """The steps from FLOPs in theory to XLA's counts, lowered and compiled; prints as a table.
 
     Attributes:
-      theory: FLOPs with padding and all runs of loops.
-      lowered, compiled: XLA's counts; None where XLA does not say.
-      to_lowered, to_compiled: the causes, from theory to lowered and from there to compiled.
-      unexplained_lowered, unexplained_compiled: what remains of the differences, in FLOPs; None where XLA does not say.
+      theory: FLOPs, including padding and all iterations of loops.
+      lowered, compiled: XLA's counts; None if unknown.
+      to_lowered, to_compiled: the causes, from theory to lowered and from lowered to compiled.
+      unexplained_lowered, unexplained_compiled: the unexplained differences, in FLOPs; None if XLA's count is unknown.
       foreign_calls: targets of foreign calls, which XLA counts as zero FLOPs.
-      devices: how many the compiled program runs on; its counts are per device.
-      minimum_bytes: of arguments and results, each counted once.
-      lowered_bytes, compiled_bytes: XLA's counts of what all instructions read and write.
+      devices: number of devices that the compiled program runs on; its counts are per device.
+      minimum_bytes: bytes of arguments and results, each counted once.
+      lowered_bytes, compiled_bytes: XLA's counts of the bytes that all instructions read and write.
 
     Example:
       >>> import jax.numpy as jnp
@@ -66,15 +66,15 @@ class Reconciliation(NamedTuple):
       >>> steps.theory, steps.lowered, steps.unexplained_lowered
       (1024, 1024.0, 0.0)
       >>> print(steps)
-      from theory to XLA                                                 FLOPs
-      ─────────────────────────────────────────────────────────────────────────
-      in theory, with padding and all runs of loops                      1,024
-      lowered: as JAX hands it to XLA                                    1,024
-      compiled: as XLA runs it                                           1,024
+      from theory to XLA                                             FLOPs
+      ─────────────────────────────────────────────────────────────────────
+      in theory, with padding and all loop iterations                1,024
+      lowered: as JAX passes it to XLA                               1,024
+      compiled: as XLA runs it                                       1,024
       <BLANKLINE>
-      bytes of arguments and results, each once                            896
-      bytes that the instructions of the lowered program read and write    896
-      bytes that those of the compiled program read and write              896
+      bytes of arguments and results, each once                        896
+      bytes that the lowered program's instructions read and write     896
+      bytes that the compiled program's instructions read and write    896
     """
 
     theory: int
@@ -91,13 +91,13 @@ class Reconciliation(NamedTuple):
     compiled_bytes: float | None
 
     def table(self) -> Table:
-        """The steps as a table, for Rich to print in 80 columns or more."""
+        """Returns the steps as a table, for Rich to print in 80 columns or more."""
         lines = Table(box=box.SIMPLE_HEAD, header_style="", show_edge=False, padding=(0, 1, 0, 0))
         lines.add_column("from theory to XLA", overflow="fold")
         lines.add_column("FLOPs", justify="right", no_wrap=True)
-        lines.add_row("in theory, with padding and all runs of loops", f"{self.theory:,}")
+        lines.add_row("in theory, with padding and all loop iterations", f"{self.theory:,}")
         for steps, rest, name, flops in (
-            (self.to_lowered, self.unexplained_lowered, "lowered: as JAX hands it to XLA", self.lowered),
+            (self.to_lowered, self.unexplained_lowered, "lowered: as JAX passes it to XLA", self.lowered),
             (self.to_compiled, self.unexplained_compiled, "compiled: as XLA runs it", self.compiled),
         ):
             for step in steps:
@@ -108,14 +108,14 @@ class Reconciliation(NamedTuple):
         lines.add_section()
         for name, size in (
             ("bytes of arguments and results, each once", self.minimum_bytes),
-            ("bytes that the instructions of the lowered program read and write", self.lowered_bytes),
-            ("bytes that those of the compiled program read and write", self.compiled_bytes),
+            ("bytes that the lowered program's instructions read and write", self.lowered_bytes),
+            ("bytes that the compiled program's instructions read and write", self.compiled_bytes),
         ):
             lines.add_row(name, "unknown" if size is None else f"{size:,.0f}")
         return lines
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as a dictionary that `json` can write."""
+        """Returns all fields as a dictionary that `json` can write."""
         steps = {name: [step._asdict() for step in getattr(self, name)] for name in ("to_lowered", "to_compiled")}
         return self._asdict() | steps
 
@@ -136,12 +136,12 @@ def reconcile(
 
     Args:
       fun: a function, jitted or not, or an NNX module.
-      *args: its arguments, as for `analyze`; the program is compiled, and not run.
-      trip_counts: how often `while` loops run, as for `analyze`.
-      **kwargs: its keyword arguments, as `args`.
+      *args: its arguments, as in `analyze`; the program is compiled but not run.
+      trip_counts: number of iterations of `while` loops, as in `analyze`.
+      **kwargs: its keyword arguments, like `args`.
 
     Returns:
-      The differences, each with its cause, and what cannot be explained.
+      The differences, each with its cause, and any unexplained remainder.
 
     Raises:
       ValueError, TypeError: the function cannot be traced with these arguments.
@@ -189,7 +189,7 @@ def _of_the_rest(
     instructions: Sequence[XlaInstruction],
     by_one: int = 0,
 ) -> Iterator[Difference]:
-    """Causes that the program does not show; each is named only if it accounts for the whole remainder."""
+    """Yields causes that are not visible in the program, each only if it explains the whole remainder."""
     rest = _rest(start, steps, end)
     if not rest or end is None:
         return
@@ -215,10 +215,12 @@ def _to_lowered(counted: Analysis, skipped: Analysis, view: XlaView) -> Iterator
     on_all_devices = _sum(skipped.operations, lambda operation: operation.devices)
     loops = on_all_devices.flops - skipped.total.flops
     if loops:
-        yield Difference("loops counted once", loops, "XLA counts the body of a loop once, however often it runs")
+        yield Difference(
+            "loops counted once", loops, "XLA counts the body of a loop once, regardless of the number of iterations"
+        )
     devices = once.flops - on_all_devices.flops
     if devices:
-        yield Difference("devices", devices, "XLA counts one device of manually split work")
+        yield Difference("devices", devices, "XLA counts only one device's share of manually split work")
     if view.foreign_calls:
         products = sum(2 * o.cost.counts.macs for o in skipped.operations if o.cost)
         missing = sum(i.product_flops for i in view.lowered_instructions) - products
@@ -234,7 +236,7 @@ def _to_lowered(counted: Analysis, skipped: Analysis, view: XlaView) -> Iterator
     )
     if sorts:
         yield Difference(
-            "sorts", sorts, "XLA takes the logarithm of the array's size, not of the length of the sorted axis"
+            "sorts", sorts, "XLA uses the logarithm of the array's size, not of the length of the sorted axis"
         )
     counters = sum(i.flops or 0 for i in view.lowered_instructions if _is_counter(i)) if loops else 0
     if counters:
@@ -242,7 +244,7 @@ def _to_lowered(counted: Analysis, skipped: Analysis, view: XlaView) -> Iterator
 
 
 def _sum(operations: Iterable[Operation], times: Callable[[Operation], int]) -> Counts:
-    """Sums the counts, each equation as if it ran `times(equation)` times."""
+    """Sums the counts as if each operation ran `times(operation)` times."""
     return sum((o.cost.counts * times(o) for o in operations if o.cost), Counts())
 
 
@@ -254,7 +256,7 @@ def _to_compiled(skipped: Analysis, view: XlaView) -> Iterator[Difference]:
     before, after = _by_opcode(view.lowered_instructions), _by_opcode(view.instructions)
     split = _split(skipped, view, before)
     if any(split.values()):
-        words = f"XLA splits the work; each of {view.devices} devices does its part"
+        words = f"XLA splits the work across {view.devices} devices"
         yield Difference("devices", sum(split.values()), words)
     before = before + split
     explained = 0
@@ -263,14 +265,16 @@ def _to_compiled(skipped: Analysis, view: XlaView) -> Iterator[Difference]:
         yield difference
     products = sum(after[opcode] - before[opcode] for opcode in _PRODUCTS) - explained
     if products:
-        yield Difference("products", products, "XLA computes different products, or the same ones more or less often")
+        yield Difference(
+            "products", products, "XLA computes different products, or computes the same products more or less often"
+        )
     changes = {name: after[name] - before[name] for name in sorted({*before, *after} - {*_PRODUCTS})}
     less, more = _listed(changes, -1), _listed(changes, 1)
     if less:
         yield Difference("simplified work", less[0], f"XLA has less of {less[1]}")
     if more:
         yield Difference(
-            "added work", more[0], f"XLA has more of {more[1]}: in place of other work, or repeated in each fusion"
+            "added work", more[0], f"XLA has more of {more[1]}: instead of other work, or repeated in several fusions"
         )
 
 
@@ -292,7 +296,7 @@ def _by_opcode(instructions: Iterable[XlaInstruction]) -> _Totals:
 
 
 def _split(skipped: Analysis, view: XlaView, before: _Totals) -> _Totals:
-    """Work that XLA takes off each device by splitting it; work that the program itself splits is not included."""
+    """Returns the work that XLA removes from each device by partitioning, not counting work split by the program."""
     if view.devices == 1:
         return _Totals()
     by_hand = sum(o.cost.counts.flops for o in skipped.operations if o.cost and o.devices > 1)
@@ -323,7 +327,7 @@ def _dense(skipped: Analysis, view: XlaView) -> Iterator[Difference]:
 
 
 def _listed(changes: Mapping[str, int], sign: int) -> tuple[int, str] | None:
-    """The sum of the changes with this sign, and the largest ones by name."""
+    """Returns the sum of the changes with this sign, and the names of the largest ones."""
     found = {name: change for name, change in changes.items() if change * sign > 0}
     largest = sorted(found, key=lambda name: -abs(found[name]))[:3]
     return (sum(found.values()), ", ".join(largest)) if found else None

@@ -1,4 +1,4 @@
-"""XLA's view of a program: its own counts, and the instructions of what it made of it."""
+"""XLA's view of a program: its counts, and the instructions of the optimized program."""
 
 import collections
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,13 +15,13 @@ from jds.cost.hlo import _parse
 
 
 class XlaCounts(NamedTuple):
-    """What XLA says of one call of a program; None where it does not say.
+    """XLA's counts for one call of a program; None if unknown.
 
     Attributes:
-      flops: a multiplication and an addition are two, those with padding are left out, integers and booleans count like
+      flops: operations: a multiply-add counts as two, padding is excluded, integers and booleans count like
         floating-point numbers, and the body of a loop counts once.
-      transcendentals: elements of exponentials, roots and other transcendental functions.
-      bytes: read and written by all instructions, in bytes.
+      transcendentals: number of elements of exponentials, roots and other transcendental functions.
+      bytes: bytes read and written by all instructions.
     """
 
     flops: float | None
@@ -30,18 +30,18 @@ class XlaCounts(NamedTuple):
 
 
 class XlaInstruction(NamedTuple):
-    """An instruction of the optimized program that runs by itself: a fusion is one.
+    """An instruction of the optimized program; a fusion counts as one instruction.
 
     Attributes:
-      name, operation: as XLA prints them; a foreign call's operation has its target.
-      shape: of its result, as `f32[8,16]`.
-      flops: of one run, with all that is fused into it; None for foreign code.
-      parts: the same by HLO opcode, without foreign code.
-      bytes: of its operands and its result.
-      times: how often it runs; None in a loop of which XLA does not know how often it runs.
-      layer: the path of the equation that it comes from.
-      primitive: that of the equation; of a fusion, the last one's.
-      in_loop: whether it stands in the body or the condition of a `while`, and in nothing that those call.
+      name, operation: as printed by XLA; the operation of a foreign call includes its target.
+      shape: shape of its result, such as `f32[8,16]`.
+      flops: FLOPs of one run, including everything fused into it; None for foreign code.
+      parts: the same by HLO opcode, excluding foreign code.
+      bytes: bytes of its operands and its result.
+      times: number of runs; None inside a loop whose trip count XLA does not know.
+      layer: path of its source equation.
+      primitive: primitive of its source equation; for a fusion, of the last one.
+      in_loop: whether it is directly in the body or the condition of a `while`.
 
     Example:
       >>> import jax.numpy as jnp
@@ -64,20 +64,21 @@ class XlaInstruction(NamedTuple):
 
     @property
     def product_flops(self) -> int:
-        """Those of matrix products and convolutions."""
+        """FLOPs of matrix products and convolutions."""
         return sum(self.parts.get(opcode, 0) for opcode in ("dot", "convolution"))
 
 
 class XlaView(NamedTuple):
-    """A program before and after XLA's compiler; prints as a table of its most expensive instructions.
+    """A program before and after XLA's compilation; prints as a table of its most expensive instructions.
 
     Attributes:
       lowered, compiled: XLA's counts.
-      peak_bytes: of arguments, results and temporary buffers together; None where XLA does not say.
-      lowered_instructions: of the program before compilation, which has no layers.
-      instructions: of the optimized program, in the order of its computations.
-      foreign_calls: targets of the calls of foreign code, whose FLOPs XLA does not count.
-      devices: on how many the optimized program runs, each on a part: its counts and instructions are those of one.
+      peak_bytes: total bytes of arguments, results and temporary buffers; None if unknown.
+      lowered_instructions: instructions of the program before compilation, without layers.
+      instructions: instructions of the optimized program, in the order of its computations.
+      foreign_calls: targets of foreign calls, whose FLOPs XLA does not count.
+      devices: number of devices that the optimized program is partitioned across; counts and instructions are per
+        device.
 
     Example:
       >>> import jax.numpy as jnp
@@ -98,10 +99,10 @@ class XlaView(NamedTuple):
     devices: int
 
     def table(self, lines: int = 20) -> Table:
-        """The most expensive instructions of the optimized program as a table, those with unknown FLOPs first.
+        """Returns the most expensive instructions of the optimized program as a table, unknown FLOPs first.
 
         Args:
-          lines: how many instructions to show.
+          lines: number of instructions to show.
         """
         found = Table("operation", "shape", "FLOPs", "bytes", "layer", box=None)
         order = sorted(self.instructions, key=lambda i: (i.flops is not None, -(i.flops or 0)))
@@ -111,7 +112,7 @@ class XlaView(NamedTuple):
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as a dictionary that `json` can write."""
+        """Returns all fields as a dictionary that `json` can write."""
         names = "lowered_instructions", "instructions"
         lists = {name: [instruction._asdict() for instruction in getattr(self, name)] for name in names}
         return self._asdict() | {"lowered": self.lowered._asdict(), "compiled": self.compiled._asdict()} | lists
@@ -131,12 +132,12 @@ class XlaView(NamedTuple):
 
 
 def xla(fun: Callable[..., Any] | Traceable, *args: Any, **kwargs: Any) -> XlaView:
-    """Compiles a program, without running it, and reads what XLA says of it.
+    """Compiles a program, without running it, and returns XLA's view of it.
 
     Args:
       fun: a function, jitted or not, or an NNX module.
-      *args: its arguments, as for `analyze`.
-      **kwargs: its keyword arguments, as `args`.
+      *args: its arguments, as in `analyze`.
+      **kwargs: its keyword arguments, like `args`.
 
     Returns:
       The counts and the instructions.
@@ -167,7 +168,7 @@ def xla(fun: Callable[..., Any] | Traceable, *args: Any, **kwargs: Any) -> XlaVi
 
 
 def instructions(compiled: jax.stages.Compiled) -> tuple[XlaInstruction, ...]:
-    """The instructions of an optimized program, in the order of its computations."""
+    """Returns the instructions of an optimized program, in the order of its computations."""
     return _instructions(_parse.parse(compiled.as_text() or ""))
 
 
@@ -176,7 +177,7 @@ def _instructions(module: _parse.Module) -> tuple[XlaInstruction, ...]:
 
 
 def _counts(properties: Any, found: Sequence[XlaInstruction]) -> XlaCounts:
-    """Reads the counts from what XLA returns: a dictionary, or None; a missing key is unknown, and so is -1."""
+    """Reads XLA's counts from a dictionary, or None; a missing key or -1 means unknown."""
     # XLA adds -1 for each call whose cost it does not know.
     calls = sum(instruction.operation.startswith("custom-call") for instruction in found)
 
@@ -188,7 +189,7 @@ def _counts(properties: Any, found: Sequence[XlaInstruction]) -> XlaCounts:
 
 
 def _is_marker(instruction: XlaInstruction) -> bool:
-    """Whether it calls nothing, but says how arrays are laid out over devices."""
+    """Whether it does no work, but marks how arrays are sharded across devices."""
     target = instruction.operation.partition(":")[2]
     return target.startswith("xla.sdy.") or target in ("Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape")
 
@@ -201,7 +202,7 @@ def _peak(compiled: jax.stages.Compiled) -> int | None:
     return sizes - stats.alias_size_in_bytes
 
 
-# What moves nothing.
+# Instructions that move no data.
 _FREE = ("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "opt-barrier", "partition-id")
 
 
@@ -242,7 +243,7 @@ def _times(outer: int | None, inner: int | None) -> int | None:
 
 
 def _origins(computation: Sequence[_parse.Instruction]) -> dict[str, Origin]:
-    """Where each instruction comes from; one that XLA made without a name, from where its first user does."""
+    """Returns the origin of each instruction; one without a name gets the origin of its first user."""
     names = {instruction.name: instruction.op_name for instruction in computation}
     for instruction in reversed(computation):
         for operand in instruction.operands:
@@ -254,7 +255,7 @@ def _origins(computation: Sequence[_parse.Instruction]) -> dict[str, Origin]:
 def _flops(
     module: _parse.Module, instruction: _parse.Instruction, shapes: Mapping[str, Any]
 ) -> tuple[int | None, dict[str, int]]:
-    """Those of an instruction and of all that is fused into it, together and by opcode."""
+    """Returns the FLOPs of an instruction and everything fused into it, in total and by opcode."""
     if instruction.opcode != "fusion":
         count = _parse.flops(instruction, shapes)
         return count, {instruction.opcode: count} if count else {}

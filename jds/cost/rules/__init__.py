@@ -1,6 +1,6 @@
-"""The cost of an equation of each primitive."""
+"""Rules for the cost of each primitive."""
 
-# Imported for the rules that they register.
+# Imported to register their rules.
 from jds.cost.rules import _elements as _elements
 from jds.cost.rules import _linear_algebra as _linear_algebra
 from jds.cost.rules import _products as _products

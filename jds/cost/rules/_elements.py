@@ -1,4 +1,4 @@
-"""Rules of element-wise operations, and of operations that only move data or do nothing."""
+"""Rules for element-wise operations, and for operations that only move data or do nothing."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ _TRANSCENDENTAL = """
     bessel_i1e atan2 regularized_incomplete_beta zeta
 """
 
-# Elements are copied, or reordered.
+# Elements are copied or reordered.
 _MOVEMENT = """
     broadcast_in_dim reshape transpose squeeze slice dynamic_slice dynamic_update_slice concatenate pad rev
     gather copy iota device_put bitcast_convert_type split unstack stack scatter real imag complex tile empty
@@ -39,7 +39,7 @@ _SCATTER = "scatter-add scatter-sub scatter-mul scatter-min scatter-max"
 @register(*_ARITHMETIC.split())
 def _arithmetic(equation: Equation) -> Cost:
     (out,) = equation.outputs
-    # A comparison counts in its operands' dtype, a conversion in the floating-point dtype of the two.
+    # A comparison counts in its operands' dtype, a conversion in whichever of the two dtypes is floating-point.
     aval = out if _floats(out) else equation.inputs[-1]
     if equation.primitive in ("mul", "square"):
         return Cost("element-wise", operations(aval, 0, multiply=size(out)))
@@ -59,7 +59,7 @@ def _one_minus_square(equation: Equation) -> Cost:
 
 @register("integer_pow")
 def _integer_pow(equation: Equation) -> Cost:
-    # Squarings and multiplications; a negative power ends with a division.
+    # Repeated squaring and multiplication; a negative power adds a division.
     (out,), power = equation.outputs, equation.params["y"]
     multiplications = max(0, abs(power).bit_length() - 1) + max(0, abs(power).bit_count() - 1)
     counts = operations(out, (power < 0) * size(out), multiply=multiplications * size(out))

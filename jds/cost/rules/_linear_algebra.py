@@ -1,4 +1,4 @@
-"""Rules of factorizations and triangular solves; iterative algorithms have no rules."""
+"""Rules for factorizations and triangular solves; iterative algorithms have no rules."""
 
 import math
 from fractions import Fraction
@@ -18,7 +18,7 @@ def _lu(equation: Equation) -> Cost:
     return _factorization(equation, lambda m, n: sum((m - k) + 2 * (m - k) * (n - k) for k in range(1, min(m, n) + 1)))
 
 
-# Householder's QR: the multiplications and additions of LAPACK's xGEQRF and xORGQR,
+# Householder QR: the multiplications and additions of LAPACK's xGEQRF and xORGQR,
 # http://www.netlib.org/lapack/lawnspdf/lawn41.pdf
 
 
@@ -32,7 +32,7 @@ def _householder(m: int, n: int) -> tuple[Fraction, Fraction]:
 
 
 def _form_q(m: int, n: int, k: int) -> tuple[Fraction, Fraction]:
-    """The first `n` columns of the product of `k` reflections."""
+    """Returns the cost of the first `n` columns of the product of `k` reflections."""
     third = Fraction(1, 3)
     multiply = k * (2 * m * n + 2 * n - 5 * third + k * (2 * third * k - (m + n) - 1))
     return multiply, k * (2 * m * n + n - m + third + k * (2 * third * k - (m + n)))

@@ -1,4 +1,4 @@
-"""Rules of convolutions and matrix products."""
+"""Rules for convolutions and matrix products."""
 
 import math
 
@@ -39,7 +39,7 @@ def _convolution_kind(equation: Equation, axes: list[WindowAxis]) -> Kind:
     )
     groups = feature_groups * batch_groups
     if groups == 1:
-        # The kernel gradient of a pointwise convolution has the image as its kernel, and an output of one position.
+        # The kernel gradient of a pointwise convolution uses the image as its kernel, and its output has one position.
         is_gradient = equation.is_backward and all(axis.output == 1 for axis in axes)
         return "pointwise" if is_gradient or all(axis.kernel == 1 for axis in axes) else "ordinary"
     batch = lhs.shape[numbers.lhs_spec[0]] // batch_groups

@@ -1,4 +1,4 @@
-"""Rules of random numbers of JAX's default generator; other generators have no rules."""
+"""Rules for random numbers from JAX's default generator; other generators have no rules."""
 
 import math
 
@@ -11,7 +11,7 @@ from jds.cost.rules._table import Cost, Equation, register, size
 # words, each an addition, a rotation (two shifts and an or) and an exclusive or; 5 insertions of two key words and a
 # counter; and two additions before the first round.
 _BLOCK = 20 * 5 + 5 * 3 + 2
-# Two exclusive ors make the third word of each key.
+# Two exclusive ors compute the third word of each key.
 _KEY = 2
 # A shift and a mask turn a seed into a key.
 _SEED = 2

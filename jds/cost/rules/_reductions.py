@@ -1,4 +1,4 @@
-"""Rules of reductions, windows, sorts and communication between devices."""
+"""Rules for reductions, windows, sorts and communication between devices."""
 
 import math
 
@@ -9,13 +9,13 @@ from jds.cost.rules._windows import WindowAxis, products
 
 @register("argmax", "argmin", *(f"reduce_{name}" for name in ("sum", "max", "min", "prod", "and", "or", "xor")))
 def _reduce(equation: Equation) -> Cost:
-    # Each element of a sum but the first is one addition.
+    # Each element of a sum except the first is one addition.
     array = equation.inputs[0]
     return Cost("reduction", operations(array, max(0, size(array) - size(equation.outputs[0]))))
 
 
 def _steps(equation: Equation) -> int:
-    """Number of elements of a running sum that have a predecessor."""
+    """Returns the number of elements of a running sum that have a predecessor."""
     array = equation.inputs[0]
     length = array.shape[equation.params["axis"]]
     return size(array) // length * (length - 1) if length else 0
@@ -34,7 +34,7 @@ def _log_scan(equation: Equation) -> Cost:
 
 
 def _of_body(equation: Equation) -> Counts | None:
-    """The cost of the scalar function that a general reduction applies to two elements."""
+    """Returns the cost of the scalar function that a general reduction applies to two elements."""
     total = Counts()
     for eqn in equation.params["jaxpr"].eqns:
         scalars = Equation(eqn.primitive.name, [a.aval for a in eqn.invars], [a.aval for a in eqn.outvars], eqn.params)
@@ -53,7 +53,7 @@ def _general_reduce(equation: Equation) -> Cost | None:
 
 
 def _window_sums(equation: Equation, array, out) -> int:
-    """Number of pairs of an output and an element of its window; with padding if `count_padding`."""
+    """Returns the number of pairs of an output and an element of its window, with padding if `count_padding`."""
     params = equation.params
     ones = (1,) * len(out.shape)
     axes = (
@@ -86,7 +86,7 @@ def _general_reduce_window(equation: Equation) -> Cost | None:
 
 @register("select_and_scatter_add")
 def _select_and_scatter(equation: Equation) -> Cost:
-    # The gradient of max pooling: each window finds its maximum again, and adds to it.
+    # The gradient of max pooling: each window finds its maximum again and adds to it.
     source, array = equation.inputs[:2]
     return Cost("reduction", operations(array, _window_sums(equation, array, source)))
 
@@ -101,7 +101,7 @@ def _sort(equation: Equation) -> Cost:
 
 @register("top_k", "approx_top_k")
 def _top_k(equation: Equation) -> Cost:
-    # Each element is compared with the smallest of the k, which are in a heap of height log2 k.
+    # Each element is compared with the smallest of the k, kept in a heap of height log2 k.
     array, k = equation.inputs[0], equation.params["k"]
     return Cost("sorting", operations(array, size(array) * (1 + math.ceil(math.log2(max(1, k))))))
 

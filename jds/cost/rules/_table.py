@@ -1,4 +1,4 @@
-"""The table of rules: the cost of an equation of each primitive."""
+"""The table of rules: how to compute the cost of an equation for each primitive."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -10,15 +10,15 @@ from jds.cost._counts import Counts, Kind
 
 
 class Equation(NamedTuple):
-    """One equation of a jaxpr, as rules see it.
+    """One equation of a jaxpr, in the form that rules receive.
 
     Attributes:
-      primitive: its name.
+      primitive: name of the primitive.
       inputs: the operands, each with `shape` and `dtype`.
       outputs: the results, each with `shape` and `dtype`.
       params: its parameters in the jaxpr.
       count_padding: whether multiply-accumulates with padding are counted.
-      is_backward: whether reverse-mode differentiation made it.
+      is_backward: whether it was created by reverse-mode differentiation.
       weights: for each operand, whether it is computed from parameters alone.
 
     Example:
@@ -56,13 +56,13 @@ _RULES: dict[str, Rule] = {}
 
 
 def register(*primitives: str) -> Callable[[Rule], Rule]:
-    """Registers a rule for primitives, by name; it replaces an earlier rule.
+    """Registers a rule for primitives by name, replacing any earlier rule.
 
-    A foreign function is registered as `ffi_call:` and its target's name. A Pallas kernel that declares no cost is
-    registered as `pallas_call:` and the kernel's name.
+    A foreign function is registered as `ffi_call:` followed by the name of its target; a Pallas kernel that declares no
+    cost, as `pallas_call:` followed by the name of the kernel.
 
     Args:
-      *primitives: names, as `jax.make_jaxpr` prints them.
+      *primitives: names, as printed by `jax.make_jaxpr`.
 
     Returns:
       A decorator for the rule: a function of an `Equation` that returns its `Cost`, or None if the cost is unknown.
@@ -82,17 +82,17 @@ def register(*primitives: str) -> Callable[[Rule], Rule]:
 
 
 def find_rule(name: str) -> Rule | None:
-    """The rule of a primitive, or None."""
+    """Returns the rule for a primitive, or None."""
     return _RULES.get(name)
 
 
 def size(aval: Any) -> int:
-    """Number of elements of an array; 1 for values without a shape."""
+    """Returns the number of elements of an array; 1 for values without a shape."""
     return math.prod(getattr(aval, "shape", ()))
 
 
 def operations(aval: Any, count: int, *, multiply: int = 0) -> Counts:
-    """`count` operations in the array's dtype; a complex one counts 2, a complex multiplication 6."""
+    """Returns `count` operations in the array's dtype; a complex one counts as 2, a complex multiplication as 6."""
     dtype = getattr(aval, "dtype", np.dtype(bool))
     if np.issubdtype(dtype, np.complexfloating):
         return Counts(flops=2 * count + 6 * multiply)
@@ -102,5 +102,5 @@ def operations(aval: Any, count: int, *, multiply: int = 0) -> Counts:
 
 
 def multiply_accumulates(aval: Any, macs: int, counted: int) -> Counts:
-    """`macs` multiply-accumulates in the array's dtype, and `counted` multiplications, padding included."""
+    """Returns `macs` multiply-accumulates in the array's dtype, and `counted` multiplications, including padding."""
     return operations(aval, macs, multiply=macs)._replace(multiplications=counted, macs=macs)

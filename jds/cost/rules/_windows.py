@@ -7,7 +7,7 @@ import numpy as np
 
 
 class WindowAxis(NamedTuple):
-    """One spatial axis of a convolution, as `lax.conv_general_dilated` has it.
+    """One spatial axis of a convolution, as in `lax.conv_general_dilated`.
 
     Output position `o` and kernel position `k` read input position `stride * o + rhs_dilation * k - low`, where
     `lhs_dilation - 1` holes lie between neighboring elements.
@@ -23,7 +23,7 @@ class WindowAxis(NamedTuple):
 
 
 def products(axis: WindowAxis, *, padding: bool) -> int:
-    """Counts the pairs of output and kernel positions that read an input element or, if asked for, padding.
+    """Counts the pairs of output and kernel positions that read an input element or, with `padding`, padding.
 
     Holes never count. Time and memory are proportional to the smaller of kernel and output.
     """

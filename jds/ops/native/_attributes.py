@@ -1,4 +1,4 @@
-"""What the kernels are told besides arrays, as attributes of XLA's calls."""
+"""The kernels' non-array arguments, passed as attributes of XLA's calls."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -12,9 +12,10 @@ MAX_AXES = 3
 
 
 class AxisGeometry(NamedTuple):
-    """Which positions of three arrays belong together on one axis.
+    """The geometry of one axis: which positions of three arrays belong together.
 
-    Those for which `long_step * long + short_step * short - low == moving_step * moving`; see `src/kernels/params.h`.
+    These are the positions with `long_step * long + short_step * short - low == moving_step * moving`; see
+    `src/kernels/params.h`.
     """
 
     long_step: int = 1
@@ -24,7 +25,7 @@ class AxisGeometry(NamedTuple):
 
 
 def geometry_attributes(axes: Sequence[AxisGeometry]) -> dict[str, np.ndarray]:
-    """Returns the attributes for at most three axes; the missing ones come first."""
+    """Returns the attributes for up to three axes; missing axes are added in front."""
     padded = [AxisGeometry()] * (MAX_AXES - len(axes)) + list(axes)
     return {
         "long_steps": _integers(axis.long_step for axis in padded),

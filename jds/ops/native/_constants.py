@@ -1,10 +1,10 @@
-"""The constants that Python and the compiled library share. Python needs them without a library too."""
+"""The constants shared by Python and the compiled library. Python needs them even without the library."""
 
 import json
 
-# The most products that are summed for one result by a depthwise convolution or its gradients.
+# Maximum number of products per result of a depthwise convolution or its gradients.
 MAX_TAPS = 1024
-# The most features that a depthwise convolution contracts: in an input gradient, the channel multiplier.
+# Maximum number of features that a depthwise convolution contracts: in an input gradient, the channel multiplier.
 MAX_CONTRACTED_FEATURES = 256
 # The library's functions that XLA calls.
 TARGETS = (
@@ -19,13 +19,13 @@ TARGETS = (
 
 
 def check(text: str) -> None:
-    """Compares the constants above with those of a library.
+    """Compares the constants above with a library's.
 
     Args:
-      text: what the library's `jds_constants` returns, in JSON.
+      text: the JSON that the library's `jds_constants` returns.
 
     Raises:
-      OSError: they differ; says in which, and how.
+      OSError: some constants differ; the message lists them.
     """
     expected = {
         "max_taps": MAX_TAPS,

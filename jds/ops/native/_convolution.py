@@ -1,9 +1,9 @@
 """Convolutions by CPU kernels in C++ (`src/`), through XLA's foreign function interface.
 
-For depthwise and for pointwise convolutions there are two kernels each: a convolution, which is the forward pass and
-the input gradient, and the kernel gradient. Two more compute the kernel gradient of grouped convolutions, and the
-forward pass of ordinary convolutions of images, whose few features are slow in XLA.
-The kernels take arrays with the features last. Channels-last operands are passed unchanged.
+Depthwise and pointwise convolutions each have two kernels: a convolution, which serves as forward pass and input
+gradient, and the kernel gradient. Two more kernels compute the kernel gradient of grouped convolutions and the forward
+pass of ordinary convolutions of images, which are slow in XLA because they have few features. The kernels take arrays
+with the features last. Channels-last operands are passed unchanged.
 """
 
 import functools
@@ -21,16 +21,16 @@ from jds.ops.native._attributes import MAX_AXES, AxisGeometry, geometry_attribut
 from jds.ops.native._constants import MAX_CONTRACTED_FEATURES, MAX_TAPS
 
 DTYPES = tuple(map(jnp.dtype, (jnp.float32, jnp.bfloat16, jnp.float16)))
-# The tiles of an ordinary convolution with larger windows do not stay in the cache.
+# With larger windows, the tiles of an ordinary convolution do not stay in the cache.
 MAX_WINDOW = 1024
-# With more features than an image has, XLA's ordinary convolution is fast.
+# XLA's ordinary convolution is fast with more features than this, the number of an image's channels.
 _MAX_IMAGE_FEATURES = 3
 # Labels for the axes that one- and two-dimensional convolutions lack.
 _MISSING_AXES = ("first", "second")
 
 
 class _Call(NamedTuple):
-    """A kernel, with the order of dimensions of its operands and its result; the first operand is the moving array."""
+    """A kernel, with the dimension order of its operands and its result; the first operand is the moving array."""
 
     target: str
     moving: tuple[str, ...]
@@ -39,12 +39,12 @@ class _Call(NamedTuple):
 
 
 def convolution(lhs: jax.Array, rhs: jax.Array, *, form: Form, partitioned: bool = False) -> jax.Array:
-    """Computes a convolution, or a derivative of one, for which `unsupported` returns None, on the CPU.
+    """Computes a convolution, or a derivative of one, on the CPU; `unsupported(form)` must be None.
 
     Args:
       lhs, rhs: the operands of `lax.conv_general_dilated`, in the layouts of `form.labels`.
-      form: what `recognize` read off the equation.
-      partitioned: whether the compiler may split the operands among several devices.
+      form: the result of `recognize`.
+      partitioned: whether the compiler may partition the operands across several devices.
 
     Returns:
       The convolution, in the layout `form.labels.out` and of dtype `form.out_dtype`. Accumulates in float32.
@@ -59,25 +59,25 @@ def convolution(lhs: jax.Array, rhs: jax.Array, *, form: Form, partitioned: bool
 
 
 def unsupported(form: Form) -> str | None:
-    """Returns why the kernels cannot compute this equation; None if they can."""
+    """Returns the reason why the kernels cannot compute this equation, or None if they can."""
     if form.dtype not in DTYPES:
-        return f"`native` computes float32, bfloat16 and float16, not {form.dtype.name}"
+        return f"`native` supports float32, bfloat16 and float16, not {form.dtype.name}"
     if not jnp.issubdtype(form.out_dtype, jnp.floating) or form.out_dtype == jnp.float64:
-        return f"`native` computes results of at most 32 bits, not {form.out_dtype.name}"
+        return f"`native` supports results of at most 32 bits, not {form.out_dtype.name}"
     is_product = form.kind != "ordinary" and not _is_by_positions(form)
     if not is_product and not 1 <= len(form.axes) <= MAX_AXES:
-        return f"`native` computes convolutions of 1 to {MAX_AXES} spatial axes, and this one has {len(form.axes)}"
+        return f"`native` supports 1 to {MAX_AXES} spatial axes, and this one has {len(form.axes)}"
     if any(abs(number) > MAX_NUMBER for axis in form.axes for number in axis):
-        return f"`native` computes with sizes, strides, dilations and padding of at most {MAX_NUMBER}"
+        return f"`native` supports sizes, strides, dilations and padding of at most {MAX_NUMBER}"
     if form.kind == "ordinary":
         if not _is_of_images(form):
-            return "`native` computes only the forward pass of ordinary convolutions of images, which have few features"
+            return "`native` supports ordinary convolutions only in the forward pass, with few features as in images"
         return _library.fault()
     if _is_grouped_gradient(form) or _is_plain_pointwise(form):
         return _library.fault()
     if not _is_depthwise(form):
         which = "" if form.kind != "pointwise" else " with groups" if form.groups > 1 else " with strides or padding"
-        return f"`native` computes depthwise and pointwise convolutions, and this one is {form.kind}{which}"
+        return f"`native` supports depthwise and pointwise convolutions, and this one is {form.kind}{which}"
     if form.terms > MAX_TAPS:
         return f"`native` sums at most {MAX_TAPS} terms, and this convolution has {form.terms}"
     if form.short != "output" and form.in_features > MAX_CONTRACTED_FEATURES:
@@ -90,12 +90,12 @@ def _is_by_positions(form: Form) -> bool:
 
 
 def _is_depthwise(form: Form) -> bool:
-    """Whether each group is a vector; of a single channel it may be a matrix product of width 1, too."""
+    """Whether each group is a vector; a single channel may also be a matrix product of width 1."""
     return min(form.short_features) <= 1
 
 
 def _is_grouped_gradient(form: Form) -> bool:
-    """Whether it is the kernel gradient of groups of which none of the arrays is a vector."""
+    """Whether it is the kernel gradient of groups that are vectors in none of the arrays."""
     return form.groups > 1 and form.short == "output" and min(form.short_features) > 1
 
 
@@ -109,7 +109,7 @@ def _is_of_images(form: Form) -> bool:
 
 
 def _is_plain_pointwise(form: Form) -> bool:
-    """Whether it is the product of two matrices, positions by features, none left out and none added."""
+    """Whether it is a plain product of two matrices, positions by features, without strides or padding."""
     if form.kind != "pointwise" or form.groups != 1 or form.short == "input":
         return False
     long = "output" if form.short == "kernel" else "kernel"
@@ -185,7 +185,7 @@ def _call(form: Form) -> _Call:
 
 
 def _space(form: Form) -> tuple[str, ...]:
-    """Labels of three spatial axes."""
+    """Returns labels of three spatial axes."""
     return (*_MISSING_AXES, *form.spatial)[-3:]
 
 
@@ -202,7 +202,7 @@ def _axis_geometry(axis: Axis, form: Form) -> AxisGeometry:
         return AxisGeometry(
             long_step=axis.stride, short_step=axis.rhs_dilation, low=axis.low, moving_step=axis.lhs_dilation
         )
-    # The moving array is the flipped kernel: from one output to the next, it moves backwards.
+    # The moving array is the flipped kernel: it moves backward from one output to the next.
     low = axis.low - axis.rhs_dilation * (axis.kernel - 1)
     return AxisGeometry(long_step=axis.stride, short_step=-axis.lhs_dilation, low=low, moving_step=axis.rhs_dilation)
 

@@ -1,4 +1,4 @@
-"""Fused blocks by a CPU kernel: the results between the steps stay in the cache."""
+"""Fused blocks run by a CPU kernel, which keeps intermediate results in the cache."""
 
 import math
 from collections.abc import Sequence
@@ -14,15 +14,15 @@ from jds.ops.native._convolution import DTYPES, MAX_WINDOW
 
 
 def fused_block(images: jax.Array, *operands: jax.Array, block: Block) -> jax.Array:
-    """Computes a block of one ordinary convolution, or of a depthwise and a pointwise one, on the CPU.
+    """Computes a block on the CPU: one ordinary convolution, or a depthwise and a pointwise convolution.
 
     Args:
       images: `(batch, *spatial, in_features)`.
-      *operands: of each step, its kernel, its scale if it has one, and its bias if it has one.
+      *operands: the kernel, scale (if any) and bias (if any) of each step.
       block: the steps.
 
     Returns:
-      `(batch, *out_spatial, out_features)`. Everything is computed in float32 and rounded once, at the end.
+      `(batch, *out_spatial, out_features)`, computed in float32 and rounded once, at the end.
     """
     _library.load()
     first = block.steps[0]
@@ -49,13 +49,13 @@ def fused_block(images: jax.Array, *operands: jax.Array, block: Block) -> jax.Ar
 
 
 def unsupported_block(form: FusedForm) -> str | None:
-    """Returns why the kernel cannot compute this block; None if it can."""
+    """Returns the reason why the kernel cannot compute this block, or None if it can."""
     block = form.block
     images, kernel, *_ = form.operands
     first = block.steps[0]
     window = kernel.shape[:-2]
     if images.dtype not in DTYPES:
-        return f"the kernel computes float32, bfloat16 and float16, not {images.dtype.name}"
+        return f"the kernel supports float32, bfloat16 and float16, not {images.dtype.name}"
     if any(step.preferred_element_type not in (None, images.dtype) for step in block.steps):
         return "the kernel's results have the dtype of its inputs"
     if any(dilation != 1 for dilation in first.geometry.input_dilation):
@@ -66,7 +66,7 @@ def unsupported_block(form: FusedForm) -> str | None:
         return f"the kernel sums at most {MAX_TAPS} terms, not {math.prod(window)}"
     if len(block.steps) == 1:
         if first.feature_group_count != 1:
-            return "on its own, the kernel's first step is an ordinary convolution"
+            return "a block of one step is supported only if it is an ordinary convolution"
         if math.prod(kernel.shape[:-1]) > MAX_WINDOW:
             return f"the kernel's windows have at most {MAX_WINDOW} numbers, not {math.prod(kernel.shape[:-1])}"
     if fault := _library.fault():
@@ -76,7 +76,7 @@ def unsupported_block(form: FusedForm) -> str | None:
 
 
 def _out_features(operands: Sequence[jax.Array]) -> int:
-    """Number of features of the result: those of the last kernel."""
+    """Returns the number of output features, which is that of the last kernel."""
     return next(operand for operand in reversed(operands) if operand.ndim > 1).shape[-1]
 
 

@@ -12,10 +12,10 @@ import jax
 
 from jds.ops.native import _constants, _seal
 
-# Set to 0, this environment variable switches the kernels off.
+# Setting this environment variable to 0 disables the kernels.
 SWITCH = "JDS_NATIVE"
 
-# In a folder that is not a package: otherwise Python would take the library for a module.
+# In a folder that is not a package; otherwise Python would treat the library as a module.
 _PATH = Path(__file__).parent / "lib" / "libjds.so"
 
 _logger = logging.getLogger(__name__)
@@ -23,9 +23,9 @@ _logger = logging.getLogger(__name__)
 
 @functools.cache
 def fault() -> str | None:
-    """Returns why the kernels cannot be used in this process; None if they can."""
+    """Returns the reason why the kernels cannot be used in this process, or None if they can."""
     if os.environ.get(SWITCH) == "0":
-        return f"the CPU kernels are switched off by {SWITCH}=0"
+        return f"the CPU kernels are disabled by {SWITCH}=0"
     found = _fault()
     if found:
         _logger.warning("falling back to slower kernels: %s", found)
@@ -37,9 +37,9 @@ def load() -> ctypes.CDLL:
     """Loads the library and registers its kernels with XLA.
 
     Raises:
-      OSError: it cannot be loaded, or its constants are not those of Python.
+      OSError: it cannot be loaded, or its constants differ from Python's.
     """
-    _seal.check(_PATH, _PATH.parents[1] / "src")  # to load half a library would kill the process
+    _seal.check(_PATH, _PATH.parents[1] / "src")  # loading a truncated library would crash the process
     library = ctypes.CDLL(str(_PATH))
     library.jds_instruction_sets.restype = ctypes.c_char_p
     library.jds_constants.restype = ctypes.c_char_p
@@ -56,14 +56,14 @@ def activations() -> tuple[str, ...]:
 
 
 def instruction_sets() -> tuple[str, ...]:
-    """Returns the instruction sets that both the library and this machine have, the best first."""
+    """Returns the instruction sets that both the library and this machine support, best first."""
     return tuple(load().jds_instruction_sets().decode().split())
 
 
 def use_instruction_set(name: str) -> None:
-    """Makes the kernels use one of `instruction_sets()`, in already compiled programs too; for tests."""
+    """Makes the kernels use one of `instruction_sets()`, even in programs already compiled; for tests."""
     if not load().jds_use_instruction_set(name.encode()):
-        raise ValueError(f"use_instruction_set: this machine has {', '.join(instruction_sets())}, not {name!r}")
+        raise ValueError(f"use_instruction_set: this machine supports {', '.join(instruction_sets())}, not {name!r}")
 
 
 def _fault() -> str | None:
@@ -73,13 +73,13 @@ def _fault() -> str | None:
         )
     try:
         load()
-    except Exception as error:  # whatever a foreign library or XLA's registry raises
+    except Exception as error:  # a foreign library or XLA's registry may raise anything
         return f"the library of CPU kernels cannot be loaded ({error})"
     return None
 
 
-# A program that was compiled in another process calls the kernels although nothing is traced here. If the library
-# cannot be loaded, its first use says why.
+# A program compiled in another process calls the kernels although nothing is traced in this one. If the library cannot
+# be loaded, its first use reports the reason.
 if os.environ.get(SWITCH) != "0":
     with contextlib.suppress(Exception):
         load()

@@ -1,6 +1,6 @@
-"""The seal of the compiled library: a file beside it that says which bytes it has, and from which sources it was built.
+"""The seal of the compiled library: a file next to it with hashes of its bytes and of the sources it was built from.
 
-The standard library is enough: the build writes the seal where neither jds nor JAX is installed.
+Uses only the standard library: when the build writes the seal, neither jds nor JAX is installed.
 """
 
 import hashlib
@@ -9,12 +9,12 @@ from pathlib import Path
 
 
 def seal_of(library: Path) -> Path:
-    """Returns where a library's seal is."""
+    """Returns the path of a library's seal."""
     return library.with_suffix(".json")
 
 
 def seal(library: Path, sources: str) -> str:
-    """Returns the seal of a library that was built from sources of this fingerprint."""
+    """Returns the seal of a library that was built from sources with this fingerprint."""
     return json.dumps({"library": _digest([library]), "sources": sources}, indent=2) + "\n"
 
 
@@ -22,21 +22,21 @@ def check(library: Path, sources: Path) -> None:
     """Compares a library with its seal, and the seal with the sources.
 
     Raises:
-      OSError: the library is damaged, or not of these sources; says which.
+      OSError: the library is damaged, or was built from other sources; the message says which.
     """
     try:
         found = json.loads(seal_of(library).read_bytes())
         digests = found["library"], found["sources"]
     except (OSError, ValueError, KeyError, TypeError):
-        raise OSError(f"{seal_of(library)}, which says what the library is, cannot be read; reinstall jds") from None
+        raise OSError(f"{seal_of(library)}, which identifies the library, cannot be read; reinstall jds") from None
     if digests[0] != _digest([library]):
         raise OSError(f"{library} is damaged: it is not the file that was built; reinstall jds")
     if digests[1] != fingerprint(sources):
-        raise OSError(f"{library} was built from other sources than those beside it; reinstall jds")
+        raise OSError(f"{library} was built from sources other than those next to it; reinstall jds")
 
 
 def fingerprint(sources: Path) -> str:
-    """Returns a hash of all C++ files below a folder, their names included."""
+    """Returns a hash of the names and contents of all C++ files below a folder."""
     files = [file for pattern in ("*.cc", "*.h") for file in sources.rglob(pattern)]
     return _digest(sorted(files, key=lambda file: file.relative_to(sources).as_posix()), sources)
 

@@ -1,10 +1,10 @@
 """Convolutions as sums of shifted products, in plain `jax.lax`.
 
 XLA fuses a sum of shifted products into one loop over contiguous channels; its own grouped convolution on the CPU is
-not such a loop. One algorithm serves the forward pass and every derivative: the index with the fewest positions (of
-kernel, output or input) is unrolled into terms, each a product of whole arrays. If a term gives positions of the
-output, terms of the same phase are summed and the phases interleaved, so that a strided input gradient never
-multiplies by zero. If it gives one position of the output, the product is summed.
+not such a loop. One algorithm serves the forward pass and every derivative: the index with the fewest positions
+(kernel, output or input) is unrolled into terms, each a product of whole arrays. If a term contributes to many
+positions of the output, terms of the same phase are summed and the phases interleaved, which means that a strided input
+gradient never multiplies by zero. If it contributes to a single position of the output, the product is summed.
 """
 
 import dataclasses
@@ -21,12 +21,12 @@ from jds.ops._recognize import MAX_NUMBER, Form
 from jds.ops.shifted._kernel_gradient import correlate
 from jds.ops.shifted._taps import Taps, by_phase, find_taps, overlap
 
-# Each term is an operation of the compiled program; more than this take too long to compile.
+# Each term is an operation of the compiled program; a program with more terms takes too long to compile.
 MAX_TERMS = 256
-# Up to this many contracted features are added one by one; more are reduced, which is slow in XLA.
+# Up to this many contracted features are added one by one; more are summed by a reduction, which is slow in XLA.
 _FEATURES_WRITTEN_OUT = 8
-# A larger input is convolved a few images at a time, at least `_BYTES_IN_A_STEP` per step: page faults on a fresh
-# buffer of tens of megabytes, for the padded copy, cost more than the arithmetic.
+# A larger input is convolved a few images at a time, at least `_BYTES_IN_A_STEP` per step: with a fresh buffer of tens
+# of megabytes for the padded copy, page faults cost more than the arithmetic.
 _BYTES_AT_ONCE = 12 * 2**20
 _BYTES_IN_A_STEP = 2**20
 
@@ -37,8 +37,8 @@ def convolution(lhs: jax.Array, rhs: jax.Array, *, form: Form, partitioned: bool
     Args:
       lhs, rhs: the operands of `lax.conv_general_dilated`, in the layouts of `form.labels`.
       form: the result of `recognize`.
-      partitioned: whether the compiler may partition the operands over several devices; if so there is no loop over the
-        batch, which would gather it.
+      partitioned: whether the compiler may partition the operands across several devices; if so, there is no loop over
+        the batch, because it would gather the batch.
 
     Returns:
       The convolution, in the layout `form.labels.out` and of dtype `form.out_dtype`. Accumulates in float32, or in
@@ -64,20 +64,20 @@ def convolution(lhs: jax.Array, rhs: jax.Array, *, form: Form, partitioned: bool
 def unsupported(form: Form) -> str | None:
     """Returns the reason why `shifted` cannot compute this equation, or None if it can."""
     if form.dtype not in map(jnp.dtype, (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64)):
-        return f"`shifted` computes float16, bfloat16, float32 and float64, not {form.dtype.name}"
+        return f"`shifted` supports float16, bfloat16, float32 and float64, not {form.dtype.name}"
     if not jnp.issubdtype(form.out_dtype, jnp.floating):
-        return f"`shifted` computes floating-point results, not {form.out_dtype.name}"
+        return f"`shifted` supports floating-point results, not {form.out_dtype.name}"
     if form.kind == "ordinary" and min(form.short_features) > 1:
-        return "`shifted` computes depthwise, pointwise and grouped convolutions, and this one is ordinary"
+        return "`shifted` supports depthwise, pointwise and grouped convolutions, and this one is ordinary"
     if any(abs(number) > MAX_NUMBER for axis in form.axes for number in axis):
-        return f"`shifted` computes with sizes, strides, dilations and padding of at most {MAX_NUMBER}"
+        return f"`shifted` supports sizes, strides, dilations and padding of at most {MAX_NUMBER}"
     if form.terms > MAX_TERMS:
-        return f"`shifted` writes out at most {MAX_TERMS} terms, and this convolution has {form.terms}"
+        return f"`shifted` unrolls at most {MAX_TERMS} terms, and this convolution has {form.terms}"
     return None
 
 
 def _images_in_a_step(lhs: jax.Array, form: Form) -> int:
-    """Number of images per step: all, or few if the input is large."""
+    """Returns the number of images per step: all, or a few if the input is large."""
     batch_first = form.labels.lhs[0] == form.labels.out[0] == "b"
     total = lhs.size * lhs.dtype.itemsize
     if not batch_first or form.short != "kernel" or form.kind == "pointwise" or total <= _BYTES_AT_ONCE:
@@ -90,7 +90,7 @@ def _in_blocks(lhs: jax.Array, rhs: jax.Array, images: int, form: Form) -> jax.A
     """Convolves `images` images at a time."""
     part = dataclasses.replace(form, batch=images, out_shape=(images, *form.out_shape[1:]))
     if images == 1:
-        # Without a dimension of size 1 in what the loop carries: XLA might copy all of it into another layout.
+        # Keep dimensions of size 1 out of the scanned array: XLA might copy all of it into another layout.
         return lax.map(lambda image: convolution(image[None], rhs, form=part)[0], lhs)
     blocks = lhs.reshape(form.batch // images, images, *lhs.shape[1:])
     return lax.map(lambda block: convolution(block, rhs, form=part), blocks).reshape(form.out_shape)
@@ -101,7 +101,7 @@ def _scatter(moving: NamedArray, short: NamedArray, form: Form) -> jax.Array:
     moving, axes = _pad_to_reach([find_taps(axis, form.short) for axis in form.axes], moving)
     if form.in_features > 1 and form.kind != "pointwise":
         moving = moving.arrange(["i", *(label for label in moving.labels if label != "i")])
-    # Every phase is computed as long as the longest, so that they interleave; the excess is cut off.
+    # Every phase is computed at the length of the longest to allow interleaving; the excess is cut off.
     counts = [axis.positions(0) for axis in axes]
     steps = [axis.b_step for axis in axes]
 
@@ -117,7 +117,7 @@ def _scatter(moving: NamedArray, short: NamedArray, form: Form) -> jax.Array:
         return multiply(window.arrange(work), weights.arrange(work), form.accumulator).array
 
     def total(terms) -> jax.Array:
-        # All terms first, then the contracted features: the terms then run in one loop.
+        # Sum over the terms first, then over the contracted features: this runs all terms in one loop.
         products = functools.reduce(operator.add, map(product, terms))
         if form.in_features > _FEATURES_WRITTEN_OUT:
             return products.sum(0)
@@ -148,7 +148,7 @@ def _gather(lhs: NamedArray, rhs: NamedArray, form: Form) -> jax.Array:
         for term, value in zip(terms, values, strict=True):
             sums[tuple(tap.position for tap in term)] = value.arrange(features).array
     sizes = [axis.output for axis in form.axes]
-    # Positions that no data reaches, such as weights that only meet padding.
+    # For positions that no data reaches, such as weights that are only multiplied by padding.
     zero = jnp.zeros(next(iter(sums.values())).shape if sums else form.split_shape(features), form.accumulator)
     stacked = jnp.stack([sums.get(index, zero) for index in itertools.product(*map(range, sizes))])
     return NamedArray(stacked.reshape(*sizes, *zero.shape), (*form.spatial, *features)).arrange(form.labels.out).array
@@ -162,7 +162,7 @@ def _matrix_product(lhs: NamedArray, rhs: NamedArray, window, form: Form) -> Nam
 
 
 def _pad_to_reach(axes: list[Taps], moving: NamedArray) -> tuple[NamedArray, list[Taps]]:
-    """Pads the moving array so that every window lies inside, and moves the starts accordingly."""
+    """Pads the moving array until every window lies inside it, and shifts the starts accordingly."""
     widths, moved = {}, []
     for axis, taps in enumerate(axes):
         starts = [tap.start for tap in taps.taps]
@@ -174,7 +174,7 @@ def _pad_to_reach(axes: list[Taps], moving: NamedArray) -> tuple[NamedArray, lis
 
 
 def _interleave(parts: dict[tuple[int, ...], jax.Array], dimension: int, taps: Taps) -> dict:
-    """Interleaves the phases of one axis, the first of the keys, and cuts the axis to its size."""
+    """Interleaves the phases of one axis, the first in the keys, and cuts the axis to its size."""
     grouped: dict[tuple[int, ...], dict[int, jax.Array]] = {}
     for (phase, *rest), part in parts.items():
         grouped.setdefault(tuple(rest), {})[phase] = part
@@ -185,7 +185,7 @@ def _interleave_axis(by_phase: dict[int, jax.Array], dimension: int, taps: Taps)
     if taps.a_step == 1:
         return by_phase[0]
     some = next(iter(by_phase.values()))
-    if len(by_phase) == 1:  # the rest is zero: dilate
+    if len(by_phase) == 1:  # all other phases are zero: dilate
         (phase,) = by_phase
         length = (some.shape[dimension] - 1) * taps.a_step + 1
         config = [(0, 0, 0)] * some.ndim

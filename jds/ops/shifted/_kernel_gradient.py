@@ -1,8 +1,8 @@
 """Sums of products over positions: the kernel gradient of a depthwise convolution.
 
 XLA does not vectorize a reduction over outer dimensions. It does vectorize a loop that adds whole rows to an
-accumulator; only the accumulators are reduced, at the end. There is no loop over the batch: a sharded batch stays
-sharded, and is reduced once, at the end.
+accumulator, so that only the accumulators need to be reduced, at the end. There is no loop over the batch: a sharded
+batch stays sharded, and is reduced once, at the end.
 """
 
 import math
@@ -18,9 +18,9 @@ from jds.ops.shifted._taps import Overlap
 
 # Number of windows that one loop accumulates: few enough that the accumulators stay in the cache.
 _WINDOWS_IN_A_LOOP = 12
-# With more windows, those of one row share their code: unrolling all of them would take long to compile.
+# With more windows, the windows of a row share their code: unrolling all of them would take too long to compile.
 _WINDOWS_WRITTEN_OUT = 32
-# The overhead of a loop step, as the number of elements that XLA reduces in that time.
+# The overhead of a loop step, expressed as the number of elements that XLA reduces in that time.
 _STEP_IN_ELEMENTS = 150
 
 
@@ -33,7 +33,7 @@ class Loop(NamedTuple):
     outermost: bool
 
     def position(self, step):
-        """Returns the first position of a step; omits divisions that change nothing."""
+        """Returns the first position of a step, without any redundant divisions."""
         step = step if self.period == 1 else step // self.period
         step = step if self.outermost else step % self.trips
         return step if self.block == 1 else step * self.block
@@ -43,13 +43,13 @@ def correlate(lhs: NamedArray, rhs: NamedArray, windows: list[list[Overlap]], dt
     """Multiplies `rhs` with shifted windows of `lhs`, and sums over positions and contracted features.
 
     Args:
-      lhs: has labels `b`, `g`, `i` and the spatial axes.
-      rhs: has labels `g`, `i`, `m` and the spatial axes.
-      windows: for each result, on each spatial axis, where the two overlap.
-      dtype: in which to sum.
+      lhs: an array with labels `b`, `g`, `i` and the spatial axes.
+      rhs: an array with labels `g`, `i`, `m` and the spatial axes.
+      windows: for each result, the overlap of the two on each spatial axis.
+      dtype: dtype of the accumulators.
 
     Returns:
-      For each window an array with labels `b`, `g` and `m`.
+      One array per window, with labels `b`, `g` and `m`.
     """
     spatial = [label for label in lhs.labels if label.isdigit()]
     work = [*lhs.labels, "m"]
@@ -64,7 +64,7 @@ def correlate(lhs: NamedArray, rhs: NamedArray, windows: list[list[Overlap]], dt
         stacked = _by_row(sums, windows, max(loops))
     else:
         stacked = jnp.concatenate([sums(group) for group in _even_groups(windows)])
-    # One reduction over the batch for all windows: if it is sharded, one all-reduce.
+    # One reduction over the batch for all windows, which is a single all-reduce if the batch is sharded.
     rest = tuple(label for label in work if label not in spatial)
     contracted = NamedArray(stacked, ("window", *rest)).sum("i")
     return [NamedArray(value, contracted.labels[1:]) for value in contracted.array]
@@ -87,7 +87,7 @@ def _totals(
 
 
 def _by_row(sums: Callable[[list[list[Overlap]]], jax.Array], windows: list[list[Overlap]], axis: int) -> jax.Array:
-    """Computes windows that differ on one axis only with shared code; keeps the order of `windows`."""
+    """Computes windows that differ only along one axis with shared code; keeps the order of `windows`."""
     rows: dict[Overlap, list[int]] = {}
     for number, window in enumerate(windows):
         rows.setdefault(window[axis], []).append(number)
@@ -109,7 +109,7 @@ def _by_row(sums: Callable[[list[list[Overlap]]], jax.Array], windows: list[list
 def _product(
     lhs: NamedArray, rhs: NamedArray, step, window: Sequence[Overlap], loops: dict[int, Loop], dtype
 ) -> NamedArray:
-    """One step's rows of `lhs` times those of `rhs`; zero where the window has left `lhs`."""
+    """Multiplies one step's rows of `lhs` and `rhs`; the product is zero where the window lies outside `lhs`."""
     inside, a, b, counts = True, [], [], []
     for axis, overlap in enumerate(window):
         if axis in loops:
@@ -121,19 +121,19 @@ def _product(
             a.append(overlap.a)
             b.append(overlap.b)
             counts.append(overlap.positions)
-    if inside is False:  # in the first step, where positions are known; a slice must still lie inside
+    if inside is False:  # in the first step, whose positions are known; a slice must still lie inside
         b = [max(start, 0) for start in b]
     product = multiply(lhs.window(b, counts, [axis.b_step for axis in window]), rhs.window(a, counts), dtype)
     return product if inside is True else NamedArray(jnp.where(inside, product.array, 0), product.labels)
 
 
 def _start(overlap: Overlap):
-    """Position of `lhs` that meets position 0 of `rhs`, possibly out of bounds; traced if `overlap` is."""
+    """Returns the position of `lhs` paired with position 0 of `rhs`, possibly out of bounds; traced if `overlap` is."""
     return overlap.b - overlap.b_step * overlap.a
 
 
 def _loops(rhs: NamedArray, spatial: list[str]) -> dict[int, Loop]:
-    """Loops over all spatial axes but the innermost, with several positions per step if a step would be small."""
+    """Returns loops over all spatial axes except the innermost; small steps are merged into blocks of positions."""
     looped = spatial[: max(1, len(spatial) - 1)]
     *outer, rows = (rhs.sizes[label] for label in looped)
     elements = math.prod(size for label, size in rhs.sizes.items() if label not in looped)
@@ -147,7 +147,7 @@ def _loops(rhs: NamedArray, spatial: list[str]) -> dict[int, Loop]:
 
 
 def _whole_blocks(lhs: NamedArray, rhs: NamedArray, windows: list[list[Overlap]], loops: dict[int, Loop]):
-    """Pads axes with several positions per step, so that every block lies inside both arrays."""
+    """Pads axes with several positions per step until every block lies inside both arrays."""
     for axis, loop in loops.items():
         if loop.block == 1:
             continue

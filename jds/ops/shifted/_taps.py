@@ -1,8 +1,7 @@
-"""The taps of a convolution: which positions of two arrays meet when a position of the third is fixed.
+"""The taps of a convolution: the positions of two arrays that are paired when a position of the third is fixed.
 
-On one axis, fixing a position of the short index pairs a position `a` of one of the other two indices with a position
-`b` of the other by `alpha * a - beta * b == c`. The solutions are `a = phase + a_step * q`,
-`b = start + b_step * q` for `q = 0, 1, ...`.
+On one axis, fixing a position of the short index pairs positions `a` and `b` of the other two indices if `alpha * a -
+beta * b == c`. The solutions are `a = phase + a_step * q`, `b = start + b_step * q` for `q = 0, 1, ...`.
 """
 
 import itertools
@@ -49,8 +48,8 @@ def find_taps(axis: Axis, short: Index) -> Taps:
 
     Args:
       axis: the axis.
-      short: the index that is unrolled. For `"kernel"` and `"input"`, `a` is the output's; for `"output"` it is
-        the kernel's. `b` is the input's, but for `"input"` that of the flipped kernel.
+      short: the index that is unrolled. `a` is a position of the output, or of the kernel if `short` is `"output"`. `b`
+        is a position of the input, or of the flipped kernel if `short` is `"input"`.
     """
     alpha, beta, constants, a_size, b_size = _equation(axis, short)
     divisor = math.gcd(alpha, beta)
@@ -91,6 +90,6 @@ def _equation(axis: Axis, short: Index) -> tuple[int, int, list[int], int, int]:
     if short == "output":
         constants = [low - stride * p for p in range(axis.output)]
         return rhs_dilation, lhs_dilation, constants, axis.kernel, axis.input
-    # As the output moves on, the kernel moves back; flipped, k = kernel - 1 - b.
+    # As the output position increases, the kernel position decreases; flipping the kernel, k = kernel - 1 - b.
     constants = [low + lhs_dilation * x - rhs_dilation * (axis.kernel - 1) for x in range(axis.input)]
     return stride, rhs_dilation, constants, axis.output, axis.kernel
