@@ -57,7 +57,7 @@ def unsupported_block(form: FusedForm) -> str | None:
     if images.dtype not in DTYPES:
         return f"the kernel supports float32, bfloat16 and float16, not {images.dtype.name}"
     if any(step.preferred_element_type not in (None, images.dtype) for step in block.steps):
-        return "the kernel's results have the dtype of its inputs"
+        return "the kernel's results always have the dtype of its inputs"
     if any(dilation != 1 for dilation in first.geometry.input_dilation):
         return "the kernel does not dilate its inputs"
     if any(0 in aval.shape for aval in form.operands):
@@ -68,11 +68,11 @@ def unsupported_block(form: FusedForm) -> str | None:
         if first.feature_group_count != 1:
             return "a block of one step is supported only if it is an ordinary convolution"
         if math.prod(kernel.shape[:-1]) > MAX_WINDOW:
-            return f"the kernel's windows have at most {MAX_WINDOW} numbers, not {math.prod(kernel.shape[:-1])}"
+            return f"the kernel's windows have at most {MAX_WINDOW} elements, not {math.prod(kernel.shape[:-1])}"
     if fault := _library.fault():
         return fault
     unknown = [step.activation for step in block.steps if step.activation not in (None, *_library.activations())]
-    return f"the kernel does not know {unknown[0]}" if unknown else None
+    return f"the kernel does not support {unknown[0]}" if unknown else None
 
 
 def _out_features(operands: Sequence[jax.Array]) -> int:
