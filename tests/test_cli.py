@@ -92,8 +92,14 @@ def test_the_version_is_printed(capsys):
         ("--out-features 5", "`--out-features` requires `--input`, for example `--input 14x14x512`"),
         ("--kernel-size 5", "`--kernel-size` requires `--input`, for example `--input 14x14x512`"),
         ("--image-size 32", "`--image-size` requires a network, for example `jds compare mobilenetv1_100`"),
-        ("mobilenetv1_100 --input 4x4x3", "`--input` cannot be combined with the network mobilenetv1_100"),
-        ("mobilenetv1_100 --padding SAME", "`--padding` cannot be combined with the network mobilenetv1_100"),
+        (
+            "mobilenetv1_100 --input 4x4x3",
+            "`--input` cannot be combined with the network mobilenetv1_100: it describes one layer",
+        ),
+        (
+            "mobilenetv1_100 --padding SAME",
+            "`--padding` cannot be combined with the network mobilenetv1_100: it describes one layer",
+        ),
         ("mobilenetv1_100 --width 0", "`--width` must be positive, got 0.0"),
         (
             "mobilenet_v1",

@@ -90,7 +90,7 @@ def test_a_layer_that_is_not_separable_is_the_same_in_both_forms():
         ({"kernel_size": (3,)}, "`kernel_size` must have 1, 2 or 3 entries, and `input_size` one more"),
         ({"kernel_size": (), "input_size": (3,)}, "`kernel_size` must have 1, 2 or 3 entries"),
         ({"out_features": 0}, "`out_features` and `channel_multiplier` must be positive, got .* 0 and 1"),
-        ({"strides": (1, 0)}, r"`strides` must be positive, .* each of the 2 spatial axes, got \(1, 0\)"),
+        ({"strides": (1, 0)}, r"`strides` must be a positive int, .* each of the 2 spatial axes, got \(1, 0\)"),
         ({"kernel_dilation": (2,)}, r"`kernel_dilation` must be .* each of the 2 spatial axes, got \(2,\)"),
         ({"kernel_size": (7, 7), "padding": "VALID"}, r"the output would be empty, \(0, 0, 5\)"),
     ],
