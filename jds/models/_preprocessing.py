@@ -77,7 +77,7 @@ class Preprocessing:
             if not holds(getattr(self, field)):
                 raise ValueError(f"Preprocessing: `{field}` must be {rule}, got {getattr(self, field)!r}")
         if len(self.mean) != len(self.std):
-            raise ValueError(f"Preprocessing: `mean` and `std` must have the same length, got {self.mean}, {self.std}")
+            raise ValueError(f"Preprocessing: `std` must have as many numbers as `mean`, got {self.mean}, {self.std}")
 
     def __call__(self, image: Any) -> jax.Array:
         """Preprocesses images.
