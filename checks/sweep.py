@@ -35,7 +35,7 @@ def load(path: Path) -> dict[str, dict[str, Any]]:
 
 def is_valid(result: dict[str, Any] | None, fingerprint: str) -> bool:
     """Whether a result is of the network as it is now, which has this fingerprint."""
-    return result is not None and result["fingerprint"] == fingerprint
+    return result is not None and result.get("fingerprint") == fingerprint
 
 
 def run(
