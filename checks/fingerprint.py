@@ -91,6 +91,7 @@ def _write(program: ClosedJaxpr | Jaxpr, arguments: Sequence[str], written: list
 
 
 def _programs(params: dict[str, Any]) -> Iterator[ClosedJaxpr | Jaxpr]:
+    """The programs among an equation's parameters, with their constants, which `jaxprs_in_params` leaves out."""
     for _, value in sorted(params.items()):
         for each in value if isinstance(value, list | tuple) else [value]:
             if isinstance(each, ClosedJaxpr | Jaxpr):

@@ -1,6 +1,6 @@
 """The base of all networks: a stem, stages of blocks, global average pooling, and a classifier."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from flax import nnx
@@ -13,32 +13,22 @@ from jds.models._stages import Feature, Stages
 from jds.nn import LayerConfig
 
 
-class Parts(nnx.Module):
+class Parts(NamedTuple):
     """The modules of a network.
 
-    Args:
+    Attributes:
       stem: the module before the stages.
       stages: the blocks and their feature maps.
+      out_features: number of features before the classifier.
       head: the module after the last stage, or None.
       neck: the module after the pooling, or None.
-      out_features: number of features before the classifier.
     """
 
-    def __init__(
-        self,
-        stem: nnx.Module,
-        stages: Stages,
-        *,
-        head: nnx.Module | None = None,
-        neck: nnx.Module | None = None,
-        out_features: int,
-    ):
-        self.stem, self.stages = stem, stages.blocks
-        self.feature_info, self.ends = stages.feature_info, stages.ends
-        self.head, self.neck = nnx.data(head), nnx.data(neck)
-        self.dropout: nnx.Dropout | None = nnx.data(None)
-        self.classifier: nnx.Linear | None = nnx.data(None)
-        self.out_features = out_features
+    stem: nnx.Module
+    stages: Stages
+    out_features: int
+    head: nnx.Module | None = None
+    neck: nnx.Module | None = None
 
 
 class _ConstantStream(nnx.RngStream):
@@ -80,27 +70,29 @@ class Network(nnx.Module):
 
         constant = _constant_keys(rngs)
         parts = self._parts(config, config.layer_config, constant)
-        if config.dropout:
-            parts.dropout = nnx.Dropout(config.dropout, rngs=constant)
-        if config.num_classes:
-            parts.classifier = nnx.Linear(
-                parts.out_features,
-                config.num_classes,
-                dtype=config.dtype,
-                param_dtype=config.param_dtype,
-                kernel_init=zeros,
-                rngs=constant,
-            )
-        draw_kernels(parts, rngs.params())
-        self.feature_info: tuple[Feature, ...] = parts.feature_info
-        self.ends: tuple[int, ...] = parts.ends
+        self.feature_info: tuple[Feature, ...] = parts.stages.feature_info
+        self.ends: tuple[int, ...] = parts.stages.ends
         self.out_features: int = parts.out_features
         self.stem: Any = parts.stem
-        self.stages: Any = parts.stages
+        self.stages: Any = parts.stages.blocks
         self.head: Any = nnx.data(parts.head)
         self.neck: Any = nnx.data(parts.neck)
-        self.dropout: Any = nnx.data(parts.dropout)
-        self.classifier: Any = nnx.data(parts.classifier)
+        self.dropout: Any = nnx.data(nnx.Dropout(config.dropout, rngs=constant) if config.dropout else None)
+        self.classifier: Any = nnx.data(self._classifier(config, parts.out_features, constant))
+        draw_kernels(self, rngs.params())
+
+    @staticmethod
+    def _classifier(config: NetworkConfig, features: int, rngs: nnx.Rngs) -> nnx.Linear | None:
+        if not config.num_classes:
+            return None
+        return nnx.Linear(
+            features,
+            config.num_classes,
+            dtype=config.dtype,
+            param_dtype=config.param_dtype,
+            kernel_init=zeros,
+            rngs=rngs,
+        )
 
     @staticmethod
     def _parts(config: Any, layer_config: LayerConfig, rngs: nnx.Rngs) -> Parts:

@@ -117,6 +117,13 @@ def along(fun, **options):
     return functools.partial(fun, axis=1, **options)
 
 
+def scatter(fun, array, indices, updates):
+    numbers = lax.ScatterDimensionNumbers(
+        update_window_dims=(), inserted_window_dims=(0,), scatter_dims_to_operand_dims=(0,)
+    )
+    return fun(array, indices, updates, numbers)
+
+
 EXACT = {
     "dot_general": (
         lambda a, b: lax.dot_general(a, b, (((2,), (1,)), ((1,), (0,)))),
@@ -168,26 +175,19 @@ EXACT = {
     "cummax": (along(lax.cummax), same_shape(floats, 1), interpreter.running(interpreter.larger)),
     "cummin": (along(lax.cummin), same_shape(floats, 1), interpreter.running(interpreter.smaller)),
     "cumlogsumexp": (along(lax.cumlogsumexp), same_shape(floats, 1), interpreter.running(interpreter.log_add)),
-    "scatter-add": (
-        lambda x, i, u: scatter(lax.scatter_add, x, i, u),
-        lambda rng: [floats(rng, 6), integers(rng, 4, 1, high=6), floats(rng, 4)],
-        algorithms.scatter(interpreter.add),
-    ),
-    "scatter-mul": (
-        lambda x, i, u: scatter(lax.scatter_mul, x, i, u),
-        lambda rng: [floats(rng, 6), integers(rng, 4, 1, high=6), floats(rng, 4)],
-        algorithms.scatter(interpreter.multiply),
-    ),
-    "scatter-max": (
-        lambda x, i, u: scatter(lax.scatter_max, x, i, u),
-        lambda rng: [floats(rng, 6), integers(rng, 4, 1, high=6), floats(rng, 4)],
-        algorithms.scatter(interpreter.larger),
-    ),
-    "scatter-min": (
-        lambda x, i, u: scatter(lax.scatter_min, x, i, u),
-        lambda rng: [floats(rng, 6), integers(rng, 4, 1, high=6), floats(rng, 4)],
-        algorithms.scatter(interpreter.smaller),
-    ),
+    **{
+        f"scatter-{name}": (
+            functools.partial(scatter, getattr(lax, f"scatter_{name}")),
+            lambda rng: [floats(rng, 6), integers(rng, 4, 1, high=6), floats(rng, 4)],
+            algorithms.scatter(operation),
+        )
+        for name, operation in (
+            ("add", interpreter.add),
+            ("mul", interpreter.multiply),
+            ("max", interpreter.larger),
+            ("min", interpreter.smaller),
+        )
+    },
     "fft": (
         lambda x: lax.fft(x, lax.FftType.FFT, (8,)),
         lambda rng: [complexes(rng, int(rng.integers(1, 4)), 8)],
@@ -218,13 +218,6 @@ WINDOWS = {
     "reduce_window_max": window(interpreter.larger, lax.max, -math.inf),
     "reduce_window_min": window(interpreter.smaller, lax.min, math.inf),
 }
-
-
-def scatter(fun, array, indices, updates):
-    numbers = lax.ScatterDimensionNumbers(
-        update_window_dims=(), inserted_window_dims=(0,), scatter_dims_to_operand_dims=(0,)
-    )
-    return fun(array, indices, updates, numbers)
 
 
 def definite(rng, n):
