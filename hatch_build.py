@@ -26,10 +26,8 @@ LIBRARY = SOURCES.with_name("lib") / "libjds.so"
 # reverse.
 HEADERS = "jaxlib==0.10.1; python_version < '3.15'"
 
-X86_FLAGS = {
-    "kernels/avx512.cc": "-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c",
-    "kernels/avx2.cc": "-mavx2 -mfma -mf16c",
-}
+# The first line of a file that is for x86 machines only, followed by the additional flags that it needs.
+X86_FLAGS = "// x86 flags:"
 
 # Each group of flags is used if the compiler and linker accept it. HARDENING makes errors harder to exploit; EXPORTS
 # hides all symbols but jds's own, including those of the standard library.
@@ -162,7 +160,9 @@ def link(
 
 def x86_flags(source: Path) -> str | None:
     """Returns the additional flags of a file for x86 machines only; None if the file is for all machines."""
-    return next((flags for path, flags in X86_FLAGS.items() if source.match(path)), None)
+    with source.open() as file:
+        first = file.readline()
+    return first.removeprefix(X86_FLAGS) if first.startswith(X86_FLAGS) else None
 
 
 def try_out(library: Path) -> None:

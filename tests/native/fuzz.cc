@@ -358,8 +358,8 @@ int main(int argc, char** argv) {
   std::map<std::string, int64_t> counts;
   for (uint64_t number = first; number != first + cases; ++number) {
     rng.seed(number);
-    const jds::KernelList& available = jds::available_kernels();
-    const char* name = available.list[number % available.count]->name;
+    const std::vector<const jds::Kernels*>& available = jds::available_kernels();
+    const char* name = available[number % available.size()]->name;
     jds::use_kernels(name);
     const auto& kind = kinds[draw(0, 15) % 8];
     std::fprintf(stderr, "\rcase %llu: %s, %s          ", static_cast<unsigned long long>(number), name, kind.first);

@@ -219,7 +219,7 @@ auto binding_of(Status (*)(Call&, const Attributes&)) {
 JDS_HANDLERS(JDS_DEFINE)
 
 // Names of the instruction sets that this machine has, the best first, separated by spaces.
-extern "C" const char* jds_instruction_sets() { return jds::available_kernels().names; }
+extern "C" const char* jds_instruction_sets() { return jds::kernel_names().c_str(); }
 
 extern "C" bool jds_use_instruction_set(const char* name) { return jds::use_kernels(name); }
 

@@ -1,3 +1,4 @@
+// x86 flags: -mavx2 -mfma -mf16c
 #define JDS_SIMD_HEADER "kernels/simd/avx2.h"
 
 #include "kernels/table.h"

@@ -57,14 +57,12 @@ struct PartVector {
 };
 
 // `multiplier` outputs per input channel: output lane l reads input channel (c + l) / multiplier.
-struct ExpandedVector {
-  static constexpr bool kIsFull = false;
-
-  int64_t c, group;
-  int lanes, groups;
+struct ExpandedVector : PartVector {
+  int64_t group;
+  int groups;
   Simd::Index index;
 
-  ExpandedVector(int64_t c, int lanes, int64_t multiplier) : c(c), group(c / multiplier), lanes(lanes) {
+  ExpandedVector(int64_t c, int lanes, int64_t multiplier) : PartVector{c, lanes}, group(c / multiplier) {
     int32_t lane[Simd::kLanes] = {};
     for (int l = 0; l < lanes; ++l) lane[l] = static_cast<int32_t>((c + l) / multiplier - group);
     groups = lane[lanes - 1] + 1;
@@ -74,14 +72,6 @@ struct ExpandedVector {
   template <class T>
   Simd::Vector in(const T* p) const {
     return Simd::permute(Simd::load(p + group, groups), index);
-  }
-  template <class T>
-  Simd::Vector out(const T* p) const {
-    return Simd::load(p + c, lanes);
-  }
-  template <class T>
-  void store(T* p, Simd::Vector v) const {
-    Simd::store(p, v, lanes);
   }
 };
 

@@ -129,7 +129,7 @@ struct Copied {
 };
 
 // Where sums go: rows of moving features, `stride` apart and `columns` wide. Adds to them, unless `is_first`.
-struct Sums {
+struct Results {
   float* to;
   int64_t stride;
   int columns;
@@ -146,65 +146,56 @@ struct Sums {
 
 // Sums of `kCount` moving features, from feature `feature` of the group, times one or two vectors of fixed features.
 template <int kCount, int kWidth>
-inline void sum_features(const Copied& copied, const int64_t (&s)[3], int64_t feature, const Sums& sums) {
-  Simd::Vector products[kCount][kWidth];
-#pragma GCC unroll 16
-  for (int r = 0; r < kCount; ++r) {
-#pragma GCC unroll 2
-    for (int v = 0; v < kWidth; ++v) products[r][v] = Simd::zero();
-  }
+inline void sum_features(const Copied& copied, const int64_t (&s)[3], int64_t feature, const Results& results) {
+  Sums<kCount, kWidth> sums;
+  set_to_zero(sums);
   copied.each_strip(s, [&](const float* moving, int64_t moving_step, const float* fixed, int64_t fixed_step,
                            int64_t count) {
     for (int64_t i = 0; i < count; ++i, moving += moving_step, fixed += fixed_step) {
       Simd::Vector right[kWidth];
 #pragma GCC unroll 2
       for (int v = 0; v < kWidth; ++v) right[v] = Simd::load(fixed + v * Simd::kLanes);
-#pragma GCC unroll 16
-      for (int r = 0; r < kCount; ++r) {
-        const Simd::Vector left = Simd::broadcast(moving[r]);
-#pragma GCC unroll 2
-        for (int v = 0; v < kWidth; ++v) products[r][v] = Simd::multiply_add(left, right[v], products[r][v]);
-      }
+      add_products(moving, 1, right, sums);
     }
   });
 #pragma GCC unroll 16
   for (int r = 0; r < kCount; ++r) {
 #pragma GCC unroll 2
-    for (int v = 0; v < kWidth; ++v) sums.add(feature + r, v, products[r][v]);
+    for (int v = 0; v < kWidth; ++v) results.add(feature + r, v, sums[r][v]);
   }
 }
 
 // Dispatches to the instantiation for `count` moving features.
 template <int kCount, int kWidth>
-inline void sum_some(const Copied& copied, const int64_t (&s)[3], int count, int64_t feature, const Sums& sums) {
-  if (count == kCount) return sum_features<kCount, kWidth>(copied, s, feature, sums);
-  if constexpr (kCount > 1) sum_some<kCount - 1, kWidth>(copied, s, count, feature, sums);
+inline void sum_some(const Copied& copied, const int64_t (&s)[3], int count, int64_t feature, const Results& results) {
+  if (count == kCount) return sum_features<kCount, kWidth>(copied, s, feature, results);
+  if constexpr (kCount > 1) sum_some<kCount - 1, kWidth>(copied, s, count, feature, results);
 }
 
 template <int kWidth>
-inline void sum_group(const Copied& copied, const int64_t (&s)[3], const Sums& sums) {
+inline void sum_group(const Copied& copied, const int64_t (&s)[3], const Results& results) {
   const int64_t features = copied.params.moving_features;
   int64_t feature = 0;
   for (int64_t parts = (features + kRows - 1) / kRows; parts > 0; --parts) {
     const int count = static_cast<int>((features - feature + parts - 1) / parts);
     Copied some = copied;
     some.moving += feature;  // here: added in the loop over the pixels, it takes 2.4 times as long
-    sum_some<kRows, kWidth>(some, s, count, feature, sums);
+    sum_some<kRows, kWidth>(some, s, count, feature, results);
     feature += count;
   }
 }
 
 // Sums of several groups in one vector: for moving feature p, the lanes of a group all read its feature p.
 template <int kFeatures>
-inline void sum_groups(const Copied& copied, const int64_t (&s)[3], const Sums& sums) {
+inline void sum_groups(const Copied& copied, const int64_t (&s)[3], const Results& results) {
   const int64_t fixed_features = copied.params.fixed_features;
-  Simd::Vector products[kFeatures];
+  Simd::Vector sums[kFeatures];
   Simd::Index lanes[kFeatures];
   for (int p = 0; p < kFeatures; ++p) {
     int32_t lane[Simd::kLanes] = {};
-    for (int l = 0; l < sums.columns; ++l) lane[l] = static_cast<int32_t>(l / fixed_features * kFeatures + p);
+    for (int l = 0; l < results.columns; ++l) lane[l] = static_cast<int32_t>(l / fixed_features * kFeatures + p);
     lanes[p] = Simd::index(lane);
-    products[p] = Simd::zero();
+    sums[p] = Simd::zero();
   }
   copied.each_strip(s, [&](const float* moving, int64_t moving_step, const float* fixed, int64_t fixed_step,
                            int64_t count) {
@@ -212,17 +203,17 @@ inline void sum_groups(const Copied& copied, const int64_t (&s)[3], const Sums& 
       const Simd::Vector left = Simd::load(moving), right = Simd::load(fixed);
 #pragma GCC unroll 8
       for (int p = 0; p < kFeatures; ++p) {
-        products[p] = Simd::multiply_add(Simd::permute(left, lanes[p]), right, products[p]);
+        sums[p] = Simd::multiply_add(Simd::permute(left, lanes[p]), right, sums[p]);
       }
     }
   });
-  for (int p = 0; p < kFeatures; ++p) sums.add(p, 0, products[p]);
+  for (int p = 0; p < kFeatures; ++p) results.add(p, 0, sums[p]);
 }
 
 template <int kFeatures>
-inline void sum_small_groups(const Copied& copied, const int64_t (&s)[3], const Sums& sums) {
-  if (copied.params.moving_features == kFeatures) return sum_groups<kFeatures>(copied, s, sums);
-  if constexpr (kFeatures > 1) sum_small_groups<kFeatures - 1>(copied, s, sums);
+inline void sum_small_groups(const Copied& copied, const int64_t (&s)[3], const Results& results) {
+  if (copied.params.moving_features == kFeatures) return sum_groups<kFeatures>(copied, s, results);
+  if constexpr (kFeatures > 1) sum_small_groups<kFeatures - 1>(copied, s, results);
 }
 
 template <class T>
@@ -248,16 +239,16 @@ void grouped_gradient_of(const GroupedGradient& g, int64_t block, int64_t tap_be
     for (int64_t tap = tap_begin; tap < tap_end; ++tap) {
       const int64_t row = tap / g.axes[2].short_size;
       const int64_t s[3] = {row / g.axes[1].short_size, row % g.axes[1].short_size, tap % g.axes[2].short_size};
-      const Sums sums = {.to = out + tap * g.moving_features * fixed_pixel + channel,
+      const Results results = {.to = out + tap * g.moving_features * fixed_pixel + channel,
                          .stride = fixed_pixel,
                          .columns = static_cast<int>(b.groups * b.columns),
                          .is_first = image == 0};
       if (groups_of_block(g) > 1) {
-        sum_small_groups<Simd::kLanes / 2>(copied, s, sums);
+        sum_small_groups<Simd::kLanes / 2>(copied, s, results);
       } else if (b.fixed_width > Simd::kLanes) {
-        sum_group<2>(copied, s, sums);
+        sum_group<2>(copied, s, results);
       } else {
-        sum_group<1>(copied, s, sums);
+        sum_group<1>(copied, s, results);
       }
     }
   }

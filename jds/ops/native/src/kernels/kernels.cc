@@ -13,36 +13,40 @@ extern const Kernels kAvx2, kAvx512;
 
 namespace {
 
-KernelList detect() {
-  KernelList found = {};
-  const auto add = [&](const Kernels& kernels) {
-    found.list[found.count++] = &kernels;
-    if (found.count > 1) strcat(found.names, " ");
-    strcat(found.names, kernels.name);
-  };
+std::vector<const Kernels*> detect() {
+  std::vector<const Kernels*> found;
 #if defined(__x86_64__)
   __builtin_cpu_init();
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
   if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
-    add(kAvx512);
+    found.push_back(&kAvx512);
   }
-  if (avx2) add(kAvx2);
+  if (avx2) found.push_back(&kAvx2);
 #endif
-  add(kPortable);
+  found.push_back(&kPortable);
   return found;
 }
 
 std::atomic<const Kernels*>& chosen() {
-  static std::atomic<const Kernels*> kernels{available_kernels().list[0]};
+  static std::atomic<const Kernels*> kernels{available_kernels().front()};
   return kernels;
 }
 
 }  // namespace
 
-const KernelList& available_kernels() {
-  static const KernelList found = detect();
+const std::vector<const Kernels*>& available_kernels() {
+  static const std::vector<const Kernels*> found = detect();
   return found;
+}
+
+const std::string& kernel_names() {
+  static const std::string names = [] {
+    std::string names;
+    for (const Kernels* kernels : available_kernels()) names += std::string(names.empty() ? "" : " ") + kernels->name;
+    return names;
+  }();
+  return names;
 }
 
 const Kernels& kernels() { return *chosen().load(); }

@@ -2,8 +2,10 @@
 #ifndef JDS_KERNELS_KERNELS_H_
 #define JDS_KERNELS_KERNELS_H_
 
-#include <stddef.h>
 #include <stdint.h>
+
+#include <string>
+#include <vector>
 
 #include "kernels/params.h"
 
@@ -38,17 +40,11 @@ struct Kernels {
   int64_t tile_rows, tile_columns;
 };
 
-struct KernelList {
-  const Kernels* list[3];
-  size_t count;
-  char names[64];  // separated by spaces
-
-  const Kernels* const* begin() const { return list; }
-  const Kernels* const* end() const { return list + count; }
-};
-
 // The kernels that this machine can run, the best first; the last ones run on every machine.
-const KernelList& available_kernels();
+const std::vector<const Kernels*>& available_kernels();
+
+// Their names, separated by spaces.
+const std::string& kernel_names();
 
 // The kernels in use: the best, unless `use_kernels` chose others.
 const Kernels& kernels();

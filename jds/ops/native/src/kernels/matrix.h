@@ -31,9 +31,36 @@ struct Panel {
   int columns;
 };
 
+// Sums of products that are kept in registers: `kCount` rows of `kWidth` vectors. Every loop over them is unrolled;
+// otherwise the compiler keeps them in memory.
+template <int kCount, int kWidth>
+using Sums = Simd::Vector[kCount][kWidth];
+
+template <int kCount, int kWidth>
+inline __attribute__((always_inline)) void set_to_zero(Sums<kCount, kWidth>& sums) {
+#pragma GCC unroll 16
+  for (int r = 0; r < kCount; ++r) {
+#pragma GCC unroll 2
+    for (int v = 0; v < kWidth; ++v) sums[r][v] = Simd::zero();
+  }
+}
+
+// Adds to row r the product of `left[r * stride]` and the vectors of `right`.
+template <int kCount, int kWidth>
+inline __attribute__((always_inline)) void add_products(const float* left, int64_t stride,
+                                                        const Simd::Vector (&right)[kWidth],
+                                                        Sums<kCount, kWidth>& sums) {
+#pragma GCC unroll 16
+  for (int r = 0; r < kCount; ++r) {
+    const Simd::Vector value = Simd::broadcast(left[r * stride]);
+#pragma GCC unroll 2
+    for (int v = 0; v < kWidth; ++v) sums[r][v] = Simd::multiply_add(value, right[v], sums[r][v]);
+  }
+}
+
 template <int kCount, class Channels, class Out>
 inline __attribute__((always_inline)) void store_column(const Channels& columns, const Epilogue& epilogue,
-                                                        const Simd::Vector (&sums)[kCount][kVectors], int v, Out* out,
+                                                        const Sums<kCount, kVectors>& sums, int v, Out* out,
                                                         int64_t out_stride) {
   const VectorEpilogue apply = load_epilogue(epilogue, columns);
 #pragma GCC unroll 16
@@ -49,17 +76,12 @@ inline void prefetch_lines(Prefetch& prefetch) {
   prefetch.rows -= row;
 }
 
-// Results of `kCount` rows of a tile: epilogue(tile * panel). Every loop over the sums is unrolled; otherwise the
-// compiler keeps them in memory.
+// Results of `kCount` rows of a tile: epilogue(tile * panel).
 template <int kCount, bool kCopy, class Out>
 inline void multiply_tile(const float* tile, int64_t depth, const Panel& panel, const Epilogue& epilogue, Out* out,
                           int64_t out_stride, Prefetch& prefetch) {
-  Simd::Vector sums[kCount][kVectors];
-#pragma GCC unroll 16
-  for (int r = 0; r < kCount; ++r) {
-#pragma GCC unroll 2
-    for (int v = 0; v < kVectors; ++v) sums[r][v] = Simd::zero();
-  }
+  Sums<kCount, kVectors> sums;
+  set_to_zero(sums);
   const float* row = panel.rows;
   float* copy = panel.copy;
   for (int64_t begin = 0; begin < depth; begin += kDepth, tile += kRows * kDepth) {
@@ -77,12 +99,7 @@ inline void multiply_tile(const float* tile, int64_t depth, const Panel& panel, 
         }
       }
       if (kCopy) copy += kColumns;
-#pragma GCC unroll 16
-      for (int r = 0; r < kCount; ++r) {
-        const Simd::Vector left = Simd::broadcast(tile[r * kDepth + k]);
-#pragma GCC unroll 2
-        for (int v = 0; v < kVectors; ++v) sums[r][v] = Simd::multiply_add(left, right[v], sums[r][v]);
-      }
+      add_products(tile + k, kDepth, right, sums);
     }
   }
 #pragma GCC unroll 2

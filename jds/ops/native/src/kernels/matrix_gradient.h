@@ -29,25 +29,16 @@ inline void copy_columns(const T* from, int64_t stride, int64_t positions, int64
   }
 }
 
-// Adds the products of a tile and a panel to `rows` rows of sums, or stores them if they are the first.
-inline void add_products(const float* tile, const float* panel, int64_t positions, int rows, int columns, bool is_first,
-                         float* sums, int64_t stride) {
-  Simd::Vector products[kRows][kVectors];
-#pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 2
-    for (int v = 0; v < kVectors; ++v) products[r][v] = Simd::zero();
-  }
+// Adds the products of a tile and a panel to `rows` rows of `out`, or stores them if they are the first.
+inline void multiply_positions(const float* tile, const float* panel, int64_t positions, int rows, int columns,
+                               bool is_first, float* out, int64_t stride) {
+  Sums<kRows, kVectors> sums;
+  set_to_zero(sums);
   for (int64_t p = 0; p < positions; ++p, tile += kRows, panel += kColumns) {
     Simd::Vector right[kVectors];
 #pragma GCC unroll 2
     for (int v = 0; v < kVectors; ++v) right[v] = Simd::load(panel + v * Simd::kLanes);
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) {
-      const Simd::Vector left = Simd::broadcast(tile[r]);
-#pragma GCC unroll 2
-      for (int v = 0; v < kVectors; ++v) products[r][v] = Simd::multiply_add(left, right[v], products[r][v]);
-    }
+    add_products(tile, 1, right, sums);
   }
 #pragma GCC unroll 2
   for (int v = 0; v < kVectors; ++v) {
@@ -56,9 +47,9 @@ inline void add_products(const float* tile, const float* panel, int64_t position
     const int lanes = rest < Simd::kLanes ? rest : Simd::kLanes;
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
-      float* to = sums + r * stride + v * Simd::kLanes;
+      float* to = out + r * stride + v * Simd::kLanes;
       if (r >= rows) continue;
-      Simd::store(to, is_first ? products[r][v] : Simd::add(Simd::load(to, lanes), products[r][v]), lanes);
+      Simd::store(to, is_first ? sums[r][v] : Simd::add(Simd::load(to, lanes), sums[r][v]), lanes);
     }
   }
 }
@@ -77,8 +68,8 @@ void matrix_gradient_of(const MatrixGradient& m, int64_t begin, int64_t end, int
       copy_panel(right + first * m.right_features + column, m.right_features, positions, columns, panel);
       for (int64_t row = row_begin; row < row_end; row += kRows) {
         const int rows = row_end - row < kRows ? static_cast<int>(row_end - row) : kRows;
-        add_products(tiles + (row - row_begin) * positions, panel, positions, rows, columns, first == begin,
-                     sums + row * m.right_features + column, m.right_features);
+        multiply_positions(tiles + (row - row_begin) * positions, panel, positions, rows, columns, first == begin,
+                           sums + row * m.right_features + column, m.right_features);
       }
     }
   }
