@@ -1,22 +1,15 @@
 """The records of the checks: they have every network, as it is now, and every result is right."""
 
-import dataclasses
 import math
 
-import jax
 import numpy as np
 import pytest
-from flax import nnx
 from jax import lax
 
-import jds
 from checks import figures, sweep, training_steps, variants
 from checks.fingerprint import fingerprint, row_fingerprint
 from jds import zoo
 from jds.models import mobilenet_v2
-from jds.weights._found import Found
-from jds.weights._load import shapes_of
-from jds.weights._lookalike import kernels_of
 
 RECORDS = {check: sweep.load(check.RECORD) for check in (variants, training_steps)}
 # One network of each family, in each package's conventions; `python -m checks.outdated` compares all of them.
@@ -42,35 +35,12 @@ def test_the_records_have_all_networks_and_every_result_is_right():
         assert all(map(is_right, RECORDS[check].values()))
 
 
-# Older results have no row: `python -m checks.outdated` names their networks, and how to check them again.
-WITH_ROW = [name for name in zoo.VARIANTS if all("row" in record[name] for record in RECORDS.values())]
-
-
-@pytest.mark.parametrize("name", WITH_ROW)
-def test_the_results_are_of_the_networks_with_these_rows(name):
-    assert {record[name]["row"] for record in RECORDS.values()} == {row_fingerprint(zoo.VARIANTS[name])}
-
-
-# Fields of a config that change no shape: networks that differ only in these are counted once.
-SHAPELESS = {"activation", "drop_path", "dropout", "epsilon", "momentum", "padding", "pads_end"}
-SHAPELESS |= {"unbiased_variance"}
-STRUCTURES = {}
-for variant in zoo.VARIANTS.values():
-    fields = dataclasses.asdict(variant.config).items()
-    key = (variant.network, str([(field, value) for field, value in fields if field not in SHAPELESS]))
-    STRUCTURES.setdefault(key, []).append(variant.name)
-
-
-@pytest.mark.parametrize("names", STRUCTURES.values(), ids=lambda names: names[0])
-def test_every_network_has_the_public_number_of_parameters(names):
-    # Counted on the current network, without arrays; the public number is that of the package, from the record.
-    model = nnx.eval_shape(lambda: jds.create_model(names[0]))
-    assert all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(nnx.state(model)))
-    for name in names:
-        variant, known = zoo.VARIANTS[name], zoo.figures()[name]
-        assert jds.count_parameters(model) == RECORDS[variants][name]["public_parameters"] == known.parameters
-        assert kernels_of(Found(shapes_of(model, variant.source))) == known.kernels
-        assert variant.preprocessing.image_size == known.image_size
+@pytest.mark.parametrize("name", zoo.VARIANTS)
+def test_the_results_and_figures_are_of_the_networks_with_these_rows(name):
+    variant, figures = zoo.VARIANTS[name], zoo.figures()[name]
+    assert {record[name]["row"] for record in RECORDS.values()} == {row_fingerprint(variant)}
+    assert figures.parameters == RECORDS[variants][name]["public_parameters"]
+    assert figures.image_size == variant.preprocessing.image_size
 
 
 @pytest.mark.parametrize("name", SMALLEST)
