@@ -256,7 +256,7 @@ def test_export_gives_each_platform_its_own(workload):
         assert ("stablehlo.multiply" in text) == ("cpu" in platforms)
         if "cpu" in platforms:
             again = jax.export.deserialize(exported.serialize())
-            np.testing.assert_allclose(again.call(inputs, kernel), workload.call(inputs, kernel), rtol=1e-6)
+            np.testing.assert_allclose(again.call(inputs, kernel), workload.call(inputs, kernel), rtol=1e-5, atol=1e-5)
 
 
 def test_symbolic_shapes_are_left_to_xla(unchecked_types):
