@@ -1,4 +1,4 @@
-"""Trains every public network for a few steps, as the tests do for the smallest one of each family.
+"""Trains every public network for a few steps, as the tests do for a few blocks of each family.
 
     python -m checks.training_steps [--pattern NAME]
 
@@ -26,9 +26,9 @@ IMAGE_SIZE = 64
 FEWEST, MOST = 5, 20
 
 
-def train(name: str) -> dict[str, Any]:
+def train(name: str, **options: Any) -> dict[str, Any]:
     """Losses, number of traces, and number of grouped convolutions that are left."""
-    model = jds.create_model(name, num_classes=4, drop_path=0.0)
+    model = jds.create_model(name, num_classes=4, drop_path=0.0, **options)
     optimizer = nnx.Optimizer(model, optax.sgd(0.01), wrt=nnx.Param)
     images = jnp.asarray(np.random.default_rng(0).standard_normal((4, IMAGE_SIZE, IMAGE_SIZE, 3)), jnp.float32)
     labels = jnp.arange(4)

@@ -1,5 +1,7 @@
 """The record, the tables and the pictures, made from given results."""
 
+import dataclasses
+import importlib
 import json
 import re
 
@@ -7,7 +9,7 @@ import pytest
 from made_up import measured, result
 from rich.console import Console
 
-from benchmarks import models, ops
+from benchmarks import models, ops, tables
 from benchmarks.harness import pictures, record, report, roofline
 from benchmarks.harness.targets import Target
 from benchmarks.harness.workloads import MOBILENET_V1
@@ -60,6 +62,19 @@ def test_the_record_has_a_schema_the_machine_and_every_sample(results):
     assert first["contenders"]["jds"]["samples"] == [[0.00123457], [0.002], [0.003]]
     assert first["contenders"]["jds"]["compile_seconds"] == [2.0, 3.0]
     assert first["contenders"]["jds"]["mib"] == {"imported": 50, "prepared": 60, "compiling": 300, "running": 200}
+
+
+@pytest.mark.parametrize("name", ["ops", "models", "train"])
+def test_the_published_record_is_of_a_commit_and_of_the_command_with_its_defaults(name):
+    found = tables.load(name)
+    assert found["command"] == f"python -m benchmarks.{name}"
+    assert re.fullmatch("[0-9a-f]{40}", found["commit"])
+    defaults = dataclasses.asdict(importlib.import_module(f"benchmarks.{name}").Settings())
+    # The allocator that was found.
+    chosen = {"out", "allocator"}
+    assert {key: found["settings"][key] for key in defaults.keys() - chosen} == json.loads(
+        json.dumps({key: value for key, value in defaults.items() if key not in chosen})
+    )
 
 
 def test_files_are_written_whole_or_not_at_all(tmp_path):

@@ -1,17 +1,14 @@
-"""The smallest network with each kind of block learns, is traced once, and has no grouped convolution left."""
+"""A network with each kind of block learns, is traced once, and has no grouped convolution left."""
 
 import jax
 import jax.numpy as jnp
 import pytest
 from flax import nnx
+from networks import SMALLEST
 
 import jds
 from checks import training_steps
 from jds.ops.native import _library
-
-SMALLEST = """
-    mobilenetv2_035 mobilenetv3_small_050 mobilenetv4_conv_small_035 mixnet_s legacy_xception convnext_atto mobileone_s1
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -21,9 +18,9 @@ def lenient_promotion():
 
 
 @pytest.mark.skipif(bool(_library.fault()), reason="without CPU kernels such programs take minutes to compile")
-@pytest.mark.parametrize("name", SMALLEST.split())
+@pytest.mark.parametrize("name", SMALLEST)
 def test_a_training_step_is_right(name, quick_compilation):
-    result = training_steps.train(name)
+    result = training_steps.train(name, **SMALLEST[name])
     assert training_steps.is_right(result), result
 
 
