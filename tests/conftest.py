@@ -18,9 +18,9 @@ sys.path.append(str(Path(__file__).parents[1]))
 # JDS_CHECKED=jds, as in continuous integration, all calls are checked, which makes the suite twice as slow.
 install_import_hook(os.environ.get("JDS_CHECKED", "jds.ops"), "beartype.beartype")
 
-# Most of the time is spent compiling. It takes half as long if LLVM does not optimize, and again without XLA's newer loop
-# emitters; from JAX 0.11 on, the older ones no longer work. XLA's own passes stay the same. If XLA_FLAGS is set, it is
-# kept: continuous integration also compiles with XLA's default flags.
+# Most of the time is spent compiling. It takes far less if LLVM does not optimize and without XLA's newer loop emitters;
+# from JAX 0.11 on, the older ones no longer work. XLA's own passes stay the same. If XLA_FLAGS is set, it is kept:
+# continuous integration also compiles with XLA's default flags.
 QUICK = "--xla_cpu_parallel_codegen_split_count=1 --xla_backend_optimization_level=0"
 QUICK += " --xla_llvm_disable_expensive_passes=true"
 if jax.__version_info__ < (0, 11):

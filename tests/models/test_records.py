@@ -37,10 +37,10 @@ def test_the_records_have_all_networks_and_every_result_is_right():
 
 @pytest.mark.parametrize("name", zoo.VARIANTS)
 def test_the_results_and_figures_are_of_the_networks_with_these_rows(name):
-    variant, figures = zoo.VARIANTS[name], zoo.figures()[name]
+    variant, known = zoo.VARIANTS[name], zoo.figures()[name]
     assert {record[name]["row"] for record in RECORDS.values()} == {row_fingerprint(variant)}
-    assert figures.parameters == RECORDS[variants][name]["public_parameters"]
-    assert figures.image_size == variant.preprocessing.image_size
+    assert known.parameters == RECORDS[variants][name]["public_parameters"]
+    assert known.image_size == variant.preprocessing.image_size
 
 
 @pytest.mark.parametrize("name", SMALLEST)
