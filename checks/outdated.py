@@ -12,13 +12,23 @@ from checks import figures, sweep, training_steps, variants
 from checks.fingerprint import fingerprint
 from jds import zoo
 
-if __name__ == "__main__":
+def main(pattern: str = "*") -> None:
+    """Compares the networks whose names fit the pattern with the records.
+
+    Raises:
+      SystemExit: with the commands to run again, if there are any.
+    """
     results = {check.__name__: sweep.load(check.RECORD) for check in (variants, training_steps)}
     found = []
-    for name in track(jds.list_models()):
+    for name in track(jds.list_models(pattern)):
         now = fingerprint(name)
         outdated = [check for check in results if not sweep.is_valid(results[check].get(name), now)]
         found += [f"python -m {check} --pattern {name}" for check in outdated]
         if zoo.Figures(**figures.figures(name)) != zoo.figures()[name]:
             found.append(f"python -m checks.figures, because of {name}")
-    raise SystemExit("\n".join(found))
+    if found:
+        raise SystemExit("\n".join(found))
+
+
+if __name__ == "__main__":
+    main()

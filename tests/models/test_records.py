@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from checks import figures, sweep, training_steps, variants
+from checks import figures, outdated, sweep, training_steps, variants
 from checks.fingerprint import fingerprint, row_fingerprint
 from jds import zoo
 from jds.models import mobilenet_v2
@@ -48,6 +48,13 @@ def test_the_results_and_figures_are_of_the_networks_as_they_are_now(name):
     now = fingerprint(name)
     assert all(sweep.is_valid(record[name], now) for record in RECORDS.values())
     assert zoo.Figures(**figures.figures(name)) == zoo.figures()[name]
+
+
+def test_outdated_exits_with_the_commands_to_run_again_and_only_if_there_are_any(monkeypatch):
+    outdated.main("mobilenetv1_100")
+    monkeypatch.setattr(outdated, "fingerprint", lambda name: "another")
+    with pytest.raises(SystemExit, match=r"python -m checks\.training_steps --pattern mobilenetv1_100"):
+        outdated.main("mobilenetv1_100")
 
 
 def test_all_networks_have_figures():
