@@ -12,6 +12,7 @@ from checks import figures, sweep, training_steps, variants
 from checks.fingerprint import fingerprint
 from jds import zoo
 
+
 def main(pattern: str = "*") -> None:
     """Compares the networks whose names fit the pattern with the records.
 
