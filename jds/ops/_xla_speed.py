@@ -9,6 +9,8 @@ from jds.ops._recognize import Form, Index
 
 # For images: output features of a single input feature, and elements of a 1-D or 2-D window.
 _FEATURES_OF_ONE, _WINDOW = 16, 256
+# For filter banks along one axis with more than `_SHORT` terms: products per position.
+_BANK = 512
 # For one-axis filters of a single channel: terms of a short filter, and total products of a short and of a long filter.
 _SHORT, _PRODUCTS, _LONG_PRODUCTS = 16, 2**18, 2**16
 # For one-axis filters of two or three channels: terms of the filter, and terms of its gradient.
@@ -37,6 +39,8 @@ def _of_images(form: Form, is_line: bool) -> str | None:
         return f"XLA's convolution with windows of {window} elements is as fast"
     if form.out_features == 1 and is_line and form.terms > _SHORT:
         return f"XLA's convolution to one feature with {form.terms} terms along one axis is as fast"
+    if is_line and form.terms > _SHORT and window * form.out_features >= _BANK:
+        return f"XLA's convolution to {form.out_features} features with {form.terms} terms along one axis is as fast"
     return None
 
 

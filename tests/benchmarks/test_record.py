@@ -64,7 +64,7 @@ def test_the_record_has_a_schema_the_machine_and_every_sample(results):
     assert first["contenders"]["jds"]["mib"] == {"imported": 50, "prepared": 60, "compiling": 300, "running": 200}
 
 
-@pytest.mark.parametrize("name", ["ops", "models", "train"])
+@pytest.mark.parametrize("name", ["ops", "models", "families", "other_layers", "train"])
 def test_the_published_record_is_of_a_commit_and_of_the_command_with_its_defaults(name):
     found = tables.load(name)
     assert found["command"] == f"python -m benchmarks.{name}"

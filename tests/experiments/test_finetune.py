@@ -26,7 +26,7 @@ sys.path.insert(0, str(SCRIPT.parent))
 import finetune  # noqa: E402
 import finetune_output  # noqa: E402
 
-OPTIONS = "--model mobilenetv1_100 --image-size 32 --batch 16 --epochs 2 --save-every 4 --dtype float32 --seed 3"
+OPTIONS = "--model mobilenetv1_100 --image-size 32 --batch 32 --epochs 2 --save-every 3 --dtype float32 --seed 3"
 
 
 @pytest.fixture(scope="module")
@@ -72,12 +72,12 @@ def test_a_run_that_is_killed_and_resumed_ends_with_the_same_numbers(digits, tmp
     assert output[:3] == [
         "160 images of 2 classes, 0, 1: 144 to train on, 16 to evaluate on",
         "skipped 1 files that are not images of a class: notes.txt",
-        "begins: 18 steps, 9 per epoch",
+        "begins: 8 steps, 4 per epoch",
     ]
     assert output[4].startswith("epoch 2: loss")
     wanted = lines(whole)
     process = start(digits, killed, cache)
-    while process.poll() is None and len(lines(killed)) < 7:
+    while process.poll() is None and len(lines(killed)) < 4:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.communicate()
@@ -221,7 +221,7 @@ def test_epochs_can_be_added_to_a_run_that_has_ended(digits, tmp_path, monkeypat
 
     monkeypatch.setattr(finetune, "make_step", lambda *_: step)
     settings = finetune.Settings(
-        data=str(digits), model="mobilenetv2_035", image_size=32, batch=40, epochs=1, out=tmp_path, held_out=0
+        data=str(digits), model="mobilenetv1_100", image_size=32, batch=40, epochs=1, out=tmp_path, held_out=0
     )
     finetune_output.claim(dataclasses.replace(settings, epochs=2))
     with pytest.raises(SystemExit, match=r"--epochs can only grow once a run has ended; .* is at step 0 of 8"):

@@ -279,6 +279,9 @@ def test_the_selection_names_what_runs():
         ),
         ((1, 40, 40, 4), (33, 33, 1, 4), {"feature_group_count": 4, "platform": "cpu"}, "xla", "at most 256 terms"),
         ((1, 500, 1), (99, 1, 1), {"platform": "cpu"}, "native", "a CPU kernel"),
+        ((1, 500, 1), (64, 1, 16), {"platform": "cpu"}, "xla", "64 terms along one axis is as fast"),
+        ((1, 500, 1), (64, 1, 4), {"platform": "cpu"}, "native", "a CPU kernel"),
+        ((1, 40, 40, 1), (7, 7, 1, 16), {"platform": "cpu"}, "native", "a CPU kernel"),
     ],
 )
 def test_the_selection_has_its_reason(inputs, kernel, options, implementation, reason):
