@@ -91,7 +91,7 @@ def roofline(found: Sequence[Point], references: Sequence[Result]) -> Figure:
     axes.grid(color="0.9")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=9, loc="lower right")
+    figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=9)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_title(f"Depthwise layers of MobileNet V1, forward\n{setting()}", loc="left", fontsize=12)
