@@ -3,6 +3,8 @@
 from jds import cost as cost
 from jds import models as models
 from jds import nn as nn
+from jds.exporting import ExportReport as ExportReport
+from jds.exporting import export as export
 from jds.models import count_parameters as count_parameters
 from jds.nn import fold_batch_norm as fold_batch_norm
 from jds.nn import reparameterize as reparameterize
@@ -12,6 +14,7 @@ from jds.ops import accelerate as accelerate
 from jds.ops import conv as conv
 from jds.ops import conv_general_dilated as conv_general_dilated
 from jds.ops import depthwise_conv as depthwise_conv
+from jds.ops import expand_jaxpr as expand_jaxpr
 from jds.ops import install as install
 from jds.ops import pointwise_conv as pointwise_conv
 from jds.ops import select_implementation as select_implementation

@@ -22,10 +22,11 @@ ALLOWED = {
     "weights": {"_common", "models", "nn"},
     "zoo": {"_common", "models", "weights"},
     "compare": {"_common", "cost", "models", "public"},
+    "exporting": {"_common", "models", "nn", "ops"},
     "cli": {"_common", "compare", "cost", "models", "nn", "ops", "public", "weights", "zoo"},
 }
 # Packages that `import jds` must not import: they take longer than jds itself.
-SLOW = ("h5py", "huggingface_hub", "matplotlib", "pandas", "PIL", "tyro")
+SLOW = ("h5py", "huggingface_hub", "matplotlib", "onnx", "pandas", "PIL", "tyro")
 PUBLIC_FILES = {"__init__", "zoo"}
 
 

@@ -10,6 +10,7 @@ from jds.ops._conv import pointwise_conv as pointwise_conv
 from jds.ops._conv import separable_conv as separable_conv
 from jds.ops._dispatch import Implementation as Implementation
 from jds.ops._dispatch import ImplementationChoice as ImplementationChoice
+from jds.ops._expand import expand_jaxpr as expand_jaxpr
 from jds.ops._fused_block import Activation as Activation
 from jds.ops._geometry import Padding as Padding
 from jds.ops._selection import ImplementationSelection as ImplementationSelection

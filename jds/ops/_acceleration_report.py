@@ -2,30 +2,23 @@
 
 import collections
 import dataclasses
-import re
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 from flax import nnx
 from jax.extend.core import Jaxpr, JaxprEqn, jaxprs_in_params, primitives
-from jax.extend.source_info_util import summarize
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from jds._common.name_stack import read_scopes
+from jds._common.place import place
 from jds._common.text import as_text
 from jds._common.traceable import Traceable
 from jds.ops._accelerate import accelerate
 from jds.ops._dispatch import ImplementationChoice, Target
 from jds.ops._selection import Chosen, chosen, lowering_platform
-
-_JDS = re.escape(str(Path(__file__).parents[1]))
-_LIBRARY = re.compile(rf"[\\/](site|dist)-packages[\\/]|^{_JDS}[\\/](_common|nn|ops)[\\/]")
-# `/path/file.py:12:3 (function)`, with or without the column.
-_LINE = re.compile(r".*?([^\\/:]+:\d+)(?::\d+)?(?= \()")
 
 
 class ReportedConvolution(NamedTuple):
@@ -191,16 +184,8 @@ def _row(found: _Found) -> ReportedConvolution:
         calls=found.calls,
         in_while_loop=found.in_while_loop,
         choice=choice,
-        places=(_place(found),),
+        places=(place(found.source, found.scope),),
     )
-
-
-def _place(found: _Found) -> str:
-    """The scope and the innermost line of user code; if there is neither, the innermost line."""
-    lines = summarize(found.source.source_info, num_frames=100).splitlines()
-    own = [line for line in lines if not _LIBRARY.search(line)]
-    line = own or ([] if found.scope else lines)
-    return " at ".join([*filter(None, [found.scope]), *(_LINE.sub(r"\1", line) for line in line[-1:])])
 
 
 def _table(rows: Sequence[ReportedConvolution]) -> Table:

@@ -1,0 +1,5 @@
+"""Writes networks and functions for other runtimes."""
+
+from jds.exporting._export import export as export
+from jds.exporting._report import Check as Check
+from jds.exporting._report import ExportReport as ExportReport
