@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jds.exporting._optional import is_installed, version
@@ -44,7 +45,7 @@ def compare(prepared: Prepared, model: Any, photographs: np.ndarray | None, chan
     session = runtime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     errors = []
     for inputs in _batches(prepared, photographs):
-        wanted = [np.asarray(array) for array in jax.tree.leaves(prepared.run(*inputs))]
+        wanted = [np.asarray(array) for array in jax.tree.leaves(prepared.run(*map(jnp.asarray, inputs)))]
         stored = [_moved(np.asarray(array), channels_are_first, (0, 3, 1, 2)) for array in inputs]
         names = [known.name for known in session.get_inputs()]
         got = session.run(

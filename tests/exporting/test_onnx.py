@@ -189,7 +189,7 @@ def test_a_free_batch_is_free(tmp_path):
     for batch in (1, 2, 5):
         images = array(batch, 64, 64, 3)
         (got,) = session.run(None, {"images": images.transpose(0, 3, 1, 2)})
-        np.testing.assert_allclose(got, model(images), rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(got, model(jnp.asarray(images)), rtol=1e-3, atol=1e-4)
 
 
 def test_the_model_and_its_state_are_not_changed(tmp_path):

@@ -110,11 +110,11 @@ def _folded(writer: Writer, equation: Equation, one: Operand, other: Operand) ->
         case "add":
             return add_constant(writer, one, other)
         case "sub":
-            return add_constant(writer, one, -other)
+            return add_constant(writer, one, np.asarray(-other))
         case "mul":
             return multiply_constant(writer, one, other)
         case "div":
-            return multiply_constant(writer, one, 1 / other) if np.all(other) else None
+            return multiply_constant(writer, one, np.asarray(1 / other)) if np.all(other) else None
     return None
 
 
@@ -182,7 +182,7 @@ def _shifted(writer: Writer, equation: Equation, operand: Operand) -> Tensor:
     one = np.ones((), dtype)
     match equation.name:
         case "exp2":
-            return elementwise(writer, equation, "Pow", 2 * one, operand)
+            return elementwise(writer, equation, "Pow", np.asarray(2, dtype), operand)
         case "expm1":
             return elementwise(writer, equation, "Sub", elementwise(writer, equation, "Exp", operand), one)
         case "log1p":

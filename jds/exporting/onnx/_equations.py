@@ -77,7 +77,8 @@ def read(jaxpr: ClosedJaxpr, constants: Sequence[Any] = ()) -> Program:
         if _is_identity(source):
             known |= dict(zip(source.outvars, inputs, strict=True))
         else:
-            equations.append(Equation(source.primitive.name, inputs, list(source.outvars), dict(source.params), source))
+            params = {key: _plain(value) for key, value in source.params.items()}
+            equations.append(Equation(source.primitive.name, inputs, list(source.outvars), params, source))
     outputs = [value_of(atom) for atom in expanded.jaxpr.outvars]
     return Program(list(invars[len(constants) :]), outputs, equations)
 
@@ -128,6 +129,13 @@ def _is_identity(source: Any) -> bool:
         before, after = (var.aval for var in (source.invars[0], source.outvars[0]))
         return before.dtype == after.dtype
     return source.primitive.name in _IDENTITIES
+
+
+def _plain(param: Any) -> Any:
+    """Converts NumPy's integers to Python's."""
+    if isinstance(param, np.integer):
+        return int(param)
+    return tuple(map(_plain, param)) if type(param) is tuple else param
 
 
 def _fold_constants(program: Program) -> Program:

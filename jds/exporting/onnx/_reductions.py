@@ -81,7 +81,7 @@ def _layer_norm(writer: Writer, equation: Equation, operand: Any, *values: Any) 
 
     # In the form that runtimes look for, to run it as one kernel.
     centered = write("Sub", operand, mean(operand))
-    variance = mean(write("Pow", centered, number(2)))
+    variance = mean(write("Pow", centered, number(2.0)))
     out = write("Div", centered, write("Sqrt", write("Add", variance, number(epsilon))))
     out = write("Mul", out, scale)
     return out if bias is None else write("Add", out, bias)

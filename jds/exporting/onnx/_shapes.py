@@ -148,7 +148,7 @@ def _pad(writer: Writer, equation: Equation, operand: Operand, value: Operand) -
         raise UnsupportedError("padding between the elements has no ONNX form")
     if not isinstance(operand, Tensor) or not isinstance(value, np.ndarray):
         raise UnsupportedError("padding with a value that depends on the inputs")
-    return padded(writer, writer.full(operand), [(low, high) for low, high, _ in padding], value)
+    return padded(writer, writer.full(operand), [(int(low), int(high)) for low, high, _ in padding], value)
 
 
 def padded(writer: Writer, operand: Tensor, padding: Sequence[tuple[int, int]], value: np.ndarray) -> Tensor:

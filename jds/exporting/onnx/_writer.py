@@ -154,9 +154,9 @@ def as_float32(array: np.ndarray) -> np.ndarray:
 
 def shrunk(array: np.ndarray) -> np.ndarray:
     """Drops copies along axes that a constant was broadcast to."""
-    return (
-        array[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in array.strides)] if array.size else array
-    )
+    if not array.ndim or not array.size:
+        return array
+    return array[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in array.strides)]
 
 
 def _same_elements(before: Sequence[Any], after: Sequence[Any], permutation: Sequence[int]) -> bool:
