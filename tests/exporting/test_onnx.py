@@ -45,6 +45,7 @@ FUNCTIONS = {
     "transposed depthwise": convolution(DEPTHWISE, lhs_dilation=(2, 2), feature_group_count=5, padding=[(2, 2), (1, 1)]),
     "channels first": lambda x: lax.conv(x.transpose(0, 3, 1, 2), DENSE.transpose(3, 2, 0, 1), (1, 1), "SAME"),
 
+    "kernel of equal numbers": lambda x: convolution(jnp.full((3, 3, 5, 7), 0.5))(x) @ jnp.ones((7, 2)),
     "scale after convolution": lambda x: convolution(GROUPED, feature_group_count=5)(x) * CHANNELS - CHANNELS / 3,
     "used twice": lambda x: (y := convolution(DENSE)(x), y * 2, jax.nn.relu(y)),
     "mean": lambda x: x.mean((1, 2)),

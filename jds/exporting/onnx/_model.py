@@ -59,8 +59,6 @@ def _input(writer: Writer, var: Any, name: str, channels_are_first: bool) -> Ten
 
 def _output(writer: Writer, value: Any, name: str, channels_are_first: bool) -> Tensor:
     operand = writer.full(writer.operand(value))
-    if isinstance(operand, np.ndarray):
-        operand = np.array(operand)  # with all copies of what was broadcast
     rank = len(operand.shape)
     order = channels_first(rank) if channels_are_first and rank == 4 else tuple(range(rank))
     stored = writer.in_order(operand, order)

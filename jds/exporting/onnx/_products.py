@@ -152,9 +152,7 @@ def _stored(writer: Writer, side: _Side, axes: Sequence[int | None]) -> Tensor |
         return operand
     shape = [1 if axis is None else side.operand.shape[axis] for axis in axes]
     if isinstance(operand, np.ndarray):
-        return np.broadcast_to(operand, [n for n, axis in zip(shape, axes, strict=True) if axis is not None]).reshape(
-            shape
-        )
+        return operand.reshape(shape)
     return writer.add("Reshape", operand, writer.shape_input(shape)).outputs[0]
 
 

@@ -41,24 +41,21 @@ def _broadcast(writer: Writer, equation: Equation, operand: Tensor) -> Tensor:
 
 @handles("concatenate")
 def _concatenate(writer: Writer, equation: Equation, *operands: Operand) -> Tensor:
-    whole = [writer.full(operand) for operand in operands]
-    order = common_order(whole)
-    out, axis = equation.outputs[0].aval, equation.params["dimension"]
-    parts = [writer.in_order(np.array(part) if isinstance(part, np.ndarray) else part, order) for part in whole]
-    node = writer.add("Concat", *parts, axis=order.index(axis))
-    return writer.tensor(node, out.shape, order, out.dtype)
+    return _joined(writer, equation, [*map(writer.full, operands)], equation.params["dimension"])
 
 
 @handles("stack")
 def _stack(writer: Writer, equation: Equation, *operands: Operand) -> Tensor:
     out, axis = equation.outputs[0].aval, equation.params["axis"]
     part = (*out.shape[:axis], 1, *out.shape[axis + 1 :])
-    parts = [
-        writer.reshaped(one, part) if isinstance(one, Tensor) else np.broadcast_to(one, one.shape).reshape(part)
-        for one in map(writer.full, operands)
-    ]
-    order = common_order(parts)
-    node = writer.add("Concat", *(writer.in_order(one, order) for one in parts), axis=order.index(axis))
+    whole = map(writer.full, operands)
+    parts = [writer.reshaped(one, part) if isinstance(one, Tensor) else one.reshape(part) for one in whole]
+    return _joined(writer, equation, parts, axis)
+
+
+def _joined(writer: Writer, equation: Equation, parts: Sequence[Operand], axis: int) -> Tensor:
+    out, order = equation.outputs[0].aval, common_order(parts)
+    node = writer.add("Concat", *(writer.in_order(part, order) for part in parts), axis=order.index(axis))
     return writer.tensor(node, out.shape, order, out.dtype)
 
 
@@ -186,7 +183,7 @@ def _gather(writer: Writer, equation: Equation, operand: Operand, indices: Opera
     if isinstance(where, Tensor):
         where = writer.reshaped(where, where.shape[:-1])
     else:
-        where = np.broadcast_to(where, indices.shape)[..., 0]
+        where = where[..., 0]
     source = operand if isinstance(operand, np.ndarray) else writer.in_order(writer.full(operand), _identity(operand))
     return writer.tensor(writer.add("Gather", source, where, axis=axis), out.shape, _identity(out), out.dtype)
 

@@ -102,8 +102,10 @@ class Writer:
         return Tensor(node.outputs[0], operand.sizes, operand.shape, order, operand.dtype)
 
     def full(self, operand: Any) -> Any:
-        """Returns an operand whose axes are all present."""
-        if isinstance(operand, np.ndarray) or operand.is_full:
+        """Returns an operand whose axes are all present; of a constant that was broadcast, all copies."""
+        if isinstance(operand, np.ndarray):
+            return np.array(operand, order="C", copy=None)
+        if operand.is_full:
             return operand
         if not all(isinstance(size, int) for size in operand.shape):
             raise UnsupportedError("an array that is broadcast along a free axis")
