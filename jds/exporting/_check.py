@@ -2,6 +2,8 @@
 
 import dataclasses
 import importlib
+import importlib.metadata
+import importlib.util
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jds.exporting._optional import is_installed, version
 from jds.exporting._prepare import Prepared
 from jds.exporting._report import Check
 
@@ -37,25 +38,24 @@ def images(prepared: Prepared, given: Any, *, normalized_in_file: bool) -> np.nd
     return np.rint(255 * np.asarray(plain(given))).astype(np.uint8)
 
 
-def compare(prepared: Prepared, model: Any, photographs: np.ndarray | None, channels_are_first: bool) -> Check | None:
+def compare(
+    prepared: Prepared, content: bytes, photographs: np.ndarray | None, channels_are_first: bool
+) -> Check | None:
     """Returns the comparison, or None if the runtime is not installed."""
-    if not is_installed("onnxruntime"):
+    if not importlib.util.find_spec("onnxruntime"):
         return None
     runtime = importlib.import_module("onnxruntime")
-    session = runtime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
     errors = []
     for inputs in _batches(prepared, photographs):
         wanted = [np.asarray(array) for array in jax.tree.leaves(prepared.run(*map(jnp.asarray, inputs)))]
         stored = [_moved(np.asarray(array), channels_are_first, (0, 3, 1, 2)) for array in inputs]
-        names = [known.name for known in session.get_inputs()]
-        got = session.run(
-            None, {name: array for name, array in zip(prepared.inputs, stored, strict=True) if name in names}
-        )
+        got = session.run(None, dict(zip(prepared.inputs, stored, strict=True)))
         got = [_moved(array, channels_are_first, (0, 2, 3, 1)) for array in got]
         errors += map(_error, got, wanted)
     where = "random numbers" if photographs is None else f"{len(photographs)} images"
     where = where if prepared.examples is None else "the example arguments"
-    return Check(f"ONNX Runtime {version('onnxruntime')}", where, max(errors, default=0.0))
+    return Check(f"ONNX Runtime {importlib.metadata.version('onnxruntime')}", where, max(errors, default=0.0))
 
 
 def _batches(prepared: Prepared, photographs: np.ndarray | None) -> Iterator[tuple[Any, ...]]:

@@ -1,13 +1,13 @@
 """The public function."""
 
 import importlib
+import importlib.metadata
 import os
 from pathlib import Path
 from typing import Any, Literal
 
 from jds._common.files import check_writable, write_atomically
 from jds.exporting import _check
-from jds.exporting._optional import version
 from jds.exporting._prepare import Options, prepare
 from jds.exporting._report import ExportReport
 
@@ -91,18 +91,19 @@ def export(
     check_writable(path)
     is_channels_first = layout == "NCHW" if layout is not None else prepared.network is not None
     model = onnx.convert(prepared, opset=opset, channels_are_first=is_channels_first)
-    checked = _check.compare(prepared, model, images, is_channels_first)
-    write_atomically(path, lambda temporary: temporary.write_bytes(model.SerializeToString()))
+    content = model.SerializeToString()
+    checked = _check.compare(prepared, content, images, is_channels_first)
+    write_atomically(path, lambda temporary: temporary.write_bytes(content))
     inputs, outputs = onnx.signature(model)
     return ExportReport(
         path=path,
         format=f"ONNX, opset {opset}",
-        bytes=path.stat().st_size,
+        bytes=len(content),
         layers=onnx.layers(model),
         inputs=inputs,
         outputs=outputs,
         check=checked,
-        versions={name: version(name) for name in ("jax", "flax", "onnx")},
+        versions={name: importlib.metadata.version(name) for name in ("jax", "flax", "onnx")},
         notes=() if checked else ("The file was not run, as ONNX Runtime is not installed: pip install onnxruntime",),
     )
 

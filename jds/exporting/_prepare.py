@@ -66,7 +66,7 @@ def prepare(exported: Any, arguments: Sequence[Any], options: Options) -> Prepar
     return _of_function(exported, arguments, options)
 
 
-def ready(module: nnx.Module) -> nnx.Module:
+def _ready(module: nnx.Module) -> nnx.Module:
     """Returns a copy in evaluation mode, with folded normalizations and merged branches."""
     return reparameterize(_evaluated(module))
 
@@ -87,14 +87,14 @@ def _of_network(network: Network, arguments: Sequence[Any], options: Options) ->
     (batch,) = jax.export.symbolic_shape("batch") if options.batch is None else (options.batch,)
     dtype = jnp.uint8 if options.normalize else jnp.float32
     images = jax.ShapeDtypeStruct((batch, size, size, network.config.in_features), dtype)
-    run = functools.partial(_run, options=options)
+    run, evaluated = functools.partial(_run, options=options), _evaluated(network)
     outputs = [f"stride_{info.stride}" for info in network.feature_info] if options.features else ["logits"]
     return Prepared(
         name=type(network).__name__,
-        program=Traceable(run, (ready(network), images)),
+        program=Traceable(run, (reparameterize(evaluated), images)),
         inputs={"images": images},
         outputs=tuple(_unique(["probabilities"] if options.softmax else outputs)),
-        run=functools.partial(nnx.jit(run), _evaluated(network)),
+        run=functools.partial(nnx.jit(run), evaluated),
         examples=None,
         network=network,
     )
@@ -131,7 +131,7 @@ def _of_function(fun: Any, arguments: Sequence[Any], options: Options) -> Prepar
     leaves = [leaf for _, leaf in paths]
     names = _unique([_input_name(fun, path) for path, _ in paths])
     ready_arguments = jax.tree.map(
-        lambda leaf: ready(leaf) if _is_module(leaf) else leaf, arguments, is_leaf=_is_module
+        lambda leaf: _ready(leaf) if _is_module(leaf) else leaf, arguments, is_leaf=_is_module
     )
     run = _with_module(fun, _evaluated)
 
@@ -146,7 +146,7 @@ def _of_function(fun: Any, arguments: Sequence[Any], options: Options) -> Prepar
 
     return Prepared(
         name=name,
-        program=Traceable(_with_module(fun, ready), tuple(ready_arguments)),
+        program=Traceable(_with_module(fun, _ready), tuple(ready_arguments)),
         inputs={
             name: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf))
             for name, leaf in zip(names, leaves, strict=True)

@@ -107,6 +107,4 @@ def _expanded(param: Any) -> Any:
     """Expands the jaxprs in a parameter of a loop or conditional."""
     if isinstance(param, ClosedJaxpr):
         return expand_jaxpr(param)
-    if isinstance(param, tuple | list):
-        return type(param)(map(_expanded, param)) if type(param) in (tuple, list) else param
-    return param
+    return type(param)(map(_expanded, param)) if type(param) in (tuple, list) else param

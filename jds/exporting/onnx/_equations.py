@@ -106,20 +106,6 @@ def shape_of(value: Any) -> tuple[Any, ...]:
     return value.shape if isinstance(value, np.ndarray) else value.aval.shape
 
 
-def substituted(program: Program, equations: list[Equation], known: dict[Var, Value]) -> Program:
-    """Returns a program with these equations, in which `known` replaces variables."""
-    for equation in equations:
-        equation.inputs = [_known(value, known) for value in equation.inputs]
-    outputs = [_known(value, known) for value in program.outputs]
-    return Program(program.inputs, outputs, equations)
-
-
-def _known(value: Value, known: dict[Var, Value]) -> Value:
-    while isinstance(value, Var) and value in known:
-        value = known[value]
-    return value
-
-
 def _as_numpy(value: Any) -> np.ndarray:
     return np.asarray(jax.random.key_data(value) if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key) else value)
 
@@ -139,16 +125,20 @@ def _plain(param: Any) -> Any:
 
 
 def _fold_constants(program: Program) -> Program:
-    known: dict[Var, Value] = {}
+    known: dict[Var, np.ndarray] = {}
+
+    def folded(value: Value) -> Value:
+        return known.get(value, value) if isinstance(value, Var) else value
+
     equations = []
     for equation in program.equations:
-        equation.inputs = [_known(value, known) for value in equation.inputs]
+        equation.inputs = [*map(folded, equation.inputs)]
         is_constant = all(isinstance(value, np.ndarray) for value in equation.inputs)
         if is_constant and "jaxpr" not in equation.params and _has_static_shapes(equation):
             known |= dict(zip(equation.outputs, _computed(equation), strict=True))
         else:
             equations.append(equation)
-    return substituted(program, equations, known)
+    return Program(program.inputs, [*map(folded, program.outputs)], equations)
 
 
 def _has_static_shapes(equation: Equation) -> bool:

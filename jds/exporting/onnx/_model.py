@@ -13,7 +13,7 @@ from jds.exporting._prepare import Prepared
 from jds.exporting.onnx import _convolution, _elementwise, _products, _reductions, _shapes  # noqa: F401, they register
 from jds.exporting.onnx._equations import Equation, read, simplify
 from jds.exporting.onnx._patterns import find_patterns
-from jds.exporting.onnx._tensors import Tensor, channels_first
+from jds.exporting.onnx._tensors import Order, Tensor, channels_first
 from jds.exporting.onnx._writer import UnsupportedError, Writer, graph_dtype
 
 
@@ -51,16 +51,20 @@ def _output_names(number: int) -> list[str]:
 
 def _input(writer: Writer, var: Any, name: str, channels_are_first: bool) -> Tensor:
     shape: Any = var.aval.shape
-    order = channels_first(len(shape)) if channels_are_first and len(shape) == 4 else tuple(range(len(shape)))
+    order = _outer_order(len(shape), channels_are_first)
     tensor = Tensor(writer.graph.name(name), shape, shape, order, graph_dtype(var.aval.dtype))
     writer.define(var, tensor)
     return tensor
 
 
+def _outer_order(rank: int, channels_are_first: bool) -> Order:
+    """Returns the order of axes of the inputs and outputs of the file."""
+    return channels_first(rank) if channels_are_first and rank == 4 else tuple(range(rank))
+
+
 def _output(writer: Writer, value: Any, name: str, channels_are_first: bool) -> Tensor:
     operand = writer.full(writer.operand(value))
-    rank = len(operand.shape)
-    order = channels_first(rank) if channels_are_first and rank == 4 else tuple(range(rank))
+    order = _outer_order(len(operand.shape), channels_are_first)
     stored = writer.in_order(operand, order)
     output = writer.graph.output(stored if isinstance(stored, np.ndarray) else stored.name, name)
     return Tensor(output, operand.shape, operand.shape, order, operand.dtype)

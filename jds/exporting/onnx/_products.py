@@ -46,15 +46,11 @@ class _Side(NamedTuple):
         """Merges the contracted axes, or adds one, so that there is exactly one, the last."""
         if len(self.contracted) == 1:
             return self
-        axes = (*self.batch, *self.free, *self.contracted)
-        kept = [self.operand.shape[axis] for axis in axes[: len(axes) - len(self.contracted)]]
-        size = math.prod(self.operand.shape[axis] for axis in self.contracted)
         batch = tuple(range(len(self.batch)))
-        if isinstance(self.operand, np.ndarray):
-            return _Side(self.operand.transpose(axes).reshape([*kept, size]), (len(kept),), batch)
-        return _Side(
-            writer.reshaped(_as_stored(writer.in_order(self.operand, axes)), [*kept, size]), (len(kept),), batch
-        )
+        kept = [self.operand.shape[axis] for axis in (*self.batch, *self.free)]
+        size = math.prod(self.operand.shape[axis] for axis in self.contracted)
+        axes = (*self.batch, *self.free, *self.contracted)
+        return _Side(_rearranged(writer, self.operand, axes, [*kept, size]), (len(kept),), batch)
 
 
 def _with_matrix(
@@ -169,20 +165,21 @@ def _with_merged_axes(writer: Writer, lhs: _Side, rhs: _Side, dtype: Any) -> Ten
     sides = [lhs, rhs]
     shape = [lhs.operand.shape[axis] for axis in lhs.batch]
     shape += [side.operand.shape[axis] for side in sides for axis in side.free]
-    small = min((0, 1), key=lambda place: math.prod(n for n in sides[place].operand.shape if isinstance(n, int)))
+    small = min((0, 1), key=lambda place: count(sides[place].operand.shape))
     side = sides[small]
     axes = (*side.batch, *side.free, *side.contracted)
     sizes = [side.operand.shape[axis] for axis in axes]
     first, last = len(side.batch), len(axes) - 1
-    merged = [*sizes[:first], math.prod(sizes[first:last]), sizes[last]]
-    if isinstance(side.operand, np.ndarray):
-        operand: Operand = np.ascontiguousarray(side.operand.transpose(axes)).reshape(merged)
-    else:
-        operand = writer.reshaped(_as_stored(writer.in_order(side.operand, axes)), merged)
+    operand = _rearranged(writer, side.operand, axes, [*sizes[:first], math.prod(sizes[first:last]), sizes[last]])
     sides[small] = _Side(operand, (first + 1,), tuple(range(first)))
     return writer.reshaped(_general(writer, sides[0], sides[1], dtype), shape)
 
 
-def _as_stored(tensor: Any) -> Tensor:
-    """Returns a tensor whose axes are called by where they are stored."""
-    return Tensor(tensor.name, tensor.stored, tensor.stored, tuple(range(len(tensor.order))), tensor.dtype)
+def _rearranged(writer: Writer, operand: Operand, axes: Sequence[int], shape: Sequence[Any]) -> Operand:
+    """Transposes an operand and then reshapes it."""
+    if isinstance(operand, np.ndarray):
+        return operand.transpose(axes).reshape(shape)
+    ordered = writer.in_order(operand, tuple(axes))
+    # Its axes are called by where they are stored.
+    moved = Tensor(ordered.name, ordered.stored, ordered.stored, tuple(range(len(axes))), ordered.dtype)
+    return writer.reshaped(moved, shape)

@@ -180,10 +180,7 @@ def _gather(writer: Writer, equation: Equation, operand: Operand, indices: Opera
     if tuple(numbers.offset_dims) != (*range(first), *range(first + rank, len(out.shape))):
         raise UnsupportedError("only the selection of whole slices along one axis has an ONNX form")
     where = writer.in_order(writer.full(indices), tuple(range(len(indices.shape))))
-    if isinstance(where, Tensor):
-        where = writer.reshaped(where, where.shape[:-1])
-    else:
-        where = where[..., 0]
+    where = writer.reshaped(where, where.shape[:-1]) if isinstance(where, Tensor) else where[..., 0]
     source = operand if isinstance(operand, np.ndarray) else writer.in_order(writer.full(operand), _identity(operand))
     return writer.tensor(writer.add("Gather", source, where, axis=axis), out.shape, _identity(out), out.dtype)
 

@@ -52,7 +52,9 @@ class Writer:
 
     def operand(self, value: Value) -> Any:
         """Returns what a value of the program became."""
-        return as_float32(value) if isinstance(value, np.ndarray) else self._tensors[value]
+        if isinstance(value, np.ndarray):
+            return value.astype(graph_dtype(value.dtype), copy=False)
+        return self._tensors[value]
 
     def is_read_once(self, tensor: Tensor) -> bool:
         """Whether a tensor is read by the present equation only."""
@@ -147,11 +149,6 @@ class UnsupportedError(Exception):
 def graph_dtype(dtype: Any) -> np.dtype:
     """The dtype in the graph: bfloat16 becomes float32, which ONNX runtimes compute with on CPUs."""
     return np.dtype(np.float32) if dtype == ml_dtypes.bfloat16 else np.dtype(dtype)
-
-
-def as_float32(array: np.ndarray) -> np.ndarray:
-    """Converts a bfloat16 constant."""
-    return array.astype(np.float32) if array.dtype == ml_dtypes.bfloat16 else array
 
 
 def shrunk(array: np.ndarray) -> np.ndarray:
