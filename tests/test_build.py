@@ -72,7 +72,7 @@ class Installation:
     """A source tree with one small C++ file, and the build hook's results on it."""
 
     def __init__(self, root: Path):
-        self.library = root / hatch_build.LIBRARY
+        self.shared_object = root / hatch_build.LIBRARY
         sources = root / hatch_build.SOURCES
         sources.mkdir(parents=True)
         (sources / "small.cc").write_text(SOURCE)
@@ -132,18 +132,18 @@ def test_the_installation_succeeds_whatever_the_compiler_does(installation, monk
         environment = {**environment, "CXX": program(installation.root, script)}
     for variable, value in environment.items():
         monkeypatch.setenv(variable, value)
-    installation.library.parent.mkdir()
-    installation.library.write_text("of an earlier installation")
+    installation.shared_object.parent.mkdir()
+    installation.shared_object.write_text("of an earlier installation")
     assert installation.build() == {"artifacts": []}
     (warning,) = installation.warnings
     assert warning.startswith("jds is installed without its CPU kernels: ")
     assert words in warning
-    assert not installation.library.exists()
+    assert not installation.shared_object.exists()
 
 
 def test_a_folder_that_cannot_be_written_does_not_stop_the_installation(installation, monkeypatch):
     def refuse(*arguments, **options):
-        raise PermissionError(13, "Permission denied", str(installation.library.parent))
+        raise PermissionError(13, "Permission denied", str(installation.shared_object.parent))
 
     monkeypatch.setattr(hatch_build.tempfile, "TemporaryDirectory", refuse)
     assert installation.build() == {"artifacts": []}
@@ -162,10 +162,10 @@ def test_the_user_s_flags_are_used_and_only_jds_s_names_are_exported(installatio
         f"{sources}/**/*.cc",
         f"{sources}/**/*.h",
     ]
-    assert sorted(file.name for file in installation.library.parent.iterdir()) == ["libjds.json", "libjds.so"]
-    content = installation.library.read_bytes()
+    assert sorted(file.name for file in installation.shared_object.parent.iterdir()) == ["libjds.json", "libjds.so"]
+    content = installation.shared_object.read_bytes()
     assert b"a mark" in content
     assert b"/a/path/of/the/user" in content
-    _seal.check(installation.library, installation.root / sources)
-    exported, _ = run("nm", "-D", "--defined-only", installation.library, folder=installation.root)
+    _seal.check(installation.shared_object, installation.root / sources)
+    exported, _ = run("nm", "-D", "--defined-only", installation.shared_object, folder=installation.root)
     assert [line.split()[-1] for line in exported.splitlines()] == ["jds_instruction_sets"]
