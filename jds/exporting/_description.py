@@ -1,0 +1,89 @@
+"""What a program needs to know to use an exported network; it is stored in the file."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from jds.models import Preprocessing
+
+Layout = Literal["NCHW", "NHWC"]
+Output = Literal["logits", "probabilities", "features"]
+
+_PREPROCESSING = [field.name for field in dataclasses.fields(Preprocessing)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """How to call an exported network, and what its results mean.
+
+    Attributes:
+      name: name of the network, as in `jds.list_models()`, or of its class.
+      layout: of the images, and of the feature maps.
+      pixels: whether the file takes pixels, uint8 from 0 to 255, and normalizes them itself.
+      output: what the file returns.
+      preprocessing: how an image becomes the input of the network; None if it is not known.
+      labels: names of the classes, by number; empty if they are not known.
+
+    Example:
+      >>> from jds.exporting._description import Description
+      >>> described = Description("mobilenetv2_100", "NHWC", False, "logits", None, ("cat", "dog"))
+      >>> described.entries()["labels"]
+      '["cat", "dog"]'
+      >>> Description.read(described.entries()) == described
+      True
+    """
+
+    name: str
+    layout: Layout
+    pixels: bool
+    output: Output
+    preprocessing: Preprocessing | None
+    labels: tuple[str, ...] = ()
+
+    def entries(self) -> dict[str, str]:
+        """Returns the description as texts by name; all but the words are in JSON."""
+        values: dict[str, Any] = {
+            "name": self.name,
+            "layout": self.layout,
+            "input": "pixels from 0 to 255" if self.pixels else "normalized",
+            "output": self.output,
+        }
+        if self.preprocessing is not None:
+            values |= dataclasses.asdict(self.preprocessing)
+        if self.labels:
+            values["labels"] = self.labels
+        return {
+            key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            for key, value in values.items()
+        }
+
+    @classmethod
+    def read(cls, entries: Mapping[str, str]) -> "Description | None":
+        """Returns what `entries` describes, or None if it was not written by jds.
+
+        Raises:
+          ValueError: an entry is wrong.
+        """
+        if not {"name", "layout", "input", "output"} <= entries.keys():
+            return None
+        known: dict[str, Any] = {name: _value(entries[name]) for name in _PREPROCESSING if name in entries}
+        layout: Any = entries["layout"]
+        output: Any = entries["output"]
+        return cls(
+            name=entries["name"],
+            layout=layout,
+            pixels=entries["input"] != "normalized",
+            output=output,
+            preprocessing=Preprocessing(**known) if known else None,
+            labels=tuple(map(str, _value(entries["labels"]))) if "labels" in entries else (),
+        )
+
+
+def _value(text: str) -> Any:
+    """Returns what `entries` wrote: words as they are, lists as tuples."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        return text
+    return tuple(value) if isinstance(value, list) else value
