@@ -147,7 +147,7 @@ def create_model(
         except MismatchError as error:
             raise MismatchError(f"{error}{_whose(found, name)}") from None
     model.preprocessing = preprocessing
-    model.source = variant.source
+    model.source, model.name = variant.source, variant.name
     return model
 
 

@@ -1,9 +1,5 @@
 """Compares an exported file, in its runtime, with the function in JAX."""
 
-import dataclasses
-import importlib
-import importlib.metadata
-import importlib.util
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jds.exporting._description import Layout, as_in_jax, as_stored
+from jds.exporting._formats import Format
 from jds.exporting._prepare import Prepared
 from jds.exporting._report import Check
 
@@ -18,44 +16,36 @@ from jds.exporting._report import Check
 _FREE = 2
 
 
-def images(prepared: Prepared, given: Any, *, normalized_in_file: bool) -> np.ndarray | None:
+def images(prepared: Prepared, given: Any) -> np.ndarray | None:
     """Prepares the images that the caller gave, if any, as the file takes them."""
     if given is None:
         return None
-    network = prepared.network
-    if network is None:
+    network, description = prepared.network, prepared.description
+    if network is None or description is None:
         raise ValueError(
             "export: `check` is for networks of `jds.models`; pass arrays as the example arguments instead"
         )
-    if network.preprocessing is None:
+    if description.preprocessing is None:
         raise ValueError("export: `check` needs the network's preprocessing; set `model.preprocessing` first")
-    (like,) = prepared.inputs.values()
-    preprocessing = dataclasses.replace(network.preprocessing, image_size=like.shape[1])
-    if not normalized_in_file:
-        return np.asarray(preprocessing(given))
-    channels = len(preprocessing.mean)
-    plain = dataclasses.replace(preprocessing, mean=(0.0,) * channels, std=(1.0,) * channels)
-    return np.rint(255 * np.asarray(plain(given))).astype(np.uint8)
+    return description.prepared(given)
 
 
 def compare(
-    prepared: Prepared, content: bytes, photographs: np.ndarray | None, channels_are_first: bool
+    prepared: Prepared, form: Format, content: bytes, photographs: np.ndarray | None, layout: Layout | None
 ) -> Check | None:
     """Returns the comparison, or None if the runtime is not installed."""
-    if not importlib.util.find_spec("onnxruntime"):
+    try:
+        session = form.open(content)
+    except ModuleNotFoundError:
         return None
-    runtime = importlib.import_module("onnxruntime")
-    session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
     errors = []
     for inputs in _batches(prepared, photographs):
         wanted = [np.asarray(array) for array in jax.tree.leaves(prepared.run(*map(jnp.asarray, inputs)))]
-        stored = [_moved(np.asarray(array), channels_are_first, (0, 3, 1, 2)) for array in inputs]
-        got = session.run(None, dict(zip(prepared.inputs, stored, strict=True)))
-        got = [_moved(array, channels_are_first, (0, 2, 3, 1)) for array in got]
-        errors += map(_error, got, wanted)
+        got = session.run([as_stored(np.asarray(array), layout) for array in inputs])
+        errors += map(_error, [as_in_jax(array, layout) for array in got], wanted)
     where = "random numbers" if photographs is None else f"{len(photographs)} images"
     where = where if prepared.examples is None else "the example arguments"
-    return Check(f"ONNX Runtime {importlib.metadata.version('onnxruntime')}", where, max(errors, default=0.0))
+    return Check(session.runtime, where, max(errors, default=0.0))
 
 
 def _batches(prepared: Prepared, photographs: np.ndarray | None) -> Iterator[tuple[Any, ...]]:
@@ -79,10 +69,6 @@ def _noise(generator: np.random.Generator, like: jax.ShapeDtypeStruct) -> np.nda
     if np.issubdtype(like.dtype, np.integer):
         return generator.integers(0, min(256, np.iinfo(like.dtype).max), shape).astype(like.dtype)
     return generator.standard_normal(shape).astype(like.dtype)
-
-
-def _moved(array: np.ndarray, channels_are_first: bool, order: tuple[int, ...]) -> np.ndarray:
-    return array.transpose(order) if channels_are_first and array.ndim == 4 else array
 
 
 def _error(got: np.ndarray, wanted: np.ndarray) -> float:

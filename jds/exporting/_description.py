@@ -5,6 +5,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import numpy as np
+
 from jds.models import Preprocessing
 
 Layout = Literal["NCHW", "NHWC"]
@@ -58,6 +60,16 @@ class Description:
             for key, value in values.items()
         }
 
+    def prepared(self, images: Any) -> np.ndarray:
+        """Prepares images, as `Preprocessing` takes them, for a network in JAX or for the file, channels last."""
+        if self.preprocessing is None:
+            raise ValueError(f"export: the preprocessing of {self.name} is not known")
+        if not self.pixels:
+            return np.asarray(self.preprocessing(images))
+        channels = len(self.preprocessing.mean)
+        plain = dataclasses.replace(self.preprocessing, mean=(0.0,) * channels, std=(1.0,) * channels)
+        return np.rint(255 * np.asarray(plain(images))).astype(np.uint8)
+
     @classmethod
     def read(cls, entries: Mapping[str, str]) -> "Description | None":
         """Returns what `entries` describes, or None if it was not written by jds.
@@ -78,6 +90,16 @@ class Description:
             preprocessing=Preprocessing(**known) if known else None,
             labels=tuple(map(str, _value(entries["labels"]))) if "labels" in entries else (),
         )
+
+
+def as_stored(array: np.ndarray, layout: Layout | None) -> np.ndarray:
+    """Returns an array of JAX, channels last, as the file has it."""
+    return array.transpose(0, 3, 1, 2) if layout == "NCHW" and array.ndim == 4 else array
+
+
+def as_in_jax(array: np.ndarray, layout: Layout | None) -> np.ndarray:
+    """Returns an array of the file as JAX has it, channels last."""
+    return array.transpose(0, 2, 3, 1) if layout == "NCHW" and array.ndim == 4 else array
 
 
 def _value(text: str) -> Any:

@@ -1,17 +1,19 @@
 """The public function."""
 
-import importlib
 import importlib.metadata
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from jds._common.files import check_writable, write_atomically
 from jds.exporting import _check
-from jds.exporting._prepare import Options, prepare
+from jds.exporting._description import Layout
+from jds.exporting._formats import fitted, format_of
+from jds.exporting._options import Options
+from jds.exporting._prepare import prepare
 from jds.exporting._report import ExportReport
-
-Layout = Literal["NCHW", "NHWC"]
+from jds.models import Network
 
 
 def export(
@@ -21,10 +23,11 @@ def export(
     batch: int | None = 1,
     image_size: int | None = None,
     layout: Layout | None = None,
-    opset: int = 17,
+    opset: int | None = None,
     features: bool = False,
     normalize: bool = False,
     softmax: bool = False,
+    labels: Sequence[str] | None = None,
     check: Any = None,
 ) -> ExportReport:
     """Writes a network or a function as an ONNX file, and compares the file with it in ONNX Runtime.
@@ -43,10 +46,13 @@ def export(
       image_size: for a network, height and width of the images; by default those of its preprocessing.
       layout: how arrays of rank 4 are passed to the file and returned: `"NCHW"`, the default for networks, or `"NHWC"`,
         the default for functions, as in JAX.
-      opset: the version of ONNX's operators, from 11. ONNX Runtime reads opset 17, the default, since version 1.12.
+      opset: for ONNX, the version of its operators, from 11. ONNX Runtime reads opset 17, the default, since version
+        1.12.
       features: write the feature maps of `features()` instead of the logits.
       normalize: take images of uint8, with values from 0 to 255, and normalize them in the file.
       softmax: write probabilities instead of logits.
+      labels: for a network, the names of its classes, in order; by default those of ImageNet, if it has 1000. They are
+        stored in the file, as is the preprocessing.
       check: for a network, images to compare the results on, as `preprocess` takes them; by default, on random numbers
         that are the same every time.
 
@@ -70,48 +76,27 @@ def export(
       (35, True)
     """
     path = Path(path)
-    if path.suffix != ".onnx":
-        raise ValueError(f"export: `path` must end in .onnx, got {str(path)!r}")
-    if layout not in (None, "NCHW", "NHWC"):
-        raise ValueError(f"export: `layout` must be 'NCHW' or 'NHWC', got {layout!r}")
-    if batch is not None and not (isinstance(batch, int) and batch > 0):
-        raise ValueError(f"export: `batch` must be a positive int, or None for a free batch, got {batch!r}")
-    if image_size is not None and not (isinstance(image_size, int) and image_size > 0):
-        raise ValueError(f"export: `image_size` must be a positive int, got {image_size!r}")
-    if features and softmax:
-        raise ValueError("export: `softmax` is of logits; leave it out with features=True")
-    prepared = prepare(exported, arguments, Options(batch, image_size, features, normalize, softmax))
-    images = _check.images(prepared, check, normalized_in_file=normalize)
-    onnx = _onnx()
-    newest = onnx.newest_opset()
-    if not 11 <= opset <= newest:
-        raise ValueError(
-            f"export: `opset` must be from 11 to {newest}, the newest one that `onnx` knows, got {opset!r}"
-        )
+    options = fitted(
+        Options(batch, image_size, layout, opset, features, normalize, softmax, labels),
+        path,
+        isinstance(exported, Network),
+    )
+    prepared = prepare(exported, arguments, options)
+    images = _check.images(prepared, check)
+    form = format_of(path)
     check_writable(path)
-    is_channels_first = layout == "NCHW" if layout is not None else prepared.network is not None
-    model = onnx.convert(prepared, opset=opset, channels_are_first=is_channels_first)
-    content = model.SerializeToString()
-    checked = _check.compare(prepared, content, images, is_channels_first)
+    converted = form.convert(prepared, options)
+    checked = _check.compare(prepared, form, converted.content, images, options.layout)
+    content = converted.content
     write_atomically(path, lambda temporary: temporary.write_bytes(content))
-    inputs, outputs = onnx.signature(model)
     return ExportReport(
         path=path,
-        format=f"ONNX, opset {opset}",
-        bytes=len(content),
-        layers=onnx.layers(model),
-        inputs=inputs,
-        outputs=outputs,
+        format=converted.format,
+        bytes=len(converted.content),
+        layers=converted.layers,
+        inputs=converted.inputs,
+        outputs=converted.outputs,
         check=checked,
-        versions={name: importlib.metadata.version(name) for name in ("jax", "flax", "onnx")},
-        notes=() if checked else ("The file was not run, as ONNX Runtime is not installed: pip install onnxruntime",),
+        versions={name: importlib.metadata.version(name) for name in ("jax", "flax", *converted.packages)},
+        notes=converted.notes,
     )
-
-
-def _onnx() -> Any:
-    try:
-        return importlib.import_module("jds.exporting.onnx")
-    except ModuleNotFoundError as error:
-        if error.name != "onnx":
-            raise
-        raise ImportError("export: writing ONNX needs the package `onnx`: pip install 'jds[onnx]'") from error

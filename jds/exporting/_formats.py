@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from jds.exporting._description import Description
+from jds.exporting._description import Description, Layout
 from jds.exporting._options import Options
 from jds.exporting._prepare import Prepared
 
@@ -19,7 +19,7 @@ class Converted:
     """A converted program.
 
     Attributes:
-      content: the file; or, for a folder, its files by their paths in it.
+      content: the file.
       format: the format, with its version.
       layers: number of operations, by kind, the most frequent first.
       inputs, outputs: shape and dtype of each input and output.
@@ -27,7 +27,7 @@ class Converted:
       notes: what else the caller should know.
     """
 
-    content: bytes | Mapping[str, bytes]
+    content: bytes
     format: str
     layers: Mapping[str, int]
     inputs: Mapping[str, str]
@@ -70,29 +70,79 @@ class Format(Protocol):
         ...
 
 
-# For each ending of the path: the module, the extra of jds that installs what it needs, and its name in sentences.
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+    """A row of the table.
+
+    Attributes:
+      module: the module that writes the format.
+      words: the format in sentences.
+      layouts: the layouts that the file can have, the usual one for networks first.
+      options: the options that not all formats have.
+    """
+
+    module: str
+    words: str
+    layouts: tuple[Layout, ...] = ("NHWC",)
+    options: frozenset[str] = frozenset()
+
+
 _FORMATS = {
-    ".onnx": ("jds.exporting.onnx", "onnx", "ONNX"),
+    ".onnx": _Entry("jds.exporting.onnx", "ONNX", ("NCHW", "NHWC"), frozenset({"opset", "free batch", "features"})),
+    ".tflite": _Entry("jds.exporting.litert", "LiteRT", options=frozenset({"features"})),
+    ".jax": _Entry("jds.exporting.artifact", "`jax.export`", options=frozenset({"free batch", "features"})),
 }
 ENDINGS = tuple(_FORMATS)
 
 
 def format_of(path: Path) -> Format:
-    """Returns the module that writes this path.
+    """Returns the module that writes and opens this path.
 
     Raises:
       ValueError: the ending is unknown.
       ImportError: a package is not installed; the message says how to install it.
     """
+    found: Any = importlib.import_module(_entry(path).module)
+    return found
+
+
+def require(module: str, extra: str, words: str) -> Any:
+    """Imports a module of an optional package.
+
+    Raises:
+      ImportError: it is not installed; the message says how to install it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        package = (error.name or module).partition(".")[0].replace("_", "-")
+        raise ImportError(f"export: {words} needs the package `{package}`: pip install 'jds[{extra}]'") from error
+
+
+def fitted(options: Options, path: Path, is_network: bool) -> Options:
+    """Returns the options with the layout of the format.
+
+    Raises:
+      ValueError: the ending is unknown, or the format does not have one of the options.
+    """
+    entry = _entry(path)
+    layout = options.layout or (entry.layouts[0] if is_network else "NHWC")
+    if layout not in entry.layouts:
+        raise ValueError(f"export: {entry.words} has the layout {entry.layouts[0]} only, got layout={layout!r}")
+    wanted = {
+        "opset": options.opset is not None,
+        "free batch": options.batch is None,
+        "features": options.features,
+    }
+    for name, is_wanted in wanted.items():
+        if is_wanted and name not in entry.options:
+            others = ", ".join(ending for ending, other in _FORMATS.items() if name in other.options)
+            shown = "batch=None" if name == "free batch" else f"`{name}`"
+            raise ValueError(f"export: {shown} is for {others}, not for {entry.words}")
+    return dataclasses.replace(options, layout=layout)
+
+
+def _entry(path: Path) -> _Entry:
     if path.suffix not in _FORMATS:
         raise ValueError(f"export: `path` must end in {', '.join(ENDINGS)}, got {str(path)!r}")
-    module, extra, name = _FORMATS[path.suffix]
-    try:
-        found: Any = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if (error.name or "jds").partition(".")[0] == "jds":
-            raise
-        raise ImportError(
-            f"export: writing {name} needs the package `{error.name}`: pip install 'jds[{extra}]'"
-        ) from error
-    return found
+    return _FORMATS[path.suffix]

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from jds.exporting._description import Layout
@@ -20,15 +19,12 @@ class Options:
     normalize: bool = False
     softmax: bool = False
     labels: Sequence[str] | None = None
-    check: Any = None
 
     def __post_init__(self):
         if self.layout not in (None, "NCHW", "NHWC"):
             raise ValueError(f"export: `layout` must be 'NCHW' or 'NHWC', got {self.layout!r}")
         if self.batch is not None and not _is_positive(self.batch):
-            raise ValueError(
-                f"export: `batch` must be a positive int, or None for a free batch, got {self.batch!r}"
-            )
+            raise ValueError(f"export: `batch` must be a positive int, or None for a free batch, got {self.batch!r}")
         if self.image_size is not None and not _is_positive(self.image_size):
             raise ValueError(f"export: `image_size` must be a positive int, got {self.image_size!r}")
         if self.features and self.softmax:

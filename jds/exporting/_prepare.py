@@ -10,21 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from jds._common.traceable import Traceable
+from jds.exporting._description import Description
+from jds.exporting._options import Options
 from jds.models import Network
+from jds.models._imagenet import LABELS
 from jds.nn import reparameterize
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """The arguments of `export` that change the program."""
-
-    batch: int | None = 1
-    image_size: int | None = None
-    features: bool = False
-    normalize: bool = False
-    softmax: bool = False
 
 
 @dataclasses.dataclass
@@ -36,23 +29,42 @@ class Prepared:
       program: the program; its last arrays are the inputs, the ones before are constants.
       inputs: name of each input, and its shape and dtype; the batch may be symbolic.
       outputs: names of the outputs; for a function, None.
+      arguments: the inputs as the caller passes them: a tuple of pytrees of shapes and dtypes, None for the rest.
       run: what the program must compute, as a function of the inputs.
       examples: values of the inputs that the caller gave, or None.
       network: the network as the caller passed it, if it is one.
+      description: what is stored in the file; for a function, None.
     """
 
     name: str
     program: Traceable
     inputs: dict[str, jax.ShapeDtypeStruct]
     outputs: tuple[str, ...] | None
+    arguments: tuple[Any, ...]
     run: Callable[..., Any]
     examples: tuple[Any, ...] | None
     network: Network | None
+    description: Description | None
 
     @property
     def constants(self) -> list[Any]:
         """The arrays of the program that are not inputs."""
         return self.program.arrays[: len(self.program.arrays) - len(self.inputs)]
+
+    @property
+    def jaxpr(self) -> ClosedJaxpr:
+        """The program's jaxpr; its first arguments are the constants."""
+        return self.program.jaxpr
+
+    def results(self) -> Any:
+        """Returns the tree of the results."""
+        if self.outputs is None:
+            return jax.tree.structure(jax.eval_shape(self.run, *self.inputs.values()))
+        return jax.tree.structure(tuple(self.outputs) if len(self.outputs) > 1 else self.outputs[0])
+
+    def traced(self) -> Callable[..., list[Any]]:
+        """Returns the program as a function of the inputs' arrays, with the constants in it."""
+        return functools.partial(jaxpr_as_fun(self.jaxpr), *self.constants)
 
 
 def prepare(exported: Any, arguments: Sequence[Any], options: Options) -> Prepared:
@@ -90,14 +102,44 @@ def _of_network(network: Network, arguments: Sequence[Any], options: Options) ->
     run, evaluated = functools.partial(_run, options=options), _evaluated(network)
     outputs = [f"stride_{info.stride}" for info in network.feature_info] if options.features else ["logits"]
     return Prepared(
-        name=type(network).__name__,
+        name=_name(network),
         program=Traceable(run, (reparameterize(evaluated), images)),
         inputs={"images": images},
         outputs=tuple(_unique(["probabilities"] if options.softmax else outputs)),
+        arguments=(images,),
         run=functools.partial(nnx.jit(run), evaluated),
         examples=None,
         network=network,
+        description=_description(network, size, options),
     )
+
+
+def _name(network: Network) -> str:
+    return network.name or type(network).__name__
+
+
+def _description(network: Network, image_size: int, options: Options) -> Description:
+    preprocessing = network.preprocessing
+    return Description(
+        name=_name(network),
+        layout=options.layout or "NHWC",
+        pixels=options.normalize,
+        output="features" if options.features else "probabilities" if options.softmax else "logits",
+        preprocessing=preprocessing and dataclasses.replace(preprocessing, image_size=image_size),
+        labels=_labels(network, options.labels),
+    )
+
+
+def _labels(network: Network, given: Sequence[str] | None) -> tuple[str, ...]:
+    classes = network.config.num_classes
+    if given is None:
+        return LABELS if classes == len(LABELS) else ()
+    if isinstance(given, str) or len(given) != classes:
+        raise ValueError(
+            f"export: `labels` must name each of the network's {classes} classes, in order, got "
+            f"{repr(given) if isinstance(given, str) else f'{len(given)} names'}"
+        )
+    return tuple(map(str, given))
 
 
 def _run(network: Network, images: jax.Array, *, options: Options) -> Any:
@@ -115,7 +157,8 @@ def _of_function(fun: Any, arguments: Sequence[Any], options: Options) -> Prepar
     if not callable(fun):
         raise TypeError(f"export: the first argument must be a network, a module or a function, got {fun!r}")
     name = getattr(fun, "__name__", type(fun).__name__)
-    changed = [f.name for f in dataclasses.fields(Options) if getattr(options, f.name) != f.default]
+    of_networks = ("batch", "image_size", "features", "normalize", "softmax", "labels")
+    changed = [name for name in of_networks if getattr(options, name) != getattr(Options, name)]
     if changed:
         raise ValueError(
             f"export: {', '.join(f'`{option}`' for option in changed)} can only be given for a network of "
@@ -152,9 +195,15 @@ def _of_function(fun: Any, arguments: Sequence[Any], options: Options) -> Prepar
             for name, leaf in zip(names, leaves, strict=True)
         },
         outputs=None,
+        arguments=jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)) if _is_array(leaf) else None,
+            tuple(arguments),
+            is_leaf=_is_module,
+        ),
         run=of_arrays,
         examples=None if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves) else tuple(leaves),
         network=None,
+        description=None,
     )
 
 

@@ -67,6 +67,7 @@ class Network(nnx.Module):
         self.config: Any = config
         self.preprocessing: Preprocessing | None = None
         self.source: Any = None
+        self.name: str | None = None
 
         constant = _constant_keys(rngs)
         parts = self._parts(config, config.layer_config, constant)

@@ -12,7 +12,7 @@ from jds.ops import _dispatch
 from jds.ops._dispatch import Implementation
 from jds.ops._fused_block import Block, Epilogue
 from jds.ops._fused_primitive import compose
-from jds.ops._recognize import recognize
+from jds.ops._recognize import recognize, with_typical_batch
 
 _DTYPES = tuple(map(jnp.dtype, (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64)))
 
@@ -143,7 +143,11 @@ def check_supported(
         if equation.primitive is not primitives.conv_general_dilated_p:
             continue
         lhs, rhs, out = (variable.aval for variable in (*equation.invars, *equation.outvars))
-        obstacle = _dispatch.IMPLEMENTATIONS[implementation].unsupported(recognize(lhs, rhs, out, equation.params))
+        typical = with_typical_batch(lhs, rhs, out, equation.params)
+        if typical is None:
+            obstacle = f"`{implementation}` supports no symbolic sizes but the batch"
+        else:
+            obstacle = _dispatch.IMPLEMENTATIONS[implementation].unsupported(recognize(*typical, equation.params))
         if obstacle:
             shapes = f"inputs {images.shape}, kernel {operands[0].shape}"
             raise NotImplementedError(f"{function}: {obstacle} ({shapes}); use implementation=None")

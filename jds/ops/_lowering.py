@@ -17,6 +17,7 @@ from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.core import ShapedArray
 from jax.experimental.xla_metadata import set_xla_metadata
@@ -28,14 +29,17 @@ from jds.ops import _dispatch
 from jds.ops._crop import convolve_cropped, is_misread
 from jds.ops._fused_block import Block, FusedForm
 from jds.ops._partition import NO_MESH
-from jds.ops._recognize import recognize
+from jds.ops._recognize import recognize, with_typical_batch
 
 _logger = logging.getLogger(__name__)
 
-# The mark's key; its value is "auto" or an implementation's name.
+# The mark's key; its value is "auto", an implementation's name, or `_PROBE`.
 _KEY = "jds"
-# Whether unmarked convolutions count as marked "auto". It is part of jit's cache key.
+_PROBE = "probe"
+# Whether unmarked convolutions count as marked "auto". It is part of jit's cache key, as is the next.
 installed = jax.make_user_context(False)
+# What every convolution counts as, whatever its mark: "auto", "xla", or None for its own mark. For exported programs.
+override = jax.make_user_context(None)
 
 
 def mark(implementation: str | None = None) -> contextlib.AbstractContextManager:
@@ -55,26 +59,37 @@ def mechanism_fault() -> str | None:
     """
     if _registration_fault:
         return _registration_fault
-    image = jax.ShapeDtypeStruct((1, 3, 3, 2), jnp.float32)
-    kernel = jax.ShapeDtypeStruct((3, 3, 1, 2), jnp.float32)
 
-    def probe(x, k):
-        with mark("shifted"):
-            return lax.conv_general_dilated(
-                x, k, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=2
-            )
+    # Only `lax`: other libraries replace functions of `jax.numpy` while they trace.
+    def probe(lhs, rhs):
+        with set_xla_metadata(**{_KEY: _PROBE}):
+            return lax.conv_general_dilated(lhs, rhs, (1,), [(0, 0)])
 
-    if "stablehlo.convolution" in jax.jit(probe).lower(image, kernel).as_text():
-        return f"JAX {jax.__version__} does not carry the mark to the lowering rule"
-    return None
+    _probes_lowered.clear()
+    operand = jax.ShapeDtypeStruct((1, 1, 1), np.float32)
+    jax.jit(probe).lower(operand, operand)
+    return None if _probes_lowered else f"JAX {jax.__version__} does not carry the mark to the lowering rule"
+
+
+# One entry per convolution with the probe's mark that reached the lowering rule.
+_probes_lowered: list[bool] = []
+
+
+def check_mechanism() -> None:
+    """Logs a warning, once, if this JAX version does not let jds replace convolutions."""
+    try:
+        fault = mechanism_fault()
+    except Exception as error:
+        # Inside the tracing of a library that replaces parts of JAX; the next convolution asks again.
+        _logger.debug("jds could not check the mechanism: %s", error)
+        return
+    if fault:
+        _warn(fault)
 
 
 @functools.cache
-def check_mechanism() -> None:
-    """Logs a warning, once, if this JAX version does not let jds replace convolutions."""
-    fault = mechanism_fault()
-    if fault:
-        _logger.warning("jds cannot accelerate convolutions on this JAX version: %s", fault)
+def _warn(fault: str) -> None:
+    _logger.warning("jds cannot accelerate convolutions on this JAX version: %s", fault)
 
 
 def _rule(previous: Callable, platform: str | None) -> Callable:
@@ -82,10 +97,13 @@ def _rule(previous: Callable, platform: str | None) -> Callable:
 
     def lower(ctx: mlir.LoweringRuleContext, lhs, rhs, **params):
         asked = _asked(ctx.jaxpr_eqn_ctx)
-        if asked is None or not is_static(*_avals(ctx)):
-            return previous(ctx, lhs, rhs, **params)
+        if asked == _PROBE:
+            _probes_lowered.append(True)
         lhs_aval, rhs_aval, out_aval = _avals(ctx)
-        form = recognize(lhs_aval, rhs_aval, out_aval, params)
+        typical = with_typical_batch(lhs_aval, rhs_aval, out_aval, params)
+        if asked in (None, _PROBE) or typical is None:
+            return previous(ctx, lhs, rhs, **params)
+        form = recognize(*typical, params)
         target = _target(ctx, platform)
         chosen = _dispatch.choose(form, target, named(asked))
         if chosen.implementation == "xla" and target.platform == "cpu" and is_misread(params):
@@ -93,6 +111,7 @@ def _rule(previous: Callable, platform: str | None) -> Callable:
         if chosen.implementation == "xla":
             return previous(ctx, lhs, rhs, **params)
         run = _dispatch.IMPLEMENTATIONS[chosen.implementation].run
+        form = form.with_batch_of(lhs_aval, out_aval, params)
         fun = functools.partial(run, form=form, partitioned=target.is_partitioned)
         return _lower_function(fun, (target.is_partitioned and _with_mesh(ctx)) or ctx, lhs, rhs)
 
@@ -102,7 +121,7 @@ def _rule(previous: Callable, platform: str | None) -> Callable:
 def asked(equation: JaxprEqn) -> str | None:
     """Returns the mark of a jaxpr equation, "auto" or the name of an implementation, or None if it is unmarked."""
     if "block" in equation.params:
-        return equation.params["block"].implementation or "auto"
+        return override.value or equation.params["block"].implementation or "auto"
     return _asked(equation.ctx)
 
 
@@ -114,7 +133,8 @@ def register_block(primitive: Primitive) -> None:
 def _lower_block(ctx: mlir.LoweringRuleContext, *operands, jaxpr: ClosedJaxpr, block: Block):
     if is_static(*_avals(ctx)):
         form = FusedForm(block, tuple(ctx.avals_in))
-        chosen = _dispatch.choose(form, _target(ctx, None), named(block.implementation))
+        asked = override.value or block.implementation
+        chosen = _dispatch.choose(form, _target(ctx, None), named(asked))
         if isinstance(chosen, _dispatch.ImplementationChoice):
             run = _dispatch.FUSED_IMPLEMENTATIONS[chosen.implementation]
             return _lower_function(functools.partial(run, block=block), ctx, *operands)
@@ -139,7 +159,9 @@ def _target(ctx: mlir.LoweringRuleContext, platform: str | None) -> _dispatch.Ta
 
 def _asked(equation_context: Any) -> str | None:
     metadata = (equation_context and equation_context.xla_metadata) or {}
-    return metadata.get(_KEY) or ("auto" if installed.value else None)
+    if metadata.get(_KEY) == _PROBE:
+        return _PROBE
+    return override.value or metadata.get(_KEY) or ("auto" if installed.value else None)
 
 
 def is_static(*arrays: Any) -> bool:

@@ -25,7 +25,8 @@ class NamedArray:
         """Transposes to the order of `labels`; a missing label becomes a dimension of size 1."""
         present = [label for label in labels if label in self.labels]
         sizes = self.sizes
-        if [label for label in self.labels if sizes[label] > 1] == [label for label in present if sizes[label] > 1]:
+        long = {label for label, size in sizes.items() if not isinstance(size, int) or size > 1}
+        if [label for label in self.labels if label in long] == [label for label in present if label in long]:
             # A reshape is free in XLA; a transpose may be assigned a different layout and become a copy.
             return NamedArray(lax.reshape(self.array, [sizes.get(label, 1) for label in labels]), tuple(labels))
         array = lax.transpose(self.array, [self.labels.index(label) for label in present])

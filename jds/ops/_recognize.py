@@ -27,6 +27,8 @@ Kind = Literal["ordinary", "grouped", "depthwise", "pointwise"]
 MAX_NUMBER = 2**31 - 1
 # An index is much longer than another if it has at least this many times as many positions.
 _MANY = 4
+# Stands for a symbolic batch where its size matters for a choice.
+_TYPICAL_BATCH = 8
 # Groups with at most this many products per pair of positions are as slow in XLA as groups of single features.
 _SMALL = 16
 
@@ -125,6 +127,13 @@ class Form:
         features = {"b": self.batch, "g": self.groups, "i": self.in_features, "m": self.out_features}
         return [getattr(self.axes[int(label)], array) if label.isdigit() else features[label] for label in labels]
 
+    def with_batch_of(self, lhs: Any, out: Any, params: Mapping[str, Any]) -> "Form":
+        """Returns the form with the batch of this operand and result, which may be symbolic."""
+        batch = lhs.shape[params["dimension_numbers"].lhs_spec[0]]
+        if isinstance(batch, int):
+            return self
+        return dataclasses.replace(self, batch=batch, out_shape=out.shape)
+
     @property
     def is_empty(self) -> bool:
         """Whether an operand or the result has no elements."""
@@ -186,13 +195,39 @@ def recognize(lhs: Any, rhs: Any, out: Any, params: Mapping[str, Any]) -> Form:
     )
 
 
+def with_typical_batch(lhs: Any, rhs: Any, out: Any, params: Mapping[str, Any]) -> tuple[Any, Any, Any] | None:
+    """Returns the operands and the result with a batch of known size, or None if another size is symbolic.
+
+    The batch does not matter for what is possible, only for what is fast.
+    """
+    numbers = params["dimension_numbers"]
+    if params["batch_group_count"] == 1:
+        lhs, out = _with_batch(lhs, numbers.lhs_spec[0]), _with_batch(out, numbers.out_spec[0])
+    arrays = lhs, rhs, out
+    return arrays if all(isinstance(size, int) for array in arrays for size in array.shape) else None
+
+
+def _with_batch(array: Any, axis: int) -> Any:
+    if isinstance(array.shape[axis], int):
+        return array
+    shape = list(array.shape)
+    shape[axis] = _TYPICAL_BATCH
+    return jax.ShapeDtypeStruct(tuple(shape), array.dtype)
+
+
 def recognize_equation(equation: JaxprEqn) -> Form | FusedForm:
-    """Returns the form of a jaxpr equation that is a convolution or a fused block."""
+    """Returns the form of a jaxpr equation that is a convolution or a fused block.
+
+    All sizes are integers, except possibly the batch of a convolution.
+    """
     operands = tuple(variable.aval for variable in equation.invars)
     if "block" in equation.params:
         return FusedForm(equation.params["block"], operands)
     lhs, rhs = operands
-    return recognize(lhs, rhs, equation.outvars[0].aval, equation.params)
+    typical = with_typical_batch(lhs, rhs, equation.outvars[0].aval, equation.params)
+    if typical is None:
+        raise ValueError("recognize_equation: only the batch of a convolution may be symbolic")
+    return recognize(*typical, equation.params)
 
 
 def _short(

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from jax.extend.core import JaxprEqn, primitives
@@ -12,7 +12,7 @@ from jds.ops._conv import conv
 from jds.ops._dispatch import Implementation, ImplementationChoice, Target, choose
 from jds.ops._fused_block import Activation, FusedForm
 from jds.ops._geometry import Padding
-from jds.ops._recognize import Form, recognize_equation
+from jds.ops._recognize import Form, recognize_equation, with_typical_batch
 
 # Programs for a GPU are lowered for the vendor's platform.
 _ALIASES = {"gpu": "cuda"}
@@ -134,7 +134,11 @@ def chosen(equation: JaxprEqn, target: Target) -> Iterator[Chosen]:
     is_block = "block" in equation.params
     if not is_block and equation.primitive is not primitives.conv_general_dilated_p:
         return
-    if not _lowering.is_static(*(variable.aval for variable in (*equation.invars, *equation.outvars))):
+    arrays: Any = [variable.aval for variable in (*equation.invars, *equation.outvars)]
+    is_static = _lowering.is_static(*arrays)
+    if not is_static:
+        target = target._replace(for_export=True)  # which is what symbolic shapes are for
+    if not is_static and (is_block or with_typical_batch(*arrays, params=equation.params) is None):
         symbolic = "symbolic shapes are left to XLA"
         yield from (
             _unfused(equation, target, symbolic)

@@ -192,12 +192,16 @@ def test_selection_knows_the_epilogue(kernel, groups, extras, fused):
     assert row.choice == found
 
 
-def test_symbolic_shapes_are_reported_as_left():
+def test_symbolic_shapes_are_reported_as_they_are_exported():
     images = jax.ShapeDtypeStruct(jax.export.symbolic_shape("b, 8, 8, 4"), jnp.float32)
+    found = report(depthwise, images, KERNEL)
+    assert found.replaced[0].choice.implementation == "shifted"
+    assert "b×8×8×4 * 3×3×1×4 → b×8×8×4, float32" in str(found)
+    images = jax.ShapeDtypeStruct(jax.export.symbolic_shape("b, h, 8, 4"), jnp.float32)
     found = report(depthwise, images, KERNEL)
     assert not found.replaced
     assert found.left[0].choice.reason == "symbolic shapes are left to XLA"
-    assert "of symbolic shape  b×8×8×4 * 3×3×1×4 → b×8×8×4, float32" in str(found)
+    assert "of symbolic shape  b×h×8×4 * 3×3×1×4 → b×h×8×4, float32" in str(found)
 
 
 def test_static_arguments_and_results_of_any_kind_are_accepted():

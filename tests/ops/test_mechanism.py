@@ -311,7 +311,7 @@ def test_kernel_gradients_of_small_groups_are_replaced():
 def test_a_broken_mechanism_is_reported(monkeypatch, caplog):
     from jds.ops import _lowering
 
-    _lowering.check_mechanism.cache_clear()
+    _lowering._warn.cache_clear()
     monkeypatch.setattr(_lowering, "mechanism_fault", lambda: "JAX 99 does not carry the mark")
     inputs, kernel, _ = DEPTHWISE.arrays()
     jds.depthwise_conv(inputs, kernel)
@@ -321,7 +321,45 @@ def test_a_broken_mechanism_is_reported(monkeypatch, caplog):
     ]
     choice = jds.select_implementation(inputs, kernel, feature_group_count=4).forward
     assert choice == ("xla", "JAX 99 does not carry the mark")
-    _lowering.check_mechanism.cache_clear()
+    _lowering._warn.cache_clear()
+
+
+def test_the_probe_survives_tracing_with_other_functions_in_jax_numpy(monkeypatch):
+    from jds.ops import _lowering
+
+    def fail(*args, **kwargs):
+        raise NotImplementedError("MLIR translation rule for primitive 'jax.numpy.zeros' not found")
+
+    _lowering.mechanism_fault.cache_clear()
+    for name in ("zeros", "pad", "stack", "asarray", "issubdtype"):
+        monkeypatch.setattr(jnp, name, fail)
+    assert _lowering.mechanism_fault() is None
+    monkeypatch.setattr(lax, "conv_general_dilated", fail)
+    _lowering.mechanism_fault.cache_clear()
+    _lowering.check_mechanism()  # cannot tell; asks again later
+    monkeypatch.undo()
+    assert _lowering.mechanism_fault() is None
+
+
+@pytest.mark.parametrize("implementation", ["native", "shifted", "xla", None])
+def test_a_whole_program_can_be_lowered_with_one_implementation(implementation):
+    from jds.ops import _lowering
+
+    inputs, kernel, _ = DEPTHWISE.arrays()
+
+    def call(x):
+        x = jds.depthwise_conv(x, kernel, bias=np.ones(4, np.float32), implementation=implementation)
+        return lax.conv_general_dilated(
+            x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=4
+        )
+
+    counts = {}
+    for wanted in ("auto", "xla"):
+        with _lowering.override(wanted):
+            exported = jax.export.export(jax.jit(call), platforms=["cpu"])(inputs)
+        counts[wanted] = exported.mlir_module().count("stablehlo.convolution")
+        np.testing.assert_allclose(exported.call(inputs), call(inputs), rtol=1e-5, atol=1e-5)
+    assert counts == {"auto": 0, "xla": 2}
 
 
 @pytest.mark.parametrize("numbers", [tuple, list, np.array], ids=["tuple", "list", "numpy"])

@@ -261,13 +261,24 @@ def test_export_gives_each_platform_its_own(workload):
             np.testing.assert_allclose(call(inputs, kernel), workload.call(inputs, kernel), rtol=1e-6)
 
 
-def test_symbolic_shapes_are_left_to_xla(unchecked_types):
-    for shape in ("b, 8, 8, 4", "b, 2*h, 2*h, 4"):
-        inputs = jax.ShapeDtypeStruct(jax.export.symbolic_shape(shape), jnp.float32)
-        kernel = jax.ShapeDtypeStruct(WORKLOADS[0].kernel, jnp.float32)
-        exported = jax.export.export(jax.jit(jds.depthwise_conv))(inputs, kernel)
-        assert "convolution" in exported.mlir_module()
-        inputs, kernel, _ = WORKLOADS[0]._replace(inputs=(3, 8, 8, 4)).arrays()
-        np.testing.assert_allclose(
-            exported.call(inputs, kernel), jds.depthwise_conv(inputs, kernel), rtol=1e-5, atol=1e-5
-        )
+@pytest.mark.parametrize("workload", WORKLOADS, ids=str)
+def test_a_symbolic_batch_is_replaced_and_right_at_every_size(workload, unchecked_types):
+    _, kernel, _ = workload.arrays()
+    shape = jax.export.symbolic_shape(f"b, {', '.join(map(str, workload.inputs[1:]))}")
+    call = jax.jit(lambda x, k: workload.call(x, k, "shifted"))
+    exported = jax.export.export(call)(jax.ShapeDtypeStruct(shape, jnp.float32), kernel)
+    assert "stablehlo.convolution" not in exported.mlir_module()
+    for batch in (1, 2, 5):
+        inputs, *_ = workload._replace(inputs=(batch, *workload.inputs[1:])).arrays()
+        np.testing.assert_allclose(exported.call(inputs, kernel), workload.call(inputs, kernel), rtol=1e-5, atol=1e-5)
+
+
+def test_symbolic_images_are_left_to_xla(unchecked_types):
+    inputs = jax.ShapeDtypeStruct(jax.export.symbolic_shape("b, 2*h, 2*h, 4"), jnp.float32)
+    kernel = jax.ShapeDtypeStruct(WORKLOADS[0].kernel, jnp.float32)
+    exported = jax.export.export(jax.jit(jds.depthwise_conv))(inputs, kernel)
+    assert "convolution" in exported.mlir_module()
+    with pytest.raises(NotImplementedError, match="`shifted` supports no symbolic sizes but the batch"):
+        jax.eval_shape(functools.partial(jds.depthwise_conv, implementation="shifted"), inputs, kernel)
+    inputs, kernel, _ = WORKLOADS[0]._replace(inputs=(3, 8, 8, 4)).arrays()
+    np.testing.assert_allclose(exported.call(inputs, kernel), jds.depthwise_conv(inputs, kernel), rtol=1e-5, atol=1e-5)

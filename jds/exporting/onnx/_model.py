@@ -7,22 +7,50 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from jds._common.name_stack import read_scopes
-from jds._common.place import place
+from jds.exporting._blame import scope_of, unsupported
+from jds.exporting._formats import Converted
+from jds.exporting._options import Options
 from jds.exporting._prepare import Prepared
 from jds.exporting.onnx import _convolution, _elementwise, _products, _reductions, _shapes  # noqa: F401, they register
-from jds.exporting.onnx._equations import Equation, read, simplify
+from jds.exporting.onnx._equations import read, simplify
 from jds.exporting.onnx._patterns import find_patterns
 from jds.exporting.onnx._tensors import Order, Tensor, channels_first
 from jds.exporting.onnx._writer import UnsupportedError, Writer, graph_dtype
 
+# ONNX Runtime reads it since version 1.12, OpenVINO since 2022.
+_OPSET, _OLDEST = 17, 11
 
-def convert(prepared: Prepared, *, opset: int, channels_are_first: bool) -> onnx.ModelProto:
-    """Converts a program to a model.
+
+def convert(prepared: Prepared, options: Options) -> Converted:
+    """Converts a program to a file.
 
     Raises:
       NotImplementedError: an equation has no form in ONNX.
+      ValueError: there is no such opset.
     """
+    opset = _OPSET if options.opset is None else options.opset
+    newest = onnx.defs.onnx_opset_version()
+    if not _OLDEST <= opset <= newest:
+        raise ValueError(
+            f"export: `opset` must be from {_OLDEST} to {newest}, the newest one that `onnx` knows, got {opset!r}"
+        )
+    model = _model(prepared, opset, options.layout == "NCHW")
+    if prepared.description is not None:
+        helper.set_model_props(model, prepared.description.entries())
+    inputs, outputs = (
+        {value.name: _described(value) for value in part} for part in (model.graph.input, model.graph.output)
+    )
+    return Converted(
+        content=model.SerializeToString(),
+        format=f"ONNX, opset {opset}",
+        layers=dict(collections.Counter(node.op_type for node in model.graph.node).most_common()),
+        inputs=inputs,
+        outputs=outputs,
+        packages=("onnx",),
+    )
+
+
+def _model(prepared: Prepared, opset: int, channels_are_first: bool) -> onnx.ModelProto:
     jaxpr = prepared.program.jaxpr
     program = simplify(find_patterns(read(jaxpr, prepared.constants)))
     writer = Writer(program, opset)
@@ -30,11 +58,13 @@ def convert(prepared: Prepared, *, opset: int, channels_are_first: bool) -> onnx
         _input(writer, var, name, channels_are_first) for var, name in zip(program.inputs, prepared.inputs, strict=True)
     ]
     for equation in program.equations:
-        writer.scope = "/".join(read_scopes(str(equation.source.source_info.name_stack)).path)
+        writer.scope = scope_of(equation.source)
         try:
             writer.write(equation)
         except UnsupportedError as fault:
-            raise NotImplementedError(_message(equation, writer.scope, fault)) from None
+            raise NotImplementedError(
+                unsupported(equation.source, equation.name, equation.inputs, equation.outputs, "ONNX", str(fault))
+            ) from None
     writer.scope = ""
     names = prepared.outputs or _output_names(len(program.outputs))
     outputs = [
@@ -68,38 +98,6 @@ def _output(writer: Writer, value: Any, name: str, channels_are_first: bool) -> 
     stored = writer.in_order(operand, order)
     output = writer.graph.output(stored if isinstance(stored, np.ndarray) else stored.name, name)
     return Tensor(output, operand.shape, operand.shape, order, operand.dtype)
-
-
-def _message(equation: Equation, scope: str, fault: UnsupportedError) -> str:
-    operands = ", ".join(_in_words(value) for value in equation.inputs)
-    results = ", ".join(_in_words(var) for var in equation.outputs)
-    where = place(equation.source, scope)
-    return (
-        f"export: {equation.name} ({operands} → {results}){' in ' if where else ''}{where} cannot be written to ONNX: "
-        f"{fault}; replace it, or leave it out of the function and compute it outside the file"
-    )
-
-
-def _in_words(value: Any) -> str:
-    return f"{value.dtype}{[*value.shape]}" if isinstance(value, np.ndarray) else str(value.aval)
-
-
-def newest_opset() -> int:
-    """Returns the newest version of ONNX's operators that the installed package knows."""
-    return onnx.defs.onnx_opset_version()
-
-
-def layers(model: onnx.ModelProto) -> dict[str, int]:
-    """Returns the number of nodes of each kind, the most frequent first."""
-    return dict(collections.Counter(node.op_type for node in model.graph.node).most_common())
-
-
-def signature(model: onnx.ModelProto) -> tuple[dict[str, str], dict[str, str]]:
-    """Returns shape and dtype of each input and output."""
-    inputs, outputs = (
-        {value.name: _described(value) for value in part} for part in (model.graph.input, model.graph.output)
-    )
-    return inputs, outputs
 
 
 def _described(value: onnx.ValueInfoProto) -> str:

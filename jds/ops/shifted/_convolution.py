@@ -10,6 +10,7 @@ gradient never multiplies by zero. If it contributes to a single position of the
 import dataclasses
 import functools
 import itertools
+import math
 import operator
 
 import jax
@@ -46,8 +47,8 @@ def convolution(lhs: jax.Array, rhs: jax.Array, *, form: Form, partitioned: bool
     """
     if form.is_empty:
         return jnp.zeros(form.out_shape, form.out_dtype)
-    images = form.batch if partitioned else _images_in_a_step(lhs, form)
-    if images < form.batch:
+    images = None if partitioned else _images_in_a_step(lhs, form)
+    if images is not None:
         return _in_blocks(lhs, rhs, images, form)
     left = NamedArray(lhs.reshape(form.split_shape(form.labels.lhs, "input")), form.labels.lhs)
     right = NamedArray(rhs.reshape(form.split_shape(form.labels.rhs, "kernel")), form.labels.rhs)
@@ -76,14 +77,16 @@ def unsupported(form: Form) -> str | None:
     return None
 
 
-def _images_in_a_step(lhs: jax.Array, form: Form) -> int:
-    """Returns the number of images per step: all, or a few if the input is large."""
+def _images_in_a_step(lhs: jax.Array, form: Form) -> int | None:
+    """Returns the number of images per step if the input is large; None for no steps, as with a symbolic batch."""
     batch_first = form.labels.lhs[0] == form.labels.out[0] == "b"
-    total = lhs.size * lhs.dtype.itemsize
-    if not batch_first or form.short != "kernel" or form.kind == "pointwise" or total <= _BYTES_AT_ONCE:
-        return form.batch
-    enough = -(-form.batch * _BYTES_IN_A_STEP // total)
-    return next(images for images in range(enough, form.batch + 1) if form.batch % images == 0)
+    if not batch_first or form.short != "kernel" or form.kind == "pointwise" or not isinstance(form.batch, int):
+        return None
+    image = math.prod(lhs.shape[1:]) * lhs.dtype.itemsize
+    if image * form.batch <= _BYTES_AT_ONCE:
+        return None
+    enough = -(-_BYTES_IN_A_STEP // image)
+    return next((images for images in range(enough, form.batch) if form.batch % images == 0), None)
 
 
 def _in_blocks(lhs: jax.Array, rhs: jax.Array, images: int, form: Form) -> jax.Array:

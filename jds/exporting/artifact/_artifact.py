@@ -1,0 +1,62 @@
+"""Writes and opens artifacts."""
+
+import collections
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from jds.exporting._attached import attach, attached
+from jds.exporting._blame import equations
+from jds.exporting._formats import Converted, Session
+from jds.exporting._options import Options
+from jds.exporting._prepare import Prepared
+from jds.ops._lowering import override
+
+_PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def convert(prepared: Prepared, options: Options) -> Converted:
+    """Converts a program to an artifact.
+
+    Convolutions are lowered for each platform as jds chooses for programs that run without it, whichever implementation
+    the model names: its own would be the slowest on one platform, or not run on another.
+
+    Raises:
+      NotImplementedError: an operation cannot be lowered for one of the platforms.
+    """
+    run, results = prepared.traced(), prepared.results()
+
+    def call(*arguments: Any) -> Any:
+        return results.unflatten(run(*jax.tree.leaves(arguments)))
+
+    with override("auto"):
+        exported = jax.export.export(jax.jit(call), platforms=_PLATFORMS)(*prepared.arguments)
+    names = prepared.outputs or [f"output_{place}" for place in range(len(exported.out_avals))]
+    return Converted(
+        content=attach(bytes(exported.serialize()), prepared.description),
+        format=f"jax.export, calling convention {exported.calling_convention_version}, for {', '.join(_PLATFORMS)}",
+        layers=dict(
+            collections.Counter(str(equation.primitive) for equation in equations(prepared.jaxpr)).most_common()
+        ),
+        inputs={name: _described(aval) for name, aval in zip(prepared.inputs, exported.in_avals, strict=True)},
+        outputs={name: _described(aval) for name, aval in zip(names, exported.out_avals, strict=True)},
+        packages=("jaxlib",),
+    )
+
+
+def open(content: bytes) -> Session:
+    """Opens an artifact in JAX."""
+    exported: Any = jax.export.deserialize(bytearray(content))
+    compiled = jax.jit(exported.call)
+
+    def run(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        arguments, _ = jax.tree.unflatten(exported.in_tree, arrays)
+        return [np.asarray(array) for array in jax.tree.leaves(compiled(*arguments))]
+
+    return Session(f"JAX {jax.__version__} on {jax.default_backend()}", attached(content), run)
+
+
+def _described(aval: Any) -> str:
+    return f"{aval.dtype}[{','.join(map(str, aval.shape))}]"

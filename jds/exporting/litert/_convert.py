@@ -1,0 +1,125 @@
+"""Converts a program to a LiteRT file."""
+
+import platform
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+
+from jds.exporting._attached import attach
+from jds.exporting._blame import equations, unsupported
+from jds.exporting._formats import Converted, require
+from jds.exporting._options import Options
+from jds.exporting._prepare import Prepared
+from jds.exporting._quiet import quiet
+from jds.exporting.litert._metadata import NAME, metadata
+from jds.exporting.litert._model import described, layers, read
+from jds.ops._lowering import override
+
+# The StableHLO operations that LiteRT's interpreter runs as they are; the others must have been converted.
+_RUNNABLE = {f"stablehlo.{name}" for name in ("gather", "scatter", "composite", "rng_bit_generator", "shift_left")}
+_LOOPS = ("while", "scan", "cond")
+_SYSTEMS = "Linux on x86-64 and macOS on Apple silicon"
+
+
+def convert(prepared: Prepared, options: Options) -> Converted:
+    """Converts a program to a file.
+
+    Raises:
+      NotImplementedError: an operation has no form in LiteRT.
+      ImportError: the converter is not installed, or does not exist for this system.
+    """
+    # Convolutions are left whole, whatever implementation the model names; TPUs have the fewest rules of their own.
+    with override("xla"):
+        exported = jax.export.export(jax.jit(prepared.traced()), platforms=["tpu"])(*prepared.inputs.values())
+    names = prepared.outputs or _output_names(len(exported.out_avals))
+    content = _converted(prepared, exported.mlir_module_serialized, names)
+    model = read(content)
+    inputs, outputs = described(model)
+    return Converted(
+        content=attach(content, prepared.description),
+        format="LiteRT",
+        layers=layers(model),
+        inputs=dict(zip(prepared.inputs, inputs, strict=True)),
+        outputs=dict(zip(names, outputs, strict=True)),
+        packages=("litert-converter",),
+    )
+
+
+def _output_names(number: int) -> list[str]:
+    return ["output"] if number == 1 else [f"output_{place}" for place in range(number)]
+
+
+def _converted(prepared: Prepared, program: bytes, output_names: Sequence[str]) -> bytes:
+    with quiet() as written:
+        ir = _converter("mlir.ir")
+        stablehlo = _converter("mlir.dialects.stablehlo")
+        passes = _converter("mlir.passmanager")
+        api = _converter("converter_api_ext")
+        context = ir.Context()
+        api.prepare_mlir_context(context)
+        with context:
+            module = stablehlo.deserialize_portable_artifact(context, program)
+            (main,) = (op for op in module.body.operations if ir.StringAttr(op.attributes["sym_name"]).value == "main")
+            api.set_signature(
+                main.operation,
+                signature_name="serving_default",
+                input_names=list(prepared.inputs),
+                output_names=list(output_names),
+            )
+            if prepared.description is not None:
+                named = {NAME: ir.StringAttr.get(metadata(prepared.description))}
+                module.operation.attributes["tfl.metadata"] = ir.DictAttr.get(named)
+            fault: Exception | None = None
+            content = b""
+            try:
+                api.run_convert_to_tfl_passes(module, passes.PassManager(), api.ConvertToTFLConfig())
+                content = api.export_flatbuffer_to_bytes(module.operation)
+            except Exception as error:  # the converter raises ValueError or RuntimeError, often without a reason
+                fault = error
+            left = [(op.name, str(op.location)) for op in _operations(module.operation) if _is_left(op.name)]
+    if left or fault is not None:
+        raise NotImplementedError(_message(prepared, left, f"{fault or ''} {written.text}".strip())) from fault
+    return content
+
+
+def _converter(module: str) -> Any:
+    if platform.system() == "Windows" or (platform.system() == "Linux" and platform.machine() != "x86_64"):
+        raise ImportError(
+            f"export: `litert-converter` exists for {_SYSTEMS} only, not for {platform.system()} on "
+            f"{platform.machine()}; export there, or export to ONNX, which LiteRT's other converters read"
+        )
+    return require(f"litert_converter.{module}", "litert", "LiteRT")
+
+
+def _operations(operation: Any) -> Iterator[Any]:
+    for region in operation.regions:
+        for block in region.blocks:
+            for op in block.operations:
+                yield op.operation
+                yield from _operations(op.operation)
+
+
+def _is_left(name: str) -> bool:
+    """Whether an operation was not converted."""
+    return name.startswith(("stablehlo.", "chlo.", "vhlo.")) and name not in _RUNNABLE
+
+
+def _message(prepared: Prepared, left: Sequence[tuple[str, str]], reason: str) -> str:
+    found = list(equations(prepared.jaxpr))
+    for name, location in left:
+        # The first name in quotes that is a primitive's is the equation's; the rest is where it was called.
+        words = [text.rpartition("/")[2] for text in re.findall(r'"([^"]+)"', location)]
+        for equation in found:
+            if str(equation.primitive) in words:
+                return _about(equation, f"LiteRT has no `{name.partition('.')[2]}`")
+    for equation in found:
+        if str(equation.primitive) in _LOOPS:
+            return _about(equation, "loops and conditionals are not supported")
+    names = ", ".join(sorted({name for name, _ in left}))
+    return f"export: {prepared.name} cannot be written to LiteRT: {names or reason or 'the converter gives no reason'}"
+
+
+def _about(equation: Any, reason: str) -> str:
+    return unsupported(equation, str(equation.primitive), equation.invars, equation.outvars, "LiteRT", reason)
