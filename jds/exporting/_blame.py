@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from jax.extend.core import ClosedJaxpr, JaxprEqn
+from jax.extend.core import JaxprEqn
 
 from jds._common.name_stack import read_scopes
 from jds._common.place import place
-from jds.ops import expand_jaxpr
 
 
 def unsupported(equation: JaxprEqn, name: str, operands: Any, results: Any, form: str, reason: str) -> str:
@@ -34,18 +33,14 @@ def scope_of(equation: JaxprEqn) -> str:
     return "/".join(read_scopes(str(equation.source_info.name_stack)).path)
 
 
-def equations(jaxpr: ClosedJaxpr) -> Iterator[JaxprEqn]:
-    """Yields the equations of a program without calls, those in the bodies of loops and conditionals included."""
-    yield from _equations(expand_jaxpr(jaxpr))
-
-
-def _equations(jaxpr: Any) -> Iterator[JaxprEqn]:
+def equations(jaxpr: Any) -> Iterator[JaxprEqn]:
+    """Yields the equations of a program, those in the bodies of loops and conditionals included."""
     for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
         yield equation
         for value in equation.params.values():
             for inner in value if isinstance(value, tuple | list) else [value]:
                 if hasattr(inner, "eqns") or hasattr(inner, "jaxpr"):
-                    yield from _equations(inner)
+                    yield from equations(inner)
 
 
 def _in_words(value: Any) -> str:

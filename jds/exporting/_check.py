@@ -1,6 +1,6 @@
 """Compares an exported file, in its runtime, with the function in JAX."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -9,25 +9,12 @@ import numpy as np
 
 from jds.exporting._description import Layout, as_in_jax, as_stored
 from jds.exporting._formats import Format
+from jds.exporting._photographs import batches
 from jds.exporting._prepare import Prepared
 from jds.exporting._report import Check
 
 # The size that a free axis gets.
 _FREE = 2
-
-
-def images(prepared: Prepared, given: Any) -> np.ndarray | None:
-    """Prepares the images that the caller gave, if any, as the file takes them."""
-    if given is None:
-        return None
-    network, description = prepared.network, prepared.description
-    if network is None or description is None:
-        raise ValueError(
-            "export: `check` is for networks of `jds.models`; pass arrays as the example arguments instead"
-        )
-    if description.preprocessing is None:
-        raise ValueError("export: `check` needs the network's preprocessing; set `model.preprocessing` first")
-    return description.prepared(given)
 
 
 def compare(
@@ -38,25 +25,33 @@ def compare(
         session = form.open(content)
     except ModuleNotFoundError:
         return None
-    errors = []
+    results: list[tuple[np.ndarray, np.ndarray]] = []
     for inputs in _batches(prepared, photographs):
         wanted = [np.asarray(array) for array in jax.tree.leaves(prepared.run(*map(jnp.asarray, inputs)))]
         got = session.run([as_stored(np.asarray(array), layout) for array in inputs])
-        errors += map(_error, [as_in_jax(array, layout) for array in got], wanted)
-    where = "random numbers" if photographs is None else f"{len(photographs)} images"
+        results += zip([as_in_jax(array, layout) for array in got], wanted, strict=True)
+    where = "random numbers" if photographs is None else f"{len(photographs)} photographs"
     where = where if prepared.examples is None else "the example arguments"
-    return Check(session.runtime, where, max(errors, default=0.0))
+    is_classifier = photographs is not None and prepared.description is not None and not prepared.is_of_features
+    return Check(
+        runtime=session.runtime,
+        inputs=where,
+        error=max((_error(got, wanted) for got, wanted in results), default=0.0),
+        agreement=_agreement(results, len(photographs)) if is_classifier and photographs is not None else None,
+    )
+
+
+def _agreement(results: Sequence[tuple[np.ndarray, np.ndarray]], number: int) -> float:
+    """Returns the share of images with the same first class."""
+    same = np.concatenate([got.argmax(-1) == wanted.argmax(-1) for got, wanted in results])
+    return float(same[:number].mean())
 
 
 def _batches(prepared: Prepared, photographs: np.ndarray | None) -> Iterator[tuple[Any, ...]]:
     """Yields inputs, of the sizes that the file takes."""
     if photographs is not None:
         (like,) = prepared.inputs.values()
-        size = like.shape[0] if isinstance(like.shape[0], int) else len(photographs)
-        for start in range(0, len(photographs), size):
-            part = photographs[start : start + size]
-            # The last batch is filled with its first image.
-            yield (np.concatenate([part, *[part[:1]] * (size - len(part))]),)
+        yield from ((part,) for part in batches(photographs, like.shape[0]))
     elif prepared.examples is not None:
         yield prepared.examples
     else:

@@ -9,10 +9,13 @@ from typing import Any
 from jds._common.files import check_writable, write_atomically
 from jds.exporting import _check
 from jds.exporting._description import Layout
-from jds.exporting._formats import fitted, format_of
+from jds.exporting._formats import Calibration, fitted, format_of
+from jds.exporting._layers import select
 from jds.exporting._options import Options
+from jds.exporting._photographs import check_natural, photographs
 from jds.exporting._prepare import prepare
 from jds.exporting._report import ExportReport
+from jds.exporting._rounding import rounding_errors
 from jds.models import Network
 
 
@@ -27,6 +30,9 @@ def export(
     features: bool = False,
     normalize: bool = False,
     softmax: bool = False,
+    float16: bool = False,
+    int8: Any = None,
+    keep_float: Sequence[str] = (),
     labels: Sequence[str] | None = None,
     check: Any = None,
 ) -> ExportReport:
@@ -51,10 +57,15 @@ def export(
       features: write the feature maps of `features()` instead of the logits.
       normalize: take images of uint8, with values from 0 to 255, and normalize them in the file.
       softmax: write probabilities instead of logits.
+      float16: store weights in float16, half the size; computations stay in float32.
+      int8: for a network, photographs to find the ranges of activations on: a folder, or images as `preprocess` takes
+        them. Weights and activations are stored and computed in int8, inputs and outputs stay in float.
+      keep_float: with `int8`, names of layers that stay in float, or of modules with all their layers; the report lists
+        the names, the layer that loses most by rounding first.
       labels: for a network, the names of its classes, in order; by default those of ImageNet, if it has 1000. They are
         stored in the file, as is the preprocessing.
-      check: for a network, images to compare the results on, as `preprocess` takes them; by default, on random numbers
-        that are the same every time.
+      check: for a network, photographs to compare the results on, as for `int8`; by default, those of `int8`, or
+        random numbers that are the same every time.
 
     Returns:
       A report: the size and layers of the file, and the greatest error of its results. It can be printed.
@@ -77,18 +88,26 @@ def export(
     """
     path = Path(path)
     options = fitted(
-        Options(batch, image_size, layout, opset, features, normalize, softmax, labels),
+        Options(batch, image_size, layout, opset, features, normalize, softmax, float16, int8, keep_float, labels),
         path,
         isinstance(exported, Network),
     )
     prepared = prepare(exported, arguments, options)
-    images = _check.images(prepared, check)
+    description = prepared.description
+    images = None if check is None else photographs(description, check, "check")
+    calibration, errors = None, {}
+    if int8 is not None:
+        calibration = Calibration(
+            photographs(description, int8, "int8"), select(prepared.layers, keep_float, "keep_float")
+        )
+        check_natural(calibration.images, "int8")
+        errors = rounding_errors(prepared, calibration.images)
+        images = calibration.images if images is None else images
     form = format_of(path)
     check_writable(path)
-    converted = form.convert(prepared, options)
+    converted = form.convert(prepared, options, calibration)
     checked = _check.compare(prepared, form, converted.content, images, options.layout)
-    content = converted.content
-    write_atomically(path, lambda temporary: temporary.write_bytes(content))
+    write_atomically(path, lambda temporary: temporary.write_bytes(converted.content))
     return ExportReport(
         path=path,
         format=converted.format,
@@ -97,6 +116,8 @@ def export(
         inputs=converted.inputs,
         outputs=converted.outputs,
         check=checked,
+        rounding=errors,
+        in_float=converted.in_float or {},
         versions={name: importlib.metadata.version(name) for name in ("jax", "flax", *converted.packages)},
         notes=converted.notes,
     )

@@ -10,8 +10,21 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from jds.exporting._description import Description, Layout
+from jds.exporting._layers import Layer
 from jds.exporting._options import Options
 from jds.exporting._prepare import Prepared
+
+
+class Calibration(NamedTuple):
+    """How to convert a program to int8.
+
+    Attributes:
+      images: photographs, as a network in JAX takes them.
+      in_float: the layers that are left in float.
+    """
+
+    images: np.ndarray
+    in_float: Sequence[Layer]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +37,7 @@ class Converted:
       layers: number of operations, by kind, the most frequent first.
       inputs, outputs: shape and dtype of each input and output.
       packages: names of the packages that wrote it.
+      in_float: for int8, number of operations that stayed in float, by kind; None otherwise.
       notes: what else the caller should know.
     """
 
@@ -33,6 +47,7 @@ class Converted:
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
     packages: tuple[str, ...]
+    in_float: Mapping[str, int] | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -53,8 +68,8 @@ class Session(NamedTuple):
 class Format(Protocol):
     """The public functions of a module that writes a format."""
 
-    def convert(self, prepared: Prepared, options: Options) -> Converted:
-        """Converts a program.
+    def convert(self, prepared: Prepared, options: Options, calibration: Calibration | None) -> Converted:
+        """Converts a program; to int8 if there is a calibration.
 
         Raises:
           NotImplementedError: an operation has no form in the format.
@@ -84,13 +99,13 @@ class _Entry:
     module: str
     words: str
     layouts: tuple[Layout, ...] = ("NHWC",)
-    options: frozenset[str] = frozenset()
+    options: tuple[str, ...] = ()
 
 
 _FORMATS = {
-    ".onnx": _Entry("jds.exporting.onnx", "ONNX", ("NCHW", "NHWC"), frozenset({"opset", "free batch", "features"})),
-    ".tflite": _Entry("jds.exporting.litert", "LiteRT", options=frozenset({"features"})),
-    ".jax": _Entry("jds.exporting.artifact", "`jax.export`", options=frozenset({"free batch", "features"})),
+    ".onnx": _Entry("jds.exporting.onnx", "ONNX", ("NCHW", "NHWC"), ("opset", "free batch", "features", "int8")),
+    ".tflite": _Entry("jds.exporting.litert", "LiteRT", options=("features", "int8")),
+    ".jax": _Entry("jds.exporting.artifact", "`jax.export`", options=("free batch", "features")),
 }
 ENDINGS = tuple(_FORMATS)
 
@@ -133,6 +148,7 @@ def fitted(options: Options, path: Path, is_network: bool) -> Options:
         "opset": options.opset is not None,
         "free batch": options.batch is None,
         "features": options.features,
+        "int8": options.int8 is not None,
     }
     for name, is_wanted in wanted.items():
         if is_wanted and name not in entry.options:

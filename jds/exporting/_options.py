@@ -18,6 +18,9 @@ class Options:
     features: bool = False
     normalize: bool = False
     softmax: bool = False
+    float16: bool = False
+    int8: Any = None
+    keep_float: Sequence[str] = ()
     labels: Sequence[str] | None = None
 
     def __post_init__(self):
@@ -29,6 +32,12 @@ class Options:
             raise ValueError(f"export: `image_size` must be a positive int, got {self.image_size!r}")
         if self.features and self.softmax:
             raise ValueError("export: `softmax` is of logits; leave it out with features=True")
+        if self.float16 and self.int8 is not None:
+            raise ValueError("export: `float16` and `int8` exclude each other; weights have one format")
+        if self.keep_float and self.int8 is None:
+            raise ValueError("export: `keep_float` names the layers that int8=photographs leaves in float")
+        if isinstance(self.keep_float, str):
+            raise TypeError(f"export: `keep_float` must be a sequence of names, got the text {self.keep_float!r}")
 
 
 def _is_positive(value: Any) -> bool:

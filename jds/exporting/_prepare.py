@@ -14,10 +14,13 @@ from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from jds._common.traceable import Traceable
 from jds.exporting._description import Description
+from jds.exporting._float16 import halved, is_large
+from jds.exporting._layers import Layer, find_layers
 from jds.exporting._options import Options
 from jds.models import Network
 from jds.models._imagenet import LABELS
 from jds.nn import reparameterize
+from jds.ops import expand_jaxpr
 
 
 @dataclasses.dataclass
@@ -52,19 +55,46 @@ class Prepared:
         return self.program.arrays[: len(self.program.arrays) - len(self.inputs)]
 
     @property
+    def is_of_features(self) -> bool:
+        """Whether the results are feature maps."""
+        return self.description is not None and self.description.output == "features"
+
+    @functools.cached_property
+    def _jaxpr_and_layers(self) -> tuple[ClosedJaxpr, list[Layer]]:
+        return find_layers(expand_jaxpr(self.program.jaxpr), len(self.constants))
+
+    @property
     def jaxpr(self) -> ClosedJaxpr:
-        """The program's jaxpr; its first arguments are the constants."""
-        return self.program.jaxpr
+        """The program's jaxpr, without calls; its first arguments are the constants."""
+        jaxpr, _ = self._jaxpr_and_layers
+        return jaxpr
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers of the jaxpr that have weights."""
+        _, layers = self._jaxpr_and_layers
+        return layers
 
     def results(self) -> Any:
         """Returns the tree of the results."""
         if self.outputs is None:
             return jax.tree.structure(jax.eval_shape(self.run, *self.inputs.values()))
-        return jax.tree.structure(tuple(self.outputs) if len(self.outputs) > 1 else self.outputs[0])
+        return jax.tree.structure(0 if len(self.outputs) == 1 else self.outputs)
 
-    def traced(self) -> Callable[..., list[Any]]:
-        """Returns the program as a function of the inputs' arrays, with the constants in it."""
-        return functools.partial(jaxpr_as_fun(self.jaxpr), *self.constants)
+    def traced(self, *, float16: bool = False) -> Callable[..., list[Any]]:
+        """Returns the program as a function of the inputs' arrays, with the constants in it, possibly in float16."""
+        run = jaxpr_as_fun(self.jaxpr)
+        stored = [halved(value) if float16 and is_large(value) else value for value in self.constants]
+
+        def call(*inputs: Any) -> list[Any]:
+            constants = [
+                small if small is value else jnp.asarray(small).astype(value.dtype)
+                for small, value in zip(stored, self.constants, strict=True)
+            ]
+            return run(*constants, *inputs)
+
+        call.__name__ = self.name
+        return call
 
 
 def prepare(exported: Any, arguments: Sequence[Any], options: Options) -> Prepared:

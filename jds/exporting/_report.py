@@ -9,6 +9,9 @@ from rich.table import Table
 
 from jds._common.text import as_text
 
+# Layers shown, of those that lose most by rounding.
+_WORST = 5
+
 
 @dataclasses.dataclass(frozen=True)
 class Check:
@@ -18,11 +21,13 @@ class Check:
       runtime: the runtime and its version.
       inputs: what it was run on, in words.
       error: greatest absolute difference of the results, relative to the greatest absolute result.
+      agreement: on photographs, the share with the same first class; None otherwise.
     """
 
     runtime: str
     inputs: str
     error: float
+    agreement: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +41,8 @@ class ExportReport:
       layers: number of operations in it, by kind, the most frequent first.
       inputs, outputs: shape and dtype of each input and output, as stored in the file.
       check: the comparison with the function in JAX; None if the runtime is not installed.
+      rounding: for int8, the signal-to-noise ratio of the results, in dB, with each layer alone rounded; worst first.
+      in_float: for int8, number of operations that stayed in float, by kind.
       versions: versions of the packages that wrote it.
       notes: what else the caller should know, such as what was not checked.
 
@@ -54,6 +61,8 @@ class ExportReport:
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
     check: Check | None
+    rounding: Mapping[str, float]
+    in_float: Mapping[str, int]
     versions: Mapping[str, str]
     notes: tuple[str, ...] = ()
 
@@ -65,9 +74,16 @@ class ExportReport:
         for kind in ("inputs", "outputs"):
             values = getattr(self, kind)
             table.add_row(kind, ", ".join(f"{name} {what}" for name, what in values.items()))
-        table.add_row("layers", ", ".join(f"{count} {kind}" for kind, count in self.layers.items()))
+        table.add_row("layers", _counted(self.layers))
+        if self.rounding:
+            table.add_row("in float", _counted(self.in_float) or "nothing")
+            worst = list(self.rounding.items())[:_WORST]
+            rows = [f"{ratio:.1f} dB with {name} alone rounded" for name, ratio in worst]
+            table.add_row("rounding", "\n".join(rows))
         if self.check is not None:
             table.add_row("error", f"{self.check.error:.1e} in {self.check.runtime}, on {self.check.inputs}")
+            if self.check.agreement is not None:
+                table.add_row("first class", f"the same on {self.check.agreement:.1%} of {self.check.inputs}")
         table.add_row("written by", ", ".join(f"{name} {version}" for name, version in self.versions.items()))
         return Group(table, *self.notes)
 
@@ -76,3 +92,7 @@ class ExportReport:
 
     def __repr__(self) -> str:
         return str(self)
+
+
+def _counted(kinds: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in kinds.items())

@@ -77,6 +77,17 @@ def save(monkeypatch):
     return write
 
 
+def save_as_before_1_6(path, root, storages, little_endian=True):
+    """Writes a file as PyTorch did before version 1.6; `save` must have run, for the names of its classes."""
+    with path.open("wb") as file:
+        for value in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": little_endian}):
+            pickle.dump(value, file, 2)
+        Pickler(file, 2).dump(root)
+        pickle.dump([storage.key for storage in storages], file, 2)
+        for storage in storages:
+            file.write(storage.array.size.to_bytes(8, "little") + storage.array.tobytes())
+
+
 def of(arrays):
     storages = {name: Storage(str(n), np.ascontiguousarray(array)) for n, (name, array) in enumerate(arrays.items())}
     tensors = collections.OrderedDict(
@@ -131,18 +142,31 @@ def test_pickled_functions_are_not_called(save, tmp_path, capsys):
     assert not capsys.readouterr().out
 
 
-def test_compressed_and_older_files_are_refused(save, tmp_path):
+def test_files_of_before_pytorch_1_6_are_read(save, tmp_path):
+    arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.arange(3), "c": np.float32(7).reshape(1)}
+    save_as_before_1_6(tmp_path / "a.pth", *of(arrays))
+    found = _torch_file.read(tmp_path / "a.pth")
+    assert found.keys() == arrays.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(found[name], array)
+    save_as_before_1_6(tmp_path / "a.pth", *of(arrays), little_endian=False)
+    with pytest.raises(jds.WeightsError, match="big-endian"):
+        _torch_file.read(tmp_path / "a.pth")
+
+
+def test_compressed_files_and_other_pickles_are_refused(save, tmp_path):
     save(tmp_path / "a.pth", {}, [], zipfile.ZIP_DEFLATED)
     with pytest.raises(jds.WeightsError, match="compressed"):
         _torch_file.read(tmp_path / "a.pth")
     (tmp_path / "b.pth").write_bytes(pickle.dumps({}))
-    with pytest.raises(jds.WeightsError, match=r"PyTorch 1\.6"):
+    with pytest.raises(jds.WeightsError, match="as a file of PyTorch"):
         _torch_file.read(tmp_path / "b.pth")
 
 
-def test_damaged_files_are_refused(save, tmp_path):
+@pytest.mark.parametrize("is_old", [False, True], ids=["archive", "before 1.6"])
+def test_damaged_files_are_refused(is_old, save, tmp_path):
     arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.arange(3)}
-    save(tmp_path / "a.pth", *of(arrays))
+    (save_as_before_1_6 if is_old else save)(tmp_path / "a.pth", *of(arrays))
     whole, draw = (tmp_path / "a.pth").read_bytes(), random.Random(0)
     for _ in range(500):
         data = bytearray(whole)
@@ -152,8 +176,9 @@ def test_damaged_files_are_refused(save, tmp_path):
             found = {name: np.asarray(entry) for name, entry in _torch_file.read(tmp_path / "b.pth").items()}
         except (jds.WeightsError, OSError):
             continue
-        assert found.keys() == arrays.keys()
-        assert all(np.array_equal(found[name], array) for name, array in arrays.items())
+        if not is_old:  # archives have checksums
+            assert found.keys() == arrays.keys()
+            assert all(np.array_equal(found[name], array) for name, array in arrays.items())
 
 
 def test_saving_a_custom_module_raises_what_to_do_instead(tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 
 from jds.exporting._attached import attach, attached
 from jds.exporting._blame import equations
-from jds.exporting._formats import Converted, Session
+from jds.exporting._formats import Calibration, Converted, Session
 from jds.exporting._options import Options
 from jds.exporting._prepare import Prepared
 from jds.ops._lowering import override
@@ -17,7 +17,7 @@ from jds.ops._lowering import override
 _PLATFORMS = ("cpu", "cuda", "tpu")
 
 
-def convert(prepared: Prepared, options: Options) -> Converted:
+def convert(prepared: Prepared, options: Options, calibration: Calibration | None) -> Converted:
     """Converts a program to an artifact.
 
     Convolutions are lowered for each platform as jds chooses for programs that run without it, whichever implementation
@@ -26,7 +26,7 @@ def convert(prepared: Prepared, options: Options) -> Converted:
     Raises:
       NotImplementedError: an operation cannot be lowered for one of the platforms.
     """
-    run, results = prepared.traced(), prepared.results()
+    run, results = prepared.traced(float16=options.float16), prepared.results()
 
     def call(*arguments: Any) -> Any:
         return results.unflatten(run(*jax.tree.leaves(arguments)))

@@ -9,12 +9,13 @@ import jax
 
 from jds.exporting._attached import attach
 from jds.exporting._blame import equations, unsupported
-from jds.exporting._formats import Converted, require
+from jds.exporting._formats import Calibration, Converted, require
 from jds.exporting._options import Options
 from jds.exporting._prepare import Prepared
 from jds.exporting._quiet import quiet
 from jds.exporting.litert._metadata import NAME, metadata
 from jds.exporting.litert._model import described, layers, read
+from jds.exporting.litert._quantize import SIGNATURE, left_in_float, quantized, with_float16_weights
 from jds.ops._lowering import override
 
 # The StableHLO operations that LiteRT's interpreter runs as they are; the others must have been converted.
@@ -23,7 +24,7 @@ _LOOPS = ("while", "scan", "cond")
 _SYSTEMS = "Linux on x86-64 and macOS on Apple silicon"
 
 
-def convert(prepared: Prepared, options: Options) -> Converted:
+def convert(prepared: Prepared, options: Options, calibration: Calibration | None) -> Converted:
     """Converts a program to a file.
 
     Raises:
@@ -35,6 +36,11 @@ def convert(prepared: Prepared, options: Options) -> Converted:
         exported = jax.export.export(jax.jit(prepared.traced()), platforms=["tpu"])(*prepared.inputs.values())
     names = prepared.outputs or _output_names(len(exported.out_avals))
     content = _converted(prepared, exported.mlir_module_serialized, names)
+    if calibration is not None:
+        ((name, images),) = prepared.inputs.items()
+        content = quantized(content, calibration, name, images.shape[0])
+    elif options.float16:
+        content = with_float16_weights(content)
     model = read(content)
     inputs, outputs = described(model)
     return Converted(
@@ -43,7 +49,8 @@ def convert(prepared: Prepared, options: Options) -> Converted:
         layers=layers(model),
         inputs=dict(zip(prepared.inputs, inputs, strict=True)),
         outputs=dict(zip(names, outputs, strict=True)),
-        packages=("litert-converter",),
+        packages=("litert-converter",) if calibration is None else ("litert-converter", "litert-quantizer"),
+        in_float=None if calibration is None else left_in_float(model),
     )
 
 
@@ -64,7 +71,7 @@ def _converted(prepared: Prepared, program: bytes, output_names: Sequence[str]) 
             (main,) = (op for op in module.body.operations if ir.StringAttr(op.attributes["sym_name"]).value == "main")
             api.set_signature(
                 main.operation,
-                signature_name="serving_default",
+                signature_name=SIGNATURE,
                 input_names=list(prepared.inputs),
                 output_names=list(output_names),
             )

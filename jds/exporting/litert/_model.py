@@ -1,7 +1,7 @@
 """Reads the flatbuffer of a LiteRT file."""
 
 import collections
-from typing import Any
+from typing import Any, NamedTuple
 
 from jds.exporting._formats import require
 
@@ -16,21 +16,48 @@ def read(content: bytes) -> Any:
     return schema().ModelT.InitFromPackedBuf(content, 0)
 
 
-def layers(model: Any) -> dict[str, int]:
-    """Returns the number of operations of each kind, the most frequent first."""
+class Operation(NamedTuple):
+    """An operation of a model.
+
+    Attributes:
+      kind: name of the operator.
+      output_dtypes: dtypes of its results.
+    """
+
+    kind: str
+    output_dtypes: tuple[str, ...]
+
+
+def described_operations(model: Any) -> list[Operation]:
+    """Returns the operations of a model."""
     names = {code: name for name, code in vars(schema().BuiltinOperator).items() if not name.startswith("_")}
     codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
-    kinds = [names[codes[operator.opcodeIndex]] for graph in model.subgraphs for operator in graph.operators]
-    return dict(collections.Counter(kinds).most_common())
+    return [
+        Operation(
+            names[codes[operator.opcodeIndex]],
+            tuple(_dtype(graph.tensors[place]) for place in operator.outputs),
+        )
+        for graph in model.subgraphs
+        for operator in graph.operators
+    ]
+
+
+def layers(model: Any) -> dict[str, int]:
+    """Returns the number of operations of each kind, the most frequent first."""
+    return dict(collections.Counter(operation.kind for operation in described_operations(model)).most_common())
 
 
 def described(model: Any) -> tuple[list[str], list[str]]:
     """Returns shape and dtype of each input and output."""
     graph = model.subgraphs[0]
-    dtypes = {code: name.lower() for name, code in vars(schema().TensorType).items() if not name.startswith("_")}
 
     def words(tensor: Any) -> str:
-        return f"{dtypes[tensor.type]}[{','.join(map(str, tensor.shape))}]"
+        return f"{_dtype(tensor)}[{','.join(map(str, tensor.shape))}]"
 
     inputs, outputs = ([words(graph.tensors[place]) for place in part] for part in (graph.inputs, graph.outputs))
     return inputs, outputs
+
+
+def _dtype(tensor: Any) -> str:
+    types = vars(schema().TensorType).items()
+    return next(name.lower() for name, code in types if code == tensor.type and not name.startswith("_"))

@@ -3,13 +3,13 @@
 import importlib
 from typing import Any
 
-from jds.exporting._formats import Converted, require
+from jds.exporting._formats import Calibration, Converted, require
 from jds.exporting._options import Options
 from jds.exporting._prepare import Prepared
 from jds.exporting.onnx._session import open as open
 
 
-def convert(prepared: Prepared, options: Options) -> Converted:
+def convert(prepared: Prepared, options: Options, calibration: Calibration | None) -> Converted:
     """Converts a program to a file.
 
     Raises:
@@ -19,4 +19,4 @@ def convert(prepared: Prepared, options: Options) -> Converted:
     """
     require("onnx", "onnx", "ONNX")
     model: Any = importlib.import_module("jds.exporting.onnx._model")
-    return model.convert(prepared, options)
+    return model.convert(prepared, options, calibration)

@@ -11,7 +11,6 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal, Var
 
 from jds.exporting.onnx._tensors import is_size, same_shape
-from jds.ops import expand_jaxpr
 
 # An input of an equation: a variable, or a constant.
 Value = Var | np.ndarray
@@ -57,12 +56,11 @@ def read(jaxpr: ClosedJaxpr, constants: Sequence[Any] = ()) -> Program:
     """Reads a jaxpr, without the equations that do nothing.
 
     Args:
-      jaxpr: the jaxpr.
+      jaxpr: the jaxpr, without calls.
       constants: the values of its first inputs, which are constants of the program.
     """
-    expanded = expand_jaxpr(jaxpr)
-    known: dict[Var, Value] = dict(zip(expanded.jaxpr.constvars, map(_as_numpy, expanded.consts), strict=True))
-    invars = expanded.jaxpr.invars
+    known: dict[Var, Value] = dict(zip(jaxpr.jaxpr.constvars, map(_as_numpy, jaxpr.consts), strict=True))
+    invars = jaxpr.jaxpr.invars
     known |= {var: _as_numpy(value) for var, value in zip(invars, constants, strict=False)}
 
     def value_of(atom: Any) -> Any:
@@ -72,14 +70,14 @@ def read(jaxpr: ClosedJaxpr, constants: Sequence[Any] = ()) -> Program:
         return known.get(atom, atom)
 
     equations = []
-    for source in expanded.jaxpr.eqns:
+    for source in jaxpr.jaxpr.eqns:
         inputs = [value_of(atom) for atom in source.invars]
         if _is_identity(source):
             known |= dict(zip(source.outvars, inputs, strict=True))
         else:
             params = {key: _plain(value) for key, value in source.params.items()}
             equations.append(Equation(source.primitive.name, inputs, list(source.outvars), params, source))
-    outputs = [value_of(atom) for atom in expanded.jaxpr.outvars]
+    outputs = [value_of(atom) for atom in jaxpr.jaxpr.outvars]
     return Program(list(invars[len(constants) :]), outputs, equations)
 
 

@@ -8,12 +8,13 @@ import onnx
 from onnx import helper
 
 from jds.exporting._blame import scope_of, unsupported
-from jds.exporting._formats import Converted
+from jds.exporting._formats import Calibration, Converted
 from jds.exporting._options import Options
 from jds.exporting._prepare import Prepared
 from jds.exporting.onnx import _convolution, _elementwise, _products, _reductions, _shapes  # noqa: F401, they register
 from jds.exporting.onnx._equations import read, simplify
 from jds.exporting.onnx._patterns import find_patterns
+from jds.exporting.onnx._quantize import left_in_float, quantized, with_float16_weights
 from jds.exporting.onnx._tensors import Order, Tensor, channels_first
 from jds.exporting.onnx._writer import UnsupportedError, Writer, graph_dtype
 
@@ -21,7 +22,7 @@ from jds.exporting.onnx._writer import UnsupportedError, Writer, graph_dtype
 _OPSET, _OLDEST = 17, 11
 
 
-def convert(prepared: Prepared, options: Options) -> Converted:
+def convert(prepared: Prepared, options: Options, calibration: Calibration | None) -> Converted:
     """Converts a program to a file.
 
     Raises:
@@ -35,6 +36,12 @@ def convert(prepared: Prepared, options: Options) -> Converted:
             f"export: `opset` must be from {_OLDEST} to {newest}, the newest one that `onnx` knows, got {opset!r}"
         )
     model = _model(prepared, opset, options.layout == "NCHW")
+    in_float = None
+    if calibration is not None:
+        model = quantized(model, calibration, options.layout)
+        in_float = left_in_float(model)
+    elif options.float16:
+        model = with_float16_weights(model)
     if prepared.description is not None:
         helper.set_model_props(model, prepared.description.entries())
     inputs, outputs = (
@@ -46,12 +53,13 @@ def convert(prepared: Prepared, options: Options) -> Converted:
         layers=dict(collections.Counter(node.op_type for node in model.graph.node).most_common()),
         inputs=inputs,
         outputs=outputs,
-        packages=("onnx",),
+        packages=("onnx",) if calibration is None else ("onnx", "onnxruntime"),
+        in_float=in_float,
     )
 
 
 def _model(prepared: Prepared, opset: int, channels_are_first: bool) -> onnx.ModelProto:
-    jaxpr = prepared.program.jaxpr
+    jaxpr = prepared.jaxpr
     program = simplify(find_patterns(read(jaxpr, prepared.constants)))
     writer = Writer(program, opset)
     inputs = [

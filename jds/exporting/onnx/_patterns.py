@@ -17,6 +17,7 @@ from jax.extend.core import Var
 
 from jds.exporting.onnx._equations import Equation, Program, Value, read, shape_of, without_unread
 from jds.exporting.onnx._tensors import same_shape
+from jds.ops import expand_jaxpr
 
 # Parameters that do not change the values.
 _IRRELEVANT = {"sharding", "out_sharding", "accuracy", "precision", "dimensions", "preferred_element_type", "out_dtype"}
@@ -78,7 +79,7 @@ def _traced_one(number: int, shape: tuple[Any, ...], dtype: Any) -> tuple[Patter
 def _trace(pattern: Pattern) -> tuple[Pattern, Program]:
     """Returns a pattern with its equations."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        return pattern, read(jax.make_jaxpr(pattern.fun)(*pattern.inputs))
+        return pattern, read(expand_jaxpr(jax.make_jaxpr(pattern.fun)(*pattern.inputs)))
 
 
 def _patterns(shape: tuple[Any, ...], dtype: Any) -> Iterator[Pattern]:

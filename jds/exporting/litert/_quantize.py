@@ -1,0 +1,85 @@
+"""Smaller weights, by `litert-quantizer`: int8 with activations in int8, or float16."""
+
+import collections
+import re
+from typing import Any
+
+from jds.exporting._formats import Calibration, require
+from jds.exporting._layers import Layer
+from jds.exporting._photographs import batches
+from jds.exporting._quiet import quiet
+from jds.exporting.litert._model import described_operations
+
+SIGNATURE = "serving_default"
+_AROUND = {"QUANTIZE", "DEQUANTIZE"}
+
+
+def quantized(content: bytes, calibration: Calibration, input_name: str, batch: int) -> bytes:
+    """Returns the file in int8: weights per channel, activations from the least to the greatest on the photographs.
+
+    Inputs and outputs stay in float. The scheme is that of https://arxiv.org/abs/1806.08342.
+    """
+    modules = _modules()
+    images = [{input_name: part} for part in batches(calibration.images, batch)]
+    with quiet():
+        quantizer = modules.quantizer.Quantizer(content)
+        quantizer.load_quantization_recipe(modules.recipe.static_wi8_ai8())
+        for operation in (modules.qtyping.TFLOperationName.INPUT, modules.qtyping.TFLOperationName.OUTPUT):
+            _leave(quantizer, ".*", operation)
+        for layer in calibration.in_float:
+            _leave(quantizer, _pattern(layer), modules.qtyping.TFLOperationName.ALL_SUPPORTED)
+        recipes = modules.recipe_manager.RecipeManager()
+        recipes.load_quantization_recipe(quantizer.get_quantization_recipe())
+        # The quantizer's own calibration averages the ranges of the images, which cuts off the largest values.
+        calibrator = modules.calibrator.Calibrator(content, qsv_update_func=modules.qsv_utils.min_max_update)
+        calibrator.calibrate({SIGNATURE: images}, recipes)
+        result = quantizer.quantize(calibrator.get_model_qsvs(), enable_progress_report=False)
+    return bytes(result.quantized_model)
+
+
+def with_float16_weights(content: bytes) -> bytes:
+    """Returns the file with weights in float16, which are cast back to float32 when it is loaded."""
+    modules = _modules()
+    names = modules.qtyping.TFLOperationName
+    with quiet():
+        quantizer = modules.quantizer.Quantizer(content)
+        for operation in (names.CONV_2D, names.DEPTHWISE_CONV_2D, names.FULLY_CONNECTED):
+            quantizer.add_weight_only_config(
+                ".*", operation, num_bits=16, algorithm_key=modules.recipe.AlgorithmName.FLOAT_CASTING
+            )
+        result = quantizer.quantize(enable_progress_report=False)
+    return bytes(result.quantized_model)
+
+
+def left_in_float(model: Any) -> dict[str, int]:
+    """Returns the number of operations that compute in float, by kind."""
+    kinds = (
+        operation.kind
+        for operation in described_operations(model)
+        if operation.kind not in _AROUND and "float32" in operation.output_dtypes
+    )
+    return dict(collections.Counter(kinds).most_common())
+
+
+def _leave(quantizer: Any, pattern: str, operation: Any) -> None:
+    quantizer.update_quantization_recipe(regex=pattern, operation_name=operation, algorithm_key="no_quantize")
+
+
+def _pattern(layer: Layer) -> str:
+    """Returns a pattern of the names of tensors, which are the names of the equations that an operation stands for."""
+    return rf"(^|.*[;/)]){re.escape(layer.name)}/(conv_general_dilated|dot_general)\d*(;.*|$)"
+
+
+class _Modules:
+    """The modules of the package, which is imported when it is needed."""
+
+    def __init__(self):
+        self.quantizer, self.calibrator, self.recipe, self.recipe_manager, self.qtyping, self.qsv_utils = (
+            require(f"litert_quantizer.{name}", "litert", "LiteRT in int8")
+            for name in ("quantizer", "calibrator", "recipe", "recipe_manager", "qtyping", "utils.qsv_utils")
+        )
+
+
+def _modules() -> Any:
+    with quiet():
+        return _Modules()
