@@ -63,7 +63,7 @@ def test_networks_and_files_stand_side_by_side(files, capsys, tmp_path, quick_co
     assert out.splitlines()[0].split() == [f"{NAME}=before", "after", "after.onnx"]
     found = rows(out)
     assert [word for word in found["top 1"].split() if "%" in word] == ["60.00%", "40.00%", "40.00%"]
-    assert found[f"same as {NAME}=before"].split() == ["0.00%", "0.00%"]
+    assert found["same top 1 as first"].split() == ["0.00%", "0.00%"]
     assert found["newly right, wrong"].split() == ["2,", "3", "2,", "3"]
     assert found["ant"].split() == ["3", "100.00%", "0.00%", "0.00%"]
     assert found["ant/0.png"].split() == ["ant", "ant", "100%", "bee", "100%", "bee", "100%"]

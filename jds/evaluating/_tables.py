@@ -34,14 +34,14 @@ def _table(*names: str) -> Table:
 def _models(of: Evaluation) -> Table:
     table = _table("", *of.columns)
     names = [*of.columns]
-    first, *others = names
+    others = names[1:]
     table.add_row("runtime", *(column.runtime for column in of.columns.values()))
     if of.truth is not None:
         table.add_row("top 1", *(_with_interval(of.accuracy(name)) for name in names))
         if of.classes > 5:
             table.add_row("top 5", *(_with_interval(of.accuracy(name, 5)) for name in names))
     if others:
-        table.add_row(f"same as {printable(first)}", "", *(_percent(of.agreement(name).value) for name in others))
+        table.add_row("same top 1 as first", "", *(_percent(of.agreement(name).value) for name in others))
     if others and of.truth is not None:
         changes = [of.change(name) for name in others]
         table.add_row("newly right, wrong", "", *(f"{change.gained}, {change.lost}" for change in changes))
