@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import time
 from pathlib import Path
 
 import jax
@@ -16,6 +17,9 @@ from PIL import Image
 import jds
 from jds.evaluating import Change, Share
 from jds.evaluating._classes import match
+from jds.evaluating._contender import of_file
+from jds.evaluating._evaluate import run
+from jds.evaluating._folder import read
 from jds.models.pictures import open_image
 
 CLASSES = 7
@@ -222,7 +226,7 @@ def test_models_that_cannot_be_evaluated_say_why(folder, models, tmp_path):
     for wrong, kind, message in (
         (tmp_path / "no.onnx", ValueError, "no.onnx' is damaged, or is no .onnx file: "),
         (tmp_path / "none.onnx", OSError, "No such file"),
-        (tmp_path / "file.txt", ValueError, "file.txt' must end in .onnx"),
+        (tmp_path / "file.txt", ValueError, "file.txt' must end in .onnx, .tflite, .jax"),
         (broken, ValueError, "sort_1/0[0-9].png'"),
         (bare, ValueError, "the preprocessing of mobilenetv2_035 is not known"),
         (jds.create_model("mobilenetv3_small_050", num_classes=0), ValueError, "has no classifier"),
@@ -254,3 +258,39 @@ def test_folders_without_images_say_what_is_needed(models, tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             jds.evaluate(named, Path(tmp_path) / name)
+
+
+def test_times_are_per_image(folder, models):
+    contender = of_file("file", models[0]["same"], 1, {})
+    slow = dataclasses.replace(contender, run=lambda images: (time.sleep(0.2), contender.run(images))[1])
+    (column,) = run([slow], read(folder), limit=4).columns.values()
+    assert 0.05 < column.time().median < 0.1
+
+
+def test_the_image_that_gives_no_numbers_is_named(folder, models):
+    def broken(images):
+        scores = contender.run(images)
+        return np.where((images == images.max()).any((1, 2, 3))[:, None], np.nan, scores)
+
+    contender = of_file("file", models[0]["same"], 1, {})
+    photographs = read(folder / "sort_3")
+    batch = [[open_image(file) for file in photographs.files[start : start + 4]] for start in (0, 4)]
+    largest = [[contender.prepare([image] * 4).max() for image in images] for images in batch]
+    with pytest.raises(ValueError, match=photographs.files[int(np.argmax(largest[0]))].name):
+        run([dataclasses.replace(contender, run=broken)], photographs)
+
+
+def test_given_labels_win(folder, models):
+    labels = ["sort_4", "sort_3", "sort_2", "sort_1", "a", "b", "c"]
+    evaluation = jds.evaluate(models[0]["same"], folder, labels=labels)
+    assert evaluation.truth is not None
+    assert [labels[number] for number in evaluation.truth] == [image.split("/")[0] for image in evaluation.images]
+
+
+@pytest.mark.parametrize(("ending", "runtime"), [("tflite", "LiteRT "), ("jax", "JAX ")])
+def test_files_of_every_runtime_are_evaluated(ending, runtime, folder, models, tmp_path):
+    jds.export(models[0]["jax"], tmp_path / f"same.{ending}", labels=LABELS, batch=2)
+    (column, *_) = columns = [*jds.evaluate([tmp_path / f"same.{ending}", models[0]["jax"]], folder).columns.values()]
+    assert column.runtime.startswith(runtime)
+    assert [column.batch for column in columns] == [2, 1]
+    np.testing.assert_array_equal(column.top, columns[1].top)

@@ -72,7 +72,7 @@ def of_network(name: str, network: Network, batch: int, labels: Mapping[int, str
         labels = dict(enumerate(LABELS))
     return Contender(
         name=name,
-        runtime=f"JAX {jax.__version__} on {jax.default_backend().upper()}",
+        runtime=f"JAX {jax.__version__} on {jax.default_backend()}",
         bytes=sum(leaf.nbytes for leaf in jax.tree.leaves(nnx.state(folded, nnx.Param))),
         batch=batch,
         labels=labels,
@@ -95,7 +95,7 @@ def of_file(name: str, path: Path, batch: int, labels: Mapping[int, str]) -> Con
     try:
         session = format_of(path).open(content)
     except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
+        package = (error.name or "").partition(".")[0].replace("_", "-")
         raise ImportError(f"running {name} needs the package `{package}`: pip install {package}") from error
     except ImportError:
         raise
