@@ -74,7 +74,8 @@ def test_counts_are_those_of_a_plain_computation(folder, models):
     files = sorted(file for file in folder.glob("*/[0-9]*.png") if file.read_bytes() != b"damaged")
     assert evaluation.images == tuple(file.relative_to(folder).as_posix() for file in files)
     assert [column.batch for column in evaluation.columns.values()] == [2, 4, 2]
-    assert [len(column.seconds) for column in evaluation.columns.values()] == [12, 6, 12]
+    # In turns of 16 images and of the other 7, half of the runs are timed.
+    assert [len(column.seconds) for column in evaluation.columns.values()] == [4 + 2, 2 + 1, 4 + 2]
 
     truth = np.array([int(file.parent.name[-1]) for file in files])
     logits = {}
@@ -236,7 +237,7 @@ def test_models_that_cannot_be_evaluated_say_why(folder, models, tmp_path):
     ):
         with pytest.raises(kind, match=message):
             jds.evaluate([named["same"], wrong], folder)
-    for options in ({"limit": 0}, {"batch": 1.5}, {"labels": ["a"]}):
+    for options in ({"limit": 0}, {"batch": 0}, {"labels": ["a"]}):
         with pytest.raises(ValueError, match=f"`{next(iter(options))}` must"):
             jds.evaluate(named, folder, **options)
     with pytest.raises(ValueError, match="at least one"):
@@ -264,19 +265,19 @@ def test_times_are_per_image(folder, models):
     contender = of_file("file", models[0]["same"], 1, {})
     slow = dataclasses.replace(contender, run=lambda images: (time.sleep(0.2), contender.run(images))[1])
     (column,) = run([slow], read(folder), limit=4).columns.values()
-    assert 0.05 < column.time().median < 0.1
+    assert 0.05 < column.time().median < 0.2
 
 
 def test_the_image_that_gives_no_numbers_is_named(folder, models):
-    def broken(images):
-        scores = contender.run(images)
-        return np.where((images == images.max()).any((1, 2, 3))[:, None], np.nan, scores)
-
     contender = of_file("file", models[0]["same"], 1, {})
     photographs = read(folder / "sort_3")
-    batch = [[open_image(file) for file in photographs.files[start : start + 4]] for start in (0, 4)]
-    largest = [[contender.prepare([image] * 4).max() for image in images] for images in batch]
-    with pytest.raises(ValueError, match=photographs.files[int(np.argmax(largest[0]))].name):
+    wrong = photographs.files[5]
+    (pixels,) = contender.prepare([open_image(wrong)])
+
+    def broken(images):
+        return np.where((images == pixels).all((1, 2, 3))[:, None], np.nan, contender.run(images))
+
+    with pytest.raises(ValueError, match=f"file returned NaN or infinity for '.*{wrong.name}'"):
         run([dataclasses.replace(contender, run=broken)], photographs)
 
 

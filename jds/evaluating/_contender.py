@@ -26,7 +26,7 @@ class Contender:
       bytes: size of the file, or of the network's arrays.
       batch: number of images that `run` takes.
       labels: the known labels of its classes.
-      prepare: makes the input of `batch` images.
+      prepare: makes the input of one or more images.
       run: returns the scores of each class, `(batch, classes)`.
       scores: what these are.
       classes: number of classes.

@@ -17,6 +17,8 @@ from jds.weights._errors import printable
 
 # What one group of images is shown by: `rich.progress.track`, for example.
 Track = Callable[[Sequence[Any]], Iterable[Any]]
+# Images that a model classifies before the next one's turn.
+_TURN = 16
 
 
 def evaluate(
@@ -105,22 +107,23 @@ def run(
     chosen = sorted(random.Random(0).sample(range(count), limit)) if limit and limit < count else range(count)
     if len(chosen) < count:
         notes.append(f"A random sample of {len(chosen)} of the {count} images; the same ones every time.")
-    size = max(contender.batch for contender in contenders)
+    size = max(_TURN, *(2 * contender.batch for contender in contenders))
     groups = [chosen[start : start + size] for start in range(0, len(chosen), size)]
     rows = {contender.name: _Rows(contender) for contender in contenders}
     order, unreadable = [*rows.values()], []
     read: list[int] = []
     for group in track(groups):
-        pictures: dict[int, Any] = {}
         for place in group:
             try:
-                pictures[place] = open_image(photographs.files[place])
+                picture = open_image(photographs.files[place])
             except OSError as error:
                 unreadable.append(printable(str(error)))
-        read += pictures
+                continue
+            read.append(place)
+            for each in order:
+                each.prepare(picture, photographs.files[place])
         for each in order:
-            each.add([*pictures.values()], [photographs.files[place] for place in pictures])
-        # Taking turns, so that disturbances affect all of them equally.
+            each.classify()
         order.reverse()
     if not read:
         raise ValueError(f"none of the {len(chosen)} images can be read, such as {unreadable[0]}")
@@ -144,30 +147,44 @@ class _Rows:
 
     def __init__(self, contender: Contender):
         self._contender = contender
+        self._waiting: list[tuple[np.ndarray, Path]] = []
         self._top: list[np.ndarray] = []
         self._shares: list[np.ndarray] = []
         self._seconds: list[float] = []
 
-    def add(self, pictures: Sequence[Any], files: Sequence[Path]) -> None:
-        """Classifies the pictures of files; the last batch is filled with its first one."""
+    def prepare(self, picture: Any, file: Path) -> None:
+        """Prepares the picture of a file for the next turn."""
+        self._waiting.append((self._contender.prepare([picture]), file))
+
+    def classify(self) -> None:
+        """Takes a turn: classifies what was prepared; the last batch is filled with its first image.
+
+        The first half of the turn is not timed: the model that ran before still has the caches, and its threads may be
+        waiting busily for more.
+        """
         size = self._contender.batch
-        for start in range(0, len(pictures), size):
-            part = pictures[start : start + size]
-            images = self._contender.prepare([*part, *[part[0]] * (size - len(part))])
+        batches = [self._waiting[start : start + size] for start in range(0, len(self._waiting), size)]
+        self._waiting = []
+        for number, batch in enumerate(batches):
+            images = np.concatenate([array for array, _ in batch] + [batch[0][0]] * (size - len(batch)))
             begin = time.perf_counter()
             scores = self._contender.run(images)
-            self._seconds.append((time.perf_counter() - begin) / size)
-            scores = scores[: len(part)].astype(np.float64)
-            for row, file in zip(scores, files[start:], strict=False):
-                if not np.isfinite(row).all():
-                    raise ValueError(f"{self._contender.name} returned NaN or infinity for '{file}'")
-            # Of equal scores, the class with the smaller number comes first.
-            top = np.argsort(-scores, axis=1, kind="stable")[:, :TOP]
-            if self._contender.scores == "logits":
-                scores = np.exp(scores - scores.max(axis=1, keepdims=True))
-                scores /= scores.sum(axis=1, keepdims=True)
-            self._top.append(top)
-            self._shares.append(np.take_along_axis(scores, top, 1))
+            seconds = (time.perf_counter() - begin) / size
+            if number >= len(batches) // 2:
+                self._seconds.append(seconds)
+            self._add(scores[: len(batch)].astype(np.float64), [file for _, file in batch])
+
+    def _add(self, scores: np.ndarray, files: Sequence[Path]) -> None:
+        for row, file in zip(scores, files, strict=True):
+            if not np.isfinite(row).all():
+                raise ValueError(f"{self._contender.name} returned NaN or infinity for '{file}'")
+        # Of equal scores, the class with the smaller number comes first.
+        top = np.argsort(-scores, axis=1, kind="stable")[:, :TOP]
+        if self._contender.scores == "logits":
+            scores = np.exp(scores - scores.max(axis=1, keepdims=True))
+            scores /= scores.sum(axis=1, keepdims=True)
+        self._top.append(top)
+        self._shares.append(np.take_along_axis(scores, top, 1))
 
     def column(self) -> Column:
         return Column(

@@ -79,7 +79,7 @@ class Column:
       runtime: the runtime and its version.
       bytes: size of the file, or of the network's parameters.
       batch: number of images per call.
-      seconds: time per image of each call, without decoding and preprocessing.
+      seconds: time per image of the calls that were timed, without decoding and preprocessing.
       top: for each image, the five most likely classes, the most likely first.
       probabilities: the probabilities of these classes.
 

@@ -69,7 +69,7 @@ def _explained(of: Evaluation) -> Iterator[str]:
             "newly right, wrong: images that this model classifies correctly and the first one does not, and the "
             "reverse; p: how likely a split at least as uneven is if both are equally good."
         )
-    turns = "; the models take turns" * (len(of.columns) > 1)
+    turns = "; the models took turns" * (len(of.columns) > 1)
     yield f"ms: median and quartiles of the run alone, each runtime with its usual number of threads{turns}."
 
 
