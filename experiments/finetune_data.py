@@ -11,11 +11,8 @@ from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
-from jds.models.pictures import as_picture
+from jds.models.pictures import IMAGE_SUFFIXES, as_picture, is_leftover
 
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-# Files that systems and archives leave next to the data, besides all names that begin with a dot.
-LEFTOVERS = {"__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN", "lost+found", "Thumbs.db", "desktop.ini"}
 # As on Hugging Face: owner/name.
 REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
@@ -186,11 +183,6 @@ def no_data(name: str, reason: object) -> str:
     """The message for data that cannot be found, on one line."""
     words = " ".join(str(reason).split())
     return f"--data must be a folder or the name of a dataset on Hugging Face, got {name!r}: {words}"
-
-
-def is_leftover(path: Path) -> bool:
-    """Whether a file or folder is hidden or was left by a system, and so is not data."""
-    return path.name.startswith(".") or path.name in LEFTOVERS
 
 
 def shown(path: object) -> str:

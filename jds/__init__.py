@@ -3,6 +3,8 @@
 from jds import cost as cost
 from jds import models as models
 from jds import nn as nn
+from jds.evaluating import Evaluation as Evaluation
+from jds.evaluating import evaluate as evaluate
 from jds.exporting import ExportReport as ExportReport
 from jds.exporting import export as export
 from jds.models import count_parameters as count_parameters

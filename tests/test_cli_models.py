@@ -5,10 +5,12 @@ import json
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from PIL import Image
 
 import jds
 from jds import cli
+from jds.cli import _weights
 from jds.models._imagenet import LABELS
 
 NAME = "mobilenetv3_small_050"
@@ -112,6 +114,14 @@ def test_a_fine_tuned_network_knows_its_name_and_classes(files, tuned, capsys, q
         lines = capsys.readouterr().out.splitlines()
         assert [line.split(maxsplit=1)[1] for line in lines] == [r"b\x1b[31mee", "ant", "c\u00e9cidomyie"]
         assert lines[0].startswith(" 99.99%")
+
+
+def test_a_loaded_network_is_in_evaluation_mode(tuned):
+    model, labels = _weights.load(None, str(tuned), None, _weights.Words("predict", "", "", ""))
+    norms = [module for _, module in nnx.iter_modules(model) if isinstance(module, nnx.BatchNorm)]
+    assert norms
+    assert all(norm.use_running_average for norm in norms)
+    assert len(labels) == 3
 
 
 def test_several_images_are_classified(files, tuned, capsys, quick_compilation):

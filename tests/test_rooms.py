@@ -23,7 +23,8 @@ ALLOWED = {
     "zoo": {"_common", "models", "weights"},
     "compare": {"_common", "cost", "models", "public"},
     "exporting": {"_common", "models", "nn", "ops"},
-    "cli": {"_common", "compare", "cost", "models", "nn", "ops", "public", "weights", "zoo"},
+    "evaluating": {"_common", "cost", "exporting", "models", "nn", "public", "weights"},
+    "cli": {"_common", "compare", "cost", "evaluating", "exporting", "models", "nn", "ops", "public", "weights", "zoo"},
 }
 # Packages that `import jds` must not import: they take longer than jds itself.
 SLOW = ("h5py", "huggingface_hub", "matplotlib", "onnx", "pandas", "PIL", "tyro")

@@ -10,11 +10,12 @@ import jds
 from jds.cli import _output, _process
 from jds.cli._compare import Compare
 from jds.cli._cost import Cost
+from jds.cli._evaluate import Evaluate
 from jds.cli._models import Models, Predict
 from jds.cli._options import UsageError
 
 # The subcommands: their fields are the options, and `run` executes them.
-_COMMANDS = (Compare, Cost, Models, Predict)
+_COMMANDS = (Compare, Cost, Evaluate, Models, Predict)
 _DESCRIPTION = "Depthwise separable convolutions in JAX. `jds --version` prints the version."
 
 
@@ -53,7 +54,7 @@ def _run(words: Sequence[str]) -> None:
     for command in _COMMANDS:
         app.command(name=_name(command))(command)
     with _output.writing(), _output.wide_help():
-        chosen: Compare | Cost | Models | Predict = app.cli(prog="jds", description=_DESCRIPTION, args=words)
+        chosen: Compare | Cost | Evaluate | Models | Predict = app.cli(prog="jds", description=_DESCRIPTION, args=words)
     try:
         chosen.run()
     except UsageError as error:

@@ -1,11 +1,8 @@
 """`jds models` and `jds predict`: public networks in the terminal."""
 
 import dataclasses
-import sys
-import warnings
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import jax
 import numpy as np
@@ -19,15 +16,18 @@ from jds import zoo
 from jds._common.text import short_number
 from jds.cli._options import UsageError, check_positive, option
 from jds.cli._output import show
-from jds.models import Network
-from jds.models._imagenet import LABELS
+from jds.cli._weights import Words, load
 from jds.models._suggest import near_names
 from jds.models.pictures import open_image
-from jds.weights import WeightsError, _pretrained_config
-from jds.weights._errors import FreshClassifierWarning, OrderWarning, printable
-from jds.weights._pretrained_config import PretrainedConfig
+from jds.weights._errors import printable
 
 TOP = 5
+_WORDS = Words(
+    command="predict",
+    model="`--model`",
+    weights="`--weights`",
+    rule="is required, and must be a network listed by `jds models`",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,11 +78,7 @@ class Predict:
             raise UsageError("`IMAGE` must be at least one image file")
         check_positive(self, "num_classes", "top")
         images = [_opened(path) for path in self.images]
-        config = _checked(self, lambda: _pretrained_config.read(self.weights))
-        classes = _num_classes(self, config)
-        model = _loaded(_architecture(self, config), classes, self)
-        labels = config.labels if classes == config.num_classes and config.labels else _usual_labels(classes)
-        model.eval()
+        model, labels = load(self.model, self.weights, self.num_classes, _WORDS)
         run = nnx.jit(lambda model, images: model(images))
         for path, image in zip(self.images, images, strict=True):
             logits = np.asarray(run(model, model.preprocess(image))[0])
@@ -93,63 +89,6 @@ class Predict:
             shares = np.asarray(jax.nn.softmax(logits))
             for place in np.argsort(-shares, kind="stable")[: self.top].tolist():
                 print(f"{shares[place]:7.2%}  {printable(labels.get(place, f'class {place}'))}")
-
-
-def _usual_labels(classes: int) -> Mapping[int, str]:
-    return dict(enumerate(LABELS)) if classes == len(LABELS) else {}
-
-
-def _num_classes(options: Predict, config: PretrainedConfig) -> int:
-    if options.num_classes is not None:
-        return options.num_classes
-    if config.num_classes == 0:
-        raise UsageError(
-            f"`--weights` must include a classifier; {options.weights} has none according to its config.json"
-        )
-    return len(LABELS) if config.num_classes is None else config.num_classes
-
-
-def _architecture(options: Predict, config: PretrainedConfig) -> str:
-    if options.model is not None:
-        return options.model
-    if config.architecture in zoo.VARIANTS:
-        return config.architecture
-    found = "has no config.json that names one" if config.architecture is None else f"names {config.architecture!r}"
-    raise UsageError(f"`--model` is required, and must be a network listed by `jds models`: {options.weights} {found}")
-
-
-def _loaded(name: str, classes: int, options: Predict) -> Network:
-    # Checked before the weights are read.
-    if fault := zoo.name_fault(name):
-        raise UsageError(f"`--model`: {fault}")
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", OrderWarning)
-        warnings.simplefilter("error", FreshClassifierWarning)
-        try:
-            model = _checked(options, lambda: zoo.create_model(name, options.weights, num_classes=classes))
-        except FreshClassifierWarning as warning:
-            raise UsageError(f"`--num-classes` must match the weights: {warning}") from None
-        except ValueError as error:
-            raise UsageError(f"`--model`: {error}") from None
-    for warning in caught:
-        print(f"jds predict: {warning.message}", file=sys.stderr)
-    return model
-
-
-T = TypeVar("T")
-
-
-def _checked(options: Predict, read: Callable[[], T]) -> T:
-    """Returns the result of `read`, and converts its errors to `UsageError`."""
-    try:
-        return read()
-    except WeightsError as error:
-        raise UsageError(f"`--weights`: {error}") from None
-    except OSError as error:
-        if error.strerror is None:
-            raise UsageError(f"`--weights`: {error}") from None
-        # Python's own messages would repeat the file name at the end.
-        raise UsageError(f"`--weights` must be a readable file, got '{error.filename}': {error.strerror}") from None
 
 
 def _opened(path: Path) -> Image.Image:

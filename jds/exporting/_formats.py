@@ -58,11 +58,13 @@ class Session(NamedTuple):
       runtime: the runtime and its version.
       description: what is stored in the file, or None.
       run: computes the results of arrays that are laid out as in the file.
+      batch: size of the first input's first axis; None if the caller chooses it.
     """
 
     runtime: str
     description: Description | None
     run: Callable[[Sequence[np.ndarray]], list[np.ndarray]]
+    batch: int | None
 
 
 class Format(Protocol):

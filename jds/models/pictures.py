@@ -11,6 +11,10 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 _KINDS = "an array of uint8, uint16 or floats from 0 to 1"
 _SHAPES = "(height, width), or (height, width, channels) or (n, height, width, channels) with 1, 3 or 4 channels"
 
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+# Files that systems and archives leave next to the data, besides all names that begin with a dot.
+_LEFTOVERS = {"__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN", "lost+found", "Thumbs.db", "desktop.ini"}
+
 # Keyed by the orientation in the EXIF data.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -63,6 +67,18 @@ def open_image(path: str | Path) -> Image.Image:
     except Exception as error:  # Pillow's decoders may raise anything on damaged files
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise OSError(f"'{path}': {reason}") from None
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a file or folder is hidden or was left by a system, and so is not data.
+
+    Example:
+      >>> from pathlib import Path
+      >>> from jds.models.pictures import is_leftover
+      >>> [is_leftover(Path(name)) for name in ("photos/a.png", "photos/._a.png", "__MACOSX")]
+      [False, True, True]
+    """
+    return path.name.startswith(".") or path.name in _LEFTOVERS
 
 
 def as_picture(image: Image.Image, mode: str) -> Image.Image:

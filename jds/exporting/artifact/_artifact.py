@@ -55,7 +55,8 @@ def open(content: bytes) -> Session:
         arguments, _ = jax.tree.unflatten(exported.in_tree, arrays)
         return [np.asarray(array) for array in jax.tree.leaves(compiled(*arguments))]
 
-    return Session(f"JAX {jax.__version__} on {jax.default_backend()}", attached(content), run)
+    batch = next((size for size in exported.in_avals[0].shape[:1] if isinstance(size, int)), None)
+    return Session(f"JAX {jax.__version__} on {jax.default_backend()}", attached(content), run, batch)
 
 
 def _described(aval: Any) -> str:

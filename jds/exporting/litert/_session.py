@@ -32,4 +32,5 @@ def open(content: bytes) -> Session:
         interpreter.invoke()
         return [interpreter.get_tensor(details["index"]) for details in outputs]
 
-    return Session(f"LiteRT {importlib.metadata.version('ai-edge-litert')}", attached(content), run)
+    batch = next((int(size) for size in inputs[0]["shape"][:1]), None)
+    return Session(f"LiteRT {importlib.metadata.version('ai-edge-litert')}", attached(content), run, batch)

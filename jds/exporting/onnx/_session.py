@@ -20,7 +20,8 @@ def open(content: bytes) -> Session:
     options = runtime.SessionOptions()
     options.log_severity_level = 3
     session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    names = [value.name for value in session.get_inputs()]
+    inputs = session.get_inputs()
+    names = [value.name for value in inputs]
 
     def run(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         return session.run(None, dict(zip(names, arrays, strict=True)))
@@ -29,4 +30,6 @@ def open(content: bytes) -> Session:
         runtime=f"ONNX Runtime {importlib.metadata.version('onnxruntime')}",
         description=Description.read(session.get_modelmeta().custom_metadata_map),
         run=run,
+        # A free size has a name.
+        batch=next((size for size in inputs[0].shape[:1] if isinstance(size, int)), None),
     )
