@@ -3,6 +3,7 @@
 import contextlib
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import tyro
 
@@ -11,11 +12,12 @@ from jds.cli import _output, _process
 from jds.cli._compare import Compare
 from jds.cli._cost import Cost
 from jds.cli._evaluate import Evaluate
+from jds.cli._export import Export
 from jds.cli._models import Models, Predict
 from jds.cli._options import UsageError
 
 # The subcommands: their fields are the options, and `run` executes them.
-_COMMANDS = (Compare, Cost, Evaluate, Models, Predict)
+_COMMANDS = (Compare, Cost, Evaluate, Export, Models, Predict)
 _DESCRIPTION = "Depthwise separable convolutions in JAX. `jds --version` prints the version."
 
 
@@ -54,7 +56,9 @@ def _run(words: Sequence[str]) -> None:
     for command in _COMMANDS:
         app.command(name=_name(command))(command)
     with _output.writing(), _output.wide_help():
-        chosen: Compare | Cost | Evaluate | Models | Predict = app.cli(prog="jds", description=_DESCRIPTION, args=words)
+        chosen: Compare | Cost | Evaluate | Export | Models | Predict = app.cli(
+            prog="jds", description=_DESCRIPTION, args=words
+        )
     try:
         chosen.run()
     except UsageError as error:

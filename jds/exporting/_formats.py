@@ -5,7 +5,7 @@ import importlib
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -67,6 +67,7 @@ class Session(NamedTuple):
     batch: int | None
 
 
+@runtime_checkable
 class Format(Protocol):
     """The public functions of a module that writes a format."""
 

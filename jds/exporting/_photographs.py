@@ -8,7 +8,6 @@ import numpy as np
 
 from jds.exporting._description import Description
 
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"}
 # Neighboring pixels of photographs correlate by 0.8 or more, those of noise do not.
 _LEAST_CORRELATION = 0.4
 
@@ -60,9 +59,10 @@ def check_natural(images: np.ndarray, option: str) -> None:
 
 
 def _read(path: Path, option: str) -> list[Any]:
-    from jds.models.pictures import open_image  # Pillow is slow to import
+    from jds.models.pictures import IMAGE_SUFFIXES, is_leftover, open_image  # Pillow is slow to import
 
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES)
+    found = [path] if path.is_file() else sorted(path.rglob("*"))
+    files = [file for file in found if file.suffix.lower() in IMAGE_SUFFIXES and not is_leftover(file)]
     if not path.exists():
         raise FileNotFoundError(f"export: `{option}` names a folder that does not exist: '{path}'")
     if not files:

@@ -80,7 +80,8 @@ class Form:
         array is a vector, and there is nothing to gain from a matrix product.
       groups: feature groups times batch groups.
       batch_groups: number of batch groups; more than 1 in the kernel gradients of grouped convolutions.
-      batch, in_features, out_features: sizes of `b`, `i` and `m`, per group.
+      batch: size of `b`, which may be symbolic.
+      in_features, out_features: sizes of `i` and `m`, per group.
       axes: the spatial axes.
       labels: the layouts of the operands and the result.
       out_shape: shape of the result.
@@ -93,12 +94,12 @@ class Form:
     short_features: tuple[int, int]
     groups: int
     batch_groups: int
-    batch: int
+    batch: Any
     in_features: int
     out_features: int
     axes: tuple[Axis, ...]
     labels: Labels
-    out_shape: tuple[int, ...]
+    out_shape: tuple[Any, ...]
     dtype: jnp.dtype
     out_dtype: jnp.dtype
     precision: Any
@@ -122,7 +123,7 @@ class Form:
         """Dtype of the accumulator."""
         return jnp.dtype(jnp.float64 if jnp.float64 in (self.dtype, self.out_dtype) else jnp.float32)
 
-    def split_shape(self, labels: Sequence[str], array: Index = "output") -> list[int]:
+    def split_shape(self, labels: Sequence[str], array: Index = "output") -> list[Any]:
         """Returns the shape of an operand or of the output with one dimension per label."""
         features = {"b": self.batch, "g": self.groups, "i": self.in_features, "m": self.out_features}
         return [getattr(self.axes[int(label)], array) if label.isdigit() else features[label] for label in labels]
