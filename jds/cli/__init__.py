@@ -3,7 +3,6 @@
 import contextlib
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 import tyro
 

@@ -1,0 +1,79 @@
+"""Artifacts of `jax.export`."""
+
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from networks import SMALLEST
+
+import jds
+
+X = np.random.default_rng(0).standard_normal((2, 8, 6, 5)).astype(np.float32)
+ALONE = """
+import sys
+class Forbidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("jds", "flax"):
+            raise ImportError(name)
+sys.meta_path.insert(0, Forbidden())
+import jax, numpy as np
+file, images, results = sys.argv[1:]
+exported = jax.export.deserialize(bytearray(open(file, "rb").read()))
+np.save(results, exported.call(np.load(images)))
+"""
+
+
+@pytest.fixture(autouse=True)
+def as_users_call(unchecked_types):
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
+@pytest.mark.parametrize("implementation", [None, "native", "shifted", "xla"])
+def test_the_cpu_has_no_grouped_convolution_whatever_the_batch_and_the_model(
+    implementation, tmp_path, quick_compilation
+):
+    model = jds.create_model("mobilenetv2_035", **SMALLEST["mobilenetv2_035"], implementation=implementation)
+    for batch in (2, None):
+        report = jds.export(model, tmp_path / "a.jax", image_size=32, batch=batch)
+        assert report.check.error < 1e-5
+        exported = jax.export.deserialize(bytearray((tmp_path / "a.jax").read_bytes()))
+        assert exported.platforms == ("cpu", "cuda", "tpu")
+        lines = exported.mlir_module().splitlines()
+        grouped = [line for line in lines if "stablehlo.convolution" in line and "feature_group_count = 1 " not in line]
+        wanted = sum(e.params.get("feature_group_count", 1) > 1 for e in layers_of(model))
+        assert len(grouped) == wanted  # those of the GPU and the TPU, which share theirs
+        cpu = jax.jit(exported.call).lower(np.zeros((2, 32, 32, 3), np.float32)).compile().as_text()
+        assert "feature_group_count" not in cpu
+
+
+def layers_of(model):
+    evaluated = nnx.clone(model)
+    evaluated.eval()
+    return jds.expand_jaxpr(jax.make_jaxpr(jds.reparameterize(evaluated))(np.zeros((1, 32, 32, 3), np.float32))).eqns
+
+
+def test_it_runs_without_jds(tmp_path, quick_compilation):
+    model = jds.create_model("mixnet_s", **SMALLEST["mixnet_s"])
+    jds.export(model, tmp_path / "a.jax", image_size=32, batch=None)
+    model.eval()
+    images = np.random.default_rng(0).standard_normal((3, 32, 32, 3)).astype(np.float32)
+    np.save(tmp_path / "images.npy", images)
+    files = [str(tmp_path / name) for name in ("a.jax", "images.npy", "results.npy")]
+    subprocess.run([sys.executable, "-c", ALONE, *files], check=True, timeout=120)
+    np.testing.assert_allclose(np.load(files[2]), model(jnp.asarray(images)), rtol=1e-4, atol=1e-4)
+
+
+def test_a_function_is_called_as_before(tmp_path):
+    def fun(tree, *, scale=2.0):
+        return {"sum": tree["a"] + tree["b"][0] * scale, "pair": (tree["a"], tree["b"][0].mean())}
+
+    tree = {"a": X, "b": [X + 1]}
+    report = jds.export(fun, tmp_path / "a.jax", tree)
+    assert list(report.inputs) == ["tree_a", "tree_b_0"]
+    exported = jax.export.deserialize(bytearray((tmp_path / "a.jax").read_bytes()))
+    jax.tree.map(np.testing.assert_allclose, exported.call(tree), fun(tree))
