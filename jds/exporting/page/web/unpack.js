@@ -15,7 +15,11 @@
     element.remove(); // its text needs as much memory again
   }
   const imports = JSON.parse(document.getElementById("imports").textContent);
-  for (const name in imports) imports[name] = URL.createObjectURL(globalThis.jdsFiles[imports[name]]);
+  const addresses = {}; // one for each file: a module with two addresses would run twice
+  for (const name in imports) {
+    addresses[imports[name]] ??= URL.createObjectURL(globalThis.jdsFiles[imports[name]]);
+    imports[name] = addresses[imports[name]];
+  }
   const add = (type, text) => document.body.append(Object.assign(document.createElement("script"), { type, textContent: text }));
   add("importmap", JSON.stringify({ imports }));
   add("module", 'import "jds/page.js";');

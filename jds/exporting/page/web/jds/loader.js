@@ -14,11 +14,15 @@ export function prepare(next) {
 /** Runs the script of a build of LiteRT, starts the build, and wraps it. */
 export async function createWasmLib(Library, script) {
   await (globalThis.importScripts ?? addScript)(script);
-  const started = globalThis.ModuleFactory(settings);
+  let timer;
   const late = new Promise((_, reject) => {
-    setTimeout(() => reject(new Error(`the runtime did not start within ${SECONDS} seconds`)), SECONDS * 1000);
+    timer = setTimeout(() => reject(new Error(`the runtime did not start within ${SECONDS} seconds`)), SECONDS * 1000);
   });
-  return new Library(await Promise.race([started, late]));
+  try {
+    return new Library(await Promise.race([globalThis.ModuleFactory(settings), late]));
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** Adds a script to the page, which makes its variables global. */

@@ -14,13 +14,14 @@ const UNLOADED =
 
 const element = (id) => /** @type {any} */ (document.getElementById(id));
 const video = element("video");
-const description = JSON.parse(new TextDecoder().decode(await read("description.json")));
-view.showNetwork(description);
 const network = load();
+let description;
 let latest = 0; // number of the photograph that was chosen last
 
 /** Returns a function that runs the network, once it has run on an empty image; the first run takes longer. */
 async function load() {
+  description = JSON.parse(new TextDecoder().decode(await read("description.json")));
+  view.showNetwork(description);
   const model = await read(description.model);
   const run = await start(model, allowedThreads());
   const { image_size: side, mean } = description.preprocessing;
