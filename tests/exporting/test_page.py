@@ -7,7 +7,6 @@ import importlib.util
 import json
 import os
 import re
-import subprocess
 import tarfile
 from pathlib import Path
 
@@ -206,11 +205,16 @@ def test_a_page_needs_a_classifier_whose_preprocessing_is_known(tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_runtime_is_the_npm_package_of_the_right_version(kind, tmp_path):
     package = PACKAGES[kind]
-    for changes, got in [({"version": "1.0.0"}, f"{package.name} 1.0.0"), ({"name": "other"}, f"other {package.version}")]:
+    for changes, got in [
+        ({"version": "1.0.0"}, f"{package.name} 1.0.0"),
+        ({"name": "other"}, f"other {package.version}"),
+    ]:
         fake_package(kind, tmp_path, **changes)
-        with pytest.raises(ValueError, match=re.escape(f"npm install {package.name}@{package.version}`, got '{tmp_path}' with {got}")):
+        with pytest.raises(
+            ValueError, match=re.escape(f"npm install {package.name}@{package.version}`, got '{tmp_path}' with {got}")
+        ):
             page.build(b"", kind, described(), tmp_path)
-    with pytest.raises(ValueError, match="with no package.json"):
+    with pytest.raises(ValueError, match=r"with no package\.json"):
         page.build(b"", kind, described(), tmp_path / "dist")
     # As npm installs it.
     fake_package(kind, tmp_path / "project" / "node_modules" / package.name)

@@ -89,8 +89,8 @@ def _fetch(package: Package, folder: Path) -> Path:
     wanted = f"{package.name}@{package.version}"
     if npm is None:
         raise ImportError(
-            f"export: a page needs the npm package {wanted}: install Node.js with npm, or run `npm install {wanted}` on "
-            f"another computer and pass runtime='node_modules/{package.name}'"
+            f"export: a page needs the npm package {wanted}: install Node.js with npm, or run `npm install {wanted}` "
+            f"on another computer and pass runtime='node_modules/{package.name}'"
         )
     command = [npm, "pack", "--prefer-offline", "--loglevel=error", "--pack-destination", str(folder), wanted]
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
