@@ -54,7 +54,7 @@ def of_folder(
     browser: Any, server: Server, photographs: dict[str, Path], model: Any, layout: str, folder: Path
 ) -> Checks:
     return {
-        "errors": lambda: checks.errors(browser, server.url, photographs["png"]),
+        "errors": lambda: checks.errors(browser, server.url, folder, photographs["png"]),
         "threads": lambda: checks.threads(browser, folder, photographs["png"], model, layout),
         "retry": lambda: checks.retry(browser, folder, photographs["png"]),
         "plain http": lambda: checks.plain_http(browser, server.url, photographs["jpeg"]),

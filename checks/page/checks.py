@@ -120,7 +120,7 @@ def camera(browser: Any, url: str) -> str:
     return "live, taken, refused"
 
 
-def errors(browser: Any, url: str, photograph: Path) -> str:
+def errors(browser: Any, url: str, folder: Path, photograph: Path) -> str:
     """What goes wrong is a sentence on the page."""
     text = {"name": "text.jpg", "mimeType": "image/jpeg", "buffer": b"no image"}
     with Visit(browser, url) as visit:
@@ -138,8 +138,11 @@ def errors(browser: Any, url: str, photograph: Path) -> str:
     page.wait_for_selector("#error:not([hidden])")
     shown = page.inner_text("#error")
     demand("The network did not load" in shown and "404" in shown and "Reload the page" in shown, shown)
+    page.goto((folder / "index.html").as_uri())
+    shown = page.inner_text("#error")
+    demand("Run `python -m http.server` in its folder" in shown, shown)
     context.close()
-    return "not an image, no network"
+    return "not an image, no network, a folder that is not served"
 
 
 def drop(browser: Any, url: str, photograph: Path) -> str:
