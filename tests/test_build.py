@@ -59,6 +59,9 @@ def test_without_a_compiler_jds_is_installed_and_says_so(tmp_path):
     (wheel,) = (source / "dist").glob("*.whl")
     zipfile.ZipFile(wheel).extractall(site)
     assert not list(site.rglob("*.so"))
+    web = Path("jds/exporting/page/web")
+    files = {path.relative_to(source / web) for path in (source / web).rglob("*")}
+    assert {path.relative_to(site / web) for path in (site / web).rglob("*")} == files
     out, log = run(sys.executable, "-c", SCRIPT, folder=tmp_path, PYTHONPATH=str(site))
     where, total, choice = out.splitlines()
     assert where.startswith(str(site))
