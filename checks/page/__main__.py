@@ -85,7 +85,7 @@ def run(checks: Checks) -> bool:
 def check_page(browser: Any, path: Path, photographs: dict[str, Path], model: Any, arguments: Arguments) -> bool:
     """Checks a folder, which is served, or a file, which is opened from the disk."""
     print(f"\n{path.name}")
-    layout, _ = material.KINDS[path.stem]
+    layout = material.LAYOUTS[path.stem]
     if not path.is_dir():
         size: Checks = {"size": lambda: file_size(path)}
         return run(of_every_page(browser, path.as_uri(), photographs, model, layout) | size)

@@ -5,55 +5,26 @@ import importlib.resources
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
 
 import jds
-from jds.exporting import page as pages
+from jds.exporting.page._runtime import PACKAGES, fetch
 
 NETWORK = "tf_efficientnet_lite0"
-# For each kind of file, the layout of its images and the npm package that runs it.
-KINDS: dict[Any, tuple[Any, str]] = {"tflite": ("NHWC", "@litertjs/core"), "onnx": ("NCHW", "onnxruntime-web")}
-
-
-def as_tflite(model: Any, size: int) -> bytes:
-    api = importlib.import_module("litert_converter.converter_api_ext")
-    ir = importlib.import_module("litert_converter.mlir.ir")
-    passmanager = importlib.import_module("litert_converter.mlir.passmanager")
-    stablehlo = importlib.import_module("litert_converter.mlir.dialects.stablehlo")
-    like = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-    exported = jax.export.export(jax.jit(lambda images: model(images)), platforms=["tpu"])(like)
-    context = ir.Context()
-    api.prepare_mlir_context(context)
-    with context:
-        module = stablehlo.deserialize_portable_artifact(context, exported.mlir_module_serialized)
-        main = next(op for op in module.body.operations if str(op.attributes["sym_name"]).strip('"') == "main")
-        api.set_signature(
-            main.operation, signature_name="serving_default", input_names=["images"], output_names=["logits"]
-        )
-        api.run_convert_to_tfl_passes(module, passmanager.PassManager(), api.ConvertToTFLConfig())
-        return api.export_flatbuffer_to_bytes(module.operation)
+# For each kind of file, the layout of its images.
+LAYOUTS = {"tflite": "NHWC", "onnx": "NCHW"}
 
 
 def write_pages(model: Any, node_modules: Path | None, folder: Path) -> list[Path]:
     """Writes a folder and one file for each runtime, named by the kind of the network's file."""
-    labels = importlib.resources.files("jds.models").joinpath("imagenet.txt").read_text(encoding="utf-8").splitlines()
-    jds.export(model, folder / "model.onnx")
-    contents = {
-        "tflite": as_tflite(model, model.preprocessing.image_size),
-        "onnx": (folder / "model.onnx").read_bytes(),
-    }
     written = []
-    for kind, (layout, package) in KINDS.items():
-        description = pages.Description(NETWORK, layout, False, "logits", model.preprocessing, tuple(labels))
-        files = pages.build(contents[kind], kind, description, node_modules and node_modules / package)
-        for path, data in files.items():
-            (folder / kind / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / kind / path).write_bytes(data)
-        (folder / f"{kind}.html").write_bytes(pages.as_one_file(files))
-        written += [folder / kind, folder / f"{kind}.html"]
+    for kind, package in PACKAGES.items():
+        (folder / f"{kind}-package").mkdir()
+        runtime = fetch(package, folder / f"{kind}-package") if node_modules is None else node_modules / package.name
+        for path in (folder / kind, folder / f"{kind}.html"):
+            jds.export(model, path, runtime=runtime)
+            written.append(path)
     return written
 
 

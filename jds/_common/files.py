@@ -1,7 +1,8 @@
 """Atomic file writes: files are written next to their destination, then renamed."""
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 # Files being written, which must be removed if the process ends before they are renamed.
@@ -35,6 +36,39 @@ def write_atomically(path: Path, writer: Callable[[Path], object]) -> None:
     finally:
         temporary.unlink(missing_ok=True)
         _unfinished.discard(temporary)
+
+
+def write_folder_atomically(path: Path, files: Mapping[str, bytes]) -> None:
+    """Writes a folder atomically: writes its files in a temporary folder next to `path`, then renames the folder.
+
+    Args:
+      path: the folder to write; one that exists is replaced as a whole.
+      files: contents by their paths in the folder, with slashes.
+
+    Raises:
+      OSError: the folder cannot be written; an existing one is not changed.
+
+    Example:
+      >>> import tempfile
+      >>> from pathlib import Path
+      >>> from jds._common.files import write_folder_atomically
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     write_folder_atomically(Path(folder) / "page", {"web/a.txt": b"text"})
+      ...     (Path(folder) / "page" / "web" / "a.txt").read_text()
+      'text'
+    """
+    temporary, old = _beside(path), path.with_name(f".{path.name}.{os.getpid()}.old")
+    try:
+        for name, content in files.items():
+            file = temporary / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+        if path.exists():
+            os.replace(path, old)
+        os.replace(temporary, path)
+    finally:
+        for folder in (temporary, old):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def check_writable(path: Path) -> None:

@@ -31,7 +31,8 @@ class Export:
         Path,
         option(
             "PATH",
-            "the file to write: .onnx for ONNX Runtime and OpenVINO, .tflite for LiteRT, .jax for JAX without jds",
+            "the file to write: .onnx for ONNX Runtime and OpenVINO, .tflite for LiteRT, .jax for JAX without jds, "
+            ".html for a page; or the folder of a page",
         ),
     ]
     weights: Annotated[
@@ -59,6 +60,10 @@ class Export:
     keep_float: Annotated[
         tuple[str, ...], option("LAYER...", "with `--int8`, layers or modules that stay in float")
     ] = ()
+    runtime: Annotated[
+        Path | None,
+        option("FOLDER", "for a page, the npm package @litertjs/core or onnxruntime-web (default: npm fetches it)"),
+    ] = None
     check: Annotated[
         Path | None,
         option("FOLDER", "compare on these photographs (default: those of `--int8`, or random numbers)"),
@@ -87,12 +92,15 @@ class Export:
                 int8=self.int8,
                 keep_float=self.keep_float,
                 labels=labels,
+                runtime=self.runtime,
                 check=self.check,
             )
-        except (ValueError, ImportError, NotImplementedError) as error:
+        except (ValueError, TypeError, ImportError, NotImplementedError, RuntimeError) as error:
             raise UsageError(str(error).removeprefix("export: ")) from None
         except OSError as error:
-            raise UsageError(f"`--to` must be a writable file, got '{self.to}': {error.strerror or error}") from None
+            if error.strerror is None:
+                raise UsageError(str(error).removeprefix("export: ")) from None
+            raise UsageError(f"`--to` must be a writable file, got '{self.to}': {error.strerror}") from None
         show(report)
 
     def _network(self) -> tuple[Network, tuple[str, ...] | None]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jds._common.files import check_writable, write_atomically
+from jds._common.files import check_writable, write_atomically, write_folder_atomically
 from jds.exporting import _check
 from jds.exporting._description import Layout
 from jds.exporting._formats import Calibration, fitted, format_of
@@ -17,6 +17,11 @@ from jds.exporting._prepare import prepare
 from jds.exporting._report import ExportReport
 from jds.exporting._rounding import rounding_errors
 from jds.models import Network
+
+# A folder with one of these files was written by `export`, and may be replaced.
+_MARKS = ("description.json", "Manifest.json")
+# Files that differ by more, in float, are not written.
+_GREATEST_ERROR = 0.05
 
 
 def export(
@@ -34,18 +39,20 @@ def export(
     int8: Any = None,
     keep_float: Sequence[str] = (),
     labels: Sequence[str] | None = None,
+    runtime: str | os.PathLike[str] | None = None,
     check: Any = None,
 ) -> ExportReport:
-    """Writes a network or a function as an ONNX file, and compares the file with it in ONNX Runtime.
+    """Writes a network or a function for another runtime, and compares the file with it there.
 
     The file holds the parameters. A network is written as it runs for inference: in evaluation mode, with batch
-    normalizations folded and branches merged; the network itself is not changed. A convolutional network has no
-    transposes, because arrays are stored with their channels first, as ONNX convolutions have them.
+    normalizations folded and branches merged; the network itself is not changed.
 
     Args:
       exported: a network of `jds.models`; or an NNX module, a method of one, or any function of arrays, with examples
         of its arguments. Modules are put into evaluation mode, too.
-      path: the file to write, which must end in `.onnx`. An existing file is replaced once the new one is complete.
+      path: the file to write, whose ending chooses the format: `.onnx`; `.tflite` for LiteRT; `.jax`, an artifact of
+        `jax.export`; `.html` for a page in one file. Without an ending, it is the folder of a page. What exists there
+        is replaced once the new file is complete.
       *arguments: for a module or function, its arguments: pytrees of arrays or of `jax.ShapeDtypeStruct`s, whose first
         axis may be symbolic, as from `jax.export.symbolic_shape("batch")`.
       batch: for a network, the number of images, or None to let the caller of the file choose it.
@@ -64,6 +71,8 @@ def export(
         the names, the layer that loses most by rounding first.
       labels: for a network, the names of its classes, in order; by default those of ImageNet, if it has 1000. They are
         stored in the file, as is the preprocessing.
+      runtime: for a page, the folder of the npm package that runs the network in the browser, `@litertjs/core` or
+        `onnxruntime-web`; by default, npm fetches the first.
       check: for a network, photographs to compare the results on, as for `int8`; by default, those of `int8`, or
         random numbers that are the same every time.
 
@@ -71,9 +80,10 @@ def export(
       A report: the size and layers of the file, and the greatest error of its results. It can be printed.
 
     Raises:
-      NotImplementedError: an operation has no form in ONNX; the message says which one of which module.
+      NotImplementedError: an operation has no form in the format; the message says which one of which module.
       ValueError, TypeError: an argument is wrong, or the function cannot be traced.
-      ImportError: the package `onnx` is not installed.
+      RuntimeError: the file computes something else in its runtime.
+      ImportError: a package is not installed; the message says which.
       OSError: the file cannot be written.
 
     Example:
@@ -87,11 +97,22 @@ def export(
       (35, True)
     """
     path = Path(path)
-    options = fitted(
-        Options(batch, image_size, layout, opset, features, normalize, softmax, float16, int8, keep_float, labels),
-        path,
-        isinstance(exported, Network),
+    options = Options(
+        batch=batch,
+        image_size=image_size,
+        layout=layout,
+        opset=opset,
+        features=features,
+        normalize=normalize,
+        softmax=softmax,
+        float16=float16,
+        int8=int8,
+        keep_float=keep_float,
+        labels=labels,
+        runtime=None if runtime is None else Path(runtime),
     )
+    options = fitted(options, path, isinstance(exported, Network))
+    _check_replaceable(path)
     prepared = prepare(exported, arguments, options)
     description = prepared.description
     images = None if check is None else photographs(description, check, "check")
@@ -106,12 +127,23 @@ def export(
     form = format_of(path)
     check_writable(path)
     converted = form.convert(prepared, options, calibration)
-    checked = _check.compare(prepared, form, converted.content, images, options.layout)
-    write_atomically(path, lambda temporary: temporary.write_bytes(converted.content))
+    network = converted.file if converted.network is None else converted.network
+    checked = _check.compare(prepared, form, network, images, options.layout)
+    if checked is not None and int8 is None and not checked.error <= _GREATEST_ERROR:
+        raise RuntimeError(
+            f"export: the converted file computes something else than {prepared.name}: its results differ by "
+            f"{checked.error:.1e} of the greatest in {checked.runtime}, on {checked.inputs}; it was not written. This "
+            "is a fault of the converter or of jds: please report it, with the function"
+        )
+    content = converted.content
+    if isinstance(content, bytes):
+        write_atomically(path, lambda temporary: temporary.write_bytes(content))
+    else:
+        write_folder_atomically(path, content)
     return ExportReport(
         path=path,
         format=converted.format,
-        bytes=len(converted.content),
+        bytes=converted.bytes,
         layers=converted.layers,
         inputs=converted.inputs,
         outputs=converted.outputs,
@@ -121,3 +153,9 @@ def export(
         versions={name: importlib.metadata.version(name) for name in ("jax", "flax", *converted.packages)},
         notes=converted.notes,
     )
+
+
+def _check_replaceable(path: Path) -> None:
+    """Raises ValueError if `path` is a folder of something else, which must not be lost."""
+    if path.is_dir() and any(path.iterdir()) and not any((path / name).exists() for name in _MARKS):
+        raise ValueError(f"export: '{path}' is a folder with other files; name a new folder, or one with an old export")

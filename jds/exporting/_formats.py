@@ -32,7 +32,8 @@ class Converted:
     """A converted program.
 
     Attributes:
-      content: the file.
+      content: the file; or, of a folder, the files by their paths in it.
+      network: the file to run for the comparison, if it is another one.
       format: the format, with its version.
       layers: number of operations, by kind, the most frequent first.
       inputs, outputs: shape and dtype of each input and output.
@@ -41,7 +42,7 @@ class Converted:
       notes: what else the caller should know.
     """
 
-    content: bytes
+    content: bytes | Mapping[str, bytes]
     format: str
     layers: Mapping[str, int]
     inputs: Mapping[str, str]
@@ -49,6 +50,24 @@ class Converted:
     packages: tuple[str, ...]
     in_float: Mapping[str, int] | None = None
     notes: tuple[str, ...] = ()
+    network: bytes | None = None
+
+    @property
+    def file(self) -> bytes:
+        """The content of a format that is one file."""
+        assert isinstance(self.content, bytes)
+        return self.content
+
+    @property
+    def files(self) -> Mapping[str, bytes]:
+        """The content of a format that is a folder."""
+        assert not isinstance(self.content, bytes)
+        return self.content
+
+    @property
+    def bytes(self) -> int:
+        """Size of the file, or of all files."""
+        return len(self.content) if isinstance(self.content, bytes) else sum(map(len, self.content.values()))
 
 
 class Session(NamedTuple):
@@ -97,20 +116,27 @@ class _Entry:
       words: the format in sentences.
       layouts: the layouts that the file can have, the usual one for networks first.
       options: the options that not all formats have.
+      can_be_opened: whether such files are evaluated.
     """
 
     module: str
     words: str
     layouts: tuple[Layout, ...] = ("NHWC",)
     options: tuple[str, ...] = ()
+    can_be_opened: bool = True
 
 
+# Stands for paths without an ending.
+_FOLDER = ""
 _FORMATS = {
     ".onnx": _Entry("jds.exporting.onnx", "ONNX", ("NCHW", "NHWC"), ("opset", "free batch", "features", "int8")),
     ".tflite": _Entry("jds.exporting.litert", "LiteRT", options=("features", "int8")),
     ".jax": _Entry("jds.exporting.artifact", "`jax.export`", options=("free batch", "features")),
+    ".html": _Entry("jds.exporting.page.one_file", "a page", options=("int8", "runtime"), can_be_opened=False),
+    _FOLDER: _Entry("jds.exporting.page", "a page", options=("int8", "runtime"), can_be_opened=False),
 }
-ENDINGS = tuple(_FORMATS)
+# Of the files that can be opened again.
+ENDINGS = tuple(ending for ending, entry in _FORMATS.items() if entry.can_be_opened)
 
 
 def format_of(path: Path) -> Format:
@@ -152,16 +178,19 @@ def fitted(options: Options, path: Path, is_network: bool) -> Options:
         "free batch": options.batch is None,
         "features": options.features,
         "int8": options.int8 is not None,
+        "runtime": options.runtime is not None,
     }
     for name, is_wanted in wanted.items():
         if is_wanted and name not in entry.options:
-            others = ", ".join(ending for ending, other in _FORMATS.items() if name in other.options)
+            others = ", ".join(ending or "a folder" for ending, other in _FORMATS.items() if name in other.options)
             shown = "batch=None" if name == "free batch" else f"`{name}`"
             raise ValueError(f"export: {shown} is for {others}, not for {entry.words}")
     return dataclasses.replace(options, layout=layout)
 
 
 def _entry(path: Path) -> _Entry:
-    if path.suffix not in _FORMATS:
-        raise ValueError(f"export: `path` must end in {', '.join(ENDINGS)}, got {str(path)!r}")
-    return _FORMATS[path.suffix]
+    ending = _FOLDER if path.is_dir() and path.suffix not in _FORMATS else path.suffix
+    if ending not in _FORMATS:
+        endings = ", ".join(filter(None, _FORMATS))
+        raise ValueError(f"export: `path` must end in {endings}, or have no ending for a folder, got {str(path)!r}")
+    return _FORMATS[ending]

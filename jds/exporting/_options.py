@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from jds.exporting._description import Layout
@@ -22,6 +23,7 @@ class Options:
     int8: Any = None
     keep_float: Sequence[str] = ()
     labels: Sequence[str] | None = None
+    runtime: Path | None = None
 
     def __post_init__(self):
         if self.layout not in (None, "NCHW", "NHWC"):

@@ -49,8 +49,10 @@ def batches(images: np.ndarray, size: Any) -> list[np.ndarray]:
 
 def check_natural(images: np.ndarray, option: str) -> None:
     """Raises ValueError if the images are noise, or all of one color: ranges of activations would be wrong."""
-    left, right = (part.astype(np.float64).ravel() for part in (images[:, :, :-1], images[:, :, 1:]))
-    correlation = np.corrcoef(left, right)[0, 1] if left.std() > 0 and right.std() > 0 else 0.0
+    # Differences from the mean of each channel, which the normalization of an image of one color leaves.
+    values = images.astype(np.float64) - images.mean((0, 1, 2), dtype=np.float64)
+    products = (values[:, :, :-1] * values[:, :, 1:]).mean()
+    correlation = float(products / max(np.square(values).mean(), 1e-12))
     if correlation < _LEAST_CORRELATION:
         raise ValueError(
             f"export: `{option}` must be photographs like those that the network will see; these images look made up: "

@@ -1,5 +1,6 @@
 """Artifacts of `jax.export`."""
 
+import functools
 import subprocess
 import sys
 
@@ -46,7 +47,7 @@ def test_the_cpu_has_no_grouped_convolution_whatever_the_batch_and_the_model(
         lines = exported.mlir_module().splitlines()
         grouped = [line for line in lines if "stablehlo.convolution" in line and "feature_group_count = 1 " not in line]
         wanted = sum(e.params.get("feature_group_count", 1) > 1 for e in layers_of(model))
-        assert len(grouped) == wanted  # those of the GPU and the TPU, which share theirs
+        assert len(grouped) == 2 * wanted  # for the GPU and for the TPU
         cpu = jax.jit(exported.call).lower(np.zeros((2, 32, 32, 3), np.float32)).compile().as_text()
         assert "feature_group_count" not in cpu
 
@@ -76,4 +77,4 @@ def test_a_function_is_called_as_before(tmp_path):
     report = jds.export(fun, tmp_path / "a.jax", tree)
     assert list(report.inputs) == ["tree_a", "tree_b_0"]
     exported = jax.export.deserialize(bytearray((tmp_path / "a.jax").read_bytes()))
-    jax.tree.map(np.testing.assert_allclose, exported.call(tree), fun(tree))
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), exported.call(tree), fun(tree))

@@ -22,8 +22,9 @@ PHOTOGRAPHS = [
 
 
 @pytest.fixture(autouse=True)
-def as_users_call(unchecked_types):
-    pytest.importorskip("litert_converter", reason="there is no LiteRT converter for this system")
+def as_users_call(unchecked_types, request):
+    if "tflite" in request.node.name:
+        pytest.importorskip("litert_converter", reason="the extra `litert` is not installed")
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
 
@@ -33,7 +34,7 @@ def test_int8_is_near_float_and_layers_can_be_kept(ending, tmp_path, quick_compi
     plain = jds.export(SMALL, tmp_path / f"float.{ending}", image_size=96)
     options = {"image_size": 96, "int8": PHOTOGRAPHS}
     report = jds.export(SMALL, tmp_path / f"a.{ending}", **options)
-    assert report.bytes < 0.5 * plain.bytes
+    assert report.bytes < 0.7 * plain.bytes
     assert report.check.error < 0.2
     assert report.check.agreement >= 0.5
     assert report.in_float == {}
@@ -45,7 +46,7 @@ def test_int8_is_near_float_and_layers_can_be_kept(ending, tmp_path, quick_compi
     assert 10 < ratios[0] < ratios[-1] < 100
     worst = next(iter(report.rounding))
     kept = jds.export(SMALL, tmp_path / f"b.{ending}", **options, keep_float=[worst])
-    kinds = {"Conv", "CONV_2D", "DEPTHWISE_CONV_2D"}
+    kinds = {"Conv", "Gemm", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}
     assert sum(count for kind, count in kept.in_float.items() if kind in kinds) == 1
     assert kept.check.error < 0.2
     everything = jds.export(

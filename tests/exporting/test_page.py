@@ -10,7 +10,6 @@ import re
 import tarfile
 from pathlib import Path
 
-import jax
 import numpy as np
 import PIL
 import pytest
@@ -245,25 +244,6 @@ def test_npm_fetches_the_runtime(tmp_path, monkeypatch):
     assert page.build(b"", "onnx", described())["runtime/onnxruntime-web.js"] == b"// dist/ort.wasm.bundle.min.mjs"
 
 
-def as_tflite(model, size):
-    from jax import export
-    from litert_converter import converter_api_ext as api
-    from litert_converter.mlir import ir, passmanager
-    from litert_converter.mlir.dialects import stablehlo
-
-    like = jax.ShapeDtypeStruct((1, size, size, 3), "float32")
-    exported = export.export(jax.jit(lambda images: model(images)), platforms=["tpu"])(like)
-    context = ir.Context()
-    api.prepare_mlir_context(context)
-    with context:
-        module = stablehlo.deserialize_portable_artifact(context, exported.mlir_module_serialized)
-        main = next(op for op in module.body.operations if str(op.attributes["sym_name"]).strip('"') == "main")
-        names = {"signature_name": "serving_default", "input_names": ["images"], "output_names": ["logits"]}
-        api.set_signature(main.operation, **names)
-        api.run_convert_to_tfl_passes(module, passmanager.PassManager(), api.ConvertToTFLConfig())
-        return api.export_flatbuffer_to_bytes(module.operation)
-
-
 @pytest.mark.skipif(NODE_MODULES is None, reason="needs npm packages: JDS_NODE_MODULES")
 @pytest.mark.parametrize("kind", [
     pytest.param("tflite", marks=pytest.mark.skipif(importlib.util.find_spec("litert_converter") is None, reason="needs litert_converter")),
@@ -275,22 +255,14 @@ def test_the_runtime_computes_what_the_network_does(kind, tmp_path):
     model = jds.reparameterize(model)
     image = Image.fromarray(random_picture(90, 70)).convert("RGB")
     inputs = dataclasses.replace(model.preprocessing, image_size=64)(image)
-    layout = "NHWC" if kind == "tflite" else "NCHW"
-    if kind == "tflite":
-        content = as_tflite(model, 64)
-    else:
-        jds.export(model, tmp_path / "a.onnx", image_size=64)
-        content = (tmp_path / "a.onnx").read_bytes()
-    folder = Path(NODE_MODULES) / PACKAGES[kind].name
-    files = page.build(content, kind, described(layout=layout), folder, size=64)
-    for path, data in files.items():
-        (tmp_path / path).parent.mkdir(exist_ok=True)
-        (tmp_path / path).write_bytes(data)
+    jds.export(model, tmp_path / "page", image_size=64, runtime=Path(NODE_MODULES) / PACKAGES[kind].name)
+    folder = tmp_path / "page"
+    files = {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
     np.asarray(inputs if kind == "tflite" else inputs.transpose(0, 3, 1, 2)).tofile(tmp_path / "input")
-    modules = {name: str(tmp_path / path) for name, path in imports(files).items() if not name.startswith("jds/")}
+    modules = {name: str(folder / path) for name, path in imports(files).items() if not name.startswith("jds/")}
     found = in_node(
-        "run", folder=str(tmp_path), modules=modules, adapter=imports(files)["jds/runtime.js"].removeprefix("jds/"),
-        model=str(tmp_path / f"model.{kind}"), input=str(tmp_path / "input"), inputType="float32",
+        "run", folder=str(folder), modules=modules, adapter=imports(files)["jds/runtime.js"].removeprefix("jds/"),
+        model=str(folder / f"model.{kind}"), input=str(tmp_path / "input"), inputType="float32",
     )  # fmt: skip
     wanted = np.asarray(model(inputs))[0]
     np.testing.assert_allclose(found, wanted, atol=1e-5 * np.abs(wanted).max())

@@ -120,7 +120,7 @@ def _message(prepared: Prepared, left: Sequence[tuple[str, str]], reason: str) -
         words = [text.rpartition("/")[2] for text in re.findall(r'"([^"]+)"', location)]
         for equation in found:
             if str(equation.primitive) in words:
-                return _about(equation, f"LiteRT has no `{name.partition('.')[2]}`")
+                return _about(equation, f"LiteRT has no `{re.sub(r'^[a-z]+[.]|_v[0-9]+$', '', name)}`")
     for equation in found:
         if str(equation.primitive) in _LOOPS:
             return _about(equation, "loops and conditionals are not supported")

@@ -2,6 +2,7 @@
 
 import collections
 import re
+import warnings
 from typing import Any
 
 from jds.exporting._formats import Calibration, require
@@ -21,7 +22,8 @@ def quantized(content: bytes, calibration: Calibration, input_name: str, batch: 
     """
     modules = _modules()
     images = [{input_name: part} for part in batches(calibration.images, batch)]
-    with quiet():
+    with quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it keeps all tensors, as a calibration must
         quantizer = modules.quantizer.Quantizer(content)
         quantizer.load_quantization_recipe(modules.recipe.static_wi8_ai8())
         for operation in (modules.qtyping.TFLOperationName.INPUT, modules.qtyping.TFLOperationName.OUTPUT):

@@ -7,7 +7,7 @@ import tarfile
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 Kind = Literal["tflite", "onnx"]
 
@@ -66,14 +66,32 @@ def runtime_files(kind: Kind, folder: Path | None) -> dict[str, bytes]:
     if folder is not None:
         return _read(package, folder)
     with tempfile.TemporaryDirectory() as temporary:
-        return _read(package, _fetch(package, Path(temporary)))
+        return _read(package, fetch(package, Path(temporary)))
+
+
+def kind_of(folder: Path) -> Kind:
+    """Returns the format that the npm package in a folder reads.
+
+    Raises:
+      ValueError: it is none of the packages.
+    """
+    for kind, package in PACKAGES.items():
+        for place in (folder / "node_modules" / package.name, folder):
+            if _described(place).get("name") == package.name:
+                return kind
+    known = " or ".join(f"{package.name} {package.version}" for package in PACKAGES.values())
+    raise ValueError(f"export: `runtime` must be a folder with the npm package {known}, got '{folder}'")
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    file = folder / "package.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def _read(package: Package, folder: Path) -> dict[str, bytes]:
     inside = folder / "node_modules" / package.name
     folder = inside if inside.is_dir() else folder
-    described = folder / "package.json"
-    found = json.loads(described.read_text(encoding="utf-8")) if described.is_file() else {}
+    found = _described(folder)
     wanted, got = (package.name, package.version), (found.get("name"), found.get("version"))
     if got != wanted:
         what = " ".join(map(str, got)) if found else "no package.json"
@@ -84,7 +102,8 @@ def _read(package: Package, folder: Path) -> dict[str, bytes]:
     return {place: (folder / file).read_bytes() for file, place in package.files.items()}
 
 
-def _fetch(package: Package, folder: Path) -> Path:
+def fetch(package: Package, folder: Path) -> Path:
+    """Fetches a package with npm into `folder`; returns the package's own folder."""
     npm = shutil.which("npm")
     wanted = f"{package.name}@{package.version}"
     if npm is None:
