@@ -1,10 +1,11 @@
-"""Atomic file writes: files are written next to their destination, then renamed."""
+"""Atomic writes: files and folders are written next to their destination, then renamed."""
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-# Files being written, which must be removed if the process ends before they are renamed.
+# Files and folders being written, which must be removed if the process ends before they are renamed.
 _unfinished: set[Path] = set()
 
 
@@ -37,6 +38,50 @@ def write_atomically(path: Path, writer: Callable[[Path], object]) -> None:
         _unfinished.discard(temporary)
 
 
+def write_folder_atomically(path: Path, files: Mapping[str, bytes]) -> None:
+    """Writes a folder next to its destination, then renames it; one that exists is replaced.
+
+    Args:
+      path: the folder to write.
+      files: the contents of its files, by their paths in it; a path that ends in a slash is an empty folder.
+
+    Raises:
+      OSError: the folder cannot be written; an existing one at `path` is not changed.
+
+    Example:
+      >>> import tempfile
+      >>> from pathlib import Path
+      >>> from jds._common.files import write_folder_atomically
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     write_folder_atomically(Path(folder) / "a", {"b/c.txt": b"text"})
+      ...     (Path(folder) / "a/b/c.txt").read_text()
+      'text'
+    """
+    temporary = _beside(path)
+    _unfinished.add(temporary)
+    try:
+        write_files(temporary, files)
+        if path.is_dir():  # only an empty folder can be replaced by renaming
+            old = _beside(temporary)
+            os.replace(path, old)
+            os.replace(temporary, path)
+            shutil.rmtree(old)
+        else:
+            os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        _unfinished.discard(temporary)
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Writes files, by their paths in a folder; a path that ends in a slash is an empty folder."""
+    for name, content in files.items():
+        path = folder / name
+        (path if name.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)
+        if not name.endswith("/"):
+            path.write_bytes(content)
+
+
 def check_writable(path: Path) -> None:
     """Raises the OSError that `write_atomically` would raise, without writing the file."""
     temporary = _beside(path)
@@ -47,7 +92,10 @@ def check_writable(path: Path) -> None:
 def remove_unfinished() -> None:
     """Removes the files being written, for a process about to end without running its `finally` clauses."""
     for temporary in list(_unfinished):
-        temporary.unlink(missing_ok=True)
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
 
 
 def _beside(path: Path) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jds._common.files import check_writable, write_atomically
+from jds._common.files import check_writable, write_atomically, write_folder_atomically
 from jds.exporting import _check
 from jds.exporting._description import Layout
 from jds.exporting._formats import Calibration, fitted, format_of
@@ -107,11 +107,15 @@ def export(
     check_writable(path)
     converted = form.convert(prepared, options, calibration)
     checked = _check.compare(prepared, form, converted.content, images, options.layout)
-    write_atomically(path, lambda temporary: temporary.write_bytes(converted.content))
+    content = converted.content
+    if isinstance(content, bytes):
+        write_atomically(path, lambda temporary: temporary.write_bytes(content))
+    else:
+        write_folder_atomically(path, content)
     return ExportReport(
         path=path,
         format=converted.format,
-        bytes=len(converted.content),
+        bytes=len(content) if isinstance(content, bytes) else sum(map(len, content.values())),
         layers=converted.layers,
         inputs=converted.inputs,
         outputs=converted.outputs,

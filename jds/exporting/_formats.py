@@ -14,6 +14,8 @@ from jds.exporting._layers import Layer
 from jds.exporting._options import Options
 from jds.exporting._prepare import Prepared
 
+Content = bytes | Mapping[str, bytes]
+
 
 class Calibration(NamedTuple):
     """How to convert a program to int8.
@@ -32,7 +34,7 @@ class Converted:
     """A converted program.
 
     Attributes:
-      content: the file.
+      content: the file; or, for a folder, its files by their paths in it, as for `write_folder_atomically`.
       format: the format, with its version.
       layers: number of operations, by kind, the most frequent first.
       inputs, outputs: shape and dtype of each input and output.
@@ -41,7 +43,7 @@ class Converted:
       notes: what else the caller should know.
     """
 
-    content: bytes
+    content: Content
     format: str
     layers: Mapping[str, int]
     inputs: Mapping[str, str]
@@ -79,8 +81,8 @@ class Format(Protocol):
         """
         ...
 
-    def open(self, content: bytes) -> Session:
-        """Opens a file in its runtime.
+    def open(self, content: Any) -> Session:
+        """Opens the content of a file or folder in its runtime.
 
         Raises:
           ModuleNotFoundError: the runtime is not installed.
@@ -109,6 +111,7 @@ _FORMATS = {
     ".onnx": _Entry("jds.exporting.onnx", "ONNX", ("NCHW", "NHWC"), ("opset", "free batch", "features", "int8")),
     ".tflite": _Entry("jds.exporting.litert", "LiteRT", options=("features", "int8")),
     ".jax": _Entry("jds.exporting.artifact", "`jax.export`", options=("free batch", "features")),
+    ".mlpackage": _Entry("jds.exporting.coreml", "Core ML", ("NCHW", "NHWC"), ("features",)),
 }
 ENDINGS = tuple(_FORMATS)
 

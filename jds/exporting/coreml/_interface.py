@@ -74,14 +74,16 @@ def interface_of(prepared: Prepared, options: Options) -> Interface:
         raise ValueError(
             "export: a Core ML package has a fixed batch, but the example or batch=None leaves it free; give a number"
         )
-    takes_image = prepared.network is not None and options.normalize
-    is_first = options.layout == "NCHW" if options.layout else prepared.network is not None
+    description = prepared.description
+    takes_image = description is not None and description.pixels
+    is_first = options.layout == "NCHW"
     inputs = {name: _stored(like, is_first or takes_image) for name, like in prepared.inputs.items()}
     if takes_image:
-        _check_image(*inputs.values())
-    count = len(prepared.program.jaxpr.out_avals)
+        inputs = {name: _image(like) for name, like in inputs.items()}
+    count = len(prepared.jaxpr.out_avals)
     outputs = prepared.outputs or (("output",) if count == 1 else tuple(f"output_{place}" for place in range(count)))
-    labels = unlike(options.labels or ()) if options.softmax else []
+    is_classifier = description is not None and description.output == "probabilities"
+    labels = unlike(description.labels) if description is not None and is_classifier else []
     return Interface(inputs, tuple(outputs), takes_image, tuple(labels), is_first)
 
 
@@ -97,8 +99,9 @@ def unlike(labels: Sequence[str]) -> list[str]:
     return [f"{label} ({place})" if counts[label] > 1 else label for place, label in enumerate(labels)]
 
 
-def _check_image(like: jax.ShapeDtypeStruct) -> None:
-    batch, channels = like.shape[:2]
+def _image(like: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    """Returns an image as Core ML passes it to a program: with pixels of float32."""
+    batch, channels, height, width = like.shape
     if batch != 1:
         raise ValueError(
             f"export: with normalize=True, a Core ML package takes one image, got batch={batch}; leave `batch` out"
@@ -108,6 +111,7 @@ def _check_image(like: jax.ShapeDtypeStruct) -> None:
             f"export: with normalize=True, a Core ML package takes an image of 1 or 3 channels, got {channels}; "
             "leave `normalize` out, and pass normalized arrays"
         )
+    return jax.ShapeDtypeStruct((1, channels, height, width), jnp.float32)
 
 
 def _stored(like: jax.ShapeDtypeStruct, channels_are_first: bool) -> jax.ShapeDtypeStruct:

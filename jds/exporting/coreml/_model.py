@@ -10,15 +10,18 @@ from typing import Any
 
 import jax
 
+from jds.exporting._blame import unsupported
 from jds.exporting._description import Description
-from jds.exporting._equations import Program, in_words, read, simplify
+from jds.exporting._equations import Program, read, simplify
 from jds.exporting._formats import Converted
 from jds.exporting._options import Options
 from jds.exporting._patterns import find_patterns
 from jds.exporting._prepare import Prepared
 from jds.exporting.coreml._interface import Interface, interface_of
-from jds.exporting.coreml._packages import Builder, coremltools, quiet, stablehlo_coreml
+from jds.exporting.coreml._packages import Builder, coremltools, silent, stablehlo_coreml
 from jds.exporting.coreml._program import compute, find_clips, refused
+from jds.exporting.coreml._session import runs_here
+from jds.ops._lowering import override
 
 _NOT_RUN = (
     "The file was not run, as Core ML runs on Apple systems only: compare its results on a Mac before you ship it."
@@ -34,9 +37,9 @@ def convert(prepared: Prepared, options: Options) -> Converted:
       NotImplementedError: an operation has no form in Core ML.
     """
     interface = interface_of(prepared, options)
-    program = find_clips(simplify(find_patterns(read(prepared.program.jaxpr, prepared.constants))))
+    program = find_clips(simplify(find_patterns(read(prepared.jaxpr, prepared.constants))))
     try:
-        with quiet():
+        with silent():
             model = _converted(program, interface, is_float16=getattr(options, "float16", False))
     except Exception as error:
         raise NotImplementedError(_message(prepared.name, program, error)) from error
@@ -49,9 +52,14 @@ def convert(prepared: Prepared, options: Options) -> Converted:
         layers=_layers(spec),
         inputs={feature.name: _in_words(feature.type) for feature in description.input},
         outputs={feature.name: _in_words(feature.type) for feature in description.output},
-        packages=("jax", "flax", "coremltools", "stablehlo-coreml"),
-        notes=(_NOT_RUN, *([_NO_CLASSIFIER] if options.labels and not options.softmax else [])),
+        packages=("coremltools", "stablehlo-coreml"),
+        notes=_notes(prepared.description),
     )
+
+
+def _notes(description: Description | None) -> tuple[str, ...]:
+    lacks_classifier = description is not None and description.labels and description.output == "logits"
+    return (*([] if runs_here() else [_NOT_RUN]), *([_NO_CLASSIFIER] if lacks_classifier else []))
 
 
 def _converted(program: Program, interface: Interface, *, is_float16: bool) -> Any:
@@ -81,8 +89,9 @@ def _lowered(program: Program, interface: Interface) -> Any:
     # The inputs get these names.
     parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in interface.inputs]
     main.__signature__ = inspect.Signature(parameters)  # type: ignore
-    # On this platform, convolutions are never replaced.
-    lowered = jax.jit(main).trace(*interface.inputs.values()).lower(lowering_platforms=("tpu",))
+    # Convolutions are left whole, whatever implementation the model names; TPUs have the fewest rules of their own.
+    with override("xla"):
+        lowered = jax.jit(main).trace(*interface.inputs.values()).lower(lowering_platforms=("tpu",))
     return lowered.compiler_ir("stablehlo")
 
 
@@ -99,19 +108,16 @@ def _name_outputs(function: Any, names: tuple[str, ...]) -> None:
 
 
 def _message(name: str, program: Program, error: Exception) -> str:
-    equation = refused(program, error)
-    what = name if equation is None else in_words(equation)
-    return (
-        f"export: {what} cannot be written to Core ML: {str(error).strip().rstrip('.')}; replace it, or leave it out of "
-        "the function and compute it outside the file"
-    )
+    equation, reason = refused(program, error), " ".join(str(error).split()).rstrip(".!")
+    if equation is None:
+        return f"export: {name} cannot be written to Core ML: {reason or type(error).__name__}"
+    return unsupported(equation.source, equation.name, equation.inputs, equation.outputs, "Core ML", reason)
 
 
 def _describe(model: Any, prepared: Prepared) -> None:
     """Writes what an app's programmer sees in Xcode, and what `Description.read` reads."""
-    description: Description | None = getattr(prepared, "description", None)
-    name = prepared.name if description is None else description.name
-    model.short_description = f"{name}, exported by jds"
+    description = prepared.description
+    model.short_description = f"{prepared.name}, exported by jds"
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # jds is not installed, only on the path
         model.version = importlib.metadata.version("jds")
     if description is not None:
@@ -119,11 +125,16 @@ def _describe(model: Any, prepared: Prepared) -> None:
 
 
 def _files(model: Any) -> dict[str, bytes]:
-    with tempfile.TemporaryDirectory() as folder, quiet():
+    with tempfile.TemporaryDirectory() as folder, silent():
         path = Path(folder) / "a.mlpackage"
         model.save(str(path))
-        files = sorted(file for file in path.rglob("*") if file.is_file())
-        return {file.relative_to(path).as_posix(): file.read_bytes() for file in files}
+        # Without large constants, the folder of the weights is empty, but the manifest names it.
+        parts = sorted(part for part in path.rglob("*") if part.is_file() or not any(part.iterdir()))
+        names = [part.relative_to(path).as_posix() for part in parts]
+        return {
+            name + "/" * part.is_dir(): b"" if part.is_dir() else part.read_bytes()
+            for name, part in zip(names, parts, strict=True)
+        }
 
 
 def _layers(spec: Any) -> dict[str, int]:

@@ -70,6 +70,21 @@ def _write_layer_norm(x: Any, *rest: Any, axis: int, epsilon: float, has_scale: 
     return Builder.layer_norm(x=x, axes=[axis], gamma=gamma, beta=beta, epsilon=epsilon)
 
 
+def _pool(x: jax.Array, /, *, sizes: np.ndarray, strides: np.ndarray, pads: np.ndarray, is_max: bool) -> jax.Array:
+    window, steps = (1, 1, *map(int, sizes)), (1, 1, *map(int, strides))
+    sides = [(0, 0), (0, 0), *((int(low), int(high)) for low, high in pads.reshape(-1, 2))]
+    return lax.reduce_window(x, -np.inf if is_max else 0.0, lax.max if is_max else lax.add, window, steps, sides)
+
+
+def _write_pool(x: Any, *, sizes: np.ndarray, strides: np.ndarray, pads: np.ndarray, is_max: bool) -> Any:
+    sizes, strides, pads = (values.astype(np.int32) for values in (sizes, strides, pads))
+    options = {"x": x, "kernel_sizes": sizes, "strides": strides, "pad_type": "custom", "pad": pads}
+    if is_max:
+        return Builder.max_pool(**options)
+    mean = Builder.avg_pool(**options, exclude_padding_from_average=False)
+    return Builder.mul(x=mean, y=np.float32(sizes.prod()))
+
+
 def _reduction(fun: Callable[..., Any], kind: str) -> Operation:
     def compute(x: jax.Array, /, *, axes: np.ndarray, keepdims: bool) -> jax.Array:
         return fun(x, tuple(map(int, axes)), keepdims=keepdims)
@@ -92,6 +107,7 @@ OPERATIONS = {
     "layer_norm": Operation(_layer_norm, _write_layer_norm),
     "log_softmax": Operation(jax.nn.log_softmax, _write_log_softmax),
     "logistic": Operation(lax.logistic, lambda x: Builder.sigmoid(x=x)),
+    "pool": Operation(_pool, _write_pool),
     "reduce_max": _reduction(jnp.max, "reduce_max"),
     "reduce_mean": _reduction(jnp.mean, "reduce_mean"),
     "reduce_min": _reduction(jnp.min, "reduce_min"),

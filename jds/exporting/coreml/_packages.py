@@ -1,29 +1,53 @@
 """coremltools and stablehlo-coreml, whose warnings and progress bars do not reach the terminal."""
 
 import contextlib
+import importlib.util
 import io
 import logging
+import platform
+import sys
 import warnings
 from collections.abc import Iterator
 
+from jds.exporting._formats import require
+
+_NEWEST_PYTHON = 3, 13
+
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def silent() -> Iterator[None]:
     """Discards what is printed, logged and warned of; errors are raised as ever."""
     logger = logging.getLogger("coremltools")
     before, logger.disabled = logger.disabled, True
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        discarded = io.StringIO()
+        with (
+            contextlib.redirect_stdout(discarded),
+            contextlib.redirect_stderr(discarded),
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("ignore")
-            with contextlib.redirect_stderr(io.StringIO()):
-                yield
+            yield
     finally:
         logger.disabled = before
 
 
-with quiet():
-    import coremltools as coremltools
-    import stablehlo_coreml as stablehlo_coreml
-    from coremltools.converters.mil import Builder as Builder
-    from coremltools.converters.mil.mil import Program as MilProgram  # noqa: F401
-    from stablehlo_coreml.converter import StableHloConverter as StableHloConverter
+def _check_system() -> None:
+    """Raises an ImportError if the package does not exist here, which the usual message would ask to install."""
+    system = platform.system(), platform.machine()
+    has_wheel = system == ("Linux", "x86_64") or system[0] == "Darwin"
+    if importlib.util.find_spec("coremltools") or (has_wheel and sys.version_info[:2] <= _NEWEST_PYTHON):
+        return
+    newest = ".".join(map(str, _NEWEST_PYTHON))
+    raise ImportError(
+        f"export: `coremltools` exists for Linux on x86-64 and for macOS, up to Python {newest}, not for "
+        f"{' on '.join(system)} with Python {platform.python_version()}; export there"
+    )
+
+
+_check_system()
+with silent():
+    coremltools = require("coremltools", "coreml", "Core ML")
+    stablehlo_coreml = require("stablehlo_coreml", "coreml", "Core ML")
+    Builder = require("coremltools.converters.mil", "coreml", "Core ML").Builder
+    StableHloConverter = require("stablehlo_coreml.converter", "coreml", "Core ML").StableHloConverter

@@ -48,7 +48,7 @@ _REDUCTIONS = {
 def compute(program: Program, inputs: Sequence[Any]) -> list[Any]:
     """Computes the results of a program; to be traced.
 
-    What is computed of the mean of each channel has the shape of an image of one pixel, as dense layers are convolutions
+    What is computed of the mean of each channel has the shape of an image of one pixel. Dense layers are convolutions
     then, and no axes are moved.
     """
     values: dict[Var, Any] = dict(zip(program.inputs, inputs, strict=True))
@@ -131,6 +131,8 @@ def _computed(equation: Equation, operands: list[Any]) -> list[Any]:
         return [_as_convolution(*operands)]
     if equation.name == "layer_norm":
         return [_layer_norm(operands, equation.params)]
+    if equation.name in ("reduce_window_max", "reduce_window_sum") and _is_pool(equation):
+        return [_pool(operands[0], equation)]
     if equation.name == "split":
         sizes = np.asarray(equation.params["sizes"], np.int32)
         return _operations.call("split", operands, {"sizes": sizes, "axis": equation.params["axis"]})
@@ -147,6 +149,34 @@ def _computed(equation: Equation, operands: list[Any]) -> list[Any]:
     primitive = equation.source.primitive
     results = primitive.bind(*operands, **equation.source.params)
     return results if primitive.multiple_results else [results]
+
+
+def _is_pool(equation: Equation) -> bool:
+    """Whether windows are of images of float32, each channel on its own."""
+    aval, params = equation.outputs[0].aval, equation.params
+    if len(aval.shape) != 4 or aval.dtype != np.float32:
+        return False
+    has_dilation = any(size != 1 for size in (*params["base_dilation"], *params["window_dilation"]))
+    outer = [
+        (params["window_dimensions"][axis], params["window_strides"][axis], params["padding"][axis]) for axis in (0, 3)
+    ]
+    return not has_dilation and all(axis == (1, 1, (0, 0)) for axis in outer)
+
+
+def _pool(x: jax.Array, equation: Equation) -> jax.Array:
+    params = equation.params
+    sizes, strides = (np.asarray(params[name][1:3], np.int32) for name in ("window_dimensions", "window_strides"))
+    pads = np.asarray(params["padding"][1:3], np.int32).reshape(-1)
+    described = {"sizes": sizes, "strides": strides, "pads": pads, "is_max": equation.name == "reduce_window_max"}
+    return _channels_last(_operations.call("pool", [_channels_first(x)], described))
+
+
+def _channels_first(x: jax.Array) -> jax.Array:
+    return x.transpose(0, 3, 1, 2)
+
+
+def _channels_last(x: jax.Array) -> jax.Array:
+    return x.transpose(0, 2, 3, 1)
 
 
 def _reduced(equation: Equation, x: jax.Array) -> jax.Array:
@@ -178,5 +208,4 @@ def _layer_norm(operands: list[Any], params: dict[str, Any]) -> jax.Array:
     x, *values = operands
     if x.ndim != 4:
         return _operations.call("layer_norm", operands, params | {"axis": x.ndim - 1})
-    result = _operations.call("layer_norm", [x.transpose(0, 3, 1, 2), *values], params | {"axis": 1})
-    return result.transpose(0, 2, 3, 1)
+    return _channels_last(_operations.call("layer_norm", [_channels_first(x), *values], params | {"axis": 1}))

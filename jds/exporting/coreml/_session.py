@@ -1,8 +1,10 @@
 """Runs a Core ML package, on a Mac."""
 
 import importlib.metadata
+import shutil
 import sys
 import tempfile
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from jds._common.files import write_files
 from jds.exporting._description import Description
 from jds.exporting._formats import Session
 from jds.exporting.coreml._interface import unlike
-from jds.exporting.coreml._packages import coremltools, quiet
+from jds.exporting.coreml._packages import coremltools, silent
+
+
+def runs_here() -> bool:
+    """Whether this system has Core ML."""
+    return sys.platform == "darwin"
 
 
 def open(content: Mapping[str, bytes]) -> Session:
@@ -22,24 +30,21 @@ def open(content: Mapping[str, bytes]) -> Session:
     Raises:
       ModuleNotFoundError: this is no Mac.
     """
-    if sys.platform != "darwin":
+    if not runs_here():
         raise ModuleNotFoundError(
             "export: a .mlpackage runs on Apple systems only; copy it to a Mac and open it there", name="CoreML"
         )
-    folder = tempfile.TemporaryDirectory()
-    package = Path(folder.name) / "a.mlpackage"
-    for name, part in content.items():
-        (package / name).parent.mkdir(parents=True, exist_ok=True)
-        (package / name).write_bytes(part)
-    with quiet():
-        model = coremltools.models.MLModel(str(package))
+    folder = Path(tempfile.mkdtemp())
+    write_files(folder / "a.mlpackage", content)
+    with silent():
+        model = coremltools.models.MLModel(str(folder / "a.mlpackage"))
     described = Description.read(model.user_defined_metadata)
-    return Session(
-        f"Core ML, coremltools {importlib.metadata.version('coremltools')}",
-        described,
-        # The folder is removed with the function.
-        lambda arrays, folder=folder: _predict(model, described, arrays),
-    )
+
+    def run(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return _predict(model, described, arrays)
+
+    weakref.finalize(run, shutil.rmtree, folder, ignore_errors=True)
+    return Session(f"Core ML, coremltools {importlib.metadata.version('coremltools')}", described, run)
 
 
 def _predict(model: Any, described: Description | None, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
