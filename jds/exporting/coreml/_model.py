@@ -81,7 +81,8 @@ def _converted(program: Program, interface: Interface, *, is_float16: bool) -> A
 
 def _lowered(program: Program, interface: Interface) -> Any:
     """Returns the program in StableHLO."""
-    dtypes = [var.aval.dtype for var in program.inputs]
+    avals: list[Any] = [var.aval for var in program.inputs]
+    dtypes = [aval.dtype for aval in avals]
 
     def main(*arrays: jax.Array) -> list[jax.Array]:
         return interface.stored(compute(program, interface.loaded(arrays, dtypes)))

@@ -70,7 +70,7 @@ def _as_pixels(equation: Equation, values: dict[Var, Any]) -> list[Any] | None:
     is_dense, is_reshape = _is_dense_layer(equation), equation.name == "reshape"
     if equation.name not in _POINTWISE and not is_dense and not is_reshape:
         return None
-    if not any(isinstance(value, Var) and values[value].ndim > len(value.aval.shape) for value in equation.inputs):
+    if not any(isinstance(value, Var) and values[value].ndim > len(shape_of(value)) for value in equation.inputs):
         return None
     if is_dense or is_reshape:
         return [values[equation.inputs[0]], *equation.inputs[1:]]
@@ -198,7 +198,7 @@ def _is_dense_layer(equation: Equation) -> bool:
     return rank in (2, 4) and equation.inputs[1].ndim == 2 and is_last
 
 
-def _as_convolution(x: jax.Array, weights: np.ndarray) -> jax.Array:
+def _as_convolution(x: jax.Array, weights: Any) -> jax.Array:
     """A convolution has its channels first in Core ML as those around it, so no axes are moved."""
     return lax.conv_general_dilated(x, weights[None, None], (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
