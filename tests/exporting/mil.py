@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jds.exporting.coreml._packages import coremltools, silent
+from jds.exporting.coreml._packages import packages, silent
 
 
 def load(path):
@@ -16,7 +16,7 @@ def load(path):
     with silent():
         from coremltools.converters.mil.frontend.milproto.load import load as from_proto
 
-        model = coremltools.models.MLModel(str(path), skip_model_load=True)
+        model = packages().coremltools.models.MLModel(str(path), skip_model_load=True)
         spec = model.get_spec()
         program = from_proto(spec, spec.specificationVersion, file_weights_dir=model.weights_dir)
     return model, program.functions["main"]
@@ -40,6 +40,10 @@ def run(path, inputs):
             results = OPERATIONS[op.op_type](**{name: value(var) for name, var in op.inputs.items() if var is not None})
             results = results if isinstance(results, list | tuple) else [results]
             assert [result.shape for result in results] == [tuple(var.shape) for var in op.outputs], op
+            # Parameters of activations may be float32 where arrays are float16.
+            results = [
+                result.astype(DTYPES[var.dtype.__name__]) for result, var in zip(results, op.outputs, strict=True)
+            ]
             values |= dict(zip(op.outputs, results, strict=True))
         return [value(var) for var in wanted]
 
@@ -124,11 +128,12 @@ def reduction(fun):
     return lambda x, axes=None, keep_dims=False: fun(x, None if axes is None else tuple(axes), keepdims=bool(keep_dims))
 
 
+DTYPES = {"fp32": "float32", "fp16": "float16", "int": "int32", "int32": "int32", "bool": "bool"}
 OPERATIONS = {
     "add": lambda x, y: x + y,
     "avg_pool": avg_pool,
     "batch_norm": batch_norm,
-    "cast": lambda x, dtype: x.astype({"fp32": "float32", "fp16": "float16"}.get(dtype, dtype)),
+    "cast": lambda x, dtype: x.astype(DTYPES.get(dtype, dtype)),
     "clip": lambda x, alpha, beta: jnp.clip(x, alpha, beta),
     "concat": lambda values, axis, interleave=False: jnp.concatenate(values, axis),
     "conv": conv,

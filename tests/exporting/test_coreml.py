@@ -19,10 +19,7 @@ from networks import SMALLEST
 from PIL import Image
 
 import jds
-from jds._common.files import write_folder_atomically
 from jds.exporting._description import Description
-from jds.exporting._options import Options
-from jds.exporting._prepare import prepare
 
 pytest.importorskip("stablehlo_coreml", reason="coremltools has no wheel for this system and Python")
 import mil
@@ -102,6 +99,9 @@ def test_networks_have_their_convolutions_and_weights_once_and_say_what_jax_comp
     assert len(groups) >= wanted.total()
     kinds = report.layers
     assert not {"tile", "cast", "exp", "maximum", "minimum", "real_div", "rsqrt"} & kinds.keys()
+    # Biases and factors are in the weights of the convolution before them.
+    pairs = [op for op in function.operations if op.op_type in ("add", "sub", "mul")]
+    assert not [op for op in pairs if op.x.val is not None or op.y.val is not None]
     # One before the classifier, and those of attention.
     assert kinds.get("transpose", 0) <= 1 + 8 * kinds.get("scaled_dot_product_attention", 0)
     weights = path / "Data/com.apple.CoreML/weights/weight.bin"
@@ -211,21 +211,13 @@ def test_the_package_says_what_it_is(tmp_path, quick_compilation):
     assert [*function.inputs] == ["images"]
 
 
-@dataclasses.dataclass(frozen=True)
-class Half(Options):
-    """The options of a file of float16."""
-
-    float16: bool = True
-
-
-def test_float16_halves_the_weights(tmp_path, quick_compilation):
-    model, path = network("efficientnet_lite0"), tmp_path / "a.mlpackage"
-    options = Half(image_size=64, layout="NCHW")
-    converted = coreml.convert(prepare(model, (), options), options)
-    write_folder_atomically(path, converted.content)
-    weights = len(converted.content["Data/com.apple.CoreML/weights/weight.bin"])
-    assert weights < 1.05 * bytes_of(model) / 2 + 10_000
-    assert converted.inputs == {"images": "float32[1,3,64,64]"}
+@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "convnext_atto"])
+def test_float16_halves_the_weights(name, tmp_path, quick_compilation):
+    model, path = network(name), tmp_path / "a.mlpackage"
+    report = jds.export(model, path, image_size=64, float16=True)
+    weights = path / "Data/com.apple.CoreML/weights/weight.bin"
+    assert weights.stat().st_size < 1.05 * bytes_of(model) / 2 + 10_000
+    assert report.inputs == {"images": "float32[1,3,64,64]"}
     images = array(1, 64, 64, 3)
     model.eval()
     got = mil.run(path, {"images": images.transpose(0, 3, 1, 2)})["logits"]
@@ -252,6 +244,7 @@ SMALL = network("mobilenetv2_035")
     ("error", "message", "call"),
     [
         (ValueError, "batch=None is for .* not for Core ML", lambda path: jds.export(SMALL, path, batch=None)),
+        (ValueError, "`int8` is for .* not for Core ML", lambda path: jds.export(SMALL, path, int8=[X])),
         (ValueError, "takes one image, got batch=2", lambda path: jds.export(SMALL, path, batch=2, normalize=True)),
         (NotImplementedError, r"export: convert_element_type \(float32.* → complex64.* in .*test_coreml.py:\d+ .*cannot be written to Core ML: .*; replace it", lambda path: jds.export(fails, path, X)),
         (ValueError, "has a fixed batch", lambda path: jds.export(jnp.sin, path, jax.ShapeDtypeStruct(jax.export.symbolic_shape("n"), jnp.float32))),
@@ -295,7 +288,9 @@ def test_on_a_mac_the_package_is_run_and_compared(tmp_path, monkeypatch, quick_c
             return mil.run(self.path, arrays)
 
     monkeypatch.setattr(_session, "sys", types.SimpleNamespace(platform="darwin"))
-    monkeypatch.setattr(_session, "coremltools", types.SimpleNamespace(models=types.SimpleNamespace(MLModel=Model)))
+    models = types.SimpleNamespace(MLModel=Model)
+    coremltools = types.SimpleNamespace(models=models)
+    monkeypatch.setattr(_session, "packages", lambda: types.SimpleNamespace(coremltools=coremltools))
     for options in ({}, {"normalize": True, "softmax": True}, {"normalize": True, "layout": "NHWC"}):
         report = jds.export(SMALL, tmp_path / "a.mlpackage", image_size=32, **options)
         assert report.check is not None

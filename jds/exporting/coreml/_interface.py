@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jds.exporting._options import Options
 from jds.exporting._prepare import Prepared
-from jds.exporting.coreml._packages import coremltools
+from jds.exporting.coreml._packages import packages
 
 # The name under which Core ML returns the most probable class.
 _CLASS = "classLabel"
@@ -48,8 +48,9 @@ class Interface:
     def input_types(self) -> list[Any]:
         """Returns the inputs in terms of coremltools."""
         if not self.takes_image:
-            return [coremltools.TensorType(name, like.shape or (1,)) for name, like in self.inputs.items()]
+            return [packages().coremltools.TensorType(name, like.shape or (1,)) for name, like in self.inputs.items()]
         ((name, like),) = self.inputs.items()
+        coremltools = packages().coremltools
         layouts = coremltools.colorlayout
         layout = layouts.RGB if like.shape[1] == 3 else layouts.GRAYSCALE
         return [coremltools.ImageType(name, like.shape, color_layout=layout, channel_first=True)]
@@ -58,7 +59,7 @@ class Interface:
         """Returns the names of the classes in terms of coremltools, or None."""
         if not self.labels:
             return None
-        return coremltools.ClassifierConfig([*self.labels], _CLASS, self.outputs[0])
+        return packages().coremltools.ClassifierConfig([*self.labels], _CLASS, self.outputs[0])
 
     def _moved(self, array: jax.Array, order: tuple[int, ...]) -> jax.Array:
         return array.transpose(order) if self.channels_are_first and array.ndim == 4 else array

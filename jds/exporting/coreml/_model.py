@@ -13,12 +13,13 @@ import jax
 from jds.exporting._blame import unsupported
 from jds.exporting._description import Description
 from jds.exporting._equations import Program, read, simplify
-from jds.exporting._formats import Converted
+from jds.exporting._formats import Calibration, Converted
 from jds.exporting._options import Options
 from jds.exporting._patterns import find_patterns
 from jds.exporting._prepare import Prepared
 from jds.exporting.coreml._interface import Interface, interface_of
-from jds.exporting.coreml._packages import Builder, coremltools, silent, stablehlo_coreml
+from jds.exporting.coreml._operations import register
+from jds.exporting.coreml._packages import packages, silent
 from jds.exporting.coreml._program import compute, find_clips, refused
 from jds.exporting.coreml._session import runs_here
 from jds.ops._lowering import override
@@ -29,18 +30,22 @@ _NOT_RUN = (
 _NO_CLASSIFIER = "The labels are in the metadata alone: with softmax=True, the file is a classifier that returns them."
 
 
-def convert(prepared: Prepared, options: Options) -> Converted:
-    """Converts a program to a package for iOS 18, macOS 15 and later.
+def convert(prepared: Prepared, options: Options, calibration: Calibration | None = None) -> Converted:
+    """Converts a program to a package for iOS 18, macOS 15 and later; int8 is not offered.
+
+    With float16, it is also computed in float16, as the Neural Engine does.
 
     Raises:
       ValueError: the options need what Core ML does not have.
       NotImplementedError: an operation has no form in Core ML.
+      ImportError: the packages are not installed, or do not exist for this system.
     """
+    packages()
     interface = interface_of(prepared, options)
     program = find_clips(simplify(find_patterns(read(prepared.jaxpr, prepared.constants))))
     try:
         with silent():
-            model = _converted(program, interface, is_float16=getattr(options, "float16", False))
+            model = _converted(program, interface, is_float16=options.float16)
     except Exception as error:
         raise NotImplementedError(_message(prepared.name, program, error)) from error
     _describe(model, prepared)
@@ -63,6 +68,8 @@ def _notes(description: Description | None) -> tuple[str, ...]:
 
 
 def _converted(program: Program, interface: Interface, *, is_float16: bool) -> Any:
+    register()
+    coremltools, stablehlo_coreml, *_ = packages()
     target = coremltools.target.iOS18
     converted = stablehlo_coreml.convert(_lowered(program, interface), minimum_deployment_target=target)
     _name_outputs(converted.functions["main"], interface.outputs)
@@ -102,7 +109,7 @@ def _name_outputs(function: Any, names: tuple[str, ...]) -> None:
     with function:
         for place, (var, name) in enumerate(zip(outputs, names, strict=True)):
             if var.op is None or var.op.op_type == "const" or var in outputs[:place]:
-                outputs[place] = Builder.identity(x=var, name=name)
+                outputs[place] = packages().mil.identity(x=var, name=name)
             else:
                 var.name = name
         function.set_outputs(outputs)

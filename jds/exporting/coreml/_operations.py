@@ -3,6 +3,7 @@
 They are handed to the converter whole, as composites of StableHLO, which name the function and hold what it is made of.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jds.exporting.coreml._packages import Builder, StableHloConverter
+from jds.exporting.coreml._packages import packages
 
 
 class Operation(NamedTuple):
@@ -31,12 +32,12 @@ def _clip(x: jax.Array, /, *, low: float, high: float) -> jax.Array:
 
 
 def _write_clip(x: Any, *, low: float, high: float) -> Any:
+    mil = packages().mil
     if low == 0 and high in (6, np.inf):
-        return Builder.relu6(x=x) if high == 6 else Builder.relu(x=x)
-    dtype = np.float16 if "fp16" in str(x.dtype) else np.float32
+        return mil.relu6(x=x) if high == 6 else mil.relu(x=x)
     if low == -np.inf:
-        return Builder.minimum(x=x, y=dtype(high))
-    return Builder.maximum(x=x, y=dtype(low)) if high == np.inf else Builder.clip(x=x, alpha=low, beta=high)
+        return mil.minimum(x=x, y=np.float32(high))
+    return mil.maximum(x=x, y=np.float32(low)) if high == np.inf else mil.clip(x=x, alpha=low, beta=high)
 
 
 def _gelu(x: jax.Array, /, *, approximate: str) -> jax.Array:
@@ -44,15 +45,15 @@ def _gelu(x: jax.Array, /, *, approximate: str) -> jax.Array:
 
 
 def _write_gelu(x: Any, *, approximate: str) -> Any:
-    return Builder.gelu(x=x, mode="TANH_APPROXIMATION" if approximate == "tanh" else "EXACT")
+    return packages().mil.gelu(x=x, mode="TANH_APPROXIMATION" if approximate == "tanh" else "EXACT")
 
 
 def _write_hard_sigmoid(x: Any) -> Any:
-    return Builder.sigmoid_hard(x=x, alpha=1 / 6, beta=0.5)
+    return packages().mil.sigmoid_hard(x=x, alpha=1 / 6, beta=0.5)
 
 
 def _write_log_softmax(x: Any, *, axis: int) -> Any:
-    return Builder.sub(x=x, y=Builder.reduce_log_sum_exp(x=x, axes=[axis], keep_dims=True))
+    return packages().mil.sub(x=x, y=packages().mil.reduce_log_sum_exp(x=x, axes=[axis], keep_dims=True))
 
 
 def _layer_norm(x: jax.Array, *rest: jax.Array, axis: int, epsilon: float, has_scale: bool, has_bias: bool):
@@ -67,7 +68,7 @@ def _layer_norm(x: jax.Array, *rest: jax.Array, axis: int, epsilon: float, has_s
 def _write_layer_norm(x: Any, *rest: Any, axis: int, epsilon: float, has_scale: bool, has_bias: bool) -> Any:
     values = list(rest)
     gamma, beta = (values.pop(0) if has else None for has in (has_scale, has_bias))
-    return Builder.layer_norm(x=x, axes=[axis], gamma=gamma, beta=beta, epsilon=epsilon)
+    return packages().mil.layer_norm(x=x, axes=[axis], gamma=gamma, beta=beta, epsilon=epsilon)
 
 
 def _pool(x: jax.Array, /, *, sizes: np.ndarray, strides: np.ndarray, pads: np.ndarray, is_max: bool) -> jax.Array:
@@ -80,9 +81,9 @@ def _write_pool(x: Any, *, sizes: np.ndarray, strides: np.ndarray, pads: np.ndar
     sizes, strides, pads = (values.astype(np.int32) for values in (sizes, strides, pads))
     options = {"x": x, "kernel_sizes": sizes, "strides": strides, "pad_type": "custom", "pad": pads}
     if is_max:
-        return Builder.max_pool(**options)
-    mean = Builder.avg_pool(**options, exclude_padding_from_average=False)
-    return Builder.mul(x=mean, y=np.float32(sizes.prod()))
+        return packages().mil.max_pool(**options)
+    mean = packages().mil.avg_pool(**options, exclude_padding_from_average=False)
+    return packages().mil.mul(x=mean, y=np.float32(sizes.prod()))
 
 
 def _reduction(fun: Callable[..., Any], kind: str) -> Operation:
@@ -90,30 +91,30 @@ def _reduction(fun: Callable[..., Any], kind: str) -> Operation:
         return fun(x, tuple(map(int, axes)), keepdims=keepdims)
 
     def write(x: Any, *, axes: np.ndarray, keepdims: bool) -> Any:
-        return getattr(Builder, kind)(x=x, axes=axes.astype(np.int32), keep_dims=keepdims)
+        return getattr(packages().mil, kind)(x=x, axes=axes.astype(np.int32), keep_dims=keepdims)
 
     return Operation(compute, write)
 
 
 def _write_split(x: Any, *, sizes: np.ndarray, axis: int) -> Any:
-    return Builder.split(x=x, split_sizes=sizes.astype(np.int32), axis=axis)
+    return packages().mil.split(x=x, split_sizes=sizes.astype(np.int32), axis=axis)
 
 
 OPERATIONS = {
     "clip": Operation(_clip, _write_clip),
     "gelu": Operation(_gelu, _write_gelu),
     "hard_sigmoid": Operation(jax.nn.hard_sigmoid, _write_hard_sigmoid),
-    "hard_silu": Operation(jax.nn.hard_silu, lambda x: Builder.mul(x=x, y=_write_hard_sigmoid(x))),
+    "hard_silu": Operation(jax.nn.hard_silu, lambda x: packages().mil.mul(x=x, y=_write_hard_sigmoid(x))),
     "layer_norm": Operation(_layer_norm, _write_layer_norm),
     "log_softmax": Operation(jax.nn.log_softmax, _write_log_softmax),
-    "logistic": Operation(lax.logistic, lambda x: Builder.sigmoid(x=x)),
+    "logistic": Operation(lax.logistic, lambda x: packages().mil.sigmoid(x=x)),
     "pool": Operation(_pool, _write_pool),
     "reduce_max": _reduction(jnp.max, "reduce_max"),
     "reduce_mean": _reduction(jnp.mean, "reduce_mean"),
     "reduce_min": _reduction(jnp.min, "reduce_min"),
     "reduce_sum": _reduction(jnp.sum, "reduce_sum"),
-    "softmax": Operation(jax.nn.softmax, lambda x, *, axis: Builder.softmax(x=x, axis=axis)),
-    "softplus": Operation(jax.nn.softplus, lambda x: Builder.softplus(x=x)),
+    "softmax": Operation(jax.nn.softmax, lambda x, *, axis: packages().mil.softmax(x=x, axis=axis)),
+    "softplus": Operation(jax.nn.softplus, lambda x: packages().mil.softplus(x=x)),
     "split": Operation(lambda x, /, *, sizes, axis: lax.split(x, tuple(map(int, sizes)), axis), _write_split),
 }
 _PREFIX = "jds."
@@ -137,7 +138,8 @@ def _value(attribute: Any) -> Any:
     return attribute.value if hasattr(attribute, "value") else np.array(attribute)
 
 
-# stablehlo-coreml has no public way to add composites.
-StableHloConverter._composite_ops_registry.update(
-    {_PREFIX + name: _handler(operation) for name, operation in OPERATIONS.items()}
-)
+@functools.cache
+def register() -> None:
+    """Lets the converter write the operations; it has no public way to add composites."""
+    handlers = {_PREFIX + name: _handler(operation) for name, operation in OPERATIONS.items()}
+    packages().converter._composite_ops_registry.update(handlers)

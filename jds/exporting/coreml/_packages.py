@@ -1,6 +1,7 @@
 """coremltools and stablehlo-coreml, whose warnings and progress bars do not reach the terminal."""
 
 import contextlib
+import functools
 import importlib.util
 import io
 import logging
@@ -8,6 +9,7 @@ import platform
 import sys
 import warnings
 from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from jds.exporting._formats import require
 
@@ -45,9 +47,24 @@ def _check_system() -> None:
     )
 
 
-_check_system()
-with silent():
-    coremltools = require("coremltools", "coreml", "Core ML")
-    stablehlo_coreml = require("stablehlo_coreml", "coreml", "Core ML")
-    Builder = require("coremltools.converters.mil", "coreml", "Core ML").Builder
-    StableHloConverter = require("stablehlo_coreml.converter", "coreml", "Core ML").StableHloConverter
+class Packages(NamedTuple):
+    """What is used of the two packages: `mil` writes operations, `converter` is the class that translates StableHLO."""
+
+    coremltools: Any
+    stablehlo_coreml: Any
+    mil: Any
+    converter: Any
+
+
+@functools.cache
+def packages() -> Packages:
+    """Imports the packages.
+
+    Raises:
+      ImportError: they are not installed, or do not exist for this system.
+    """
+    _check_system()
+    names = ("coremltools", "stablehlo_coreml", "coremltools.converters.mil", "stablehlo_coreml.converter")
+    with silent():
+        coremltools, stablehlo_coreml, mil, converter = (require(name, "coreml", "Core ML") for name in names)
+    return Packages(coremltools, stablehlo_coreml, mil.Builder, converter.StableHloConverter)

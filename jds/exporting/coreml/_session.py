@@ -16,7 +16,7 @@ from jds._common.files import write_files
 from jds.exporting._description import Description
 from jds.exporting._formats import Session
 from jds.exporting.coreml._interface import unlike
-from jds.exporting.coreml._packages import coremltools, silent
+from jds.exporting.coreml._packages import packages, silent
 
 
 def runs_here() -> bool:
@@ -37,7 +37,7 @@ def open(content: Mapping[str, bytes]) -> Session:
     folder = Path(tempfile.mkdtemp())
     write_files(folder / "a.mlpackage", content)
     with silent():
-        model = coremltools.models.MLModel(str(folder / "a.mlpackage"))
+        model = packages().coremltools.models.MLModel(str(folder / "a.mlpackage"))
     described = Description.read(model.user_defined_metadata)
 
     def run(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
