@@ -82,6 +82,15 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
             path.write_bytes(content)
 
 
+def read_files(folder: Path) -> dict[str, bytes]:
+    """Returns the contents of a folder's files, by their paths in it; of an empty folder, the path ends in a slash."""
+    parts = sorted(part for part in folder.rglob("*") if part.is_file() or not any(part.iterdir()))
+    return {
+        part.relative_to(folder).as_posix() + "/" * part.is_dir(): b"" if part.is_dir() else part.read_bytes()
+        for part in parts
+    }
+
+
 def check_writable(path: Path) -> None:
     """Raises the OSError that `write_atomically` would raise, without writing the file."""
     temporary = _beside(path)

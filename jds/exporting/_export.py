@@ -9,7 +9,7 @@ from typing import Any
 from jds._common.files import check_writable, write_atomically, write_folder_atomically
 from jds.exporting import _check
 from jds.exporting._description import Layout
-from jds.exporting._formats import Calibration, fitted, format_of
+from jds.exporting._formats import Calibration, fitted, format_of, size_of
 from jds.exporting._layers import select
 from jds.exporting._options import Options
 from jds.exporting._photographs import check_natural, photographs
@@ -115,7 +115,7 @@ def export(
     return ExportReport(
         path=path,
         format=converted.format,
-        bytes=len(content) if isinstance(content, bytes) else sum(map(len, content.values())),
+        bytes=size_of(content),
         layers=converted.layers,
         inputs=converted.inputs,
         outputs=converted.outputs,

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from jds._common.files import read_files
 from jds.exporting._description import Description, Layout
 from jds.exporting._layers import Layer
 from jds.exporting._options import Options
@@ -85,7 +86,7 @@ class Format(Protocol):
         """Opens the content of a file or folder in its runtime.
 
         Raises:
-          ModuleNotFoundError: the runtime is not installed.
+          ModuleNotFoundError: the runtime is not installed; without a name, if it does not exist for this system.
         """
         ...
 
@@ -125,6 +126,20 @@ def format_of(path: Path) -> Format:
     """
     found: Any = importlib.import_module(_entry(path).module)
     return found
+
+
+def read_content(path: Path) -> Content:
+    """Reads a file, or the files of a folder.
+
+    Raises:
+      OSError: it cannot be read.
+    """
+    return read_files(path) if path.is_dir() else path.read_bytes()
+
+
+def size_of(content: Content) -> int:
+    """Returns the number of bytes of a file or folder."""
+    return len(content) if isinstance(content, bytes) else sum(map(len, content.values()))
 
 
 def require(module: str, extra: str, words: str) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 
+from jds._common.files import read_files
 from jds.exporting._blame import unsupported
 from jds.exporting._description import Description
 from jds.exporting._equations import Program, read, simplify
@@ -137,12 +138,7 @@ def _files(model: Any) -> dict[str, bytes]:
         path = Path(folder) / "a.mlpackage"
         model.save(str(path))
         # Without large constants, the folder of the weights is empty, but the manifest names it.
-        parts = sorted(part for part in path.rglob("*") if part.is_file() or not any(part.iterdir()))
-        names = [part.relative_to(path).as_posix() for part in parts]
-        return {
-            name + "/" * part.is_dir(): b"" if part.is_dir() else part.read_bytes()
-            for name, part in zip(names, parts, strict=True)
-        }
+        return read_files(path)
 
 
 def _layers(spec: Any) -> dict[str, int]:

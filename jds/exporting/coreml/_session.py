@@ -31,9 +31,7 @@ def open(content: Mapping[str, bytes]) -> Session:
       ModuleNotFoundError: this is no Mac.
     """
     if not runs_here():
-        raise ModuleNotFoundError(
-            "export: a .mlpackage runs on Apple systems only; copy it to a Mac and open it there", name="CoreML"
-        )
+        raise ModuleNotFoundError("export: a .mlpackage runs on Apple systems only; copy it to a Mac and open it there")
     folder = Path(tempfile.mkdtemp())
     write_files(folder / "a.mlpackage", content)
     with silent():
@@ -44,7 +42,14 @@ def open(content: Mapping[str, bytes]) -> Session:
         return _predict(model, described, arrays)
 
     weakref.finalize(run, shutil.rmtree, folder, ignore_errors=True)
-    return Session(f"Core ML, coremltools {importlib.metadata.version('coremltools')}", described, run)
+    runtime = f"Core ML, coremltools {importlib.metadata.version('coremltools')}"
+    return Session(runtime, described, run, _batch(model.get_spec().description.input[0].type))
+
+
+def _batch(kind: Any) -> int | None:
+    if kind.WhichOneof("Type") == "imageType":
+        return 1
+    return next(iter(kind.multiArrayType.shape), None)
 
 
 def _predict(model: Any, described: Description | None, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
