@@ -27,7 +27,7 @@ ALLOWED = {
     "cli": {"_common", "compare", "cost", "evaluating", "exporting", "models", "nn", "ops", "public", "weights", "zoo"},
 }
 # Packages that `import jds` must not import: they take longer than jds itself.
-SLOW = ("h5py", "huggingface_hub", "matplotlib", "onnx", "pandas", "PIL", "tyro")
+SLOW = ("coremltools", "h5py", "huggingface_hub", "matplotlib", "onnx", "pandas", "PIL", "tyro")
 PUBLIC_FILES = {"__init__", "zoo"}
 
 

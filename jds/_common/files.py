@@ -1,11 +1,11 @@
-"""Atomic file writes: files are written next to their destination, then renamed."""
+"""Atomic writes: files and folders are written next to their destination, then renamed."""
 
 import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-# Files being written, which must be removed if the process ends before they are renamed.
+# Files and folders being written, which must be removed if the process ends before they are renamed.
 _unfinished: set[Path] = set()
 
 
@@ -39,36 +39,56 @@ def write_atomically(path: Path, writer: Callable[[Path], object]) -> None:
 
 
 def write_folder_atomically(path: Path, files: Mapping[str, bytes]) -> None:
-    """Writes a folder atomically: writes its files in a temporary folder next to `path`, then renames the folder.
+    """Writes a folder next to its destination, then renames it; one that exists is replaced.
 
     Args:
-      path: the folder to write; one that exists is replaced as a whole.
-      files: contents by their paths in the folder, with slashes.
+      path: the folder to write.
+      files: the contents of its files, by their paths in it; a path that ends in a slash is an empty folder.
 
     Raises:
-      OSError: the folder cannot be written; an existing one is not changed.
+      OSError: the folder cannot be written; an existing one at `path` is not changed.
 
     Example:
       >>> import tempfile
       >>> from pathlib import Path
       >>> from jds._common.files import write_folder_atomically
       >>> with tempfile.TemporaryDirectory() as folder:
-      ...     write_folder_atomically(Path(folder) / "page", {"web/a.txt": b"text"})
-      ...     (Path(folder) / "page" / "web" / "a.txt").read_text()
+      ...     write_folder_atomically(Path(folder) / "a", {"b/c.txt": b"text"})
+      ...     (Path(folder) / "a/b/c.txt").read_text()
       'text'
     """
-    temporary, old = _beside(path), path.with_name(f".{path.name}.{os.getpid()}.old")
+    temporary = _beside(path)
+    _unfinished.add(temporary)
     try:
-        for name, content in files.items():
-            file = temporary / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(content)
-        if path.exists():
+        write_files(temporary, files)
+        if path.is_dir():  # only an empty folder can be replaced by renaming
+            old = _beside(temporary)
             os.replace(path, old)
-        os.replace(temporary, path)
+            os.replace(temporary, path)
+            shutil.rmtree(old)
+        else:
+            os.replace(temporary, path)
     finally:
-        for folder in (temporary, old):
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+        _unfinished.discard(temporary)
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Writes files, by their paths in a folder; a path that ends in a slash is an empty folder."""
+    for name, content in files.items():
+        path = folder / name
+        (path if name.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)
+        if not name.endswith("/"):
+            path.write_bytes(content)
+
+
+def read_files(folder: Path) -> dict[str, bytes]:
+    """Returns the contents of a folder's files, by their paths in it; of an empty folder, the path ends in a slash."""
+    parts = sorted(part for part in folder.rglob("*") if part.is_file() or not any(part.iterdir()))
+    return {
+        part.relative_to(folder).as_posix() + "/" * part.is_dir(): b"" if part.is_dir() else part.read_bytes()
+        for part in parts
+    }
 
 
 def check_writable(path: Path) -> None:
@@ -81,7 +101,10 @@ def check_writable(path: Path) -> None:
 def remove_unfinished() -> None:
     """Removes the files being written, for a process about to end without running its `finally` clauses."""
     for temporary in list(_unfinished):
-        temporary.unlink(missing_ok=True)
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
 
 
 def _beside(path: Path) -> Path:

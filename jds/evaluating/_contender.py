@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 
 from jds.exporting._description import as_stored
-from jds.exporting._formats import ENDINGS, format_of
+from jds.exporting._formats import ENDINGS, format_of, read_content, size_of
 from jds.models import Network
 from jds.models._imagenet import LABELS
 from jds.nn import reparameterize
@@ -91,10 +91,12 @@ def of_file(name: str, path: Path, batch: int, labels: Mapping[int, str]) -> Con
     """
     if path.suffix not in ENDINGS:
         raise ValueError(f"'{path}' must end in {', '.join(ENDINGS)}")
-    content = path.read_bytes()
+    content = read_content(path)
     try:
         session = format_of(path).open(content)
     except ModuleNotFoundError as error:
+        if error.name is None:  # the runtime does not exist for this system
+            raise
         package = (error.name or "").partition(".")[0].replace("_", "-")
         raise ImportError(f"running {name} needs the package `{package}`: pip install {package}") from error
     except ImportError:
@@ -117,7 +119,7 @@ def of_file(name: str, path: Path, batch: int, labels: Mapping[int, str]) -> Con
         return Contender(
             name=name,
             runtime=session.runtime,
-            bytes=len(content),
+            bytes=size_of(content),
             batch=session.batch or batch,
             labels=labels or dict(enumerate(described.labels)),
             prepare=lambda images: np.ascontiguousarray(as_stored(described.prepared(list(images)), described.layout)),

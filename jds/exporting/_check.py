@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jds.exporting._description import Layout, as_in_jax, as_stored
-from jds.exporting._formats import Format
+from jds.exporting._formats import Content, Format
 from jds.exporting._photographs import batches
 from jds.exporting._prepare import Prepared
 from jds.exporting._report import Check
@@ -18,7 +18,7 @@ _FREE = 2
 
 
 def compare(
-    prepared: Prepared, form: Format, content: bytes, photographs: np.ndarray | None, layout: Layout | None
+    prepared: Prepared, form: Format, content: Content, photographs: np.ndarray | None, layout: Layout | None
 ) -> Check | None:
     """Returns the comparison, or None if the runtime is not installed."""
     try:

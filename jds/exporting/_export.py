@@ -9,7 +9,7 @@ from typing import Any
 from jds._common.files import check_writable, write_atomically, write_folder_atomically
 from jds.exporting import _check
 from jds.exporting._description import Layout
-from jds.exporting._formats import Calibration, fitted, format_of
+from jds.exporting._formats import Calibration, fitted, format_of, size_of
 from jds.exporting._layers import select
 from jds.exporting._options import Options
 from jds.exporting._photographs import check_natural, photographs
@@ -127,7 +127,7 @@ def export(
     form = format_of(path)
     check_writable(path)
     converted = form.convert(prepared, options, calibration)
-    network = converted.file if converted.network is None else converted.network
+    network = converted.content if converted.network is None else converted.network
     checked = _check.compare(prepared, form, network, images, options.layout)
     if checked is not None and int8 is None and not checked.error <= _GREATEST_ERROR:
         raise RuntimeError(
@@ -143,7 +143,7 @@ def export(
     return ExportReport(
         path=path,
         format=converted.format,
-        bytes=converted.bytes,
+        bytes=size_of(content),
         layers=converted.layers,
         inputs=converted.inputs,
         outputs=converted.outputs,

@@ -9,10 +9,13 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from jds._common.files import read_files
 from jds.exporting._description import Description, Layout
 from jds.exporting._layers import Layer
 from jds.exporting._options import Options
 from jds.exporting._prepare import Prepared
+
+Content = bytes | Mapping[str, bytes]
 
 
 class Calibration(NamedTuple):
@@ -32,7 +35,7 @@ class Converted:
     """A converted program.
 
     Attributes:
-      content: the file; or, of a folder, the files by their paths in it.
+      content: the file; or, of a folder, the files by their paths in it, as for `write_folder_atomically`.
       network: the file to run for the comparison, if it is another one.
       format: the format, with its version.
       layers: number of operations, by kind, the most frequent first.
@@ -42,7 +45,7 @@ class Converted:
       notes: what else the caller should know.
     """
 
-    content: bytes | Mapping[str, bytes]
+    content: Content
     format: str
     layers: Mapping[str, int]
     inputs: Mapping[str, str]
@@ -63,11 +66,6 @@ class Converted:
         """The content of a format that is a folder."""
         assert not isinstance(self.content, bytes)
         return self.content
-
-    @property
-    def bytes(self) -> int:
-        """Size of the file, or of all files."""
-        return len(self.content) if isinstance(self.content, bytes) else sum(map(len, self.content.values()))
 
 
 class Session(NamedTuple):
@@ -98,11 +96,11 @@ class Format(Protocol):
         """
         ...
 
-    def open(self, content: bytes) -> Session:
-        """Opens a file in its runtime.
+    def open(self, content: Any) -> Session:
+        """Opens the content of a file or folder in its runtime.
 
         Raises:
-          ModuleNotFoundError: the runtime is not installed.
+          ModuleNotFoundError: the runtime is not installed; without a name, if it does not exist for this system.
         """
         ...
 
@@ -134,6 +132,7 @@ _FORMATS = {
     ".jax": _Entry("jds.exporting.artifact", "`jax.export`", options=("free batch", "features")),
     ".html": _Entry("jds.exporting.page.one_file", "a page", options=("int8", "runtime"), can_be_opened=False),
     _FOLDER: _Entry("jds.exporting.page", "a page", options=("int8", "runtime"), can_be_opened=False),
+    ".mlpackage": _Entry("jds.exporting.coreml", "Core ML", ("NCHW", "NHWC"), ("features",)),
 }
 # Of the files that can be opened again.
 ENDINGS = tuple(ending for ending, entry in _FORMATS.items() if entry.can_be_opened)
@@ -148,6 +147,20 @@ def format_of(path: Path) -> Format:
     """
     found: Any = importlib.import_module(_entry(path).module)
     return found
+
+
+def read_content(path: Path) -> Content:
+    """Reads a file, or the files of a folder.
+
+    Raises:
+      OSError: it cannot be read.
+    """
+    return read_files(path) if path.is_dir() else path.read_bytes()
+
+
+def size_of(content: Content) -> int:
+    """Returns the number of bytes of a file or folder."""
+    return len(content) if isinstance(content, bytes) else sum(map(len, content.values()))
 
 
 def require(module: str, extra: str, words: str) -> Any:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from jds.exporting.onnx._equations import Equation
+from jds.exporting._equations import Equation
 from jds.exporting.onnx._shapes import padded
 from jds.exporting.onnx._tensors import Tensor
 from jds.exporting.onnx._writer import UnsupportedError, Writer, graph_dtype, handles

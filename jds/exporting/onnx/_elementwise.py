@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 from onnx import helper
 
-from jds.exporting.onnx._equations import Equation
+from jds.exporting._equations import Equation
+from jds.exporting._sizes import is_size
 from jds.exporting.onnx._folding import add_constant, multiply_constant
-from jds.exporting.onnx._tensors import Order, Tensor, channels_first, count, is_size
+from jds.exporting.onnx._tensors import Order, Tensor, channels_first, count
 from jds.exporting.onnx._writer import Operand, UnsupportedError, Writer, graph_dtype, handles, shrunk
 
 _UNARY = {

@@ -8,12 +8,12 @@ import onnx
 from onnx import helper
 
 from jds.exporting._blame import scope_of, unsupported
+from jds.exporting._equations import read, simplify
 from jds.exporting._formats import Calibration, Converted
 from jds.exporting._options import Options
+from jds.exporting._patterns import find_patterns
 from jds.exporting._prepare import Prepared
 from jds.exporting.onnx import _convolution, _elementwise, _products, _reductions, _shapes  # noqa: F401, they register
-from jds.exporting.onnx._equations import read, simplify
-from jds.exporting.onnx._patterns import find_patterns
 from jds.exporting.onnx._quantize import left_in_float, quantized, with_float16_weights
 from jds.exporting.onnx._tensors import Order, Tensor, channels_first
 from jds.exporting.onnx._writer import UnsupportedError, Writer, graph_dtype

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jds.exporting.onnx._equations import Equation
+from jds.exporting._equations import Equation
 from jds.exporting.onnx._tensors import Tensor, count
 from jds.exporting.onnx._writer import Operand, Writer, handles
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from jds.exporting._equations import Equation
 from jds.exporting.onnx._elementwise import elementwise
-from jds.exporting.onnx._equations import Equation
 from jds.exporting.onnx._tensors import Tensor, channels_first
 from jds.exporting.onnx._writer import UnsupportedError, Writer, graph_dtype, handles
 

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 from onnx import helper
 
+from jds.exporting._equations import Equation
+from jds.exporting._sizes import is_size
 from jds.exporting.onnx._elementwise import common_order
-from jds.exporting.onnx._equations import Equation
-from jds.exporting.onnx._tensors import Order, Tensor, is_size
+from jds.exporting.onnx._tensors import Order, Tensor
 from jds.exporting.onnx._writer import Operand, UnsupportedError, Writer, handles
 
 

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jds.exporting._sizes import is_size, same_shape
+
 Order = tuple[int, ...]
 
 
@@ -50,16 +52,6 @@ class Tensor:
 def channels_first(rank: int) -> Order:
     """The order of axes in ONNX of a channels-last array `(batch, *spatial, features)`."""
     return (0, rank - 1, *range(1, rank - 1)) if rank > 2 else tuple(range(rank))
-
-
-def same_shape(one: Sequence[Any], other: Sequence[Any]) -> bool:
-    """Whether two shapes, which may be symbolic, are equal."""
-    return len(one) == len(other) and all(is_size(size, like) for size, like in zip(one, other, strict=True))
-
-
-def is_size(size: Any, like: Any) -> bool:
-    """Whether two sizes, which may be symbolic, are equal."""
-    return isinstance(size, int) == isinstance(like, int) and bool(size == like)
 
 
 def count(sizes: Sequence[Any]) -> int:

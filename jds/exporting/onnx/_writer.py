@@ -7,9 +7,10 @@ import ml_dtypes
 import numpy as np
 from jax.extend.core import Var
 
-from jds.exporting.onnx._equations import Equation, Program, Value
+from jds.exporting._equations import Equation, Program, Value
+from jds.exporting._sizes import is_size, same_shape
 from jds.exporting.onnx._graph import Graph, Node
-from jds.exporting.onnx._tensors import Order, Tensor, channels_first, groups_of, is_size, same_shape
+from jds.exporting.onnx._tensors import Order, Tensor, channels_first, groups_of
 
 # What an equation is written from: an array of the graph, or a constant in the program's order of axes.
 Operand = Tensor | np.ndarray

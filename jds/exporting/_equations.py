@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal, Var
 
-from jds.exporting.onnx._tensors import is_size, same_shape
+from jds.exporting._sizes import is_size, same_shape
 
 # An input of an equation: a variable, or a constant.
 Value = Var | np.ndarray

@@ -1,4 +1,4 @@
-"""Finds functions that ONNX has as one node, such as layer normalization, among the equations that they were traced to.
+"""Finds functions that formats have as one operation, such as layer normalization, among the equations of a program.
 
 A pattern is the function itself. It is traced at the shapes of a possible result, and found where the equations are the
 same, whatever their order. If a later version of JAX or Flax traces the function to other equations, both sides change
@@ -15,8 +15,8 @@ import numpy as np
 from flax import nnx
 from jax.extend.core import Var
 
-from jds.exporting.onnx._equations import Equation, Program, Value, read, shape_of, without_unread
-from jds.exporting.onnx._tensors import same_shape
+from jds.exporting._equations import Equation, Program, Value, read, shape_of, without_unread
+from jds.exporting._sizes import same_shape
 from jds.ops import expand_jaxpr
 
 # Parameters that do not change the values.
