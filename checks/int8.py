@@ -106,12 +106,15 @@ def crops(photographs: Sequence[Image.Image], number: int, seed: int) -> list[np
 
 def results(path: Path, images: np.ndarray) -> np.ndarray:
     """Returns the logits that a file computes."""
-    from jds.exporting._description import as_stored
-    from jds.exporting._formats import format_of
+    if path.suffix == ".onnx":
+        import onnxruntime
 
-    session = format_of(path).open(path.read_bytes())
-    layout = session.description.layout if session.description else "NHWC"
-    return np.concatenate([session.run([as_stored(image[None], layout)])[0] for image in images])
+        session: Any = onnxruntime.InferenceSession(path)
+        return np.concatenate([session.run(None, {"images": image[None].transpose(0, 3, 1, 2)})[0] for image in images])
+    from ai_edge_litert.interpreter import Interpreter
+
+    run: Any = Interpreter(str(path), num_threads=2).get_signature_runner()
+    return np.concatenate([run(images=image[None])["logits"] for image in images])
 
 
 def signal_to_noise(got: np.ndarray, wanted: np.ndarray) -> float:

@@ -40,9 +40,9 @@ class Arguments:
     """Where to write pictures of the page."""
 
 
-def of_every_page(browser: Any, url: str, photographs: dict[str, Path], model: Any, layout: str) -> Checks:
+def of_every_page(browser: Any, url: str, photographs: dict[str, Path], model: Any) -> Checks:
     return {
-        "photographs": lambda: checks.photographs(browser, url, photographs, model, layout),
+        "photographs": lambda: checks.photographs(browser, url, photographs, model),
         "keyboard": lambda: checks.keyboard(browser, url, photographs["jpeg"]),
         "phone": lambda: checks.phone(browser, url, photographs["jpeg"]),
         "camera": lambda: checks.camera(browser, url),
@@ -50,12 +50,10 @@ def of_every_page(browser: Any, url: str, photographs: dict[str, Path], model: A
     }
 
 
-def of_folder(
-    browser: Any, server: Server, photographs: dict[str, Path], model: Any, layout: str, folder: Path
-) -> Checks:
+def of_folder(browser: Any, server: Server, photographs: dict[str, Path], model: Any, folder: Path) -> Checks:
     return {
         "errors": lambda: checks.errors(browser, server.url, folder, photographs["png"]),
-        "threads": lambda: checks.threads(browser, folder, photographs["png"], model, layout),
+        "threads": lambda: checks.threads(browser, folder, photographs["png"], model),
         "retry": lambda: checks.retry(browser, folder, photographs["png"]),
         "plain http": lambda: checks.plain_http(browser, server.url, photographs["jpeg"]),
         "size": lambda: checks.wire_size(folder, server.requested),
@@ -85,17 +83,16 @@ def run(checks: Checks) -> bool:
 def check_page(browser: Any, path: Path, photographs: dict[str, Path], model: Any, arguments: Arguments) -> bool:
     """Checks a folder, which is served, or a file, which is opened from the disk."""
     print(f"\n{path.name}")
-    layout = material.LAYOUTS[path.stem]
     if not path.is_dir():
         size: Checks = {"size": lambda: file_size(path)}
-        return run(of_every_page(browser, path.as_uri(), photographs, model, layout) | size)
+        return run(of_every_page(browser, path.as_uri(), photographs, model) | size)
     shots: Checks = {
         "screenshots": lambda: checks.screenshots(browser, server.url, photographs["jpeg"], arguments.screenshots)
     }
     with served(path) as server:
         return run(
-            of_every_page(browser, server.url, photographs, model, layout)
-            | of_folder(browser, server, photographs, model, layout, path)
+            of_every_page(browser, server.url, photographs, model)
+            | of_folder(browser, server, photographs, model, path)
             | (shots if path.name == "tflite" else {})
         )
 

@@ -16,7 +16,7 @@ from checks.page.browser import DESKTOP, PHONE, Visit, demand, served
 OTHER_HOST = "phone.test"
 
 
-def photographs(browser: Any, url: str, photographs: dict[str, Path], model: Any, layout: str) -> str:
+def photographs(browser: Any, url: str, photographs: dict[str, Path], model: Any) -> str:
     """The page's input is jds's, and its results are the network's, in the same order."""
     worst, worst_jpeg = 0.0, 0.0
     with Visit(browser, url) as visit:
@@ -26,7 +26,7 @@ def photographs(browser: Any, url: str, photographs: dict[str, Path], model: Any
             tensor, scores = visit.classified(number)
             with Image.open(path) as image:
                 wanted = np.asarray(model.preprocess(image))
-            images = channels_last(tensor, layout, model)
+            images = batched(tensor, model)
             steps = 255 * model.preprocessing.std[0] * np.abs(images - wanted).max()
             if path.suffix == ".jpg":  # two decoders may round differently
                 worst_jpeg = max(worst_jpeg, float(steps))
@@ -45,11 +45,9 @@ def photographs(browser: Any, url: str, photographs: dict[str, Path], model: Any
     return f"inputs equal, JPEG within {worst_jpeg:.2f} of 255, results within {worst:.0e}"
 
 
-def channels_last(tensor: np.ndarray, layout: str, model: Any) -> np.ndarray:
+def batched(tensor: np.ndarray, model: Any) -> np.ndarray:
     """Returns the input of the page as jds's networks take it."""
     side = model.preprocessing.image_size
-    if layout == "NCHW":
-        return tensor.reshape(1, 3, side, side).transpose(0, 2, 3, 1)
     return tensor.reshape(1, side, side, 3)
 
 
@@ -167,7 +165,7 @@ def drop(browser: Any, url: str, photograph: Path) -> str:
     return "classified"
 
 
-def threads(browser: Any, folder: Path, photograph: Path, model: Any, layout: str) -> str:
+def threads(browser: Any, folder: Path, photograph: Path, model: Any) -> str:
     """With the headers that isolate it, a page runs several threads, with equal results; an iPhone runs one."""
     iphone = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 Version/18.0 Safari/604.1"
     counts = []
@@ -178,7 +176,7 @@ def threads(browser: Any, folder: Path, photograph: Path, model: Any, layout: st
             counts.append(len(visit.page.workers))
             visit.page.set_input_files("#file", photograph)
             tensor, scores = visit.classified()
-            logits = np.asarray(model(jnp.asarray(channels_last(tensor, layout, model))))[0]
+            logits = np.asarray(model(jnp.asarray(batched(tensor, model))))[0]
             demand(np.allclose(scores, logits, atol=1e-5 * np.abs(logits).max()), "the results differ")
             visit.demand_nothing_from_elsewhere()
     demand(counts[0] > 0, "no threads were started")

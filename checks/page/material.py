@@ -9,11 +9,9 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms
 
 import jds
-from jds.exporting.page._runtime import PACKAGES, fetch
+from jds.exporting.page import PACKAGES, fetch
 
 NETWORK = "tf_efficientnet_lite0"
-# For each kind of file, the layout of its images.
-LAYOUTS = {"tflite": "NHWC", "onnx": "NCHW"}
 
 
 def write_pages(model: Any, node_modules: Path | None, folder: Path) -> list[Path]:

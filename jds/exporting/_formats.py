@@ -130,7 +130,7 @@ _FORMATS = {
     ".onnx": _Entry("jds.exporting.onnx", "ONNX", ("NCHW", "NHWC"), ("opset", "free batch", "features", "int8")),
     ".tflite": _Entry("jds.exporting.litert", "LiteRT", options=("features", "int8")),
     ".jax": _Entry("jds.exporting.artifact", "`jax.export`", options=("free batch", "features")),
-    ".html": _Entry("jds.exporting.page.one_file", "a page", options=("int8", "runtime"), can_be_opened=False),
+    ".html": _Entry("jds.exporting.page._html", "a page", options=("int8", "runtime"), can_be_opened=False),
     _FOLDER: _Entry("jds.exporting.page", "a page", options=("int8", "runtime"), can_be_opened=False),
     ".mlpackage": _Entry("jds.exporting.coreml", "Core ML", ("NCHW", "NHWC"), ("features",)),
 }

@@ -168,7 +168,7 @@ PATTERNS = {
     "Clip": jax.nn.relu6,
     "GlobalAveragePool": lambda x: x.transpose(0, 2, 3, 1).mean((1, 2), keepdims=True).transpose(0, 3, 1, 2),
     "ReduceMean": lambda x: x.mean(-1),
-    "Gemm": lambda x: x[:, 0, 0] @ DENSE[0, 0] + array(7),
+    "Gemm": lambda x: x[:, 0, 0] @ DENSE[0, 0] + DENSE[0, 0, 0],
 }
 
 
@@ -212,7 +212,7 @@ SMALL = jds.create_model("mobilenetv2_035", **SMALLEST["mobilenetv2_035"])
 @pytest.mark.parametrize(
     ("error", "message", "call"),
     [
-        (ValueError, r"`path` must end in .onnx, .tflite, .jax, .mlpackage, got '.*a\.pt'", lambda folder: jds.export(SMALL, folder / "a.pt")),
+        (ValueError, r"`path` must end in .onnx, .tflite, .jax, .html, .mlpackage, or have no ending for a folder, got '.*a\.pt'", lambda folder: jds.export(SMALL, folder / "a.pt")),
         (ValueError, "`opset` must be from 11 to", lambda folder: jds.export(SMALL, folder / "a.onnx", opset=10)),
         (ValueError, "`batch` must be a positive int, or None", lambda folder: jds.export(SMALL, folder / "a.onnx", batch=0)),
         (ValueError, "`layout` must be 'NCHW' or 'NHWC'", lambda folder: jds.export(SMALL, folder / "a.onnx", layout="CHW")),

@@ -258,7 +258,7 @@ def test_the_runtime_computes_what_the_network_does(kind, tmp_path):
     jds.export(model, tmp_path / "page", image_size=64, runtime=Path(NODE_MODULES) / PACKAGES[kind].name)
     folder = tmp_path / "page"
     files = {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
-    np.asarray(inputs if kind == "tflite" else inputs.transpose(0, 3, 1, 2)).tofile(tmp_path / "input")
+    np.asarray(inputs).tofile(tmp_path / "input")
     modules = {name: str(folder / path) for name, path in imports(files).items() if not name.startswith("jds/")}
     found = in_node(
         "run", folder=str(folder), modules=modules, adapter=imports(files)["jds/runtime.js"].removeprefix("jds/"),

@@ -42,6 +42,12 @@ def described_operations(model: Any) -> list[Operation]:
     ]
 
 
+def result_names(model: Any) -> list[str]:
+    """Returns the names of the first results of all operations."""
+    graph = model.subgraphs[0]
+    return [graph.tensors[operator.outputs[0]].name.decode() for operator in graph.operators]
+
+
 def layers(model: Any) -> dict[str, int]:
     """Returns the number of operations of each kind, the most frequent first."""
     return dict(collections.Counter(operation.kind for operation in described_operations(model)).most_common())

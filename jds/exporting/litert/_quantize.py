@@ -3,13 +3,14 @@
 import collections
 import re
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 from jds.exporting._formats import Calibration, require
 from jds.exporting._layers import Layer
 from jds.exporting._photographs import batches
 from jds.exporting._quiet import quiet
-from jds.exporting.litert._model import described_operations
+from jds.exporting.litert._model import described_operations, read, result_names
 
 SIGNATURE = "serving_default"
 _AROUND = {"QUANTIZE", "DEQUANTIZE"}
@@ -28,8 +29,9 @@ def quantized(content: bytes, calibration: Calibration, input_name: str, batch: 
         quantizer.load_quantization_recipe(modules.recipe.static_wi8_ai8())
         for operation in (modules.qtyping.TFLOperationName.INPUT, modules.qtyping.TFLOperationName.OUTPUT):
             _leave(quantizer, ".*", operation)
+        names = result_names(read(content))
         for layer in calibration.in_float:
-            _leave(quantizer, _pattern(layer), modules.qtyping.TFLOperationName.ALL_SUPPORTED)
+            _leave(quantizer, _pattern(layer, names), modules.qtyping.TFLOperationName.ALL_SUPPORTED)
         recipes = modules.recipe_manager.RecipeManager()
         recipes.load_quantization_recipe(quantizer.get_quantization_recipe())
         # The quantizer's own calibration averages the ranges of the images, which cuts off the largest values.
@@ -67,9 +69,14 @@ def _leave(quantizer: Any, pattern: str, operation: Any) -> None:
     quantizer.update_quantization_recipe(regex=pattern, operation_name=operation, algorithm_key="no_quantize")
 
 
-def _pattern(layer: Layer) -> str:
-    """Returns a pattern of the names of tensors, which are the names of the equations that an operation stands for."""
-    return rf"(^|.*[;/)]){re.escape(layer.name)}/(conv_general_dilated|dot_general)\d*(;.*|$)"
+def _pattern(layer: Layer, names: Sequence[str]) -> str:
+    """Returns a pattern for the name of a layer's result among these names.
+
+    The name of a tensor joins those of the equations that its operation stands for. Only results of the whole graph are
+    named otherwise.
+    """
+    pattern = rf"(^|.*[;/)]){re.escape(layer.name)}/(conv_general_dilated|dot_general)\d*(;.*|$)"
+    return pattern if any(re.match(pattern, name) for name in names) else f"{SIGNATURE}_.*"
 
 
 class _Modules:

@@ -15,6 +15,7 @@ from jds.exporting.onnx._tensors import Tensor
 class Node:
     """An operation of the graph; its inputs are names of tensors, or constants."""
 
+    name: str
     op: str
     inputs: list[str | np.ndarray | None]
     outputs: list[str]
@@ -42,7 +43,8 @@ class Graph:
         """Adds a node; returns it. The attributes that are None are left out."""
         name = f"{scope}/{op}" if scope else op
         attributes = {key: value for key, value in attributes.items() if value is not None}
-        node = Node(op, list(inputs), [self.name(name) for _ in range(outputs)], attributes, scope)
+        names = [self.name(name) for _ in range(outputs)]
+        node = Node(names[0], op, list(inputs), names, attributes, scope)
         self.nodes.append(node)
         self.made_by |= dict.fromkeys(node.outputs, node)
         return node
@@ -70,7 +72,7 @@ class Graph:
                 node.op,
                 [constants.name(value, node, place) for place, value in enumerate(node.inputs)],
                 node.outputs,
-                name=node.outputs[0],
+                name=node.name,
                 **node.attributes,
             )
             for node in nodes

@@ -17,6 +17,8 @@ from jds.exporting._photographs import batches
 
 # Nodes that the quantizer removes, because the range of their rounded output says the same.
 _REMOVABLE = {"Clip", "Relu"}
+# Nodes whose second input is their weights.
+_WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 _AROUND = {"QuantizeLinear", "DequantizeLinear"}
 
 
@@ -66,11 +68,11 @@ def _excluded(model: onnx.ModelProto, layers: Collection[str]) -> list[str]:
 
 def left_in_float(model: onnx.ModelProto) -> dict[str, int]:
     """Returns the number of nodes that compute in float, by kind."""
-    made_by = {name: node.op_type for node in model.graph.node for name in node.output}
+    rounded = {name for node in model.graph.node if node.op_type == "DequantizeLinear" for name in node.output}
     kinds = (
         node.op_type
         for node in model.graph.node
-        if node.op_type not in _AROUND and made_by.get(node.input[0]) != "DequantizeLinear"
+        if node.op_type not in _AROUND and not rounded.issuperset(node.input[: 2 if node.op_type in _WEIGHTED else 1])
     )
     return dict(collections.Counter(kinds).most_common())
 

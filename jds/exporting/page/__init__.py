@@ -4,3 +4,5 @@ from jds.exporting.page._build import build as build
 from jds.exporting.page._convert import convert as convert
 from jds.exporting.page._convert import open as open
 from jds.exporting.page._one_file import as_one_file as as_one_file
+from jds.exporting.page._runtime import PACKAGES as PACKAGES
+from jds.exporting.page._runtime import fetch as fetch
