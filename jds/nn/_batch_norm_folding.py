@@ -189,4 +189,6 @@ def _like(variable: Any, value: Any, of: Any, dtype: Any = None) -> nnx.Param:
 def _placed(value: Any, of: jax.Array, dtype: Any = None) -> jax.Array:
     """Returns `value` as an array placed like `of`, with the dtype of `of` unless `dtype` is given."""
     value = value.astype(dtype or of.dtype)
-    return value if isinstance(value, Tracer) else jax.device_put(value, of.sharding)
+    # Parameters may be NumPy arrays, which are nowhere yet.
+    is_anywhere = isinstance(value, Tracer) or not isinstance(of, jax.Array)
+    return value if is_anywhere else jax.device_put(value, of.sharding)

@@ -1,0 +1,117 @@
+"""Exports every public network to ONNX and to LiteRT: same values, and one operation for each layer.
+
+    pip install -e ".[onnx,litert]" onnxruntime
+    python -m checks.exports [--pattern NAME]
+
+All parameters are random, those of the normalizations too. The error is relative to the greatest logit. Convolutions,
+with their groups, must be those of the network; transposes are allowed around channels-last norms and in attention
+only; XNNPACK must run the LiteRT file in one part, or, of Xception, in three.
+
+The record is checks/results/exports.json; `code` is a hash of the sources that wrote the files.
+"""
+
+import collections
+import hashlib
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from flax import nnx
+
+import jds
+from checks import sweep
+
+RECORD = sweep.RESULTS / "exports.json"
+IMAGE_SIZE, BATCH = 96, 2
+GREATEST_ERROR = 1e-4
+# Parts of a file that XNNPACK runs: one, but for Xception.
+MOST_PARTS = 3
+
+
+def code() -> str:
+    """Hashes the sources of the writers."""
+    folder = Path(jds.__file__).parent / "exporting"
+    digest = hashlib.sha256()
+    for file in sorted([*folder.glob("*.py"), *folder.glob("onnx/*.py"), *folder.glob("litert/*.py")]):
+        digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def export(name: str) -> dict[str, Any]:
+    """Exports a network; returns errors and the form of the files."""
+    import onnx
+
+    model = jds.create_model(name)
+    generator = np.random.default_rng(0)
+    state = nnx.state(model, (nnx.Param, nnx.BatchStat))
+    nnx.update(model, jax.tree.map(lambda leaf: _perturbed(leaf, generator), state))
+    found: dict[str, Any] = {"code": code(), "groups": _groups(model)}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        report = jds.export(model, path, image_size=IMAGE_SIZE, batch=BATCH)
+        graph = onnx.load(path).graph
+        found["onnx"] = {"error": report.check and report.check.error, "nodes": dict(report.layers)}
+        found["onnx"]["groups"] = _counted(
+            next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+            for node in graph.node
+            if node.op_type == "Conv" and any(attribute.name == "strides" for attribute in node.attribute)
+        )
+        path = Path(folder) / "network.tflite"
+        report = jds.export(model, path, image_size=IMAGE_SIZE, batch=BATCH)
+        found["litert"] = {
+            "error": report.check and report.check.error,
+            "operations": dict(report.layers),
+            "parts": _parts(path),
+        }
+    return found
+
+
+def is_right(result: dict[str, Any]) -> bool:
+    nodes, operations = result["onnx"]["nodes"], result["litert"]["operations"]
+    depthwise = sum(count for groups, count in result["groups"].items() if int(groups) > 1)
+    # Two around each norm, four in each attention.
+    transposes = 2 * nodes.get("LayerNormalization", 0) + 4 * nodes.get("Softmax", 0)
+    return (
+        max(result["onnx"]["error"], result["litert"]["error"]) <= GREATEST_ERROR
+        and result["onnx"]["groups"] == result["groups"]
+        and nodes.get("Transpose", 0) <= transposes
+        and operations.get("DEPTHWISE_CONV_2D", 0) == depthwise
+        and result["litert"]["parts"] <= (MOST_PARTS if "MAX_POOL_2D" in operations else 1)
+    )
+
+
+def _perturbed(leaf: Any, generator: np.random.Generator) -> Any:
+    factors = generator.uniform(0.8, 1.2, leaf.shape).astype(leaf.dtype)
+    return jnp.asarray(np.asarray(leaf) * factors + generator.uniform(0, 0.02, leaf.shape).astype(leaf.dtype))
+
+
+def _groups(model: Any) -> dict[str, int]:
+    """Number of convolutions of a network as it is exported, by their groups."""
+    evaluated = nnx.clone(model)
+    evaluated.eval()
+    images = jax.ShapeDtypeStruct((BATCH, IMAGE_SIZE, IMAGE_SIZE, 3), np.float32)
+    jaxpr = jds.expand_jaxpr(jax.make_jaxpr(jds.reparameterize(evaluated))(images))
+    return _counted(e.params["feature_group_count"] for e in jaxpr.eqns if e.primitive.name == "conv_general_dilated")
+
+
+def _counted(groups: Any) -> dict[str, int]:
+    return {str(count): number for count, number in sorted(collections.Counter(groups).items())}
+
+
+def _parts(path: Path) -> int:
+    """Number of parts of a file that XNNPACK runs."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter: Any = Interpreter(str(path))
+    interpreter.allocate_tensors()
+    return sum(operation["op_name"] == "DELEGATE" for operation in interpreter._get_ops_details())
+
+
+if __name__ == "__main__":
+    settings = tyro.cli(sweep.Settings, description=__doc__)
+    packages = ("jax", "flax", "onnx", "onnxruntime", "litert-converter", "ai-edge-litert")
+    sweep.run(RECORD, settings, export, is_right, packages=packages, image_size=IMAGE_SIZE)
