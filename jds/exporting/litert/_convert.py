@@ -9,6 +9,7 @@ import jax
 
 from jds.exporting._attached import attach
 from jds.exporting._blame import equations, unsupported
+from jds.exporting._description import Description
 from jds.exporting._formats import Calibration, Converted, require
 from jds.exporting._options import Options
 from jds.exporting._prepare import Prepared
@@ -51,6 +52,19 @@ def convert(prepared: Prepared, options: Options, calibration: Calibration | Non
         outputs=dict(zip(names, outputs, strict=True)),
         packages=("litert-converter",) if calibration is None else ("litert-converter", "litert-quantizer"),
         in_float=None if calibration is None else left_in_float(model),
+        notes=_notes(prepared.description),
+    )
+
+
+def _notes(description: Description | None) -> tuple[str, ...]:
+    if description is None or description.preprocessing is None or description.pixels:
+        return ()
+    preprocessing = description.preprocessing
+    if len({*preprocessing.mean}) == len({*preprocessing.std}) == 1:
+        return ()
+    return (
+        "MediaPipe's image classifiers, for Android and iOS, need the same mean and std for all channels, or a file "
+        "that normalizes pixels itself: normalize=True.",
     )
 
 

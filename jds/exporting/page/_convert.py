@@ -32,6 +32,7 @@ def convert(prepared: Prepared, options: Options, calibration: Calibration | Non
         content=build(network, kind, prepared.description, options.runtime),
         format=f"page with {package.title} {package.version}, {converted.format}",
         network=network,
+        notes=(),
     )
 
 
