@@ -13,8 +13,8 @@ NAME = "mobilenetv3_small_050"
 
 @pytest.fixture
 def weights(tmp_path):
-    jds.save_weights(jds.create_model(NAME, num_classes=10), tmp_path / "a.safetensors")
-    return tmp_path / "a.safetensors"
+    jds.save_weights(jds.create_model(NAME, num_classes=10), tmp_path / "model.safetensors")
+    return tmp_path / "model.safetensors"
 
 
 def test_a_network_with_its_weights_is_written_as_by_the_function(weights, tmp_path, capsys, quick_compilation):

@@ -13,8 +13,8 @@ from jds.exporting._photographs import batches
 from jds.exporting._prepare import Prepared
 from jds.exporting._report import Check
 
-# The size that a free axis gets.
-_FREE = 2
+# The sizes that a free axis gets: a size of 1 may be taken for one to broadcast, and another for the traced one.
+_FREE = (1, 2, 5)
 
 
 def compare(
@@ -56,11 +56,13 @@ def _batches(prepared: Prepared, photographs: np.ndarray | None) -> Iterator[tup
         yield prepared.examples
     else:
         generator = np.random.default_rng(0)
-        yield tuple(_noise(generator, like) for like in prepared.inputs.values())
+        is_fixed = all(isinstance(size, int) for like in prepared.inputs.values() for size in like.shape)
+        for free in _FREE[: 1 if is_fixed else None]:
+            yield tuple(_noise(generator, like, free) for like in prepared.inputs.values())
 
 
-def _noise(generator: np.random.Generator, like: jax.ShapeDtypeStruct) -> np.ndarray:
-    shape = [size if isinstance(size, int) else _FREE for size in like.shape]
+def _noise(generator: np.random.Generator, like: jax.ShapeDtypeStruct, free: int) -> np.ndarray:
+    shape = [size if isinstance(size, int) else free for size in like.shape]
     if np.issubdtype(like.dtype, np.integer):
         return generator.integers(0, min(256, np.iinfo(like.dtype).max), shape).astype(like.dtype)
     return generator.standard_normal(shape).astype(like.dtype)

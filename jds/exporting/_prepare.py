@@ -206,6 +206,11 @@ def _of_function(fun: Any, arguments: Sequence[Any], options: Options) -> Prepar
     ready_arguments = jax.tree.map(
         lambda leaf: _ready(leaf) if _is_module(leaf) else leaf, arguments, is_leaf=_is_module
     )
+    for input_name, leaf in zip(names, leaves, strict=True):
+        if not all(isinstance(size, int) for size in jnp.shape(leaf)[1:]):
+            raise ValueError(
+                f"export: only the first axis of an input may be symbolic, got {input_name} of shape {jnp.shape(leaf)}"
+            )
     run = _with_module(fun, _evaluated)
 
     def of_arrays(*arrays: Any) -> Any:

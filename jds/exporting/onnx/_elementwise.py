@@ -45,9 +45,7 @@ _BINARY = {
     "and": "And",
     "div": "Div",
     "eq": "Equal",
-    "ge": "GreaterOrEqual",
     "gt": "Greater",
-    "le": "LessOrEqual",
     "lt": "Less",
     "max": "Max",
     "min": "Min",
@@ -145,6 +143,15 @@ def _clamp(writer: Writer, equation: Equation, low: Any, operand: Any, high: Any
     if all(isinstance(limit, np.ndarray) and limit.size == 1 for limit in (low, high)):
         return elementwise(writer, equation, "Clip", operand, low.reshape(()), high.reshape(()))
     return elementwise(writer, equation, "Min", elementwise(writer, equation, "Max", operand, low), high)
+
+
+@handles("ge", "le")
+def _or_equal(writer: Writer, equation: Equation, one: Operand, other: Operand) -> Tensor:
+    strictly = {"ge": "Greater", "le": "Less"}[equation.name]
+    if writer.opset >= 12:
+        return elementwise(writer, equation, f"{strictly}OrEqual", one, other)
+    parts = (elementwise(writer, equation, op, one, other) for op in (strictly, "Equal"))
+    return elementwise(writer, equation, "Or", *parts)
 
 
 @handles("ne")

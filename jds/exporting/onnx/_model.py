@@ -79,7 +79,13 @@ def _model(prepared: Prepared, opset: int, channels_are_first: bool) -> onnx.Mod
         _output(writer, value, name, channels_are_first) for value, name in zip(program.outputs, names, strict=True)
     ]
     model = writer.graph.model(inputs, outputs, prepared.name)
-    onnx.checker.check_model(model, full_check=True)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise NotImplementedError(
+            f"export: {prepared.name} cannot be written to ONNX with opset {opset}: {reason}; use a newer opset"
+        ) from error
     return model
 
 

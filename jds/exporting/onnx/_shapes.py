@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from jax import lax
 from onnx import helper
 
 from jds.exporting._equations import Equation
@@ -182,8 +183,29 @@ def _gather(writer: Writer, equation: Equation, operand: Operand, indices: Opera
         raise UnsupportedError("only the selection of whole slices along one axis has an ONNX form")
     where = writer.in_order(writer.full(indices), tuple(range(len(indices.shape))))
     where = writer.reshaped(where, where.shape[:-1]) if isinstance(where, Tensor) else where[..., 0]
+    where = _inside(writer, where, shape[axis], equation.params["mode"])
     source = operand if isinstance(operand, np.ndarray) else writer.in_order(writer.full(operand), _identity(operand))
     return writer.tensor(writer.add("Gather", source, where, axis=axis), out.shape, _identity(out), out.dtype)
+
+
+def _inside(writer: Writer, where: Operand, size: int, mode: lax.GatherScatterMode) -> Operand:
+    """Returns the indices with what JAX does about those out of range, where ONNX's runtimes fail."""
+    if mode == lax.GatherScatterMode.PROMISE_IN_BOUNDS:
+        return where
+    if isinstance(where, np.ndarray):
+        clipped = np.clip(where, 0, size - 1)
+        if mode == lax.GatherScatterMode.CLIP or np.array_equal(clipped, where):
+            return clipped
+        raise UnsupportedError(f"an index is out of range, from {where.min()} to {where.max()} for size {size}")
+    if mode != lax.GatherScatterMode.CLIP:
+        raise UnsupportedError(
+            "computed indices out of range give NaN in JAX, and fail in ONNX; use jnp.take(..., mode='clip')"
+        )
+    if writer.opset < 12:
+        raise UnsupportedError(f"clipped indices need opset 12, not {writer.opset}")
+    least, greatest = (np.asarray(end, where.dtype) for end in (0, size - 1))
+    node = writer.add("Min", writer.add("Max", where, least), greatest)
+    return writer.tensor(node, where.shape, where.order, where.dtype)
 
 
 def _identity(array: Any) -> Order:
