@@ -7,15 +7,17 @@ The classifier refuses a file that does not say how to normalize images, and tak
 need jds, whose extras do not go with MediaPipe's.
 """
 
+import importlib
 import sys
+from typing import Any
 
-import mediapipe
 import numpy as np
-from mediapipe.tasks import python
-from mediapipe.tasks.python import vision
 
 
 def main(file: str) -> None:
+    mediapipe: Any = importlib.import_module("mediapipe")
+    python: Any = importlib.import_module("mediapipe.tasks.python")
+    vision: Any = importlib.import_module("mediapipe.tasks.python.vision")
     options = vision.ImageClassifierOptions(base_options=python.BaseOptions(model_asset_path=file), max_results=5)
     # Closed here: at the end of the process, its own cleaning up fails.
     with vision.ImageClassifier.create_from_options(options) as classifier:

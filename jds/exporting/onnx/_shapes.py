@@ -204,7 +204,7 @@ def _inside(writer: Writer, where: Operand, size: int, mode: lax.GatherScatterMo
     if writer.opset < 12:
         raise UnsupportedError(f"clipped indices need opset 12, not {writer.opset}")
     least, greatest = (np.asarray(end, where.dtype) for end in (0, size - 1))
-    node = writer.add("Min", writer.add("Max", where, least), greatest)
+    node = writer.add("Min", writer.add("Max", where, least).outputs[0], greatest)
     return writer.tensor(node, where.shape, where.order, where.dtype)
 
 
