@@ -19,12 +19,14 @@ _FREE = (1, 2, 5)
 
 def compare(
     prepared: Prepared, form: Format, content: Content, photographs: np.ndarray | None, layout: Layout | None
-) -> Check | None:
-    """Returns the comparison, or None if the runtime is not installed."""
+) -> Check | str | None:
+    """Returns the comparison; or what to install for it; or None if the runtime does not exist for this system."""
     try:
         session = form.open(content)
-    except ModuleNotFoundError:
-        return None
+    except ModuleNotFoundError as error:
+        if error.name is None:
+            return None
+        return f"The file was not run, as its runtime is not installed: pip install {_package(error.name)}"
     results: list[tuple[np.ndarray, np.ndarray]] = []
     for inputs in _batches(prepared, photographs):
         wanted = [np.asarray(array) for array in jax.tree.leaves(prepared.run(*map(jnp.asarray, inputs)))]
@@ -39,6 +41,10 @@ def compare(
         error=max((_error(got, wanted) for got, wanted in results), default=0.0),
         agreement=_agreement(results, len(photographs)) if is_classifier and photographs is not None else None,
     )
+
+
+def _package(module: str) -> str:
+    return module.partition(".")[0].replace("_", "-")
 
 
 def _agreement(results: Sequence[tuple[np.ndarray, np.ndarray]], number: int) -> float:

@@ -14,7 +14,7 @@ from jds.exporting._layers import select
 from jds.exporting._options import Options
 from jds.exporting._photographs import check_natural, photographs
 from jds.exporting._prepare import prepare
-from jds.exporting._report import ExportReport
+from jds.exporting._report import Check, ExportReport
 from jds.exporting._rounding import rounding_errors
 from jds.models import Network
 
@@ -129,7 +129,7 @@ def export(
     converted = form.convert(prepared, options, calibration)
     network = converted.content if converted.network is None else converted.network
     checked = _check.compare(prepared, form, network, images, options.layout)
-    if checked is not None and int8 is None and not checked.error <= _GREATEST_ERROR:
+    if isinstance(checked, Check) and int8 is None and not checked.error <= _GREATEST_ERROR:
         raise RuntimeError(
             f"export: the converted file computes something else than {prepared.name}: its results differ by "
             f"{checked.error:.1e} of the greatest in {checked.runtime}, on {checked.inputs}; it was not written. This "
@@ -147,11 +147,11 @@ def export(
         layers=converted.layers,
         inputs=converted.inputs,
         outputs=converted.outputs,
-        check=checked,
+        check=checked if isinstance(checked, Check) else None,
         rounding=errors,
         in_float=converted.in_float or {},
         versions={name: importlib.metadata.version(name) for name in ("jax", "flax", *converted.packages)},
-        notes=converted.notes,
+        notes=(*converted.notes, *([checked] if isinstance(checked, str) else [])),
     )
 
 

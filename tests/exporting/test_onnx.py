@@ -2,6 +2,7 @@
 
 import collections
 import re
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -252,6 +253,13 @@ def test_the_report_prints_itself(tmp_path):
     assert re.search(r"inputs +images float32\[1,3,32,32\]", text)
     assert re.search(r"error +\S+ in ONNX Runtime \S+, on random numbers", text)
     assert report.bytes == (tmp_path / "a.onnx").stat().st_size
+
+
+def test_without_a_runtime_the_report_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    report = jds.export(SMALL, tmp_path / "a.onnx", image_size=32)
+    assert report.check is None
+    assert "not run, as its runtime is not installed: pip install onnxruntime" in str(report)
 
 
 def test_an_equinox_model_is_exported(tmp_path):
