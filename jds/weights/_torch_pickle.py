@@ -4,8 +4,9 @@ None of the opcodes calls anything: a global is represented by its name, and a c
 placeholder with that name. The optimizer state of a training checkpoint is therefore skipped, whatever its type.
 """
 
+import io
 import pickletools
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -66,7 +67,7 @@ def _stored(identity: Any) -> Any:
     return Storage(key, _STORAGES[kind.name]) if kind.name in _STORAGES else Unknown(kind.name)
 
 
-def walk(data: bytes | BinaryIO, storages: dict[str, Storage] | None = None) -> Any:
+def walk(data: bytes | io.BytesIO, storages: dict[str, Storage] | None = None) -> Any:
     """Interprets the opcodes of one pickle and returns its value.
 
     Args:
