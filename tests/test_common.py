@@ -1,6 +1,8 @@
 """The helpers that all of jds shares: files, programs that are traced once, name stacks."""
 
+import contextlib
 import logging
+import os
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,7 @@ import pytest
 from flax import nnx
 
 from jds import cli, cost
-from jds._common.files import remove_unfinished, write_atomically
+from jds._common.files import read_files, remove_unfinished, write_atomically, write_folder_atomically
 from jds._common.name_stack import read_scopes
 from jds._common.traceable import Traceable
 
@@ -28,6 +30,25 @@ def test_a_file_is_either_complete_or_unchanged(tmp_path, error):
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("figure.svg", "old")]
     write_atomically(path, lambda temporary: temporary.write_text("new"))
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("figure.svg", "new")]
+
+
+@pytest.mark.parametrize("failing", [1, 2, None])
+def test_a_folder_is_either_complete_or_unchanged(tmp_path, monkeypatch, failing):
+    old, new = {"a.txt": b"old", "b/c.txt": b"old"}, {"a.txt": b"new", "d/": b""}
+    write_folder_atomically(tmp_path / "page", old)
+    replace, calls = os.replace, []
+
+    def fails_once(*paths):
+        calls.append(paths)
+        if len(calls) == failing:
+            raise OSError("disk full")
+        replace(*paths)
+
+    monkeypatch.setattr(os, "replace", fails_once)
+    with contextlib.nullcontext() if failing is None else pytest.raises(OSError, match="disk full"):
+        write_folder_atomically(tmp_path / "page", new)
+    assert [path.name for path in tmp_path.iterdir()] == ["page"]
+    assert read_files(tmp_path / "page") == (new if failing is None else old)
 
 
 def test_unfinished_files_are_removed_with_the_process(tmp_path):

@@ -28,7 +28,7 @@ def write_pages(model: Any, node_modules: Path | None, folder: Path) -> list[Pat
 
 def write_photographs(folder: Path) -> dict[str, Path]:
     """Writes photographs that are hard to read right, all made of real ones."""
-    images = Path(importlib.import_module("sklearn.datasets").__file__).parent / "images"  # type: ignore[arg-type]
+    images = Path(str(importlib.import_module("sklearn.datasets").__file__)).parent / "images"
     china, flower = (Image.open(images / name).convert("RGB") for name in ("china.jpg", "flower.jpg"))
     turned = Image.Exif()
     turned[ExifTags.Base.Orientation] = 6

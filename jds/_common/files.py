@@ -1,8 +1,9 @@
 """Atomic writes: files and folders are written next to their destination, then renamed."""
 
+import contextlib
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 # Files and folders being written, which must be removed if the process ends before they are renamed.
@@ -28,14 +29,9 @@ def write_atomically(path: Path, writer: Callable[[Path], object]) -> None:
       ...     [(file.name, file.read_text()) for file in Path(folder).iterdir()]
       [('a.txt', 'text')]
     """
-    temporary = _beside(path)
-    _unfinished.add(temporary)
-    try:
+    with _temporary(path) as temporary:
         writer(temporary)
         os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-        _unfinished.discard(temporary)
 
 
 def write_folder_atomically(path: Path, files: Mapping[str, bytes]) -> None:
@@ -57,20 +53,12 @@ def write_folder_atomically(path: Path, files: Mapping[str, bytes]) -> None:
       ...     (Path(folder) / "a/b/c.txt").read_text()
       'text'
     """
-    temporary = _beside(path)
-    _unfinished.add(temporary)
-    try:
+    with _temporary(path) as temporary:
         write_files(temporary, files)
         if path.is_dir():  # only an empty folder can be replaced by renaming
-            old = _beside(temporary)
-            os.replace(path, old)
-            os.replace(temporary, path)
-            shutil.rmtree(old)
+            _exchange(temporary, path)
         else:
             os.replace(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        _unfinished.discard(temporary)
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -101,10 +89,38 @@ def check_writable(path: Path) -> None:
 def remove_unfinished() -> None:
     """Removes the files being written, for a process about to end without running its `finally` clauses."""
     for temporary in list(_unfinished):
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
+        _remove(temporary)
+
+
+@contextlib.contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    """Yields a path beside `path`, and removes what is left there."""
+    temporary = _beside(path)
+    _unfinished.add(temporary)
+    try:
+        yield temporary
+    finally:
+        _remove(temporary)
+        _unfinished.discard(temporary)
+
+
+def _exchange(new: Path, path: Path) -> None:
+    """Puts a folder in the place of another one, which comes back if that fails."""
+    old = _beside(new)
+    os.replace(path, old)
+    try:
+        os.replace(new, path)
+    except OSError:
+        os.replace(old, path)
+        raise
+    shutil.rmtree(old)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _beside(path: Path) -> Path:

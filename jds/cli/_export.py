@@ -31,8 +31,8 @@ class Export:
         Path,
         option(
             "PATH",
-            "the file to write: .onnx for ONNX Runtime and OpenVINO, .tflite for LiteRT, .jax for JAX without jds, "
-            ".html for a page; or the folder of a page",
+            "the file to write: .onnx for ONNX Runtime and OpenVINO, .tflite for LiteRT, .mlpackage for Core ML, .jax "
+            "for JAX without jds, .html for a page; or the folder of a page",
         ),
     ]
     weights: Annotated[

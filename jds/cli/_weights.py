@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 from jds import zoo
 from jds.cli._options import UsageError
 from jds.models import Network
-from jds.models._imagenet import LABELS
+from jds.models._imagenet import LABELS, labels_of
 from jds.weights import WeightsError, _pretrained_config
 from jds.weights._errors import FreshClassifierWarning, OrderWarning
 from jds.weights._pretrained_config import PretrainedConfig
@@ -49,12 +49,8 @@ def load(name: str | None, weights: str, num_classes: int | None, words: Words) 
     classes = _num_classes(num_classes, config, weights, words)
     model = _created(name or _architecture(config, weights, words), weights, classes, words)
     model.eval()
-    return model, config.labels if classes == config.num_classes and config.labels else usual_labels(classes)
-
-
-def usual_labels(classes: int) -> Mapping[int, str]:
-    """Returns ImageNet's labels for its number of classes."""
-    return dict(enumerate(LABELS)) if classes == len(LABELS) else {}
+    has_labels = classes == config.num_classes and config.labels
+    return model, config.labels if has_labels else dict(enumerate(labels_of(classes)))
 
 
 def _num_classes(asked: int | None, config: PretrainedConfig, weights: str, words: Words) -> int:

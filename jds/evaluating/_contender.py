@@ -10,10 +10,10 @@ import numpy as np
 from flax import nnx
 
 from jds.exporting._description import as_stored
-from jds.exporting._formats import ENDINGS, format_of, read_content, size_of
+from jds.exporting._formats import ENDINGS, format_of, package_of, read_content, size_of
+from jds.exporting._prepare import ready
 from jds.models import Network
-from jds.models._imagenet import LABELS
-from jds.nn import reparameterize
+from jds.models._imagenet import labels_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,21 +61,17 @@ def of_network(name: str, network: Network, batch: int, labels: Mapping[int, str
         raise ValueError(f"{name} has no classifier; build it with its number of classes, such as num_classes=10")
     if network.preprocessing is None:
         raise ValueError(f"the preprocessing of {name} is not known; set `model.preprocessing` first")
-    copied = nnx.clone(network)
-    copied.eval()
-    folded = reparameterize(copied)
+    folded = ready(network)
     graph, state = nnx.split(folded)
     # Passed as a list: for a small network, flattening a state, or a module in `nnx.jit`, takes longer than the run.
     arrays, structure = jax.tree.flatten(state)
     run = jax.jit(lambda arrays, images: nnx.merge(graph, structure.unflatten(arrays))(images))
-    if not labels and network.config.num_classes == len(LABELS):
-        labels = dict(enumerate(LABELS))
     return Contender(
         name=name,
         runtime=f"JAX {jax.__version__} on {jax.default_backend()}",
         bytes=sum(leaf.nbytes for leaf in jax.tree.leaves(nnx.state(folded, nnx.Param))),
         batch=batch,
-        labels=labels,
+        labels=labels or dict(enumerate(labels_of(network.config.num_classes))),
         prepare=lambda images: np.asarray(network.preprocess(list(images))),
         run=lambda images: np.asarray(run(arrays, images), np.float32),
     )
@@ -97,7 +93,7 @@ def of_file(name: str, path: Path, batch: int, labels: Mapping[int, str]) -> Con
     except ModuleNotFoundError as error:
         if error.name is None:  # the runtime does not exist for this system
             raise
-        package = (error.name or "").partition(".")[0].replace("_", "-")
+        package = package_of(error)
         raise ImportError(f"running {name} needs the package `{package}`: pip install {package}") from error
     except ImportError:
         raise

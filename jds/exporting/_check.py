@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jds.exporting._description import Layout, as_in_jax, as_stored
-from jds.exporting._formats import Content, Format
+from jds.exporting._formats import Content, Format, package_of
 from jds.exporting._photographs import batches
 from jds.exporting._prepare import Prepared
 from jds.exporting._report import Check
@@ -26,7 +26,7 @@ def compare(
     except ModuleNotFoundError as error:
         if error.name is None:
             return None
-        return f"The file was not run, as its runtime is not installed: pip install {_package(error.name)}"
+        return f"The file was not run, as its runtime is not installed: pip install {package_of(error)}"
     results: list[tuple[np.ndarray, np.ndarray]] = []
     for inputs in _batches(prepared, photographs):
         wanted = [np.asarray(array) for array in jax.tree.leaves(prepared.run(*map(jnp.asarray, inputs)))]
@@ -34,17 +34,13 @@ def compare(
         results += zip([as_in_jax(array, layout) for array in got], wanted, strict=True)
     where = "random numbers" if photographs is None else f"{len(photographs)} photographs"
     where = where if prepared.examples is None else "the example arguments"
-    is_classifier = photographs is not None and prepared.description is not None and not prepared.is_of_features
+    agreement = None if photographs is None or prepared.is_of_features else _agreement(results, len(photographs))
     return Check(
         runtime=session.runtime,
         inputs=where,
         error=max((_error(got, wanted) for got, wanted in results), default=0.0),
-        agreement=_agreement(results, len(photographs)) if is_classifier and photographs is not None else None,
+        agreement=agreement,
     )
-
-
-def _package(module: str) -> str:
-    return module.partition(".")[0].replace("_", "-")
 
 
 def _agreement(results: Sequence[tuple[np.ndarray, np.ndarray]], number: int) -> float:

@@ -92,12 +92,12 @@ class Description:
         )
 
 
-def as_stored(array: np.ndarray, layout: Layout | None) -> np.ndarray:
+def as_stored(array: Any, layout: Layout | None) -> Any:
     """Returns an array of JAX, channels last, as the file has it."""
     return array.transpose(0, 3, 1, 2) if layout == "NCHW" and array.ndim == 4 else array
 
 
-def as_in_jax(array: np.ndarray, layout: Layout | None) -> np.ndarray:
+def as_in_jax(array: Any, layout: Layout | None) -> Any:
     """Returns an array of the file as JAX has it, channels last."""
     return array.transpose(0, 2, 3, 1) if layout == "NCHW" and array.ndim == 4 else array
 

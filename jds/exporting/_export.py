@@ -50,9 +50,9 @@ def export(
     Args:
       exported: a network of `jds.models`; or an NNX module, a method of one, or any function of arrays, with examples
         of its arguments. Modules are put into evaluation mode, too.
-      path: the file to write, whose ending chooses the format: `.onnx`; `.tflite` for LiteRT; `.jax`, an artifact of
-        `jax.export`; `.html` for a page in one file. Without an ending, it is the folder of a page. What exists there
-        is replaced once the new file is complete.
+      path: the file to write, whose ending chooses the format: `.onnx`; `.tflite` for LiteRT; `.mlpackage` for Core ML;
+        `.jax`, an artifact of `jax.export`; `.html` for a page in one file. Without an ending, it is the folder of a
+        page. What exists there is replaced once the new file is complete.
       *arguments: for a module or function, its arguments: pytrees of arrays or of `jax.ShapeDtypeStruct`s, whose first
         axis may be symbolic, as from `jax.export.symbolic_shape("batch")`.
       batch: for a network, the number of images, or None to let the caller of the file choose it.
@@ -64,7 +64,7 @@ def export(
       features: write the feature maps of `features()` instead of the logits.
       normalize: take images of uint8, with values from 0 to 255, and normalize them in the file.
       softmax: write probabilities instead of logits.
-      float16: store weights in float16, half the size; computations stay in float32.
+      float16: store weights in float16, half the size; computations stay in float32, except in Core ML.
       int8: for a network, photographs to find the ranges of activations on: a folder, or images as `preprocess` takes
         them. Weights and activations are stored and computed in int8, inputs and outputs stay in float.
       keep_float: with `int8`, names of layers that stay in float, or of modules with all their layers; the report lists
@@ -116,13 +116,12 @@ def export(
     prepared = prepare(exported, arguments, options)
     description = prepared.description
     images = None if check is None else photographs(description, check, "check")
-    calibration, errors = None, {}
+    calibration = None
     if int8 is not None:
         calibration = Calibration(
             photographs(description, int8, "int8"), select(prepared.layers, keep_float, "keep_float")
         )
         check_natural(calibration.images, "int8")
-        errors = rounding_errors(prepared, calibration.images)
         images = calibration.images if images is None else images
     form = format_of(path)
     check_writable(path)
@@ -135,6 +134,7 @@ def export(
             f"{checked.error:.1e} of the greatest in {checked.runtime}, on {checked.inputs}; it was not written. This "
             "is a fault of the converter or of jds: please report it, with the function"
         )
+    rounding = {} if calibration is None else rounding_errors(prepared, calibration.images)
     content = converted.content
     if isinstance(content, bytes):
         write_atomically(path, lambda temporary: temporary.write_bytes(content))
@@ -148,7 +148,7 @@ def export(
         inputs=converted.inputs,
         outputs=converted.outputs,
         check=checked if isinstance(checked, Check) else None,
-        rounding=errors,
+        rounding=rounding,
         in_float=converted.in_float or {},
         versions={name: importlib.metadata.version(name) for name in ("jax", "flax", *converted.packages)},
         notes=(*converted.notes, *([checked] if isinstance(checked, str) else [])),

@@ -1,9 +1,9 @@
 """The formats, by the ending of the path, and what the modules that write them have in common."""
 
+import collections
 import dataclasses
 import importlib
-import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -163,6 +163,21 @@ def size_of(content: Content) -> int:
     return len(content) if isinstance(content, bytes) else sum(map(len, content.values()))
 
 
+def counted(kinds: Iterable[str]) -> dict[str, int]:
+    """Returns how often each kind occurs, the most frequent first."""
+    return dict(collections.Counter(kinds).most_common())
+
+
+def in_words(dtype: Any, shape: Iterable[Any]) -> str:
+    """Returns the dtype and shape of an array as reports show them."""
+    return f"{dtype}[{','.join(map(str, shape))}]"
+
+
+def package_of(error: ModuleNotFoundError) -> str:
+    """Returns the package to install for a missing module."""
+    return (error.name or "").partition(".")[0].replace("_", "-")
+
+
 def require(module: str, extra: str, words: str) -> Any:
     """Imports a module of an optional package.
 
@@ -172,8 +187,9 @@ def require(module: str, extra: str, words: str) -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        package = (error.name or module).partition(".")[0].replace("_", "-")
-        raise ImportError(f"export: {words} needs the package `{package}`: pip install 'jds[{extra}]'") from error
+        raise ImportError(
+            f"export: {words} needs the package `{package_of(error)}`: pip install 'jds[{extra}]'"
+        ) from error
 
 
 def fitted(options: Options, path: Path, is_network: bool) -> Options:

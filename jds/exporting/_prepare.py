@@ -18,7 +18,7 @@ from jds.exporting._float16 import halved, is_large
 from jds.exporting._layers import Layer, find_layers
 from jds.exporting._options import Options
 from jds.models import Network
-from jds.models._imagenet import LABELS
+from jds.models._imagenet import labels_of
 from jds.nn import reparameterize
 from jds.ops import expand_jaxpr
 
@@ -31,7 +31,7 @@ class Prepared:
       name: name of the network or function.
       program: the program; its last arrays are the inputs, the ones before are constants.
       inputs: name of each input, and its shape and dtype; the batch may be symbolic.
-      outputs: names of the outputs; for a function, None.
+      outputs: names of the outputs of a network; None for a function.
       arguments: the inputs as the caller passes them: a tuple of pytrees of shapes and dtypes, None for the rest.
       run: what the program must compute, as a function of the inputs.
       examples: values of the inputs that the caller gave, or None.
@@ -75,6 +75,12 @@ class Prepared:
         _, layers = self._jaxpr_and_layers
         return layers
 
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the outputs of the file."""
+        count = len(self.jaxpr.out_avals)
+        return self.outputs or (("output",) if count == 1 else tuple(f"output_{place}" for place in range(count)))
+
     def results(self) -> Any:
         """Returns the tree of the results."""
         if self.outputs is None:
@@ -108,7 +114,7 @@ def prepare(exported: Any, arguments: Sequence[Any], options: Options) -> Prepar
     return _of_function(exported, arguments, options)
 
 
-def _ready(module: nnx.Module) -> nnx.Module:
+def ready(module: Any) -> Any:
     """Returns a copy in evaluation mode, with folded normalizations and merged branches."""
     return reparameterize(_evaluated(module))
 
@@ -163,7 +169,7 @@ def _description(network: Network, image_size: int, options: Options) -> Descrip
 def _labels(network: Network, given: Sequence[str] | None) -> tuple[str, ...]:
     classes = network.config.num_classes
     if given is None:
-        return LABELS if classes == len(LABELS) else ()
+        return labels_of(classes)
     if isinstance(given, str) or len(given) != classes:
         raise ValueError(
             f"export: `labels` must name each of the network's {classes} classes, in order, got "
@@ -204,7 +210,7 @@ def _of_function(fun: Any, arguments: Sequence[Any], options: Options) -> Prepar
     leaves = [leaf for _, leaf in paths]
     names = _unique([_input_name(fun, path) for path, _ in paths])
     ready_arguments = jax.tree.map(
-        lambda leaf: _ready(leaf) if _is_module(leaf) else leaf, arguments, is_leaf=_is_module
+        lambda leaf: ready(leaf) if _is_module(leaf) else leaf, arguments, is_leaf=_is_module
     )
     for input_name, leaf in zip(names, leaves, strict=True):
         if not all(isinstance(size, int) for size in jnp.shape(leaf)[1:]):
@@ -224,7 +230,7 @@ def _of_function(fun: Any, arguments: Sequence[Any], options: Options) -> Prepar
 
     return Prepared(
         name=name,
-        program=Traceable(_with_module(fun, _ready), tuple(ready_arguments)),
+        program=Traceable(_with_module(fun, ready), tuple(ready_arguments)),
         inputs={
             name: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf))
             for name, leaf in zip(names, leaves, strict=True)

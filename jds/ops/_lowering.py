@@ -99,9 +99,11 @@ def _rule(previous: Callable, platform: str | None) -> Callable:
         asked = _asked(ctx.jaxpr_eqn_ctx)
         if asked == _PROBE:
             _probes_lowered.append(True)
+        if asked in (None, _PROBE):
+            return previous(ctx, lhs, rhs, **params)
         lhs_aval, rhs_aval, out_aval = _avals(ctx)
         typical = with_typical_batch(lhs_aval, rhs_aval, out_aval, params)
-        if asked in (None, _PROBE) or typical is None:
+        if typical is None:
             return previous(ctx, lhs, rhs, **params)
         form = recognize(*typical, params)
         target = _target(ctx, platform)

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from exported import convolution, for_inference, groups_of
 from flax import nnx
-from jax import lax
 from networks import SMALLEST
 from PIL import Image
 
@@ -53,24 +53,13 @@ def network(name, **options):
     return model
 
 
-def convolutions(model, size):
-    """The number of groups of each convolution of a network as it is exported."""
-    evaluated = nnx.clone(model)
-    evaluated.eval()
-    images = np.zeros((1, size, size, model.config.in_features), np.float32)
-    jaxpr = jds.expand_jaxpr(jax.make_jaxpr(jds.reparameterize(evaluated))(images))
-    return [e.params["feature_group_count"] for e in jaxpr.eqns if e.primitive.name == "conv_general_dilated"]
-
-
 def assert_close(got, wanted, tolerance=1e-5):
     assert got.shape == wanted.shape
     np.testing.assert_allclose(got, wanted, rtol=0, atol=tolerance * np.abs(wanted).max())
 
 
 def bytes_of(model):
-    evaluated = nnx.clone(model)
-    evaluated.eval()
-    return sum(leaf.nbytes for leaf in jax.tree.leaves(nnx.state(jds.reparameterize(evaluated), nnx.Param)))
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(nnx.state(for_inference(model), nnx.Param)))
 
 
 @pytest.mark.parametrize(
@@ -91,7 +80,7 @@ def test_networks_have_their_convolutions_and_weights_once_and_say_what_jax_comp
     assert_close(mil.run(path, {"images": images.transpose(0, 3, 1, 2)})["logits"], np.asarray(nnx.jit(model)(images)))
     _, function = mil.load(path)
     groups = [int(op.groups.val) for op in function.operations if op.op_type == "conv"]
-    wanted = collections.Counter(convolutions(model, 64))
+    wanted = collections.Counter(groups_of(model, 64))
     # Dense layers of images and of their means are convolutions, too.
     assert {count: number for count, number in collections.Counter(groups).items() if count > 1} == {
         count: number for count, number in wanted.items() if count > 1
@@ -106,16 +95,6 @@ def test_networks_have_their_convolutions_and_weights_once_and_say_what_jax_comp
     assert kinds.get("transpose", 0) <= 1 + 8 * kinds.get("scaled_dot_product_attention", 0)
     weights = path / "Data/com.apple.CoreML/weights/weight.bin"
     assert weights.stat().st_size < 1.05 * bytes_of(model) + 10_000
-
-
-def convolution(kernel, **options):
-    def fun(x):
-        numbers = ("NHWC", "HWIO", "NHWC")
-        return lax.conv_general_dilated(
-            x, kernel, **{"window_strides": (1, 1), "padding": "SAME"} | options, dimension_numbers=numbers
-        )
-
-    return fun
 
 
 # What each is written as, without what moves its axes.

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
+from exported import groups_of
 from jax import lax
 from networks import SMALLEST
 
@@ -39,10 +39,7 @@ def partitions(path):
 
 
 def depthwise_layers(model):
-    evaluated = nnx.clone(model)
-    evaluated.eval()
-    jaxpr = jds.expand_jaxpr(jax.make_jaxpr(jds.reparameterize(evaluated))(np.zeros((1, 64, 64, 3), np.float32)))
-    return sum(e.params.get("feature_group_count", 1) > 1 for e in jaxpr.eqns)
+    return sum(groups > 1 for groups in groups_of(model, 64))
 
 
 @pytest.mark.parametrize("name", SMALLEST)

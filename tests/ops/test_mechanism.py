@@ -341,27 +341,6 @@ def test_the_probe_survives_tracing_with_other_functions_in_jax_numpy(monkeypatc
     assert _lowering.mechanism_fault() is None
 
 
-@pytest.mark.parametrize("implementation", ["native", "shifted", "xla", None])
-def test_a_whole_program_can_be_lowered_with_one_implementation(implementation):
-    from jds.ops import _lowering
-
-    inputs, kernel, _ = DEPTHWISE.arrays()
-
-    def call(x):
-        x = jds.depthwise_conv(x, kernel, bias=np.ones(4, np.float32), implementation=implementation)
-        return lax.conv_general_dilated(
-            x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=4
-        )
-
-    counts = {}
-    for wanted in ("auto", "xla"):
-        with _lowering.override(wanted):
-            exported = jax.export.export(jax.jit(call), platforms=["cpu"])(inputs)
-        counts[wanted] = exported.mlir_module().count("stablehlo.convolution")
-        np.testing.assert_allclose(exported.call(inputs), call(inputs), rtol=1e-5, atol=1e-5)
-    assert counts == {"auto": 0, "xla": 2}
-
-
 @pytest.mark.parametrize("numbers", [tuple, list, np.array], ids=["tuple", "list", "numpy"])
 def test_the_drop_in_accepts_any_integers(numbers):
     inputs, kernel, _ = DEPTHWISE.arrays()

@@ -7,11 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from workloads import WORKLOADS, Workload
 
 import jds
+from jds.ops import _lowering
 
 SMALL = WORKLOADS[:4]
 
@@ -282,3 +284,22 @@ def test_symbolic_images_are_left_to_xla(unchecked_types):
         jax.eval_shape(functools.partial(jds.depthwise_conv, implementation="shifted"), inputs, kernel)
     inputs, kernel, _ = WORKLOADS[0]._replace(inputs=(3, 8, 8, 4)).arrays()
     np.testing.assert_allclose(exported.call(inputs, kernel), jds.depthwise_conv(inputs, kernel), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("implementation", ["native", "shifted", "xla", None])
+def test_a_whole_program_can_be_lowered_with_one_implementation(implementation):
+    inputs, kernel, _ = WORKLOADS[0]._replace(kernel=(3, 3, 1, 4)).arrays()
+
+    def call(x):
+        x = jds.depthwise_conv(x, kernel, bias=np.ones(4, np.float32), implementation=implementation)
+        return lax.conv_general_dilated(
+            x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=4
+        )
+
+    counts = {}
+    for wanted in ("auto", "xla"):
+        with _lowering.override(wanted):
+            exported = jax.export.export(jax.jit(call), platforms=["cpu"])(inputs)
+        counts[wanted] = exported.mlir_module().count("stablehlo.convolution")
+        np.testing.assert_allclose(exported.call(inputs), call(inputs), rtol=1e-5, atol=1e-5)
+    assert counts == {"auto": 0, "xla": 2}

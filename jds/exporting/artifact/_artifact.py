@@ -1,7 +1,6 @@
 """Writes and opens artifacts."""
 
-import collections
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -9,7 +8,7 @@ import numpy as np
 
 from jds.exporting._attached import attach, attached
 from jds.exporting._blame import equations
-from jds.exporting._formats import Calibration, Converted, Session
+from jds.exporting._formats import Calibration, Converted, Session, counted, in_words
 from jds.exporting._options import Options
 from jds.exporting._prepare import Prepared
 from jds.ops._lowering import override
@@ -33,15 +32,12 @@ def convert(prepared: Prepared, options: Options, calibration: Calibration | Non
 
     with override("auto"):
         exported = jax.export.export(jax.jit(call), platforms=_PLATFORMS)(*prepared.arguments)
-    names = prepared.outputs or [f"output_{place}" for place in range(len(exported.out_avals))]
     return Converted(
         content=attach(bytes(exported.serialize()), prepared.description),
         format=f"jax.export, calling convention {exported.calling_convention_version}, for {', '.join(_PLATFORMS)}",
-        layers=dict(
-            collections.Counter(str(equation.primitive) for equation in equations(prepared.jaxpr)).most_common()
-        ),
-        inputs={name: _described(aval) for name, aval in zip(prepared.inputs, exported.in_avals, strict=True)},
-        outputs={name: _described(aval) for name, aval in zip(names, exported.out_avals, strict=True)},
+        layers=counted(str(equation.primitive) for equation in equations(prepared.jaxpr)),
+        inputs=_described(prepared.inputs, exported.in_avals),
+        outputs=_described(prepared.output_names, exported.out_avals),
         packages=("jaxlib",),
     )
 
@@ -59,5 +55,5 @@ def open(content: bytes) -> Session:
     return Session(f"JAX {jax.__version__} on {jax.default_backend()}", attached(content), run, batch)
 
 
-def _described(aval: Any) -> str:
-    return f"{aval.dtype}[{','.join(map(str, aval.shape))}]"
+def _described(names: Iterable[str], avals: Iterable[Any]) -> dict[str, str]:
+    return {name: in_words(aval.dtype, aval.shape) for name, aval in zip(names, avals, strict=True)}

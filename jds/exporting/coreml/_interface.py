@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jds.exporting._description import Layout, as_in_jax, as_stored
 from jds.exporting._options import Options
 from jds.exporting._prepare import Prepared
 from jds.exporting.coreml._packages import packages
@@ -25,25 +26,25 @@ class Interface:
       outputs: names of the outputs.
       takes_image: whether the only input is an image of the system's, rather than an array.
       labels: the names of the classes, which differ, if the package is a classifier.
-      channels_are_first: whether arrays of rank 4 have their channels first; those of an image always are.
+      layout: of arrays of rank 4; an image has its channels first.
     """
 
     inputs: dict[str, jax.ShapeDtypeStruct]
     outputs: tuple[str, ...]
     takes_image: bool
     labels: tuple[str, ...]
-    channels_are_first: bool
+    layout: Layout | None
 
     def loaded(self, arrays: Sequence[jax.Array], dtypes: Sequence[Any]) -> list[jax.Array]:
         """Returns the inputs of the program."""
         if self.takes_image:
             # An image has its channels first; the program converts the pixels itself, whatever their dtype.
-            return [array.transpose(0, 2, 3, 1) for array in arrays]
-        return [_as_dtype(self._moved(array, (0, 2, 3, 1)), dtype) for array, dtype in zip(arrays, dtypes, strict=True)]
+            return [as_in_jax(array, "NCHW") for array in arrays]
+        return [_as_dtype(as_in_jax(array, self.layout), dtype) for array, dtype in zip(arrays, dtypes, strict=True)]
 
     def stored(self, results: Sequence[jax.Array]) -> list[jax.Array]:
         """Returns the outputs of the package."""
-        return [_as_dtype(self._moved(result, (0, 3, 1, 2)), _stored_dtype(result.dtype)) for result in results]
+        return [_as_dtype(as_stored(result, self.layout), _stored_dtype(result.dtype)) for result in results]
 
     def input_types(self) -> list[Any]:
         """Returns the inputs in terms of coremltools."""
@@ -61,9 +62,6 @@ class Interface:
             return None
         return packages().coremltools.ClassifierConfig([*self.labels], _CLASS, self.outputs[0])
 
-    def _moved(self, array: jax.Array, order: tuple[int, ...]) -> jax.Array:
-        return array.transpose(order) if self.channels_are_first and array.ndim == 4 else array
-
 
 def interface_of(prepared: Prepared, options: Options) -> Interface:
     """Returns how a program's inputs and outputs are stored.
@@ -77,15 +75,13 @@ def interface_of(prepared: Prepared, options: Options) -> Interface:
         )
     description = prepared.description
     takes_image = description is not None and description.pixels
-    is_first = options.layout == "NCHW"
-    inputs = {name: _stored(like, is_first or takes_image) for name, like in prepared.inputs.items()}
+    is_first = options.layout == "NCHW" or takes_image
+    inputs = {name: _stored(like, is_first) for name, like in prepared.inputs.items()}
     if takes_image:
         inputs = {name: _image(like) for name, like in inputs.items()}
-    count = len(prepared.jaxpr.out_avals)
-    outputs = prepared.outputs or (("output",) if count == 1 else tuple(f"output_{place}" for place in range(count)))
     is_classifier = description is not None and description.output == "probabilities"
     labels = unlike(description.labels) if description is not None and is_classifier else []
-    return Interface(inputs, tuple(outputs), takes_image, tuple(labels), is_first)
+    return Interface(inputs, prepared.output_names, takes_image, tuple(labels), options.layout)
 
 
 def unlike(labels: Sequence[str]) -> list[str]:

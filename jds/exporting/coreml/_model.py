@@ -1,6 +1,5 @@
 """Converts a program to a Core ML package."""
 
-import collections
 import contextlib
 import importlib.metadata
 import inspect
@@ -14,7 +13,7 @@ from jds._common.files import read_files
 from jds.exporting._blame import unsupported
 from jds.exporting._description import Description
 from jds.exporting._equations import Program, read, simplify
-from jds.exporting._formats import Calibration, Converted
+from jds.exporting._formats import Calibration, Converted, counted, in_words
 from jds.exporting._options import Options
 from jds.exporting._patterns import find_patterns
 from jds.exporting._prepare import Prepared
@@ -56,8 +55,8 @@ def convert(prepared: Prepared, options: Options, calibration: Calibration | Non
         content=_files(model),
         format="Core ML, iOS 18",
         layers=_layers(spec),
-        inputs={feature.name: _in_words(feature.type) for feature in description.input},
-        outputs={feature.name: _in_words(feature.type) for feature in description.output},
+        inputs={feature.name: _type_in_words(feature.type) for feature in description.input},
+        outputs={feature.name: _type_in_words(feature.type) for feature in description.output},
         packages=("coremltools", "stablehlo-coreml"),
         notes=_notes(prepared.description),
     )
@@ -97,7 +96,8 @@ def _lowered(program: Program, interface: Interface) -> Any:
 
     # The inputs get these names.
     parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in interface.inputs]
-    main.__signature__ = inspect.Signature(parameters)  # type: ignore
+    named: Any = main
+    named.__signature__ = inspect.Signature(parameters)
     # Convolutions are left whole, whatever implementation the model names; TPUs have the fewest rules of their own.
     with override("xla"):
         lowered = jax.jit(main).trace(*interface.inputs.values()).lower(lowering_platforms=("tpu",))
@@ -144,16 +144,15 @@ def _files(model: Any) -> dict[str, bytes]:
 def _layers(spec: Any) -> dict[str, int]:
     blocks = spec.mlProgram.functions["main"].block_specializations.values()
     kinds = [operation.type for block in blocks for operation in block.operations]
-    return dict(collections.Counter(kind for kind in kinds if kind != "const").most_common())
+    return counted(kind for kind in kinds if kind != "const")
 
 
-def _in_words(feature: Any) -> str:
+def _type_in_words(feature: Any) -> str:
     """Returns the type of an input or output."""
     kind = feature.WhichOneof("Type")
     if kind == "multiArrayType":
         array = feature.multiArrayType
-        dtype = array.ArrayDataType.Name(array.dataType).lower()
-        return f"{dtype}[{','.join(map(str, array.shape))}]"
+        return in_words(array.ArrayDataType.Name(array.dataType).lower(), array.shape)
     if kind == "imageType":
         image = feature.imageType
         space = image.ColorSpace.Name(image.colorSpace)

@@ -35,8 +35,7 @@ def convert(prepared: Prepared, options: Options, calibration: Calibration | Non
     # Convolutions are left whole, whatever implementation the model names; TPUs have the fewest rules of their own.
     with override("xla"):
         exported = jax.export.export(jax.jit(prepared.traced()), platforms=["tpu"])(*prepared.inputs.values())
-    names = prepared.outputs or _output_names(len(exported.out_avals))
-    content = _converted(prepared, exported.mlir_module_serialized, names)
+    content = _converted(prepared, exported.mlir_module_serialized)
     if calibration is not None:
         ((name, images),) = prepared.inputs.items()
         content = quantized(content, calibration, name, images.shape[0])
@@ -49,7 +48,7 @@ def convert(prepared: Prepared, options: Options, calibration: Calibration | Non
         format="LiteRT",
         layers=layers(model),
         inputs=dict(zip(prepared.inputs, inputs, strict=True)),
-        outputs=dict(zip(names, outputs, strict=True)),
+        outputs=dict(zip(prepared.output_names, outputs, strict=True)),
         packages=("litert-converter",) if calibration is None else ("litert-converter", "litert-quantizer"),
         in_float=None if calibration is None else left_in_float(model),
         notes=_notes(prepared.description),
@@ -68,11 +67,7 @@ def _notes(description: Description | None) -> tuple[str, ...]:
     )
 
 
-def _output_names(number: int) -> list[str]:
-    return ["output"] if number == 1 else [f"output_{place}" for place in range(number)]
-
-
-def _converted(prepared: Prepared, program: bytes, output_names: Sequence[str]) -> bytes:
+def _converted(prepared: Prepared, program: bytes) -> bytes:
     with quiet() as written:
         ir = _converter("mlir.ir")
         stablehlo = _converter("mlir.dialects.stablehlo")
@@ -87,7 +82,7 @@ def _converted(prepared: Prepared, program: bytes, output_names: Sequence[str]) 
                 main.operation,
                 signature_name=SIGNATURE,
                 input_names=list(prepared.inputs),
-                output_names=list(output_names),
+                output_names=list(prepared.output_names),
             )
             if prepared.description is not None:
                 named = {NAME: ir.StringAttr.get(metadata(prepared.description))}

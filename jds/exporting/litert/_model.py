@@ -1,9 +1,9 @@
 """Reads the flatbuffer of a LiteRT file."""
 
-import collections
+import functools
 from typing import Any, NamedTuple
 
-from jds.exporting._formats import require
+from jds.exporting._formats import counted, in_words, require
 
 
 def schema() -> Any:
@@ -30,7 +30,7 @@ class Operation(NamedTuple):
 
 def described_operations(model: Any) -> list[Operation]:
     """Returns the operations of a model."""
-    names = {code: name for name, code in vars(schema().BuiltinOperator).items() if not name.startswith("_")}
+    names = _names(schema().BuiltinOperator)
     codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
     return [
         Operation(
@@ -50,7 +50,7 @@ def result_names(model: Any) -> list[str]:
 
 def layers(model: Any) -> dict[str, int]:
     """Returns the number of operations of each kind, the most frequent first."""
-    return dict(collections.Counter(operation.kind for operation in described_operations(model)).most_common())
+    return counted(operation.kind for operation in described_operations(model))
 
 
 def described(model: Any) -> tuple[list[str], list[str]]:
@@ -58,12 +58,16 @@ def described(model: Any) -> tuple[list[str], list[str]]:
     graph = model.subgraphs[0]
 
     def words(tensor: Any) -> str:
-        return f"{_dtype(tensor)}[{','.join(map(str, tensor.shape))}]"
+        return in_words(_dtype(tensor), tensor.shape)
 
     inputs, outputs = ([words(graph.tensors[place]) for place in part] for part in (graph.inputs, graph.outputs))
     return inputs, outputs
 
 
 def _dtype(tensor: Any) -> str:
-    types = vars(schema().TensorType).items()
-    return next(name.lower() for name, code in types if code == tensor.type and not name.startswith("_"))
+    return _names(schema().TensorType)[tensor.type].lower()
+
+
+@functools.cache
+def _names(enum: Any) -> dict[int, str]:
+    return {code: name for name, code in vars(enum).items() if not name.startswith("_")}

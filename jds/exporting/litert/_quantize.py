@@ -1,12 +1,11 @@
 """Smaller weights, by `litert-quantizer`: int8 with activations in int8, or float16."""
 
-import collections
 import re
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from jds.exporting._formats import Calibration, require
+from jds.exporting._formats import Calibration, counted, require
 from jds.exporting._layers import Layer
 from jds.exporting._photographs import batches
 from jds.exporting._quiet import quiet
@@ -62,7 +61,7 @@ def left_in_float(model: Any) -> dict[str, int]:
         for operation in described_operations(model)
         if operation.kind not in _AROUND and "float32" in operation.output_dtypes
     )
-    return dict(collections.Counter(kinds).most_common())
+    return counted(kinds)
 
 
 def _leave(quantizer: Any, pattern: str, operation: Any) -> None:

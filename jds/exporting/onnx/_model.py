@@ -1,6 +1,5 @@
 """Converts a jaxpr to an ONNX model."""
 
-import collections
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ from onnx import helper
 
 from jds.exporting._blame import scope_of, unsupported
 from jds.exporting._equations import read, simplify
-from jds.exporting._formats import Calibration, Converted
+from jds.exporting._formats import Calibration, Converted, counted, in_words
 from jds.exporting._options import Options
 from jds.exporting._patterns import find_patterns
 from jds.exporting._prepare import Prepared
@@ -50,7 +49,7 @@ def convert(prepared: Prepared, options: Options, calibration: Calibration | Non
     return Converted(
         content=model.SerializeToString(),
         format=f"ONNX, opset {opset}",
-        layers=dict(collections.Counter(node.op_type for node in model.graph.node).most_common()),
+        layers=counted(node.op_type for node in model.graph.node),
         inputs=inputs,
         outputs=outputs,
         packages=("onnx",) if calibration is None else ("onnx", "onnxruntime"),
@@ -59,8 +58,7 @@ def convert(prepared: Prepared, options: Options, calibration: Calibration | Non
 
 
 def _model(prepared: Prepared, opset: int, channels_are_first: bool) -> onnx.ModelProto:
-    jaxpr = prepared.jaxpr
-    program = simplify(find_patterns(read(jaxpr, prepared.constants)))
+    program = simplify(find_patterns(read(prepared.jaxpr, prepared.constants)))
     writer = Writer(program, opset)
     inputs = [
         _input(writer, var, name, channels_are_first) for var, name in zip(program.inputs, prepared.inputs, strict=True)
@@ -74,9 +72,9 @@ def _model(prepared: Prepared, opset: int, channels_are_first: bool) -> onnx.Mod
                 unsupported(equation.source, equation.name, equation.inputs, equation.outputs, "ONNX", str(fault))
             ) from None
     writer.scope = ""
-    names = prepared.outputs or _output_names(len(program.outputs))
     outputs = [
-        _output(writer, value, name, channels_are_first) for value, name in zip(program.outputs, names, strict=True)
+        _output(writer, value, name, channels_are_first)
+        for value, name in zip(program.outputs, prepared.output_names, strict=True)
     ]
     model = writer.graph.model(inputs, outputs, prepared.name)
     try:
@@ -87,10 +85,6 @@ def _model(prepared: Prepared, opset: int, channels_are_first: bool) -> onnx.Mod
             f"export: {prepared.name} cannot be written to ONNX with opset {opset}: {reason}; use a newer opset"
         ) from error
     return model
-
-
-def _output_names(number: int) -> list[str]:
-    return ["output"] if number == 1 else [f"output_{place}" for place in range(number)]
 
 
 def _input(writer: Writer, var: Any, name: str, channels_are_first: bool) -> Tensor:
@@ -116,5 +110,5 @@ def _output(writer: Writer, value: Any, name: str, channels_are_first: bool) -> 
 
 def _described(value: onnx.ValueInfoProto) -> str:
     array = value.type.tensor_type
-    sizes = [size.dim_param or str(size.dim_value) for size in array.shape.dim]
-    return f"{helper.tensor_dtype_to_np_dtype(array.elem_type)}[{','.join(sizes)}]"
+    sizes = [size.dim_param or size.dim_value for size in array.shape.dim]
+    return in_words(helper.tensor_dtype_to_np_dtype(array.elem_type), sizes)

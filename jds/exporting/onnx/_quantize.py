@@ -1,6 +1,5 @@
 """Smaller weights: int8 with activations in int8, by ONNX Runtime's quantizer, or float16."""
 
-import collections
 import logging
 import tempfile
 from collections.abc import Collection
@@ -12,7 +11,7 @@ from onnx import helper, numpy_helper
 
 from jds.exporting._description import Layout, as_stored
 from jds.exporting._float16 import halved, is_large
-from jds.exporting._formats import Calibration, require
+from jds.exporting._formats import Calibration, counted, require
 from jds.exporting._photographs import batches
 
 # Nodes that the quantizer removes, because the range of their rounded output says the same.
@@ -74,7 +73,7 @@ def left_in_float(model: onnx.ModelProto) -> dict[str, int]:
         for node in model.graph.node
         if node.op_type not in _AROUND and not rounded.issuperset(node.input[: 2 if node.op_type in _WEIGHTED else 1])
     )
-    return dict(collections.Counter(kinds).most_common())
+    return counted(kinds)
 
 
 def with_float16_weights(model: onnx.ModelProto) -> onnx.ModelProto:
