@@ -105,7 +105,7 @@ def _counted(groups: Any) -> dict[str, int]:
 
 def _parts(path: Path) -> int:
     """Number of parts of a file that XNNPACK runs."""
-    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_litert.interpreter import Interpreter  # pyright: ignore[reportMissingImports]
 
     interpreter: Any = Interpreter(str(path))
     interpreter.allocate_tensors()

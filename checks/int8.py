@@ -81,10 +81,10 @@ def network() -> Any:
 
 def found_photographs() -> dict[str, Image.Image]:
     """Returns the photographs in the wheels, by name."""
-    import skimage
+    import skimage  # pyright: ignore[reportMissingImports]
     import sklearn.datasets
 
-    folders = [Path(skimage.__file__).parent / "data", Path(sklearn.datasets.__file__).parent / "images"]
+    folders = [Path(*skimage.__path__) / "data", Path(*sklearn.datasets.__path__) / "images"]
     files = {file.stem: file for folder in folders for file in folder.iterdir() if file.suffix in (".jpg", ".png")}
     return {name: open_image(files[name]) for name in (*CALIBRATION, *TRIED)}
 
@@ -111,7 +111,7 @@ def results(path: Path, images: np.ndarray) -> np.ndarray:
 
         session: Any = onnxruntime.InferenceSession(path)
         return np.concatenate([session.run(None, {"images": image[None].transpose(0, 3, 1, 2)})[0] for image in images])
-    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_litert.interpreter import Interpreter  # pyright: ignore[reportMissingImports]
 
     run: Any = Interpreter(str(path), num_threads=2).get_signature_runner()
     return np.concatenate([run(images=image[None])["logits"] for image in images])
