@@ -21,7 +21,7 @@ from benchmarks.harness import pictures, record, report, roofline
 from benchmarks.harness.command import command
 from benchmarks.harness.contenders import BenchmarkError, Contender, choose
 from benchmarks.harness.contest import Case, Result, processes, run_case
-from benchmarks.harness.targets import Target, of_layers
+from benchmarks.harness.targets import Target, of_cases
 from benchmarks.harness.workloads import MOBILENET_V1, Workload
 from jds import cost
 
@@ -98,11 +98,11 @@ def targets(results: Sequence[Result]) -> list[Target]:
             for row in rows:
                 ratio, theory = row.ratio("jds", "ordinary"), theoretical_ratio(Workload(**row.case.spec["workload"]))
                 shares.append(ratio and cost.Spread(*(at / theory for at in ratio)))
-            found += of_layers(f"{name} / XLA's ordinary convolution / ratio in theory", 1.3, shares)
+            found += of_cases(f"{name} / XLA's ordinary convolution / ratio in theory", 1.3, shares)
         else:
             mean, worst = LIMITS_TO_XLA[kind]
-            found += of_layers(f"{name} / PyTorch", 1.0, (row.ratio("jds", "torch") for row in rows), worst=1.5)
-            found += of_layers(f"{name} / XLA's own", mean, (row.ratio("jds", "xla") for row in rows), worst=worst)
+            found += of_cases(f"{name} / PyTorch", 1.0, (row.ratio("jds", "torch") for row in rows), worst=1.5)
+            found += of_cases(f"{name} / XLA's own", mean, (row.ratio("jds", "xla") for row in rows), worst=worst)
     return found
 
 

@@ -18,6 +18,7 @@ from benchmarks.harness.command import command
 from benchmarks.harness.contenders import Contender
 from benchmarks.harness.contest import Case, Result
 from benchmarks.harness.targets import Target, of_ratio
+from benchmarks.peers import mobilenet_v1_weights
 
 IN_JAX = "benchmarks.peers.in_jax:training"
 
@@ -38,19 +39,28 @@ class Settings(network_benchmark.Settings):
     rounds: int = 9
     seconds: float = 2.0
     out: Path = Path("benchmarks/results/train.json")
+    image_size: int = 224
+    width: float = 1.0
+    """MobileNet V1's width multiplier."""
     compiles: int = 3
     """How many times each contender compiles."""
     learning_rate: float = 0.01
     momentum: float = 0.9
 
+    @property
+    def are_full(self) -> bool:
+        return self.image_size == 224 and self.width == 1
 
-def cases(settings: network_benchmark.Settings, able: tuple[Contender, ...], weights: str) -> list[Case]:
-    assert isinstance(settings, Settings)
-    spec = {"weights": weights, "learning_rate": settings.learning_rate, "momentum": settings.momentum}
+
+def cases(settings: Settings, able: tuple[Contender, ...], folder: Path) -> list[Case]:
+    weights = folder / "weights.npz"
+    mobilenet_v1_weights.save(weights, settings.width)
+    sizes = {"image_size": settings.image_size, "width": settings.width}
+    steps = {"learning_rate": settings.learning_rate, "momentum": settings.momentum}
     return [
         Case(
             f"MobileNet V1, training step, batch {batch}",
-            settings.spec(batch, **spec),
+            settings.spec(batch, weights=str(weights), **sizes, **steps),
             able,
             TOLERANCE,
             settings.compiles,

@@ -8,7 +8,7 @@ Takes about five minutes.
 from rich.progress import track
 
 import jds
-from checks import figures, sweep, training_steps, variants
+from checks import exports, figures, sweep, training_steps, variants
 from checks.fingerprint import fingerprint
 from jds import zoo
 
@@ -19,12 +19,13 @@ def main(pattern: str = "*") -> None:
     Raises:
       SystemExit: with the commands to run again, if there are any.
     """
-    results = {check.__name__: sweep.load(check.RECORD) for check in (variants, training_steps)}
+    codes = {variants: None, training_steps: None, exports: exports.code()}
+    results = {check: sweep.load(check.RECORD) for check in codes}
     found = []
     for name in track(jds.list_models(pattern)):
         now = fingerprint(name)
-        outdated = [check for check in results if not sweep.is_valid(results[check].get(name), now)]
-        found += [f"python -m {check} --pattern {name}" for check in outdated]
+        outdated = [check for check in codes if not sweep.is_valid(results[check].get(name), now, codes[check])]
+        found += [f"python -m {check.__name__} --pattern {name}" for check in outdated]
         if zoo.Figures(**figures.figures(name)) != zoo.figures()[name]:
             found.append(f"python -m checks.figures, because of {name}")
     if found:

@@ -33,9 +33,9 @@ def load(path: Path) -> dict[str, dict[str, Any]]:
     return json.loads(path.read_text())["networks"]
 
 
-def is_valid(result: dict[str, Any] | None, fingerprint: str) -> bool:
-    """Whether a result is of the network as it is now, which has this fingerprint."""
-    return result is not None and result.get("fingerprint") == fingerprint
+def is_valid(result: dict[str, Any] | None, fingerprint: str, code: str | None = None) -> bool:
+    """Whether a result is of the network and of the code as they are now, which have these hashes."""
+    return result is not None and (result.get("fingerprint"), result.get("code")) == (fingerprint, code)
 
 
 def run(
@@ -46,8 +46,18 @@ def run(
     *,
     packages: Sequence[str],
     image_size: int,
+    code: str | None = None,
 ) -> None:
     """Checks the networks that have changed since the record, or all; prints and writes the results.
+
+    Args:
+      path: the record.
+      settings: from the command line.
+      find: returns the result for a network's name.
+      is_right: judges a result.
+      packages: names of the packages whose versions are recorded.
+      image_size: height and width of the images.
+      code: a hash of the code that a result vouches for, besides the network; None if there is none.
 
     Raises:
       SystemExit: always; with the names of the networks in the record whose results are not right, or with 0.
@@ -59,9 +69,10 @@ def run(
     results = {name: result for name, result in known.items() if name in zoo.VARIANTS}
     for name in track(jds.list_models(settings.pattern)):
         start, now = time.perf_counter(), fingerprint(name)
-        if is_valid(results.get(name), now) and not settings.again:
+        if is_valid(results.get(name), now, code) and not settings.again:
             continue
-        results[name] = {"row": row_fingerprint(zoo.VARIANTS[name]), "fingerprint": now} | find(name)
+        stamps = {"row": row_fingerprint(zoo.VARIANTS[name]), "fingerprint": now} | ({"code": code} if code else {})
+        results[name] = stamps | find(name)
         jax.clear_caches()
         print(name, results[name], f"{time.perf_counter() - start:.0f} s", flush=True)
         record = {"versions": versions, "image_size": image_size, "networks": dict(sorted(results.items()))}

@@ -4,8 +4,17 @@ import jax
 import numpy as np
 from flax import nnx
 from jax import lax
+from networks import SMALLEST
 
 import jds
+from checks.exports import vary
+
+
+def network(name, **options):
+    """A short network whose parameters differ from channel to channel, so that none is folded away."""
+    model = jds.create_model(name, **SMALLEST[name], **options)
+    vary(model)
+    return model
 
 
 def for_inference(model):

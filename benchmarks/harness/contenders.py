@@ -24,6 +24,7 @@ class Contender:
       needs: packages that must be installed in addition to jds's own dependencies.
       tools: programs, at least one of which must be found.
       environment: variables to set for its process.
+      tolerance: takes the place of the case's tolerance where this contender rounds more, for each kind of output.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Contender:
     needs: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
     environment: dict[str, str] = dataclasses.field(default_factory=dict)
+    tolerance: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 def choose(table: Sequence[Contender], names: Sequence[str]) -> tuple[tuple[Contender, ...], list[str]]:

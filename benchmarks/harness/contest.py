@@ -289,12 +289,13 @@ def compare(case: Case, workers: Mapping[str, Process]) -> dict[str, dict[str, f
         shapes = [{key: array.shape for key, array in outputs[who].items()} for who in (first, name)]
         if shapes[0] != shapes[1]:
             raise BenchmarkError(f"{pair} have different shapes: {shapes[0]} and {shapes[1]}")
-        found[name] = dict.fromkeys(case.tolerance, 0.0)
+        tolerance = {**case.tolerance, **workers[name].contender.tolerance}
+        found[name] = dict.fromkeys(tolerance, 0.0)
         for key, array in outputs[first].items():
             kind = key.partition(" ")[0]
             differs = difference(outputs[name][key], array)
-            if differs > case.tolerance[kind]:
-                raise BenchmarkError(f"{pair} differ by {differs:.1e} in {key!r}, more than {case.tolerance[kind]:.1e}")
+            if differs > tolerance[kind]:
+                raise BenchmarkError(f"{pair} differ by {differs:.1e} in {key!r}, more than {tolerance[kind]:.1e}")
             found[name][kind] = max(differs, found[name][kind])
     return found
 

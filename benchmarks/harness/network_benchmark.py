@@ -14,7 +14,6 @@ from benchmarks.harness import pictures, record, report
 from benchmarks.harness.contenders import BenchmarkError, Contender, choose
 from benchmarks.harness.contest import Case, Result, processes, run_case
 from benchmarks.harness.targets import Target
-from benchmarks.peers import mobilenet_v1_weights
 from jds import cost
 
 
@@ -22,7 +21,6 @@ from jds import cost
 class Settings:
     """Options of the command."""
 
-    batches: tuple[int, ...]
     rounds: int
     """Number of rounds that count; one more warms up."""
     seconds: float
@@ -33,29 +31,26 @@ class Settings:
     """Names of contenders; by default, all that are installed."""
     allocator: str = "auto"
     """Allocator for a second measurement: auto to search for one, none, or the path of a shared library."""
-    image_size: int = 224
-    width: float = 1.0
-    """MobileNet V1's width multiplier."""
+    batches: tuple[int, ...] = ()
 
     def __post_init__(self):
-        if self.rounds < 3 or not self.batches or min(self.batches) < 1 or not self.seconds > 0:
-            raise BenchmarkError("there must be at least 3 `rounds`, a batch, and `seconds` above 0")
+        if self.rounds < 3 or min(self.batches, default=1) < 1 or not self.seconds > 0:
+            raise BenchmarkError("there must be at least 3 `rounds`, images in each batch, and `seconds` above 0")
 
     @property
     def are_full(self) -> bool:
-        """Whether the targets apply: they are set for these sizes."""
-        return self.image_size == 224 and self.width == 1
+        """Whether the targets apply: they are set for networks of full size."""
+        return True
 
     def spec(self, batch: int, **more: Any) -> dict[str, Any]:
-        threads = cost.machine_facts()["cores"]
-        return {"batch": batch, "image_size": self.image_size, "width": self.width, "threads": threads, **more}
+        return {"batch": batch, "threads": cost.machine_facts()["cores"], **more}
 
 
 def run(
     name: str,
     settings: Settings,
     table: Sequence[Contender],
-    cases: Callable[[Any, tuple[Contender, ...], str], list[Case]],
+    cases: Callable[[Any, tuple[Contender, ...], Path], list[Case]],
     targets: Callable[[Sequence[Result]], list[Target]],
 ) -> None:
     """Measures, prints the results and writes the record.
@@ -64,7 +59,7 @@ def run(
       name: the name of the benchmark.
       settings: from the command line.
       table: all contenders.
-      cases: makes the cases from the settings, the contenders that can run, and the path of MobileNet V1's weights.
+      cases: makes the cases from the settings, the contenders that can run, and a folder for the contenders' files.
       targets: judges the results.
     """
     able, notes = choose(table, settings.contenders)
@@ -73,10 +68,8 @@ def run(
         notes.append(allocators.NOT_FOUND)
     results = []
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
-        path = Path(folder) / "weights.npz"
-        mobilenet_v1_weights.save(path, settings.width)
         preloads = dict.fromkeys((None, other))  # only once if there is no other allocator
-        todo = [(case, preload) for case in cases(settings, able, str(path)) for preload in preloads]
+        todo = [(case, preload) for case in cases(settings, able, Path(folder)) for preload in preloads]
         report.announce([case for case, _ in todo], settings.rounds, settings.seconds, settings.out)
         console = Console(stderr=True)
         for case, preload in track(todo, "measuring", console=console, auto_refresh=False, transient=True):
@@ -85,7 +78,7 @@ def run(
             results.append(dataclasses.replace(result, allocator=preload and preload.name))
     judged = targets(results) if settings.are_full else []
     if not judged:
-        notes.append("targets are for images of 224×224 and width 1 only")
+        notes.append("targets are for networks of full size only")
     kept = dataclasses.asdict(settings) | {"allocator": other and other.name}
     del kept["out"]
     content = record.record(name, kept, able, results, judged)

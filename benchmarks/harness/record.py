@@ -66,7 +66,7 @@ def entry(result: Result) -> dict[str, Any]:
     ratios = {name: result.ratio(result.first, name) for name in others}
     return {
         "name": result.case.name,
-        "case": {key: value for key, value in result.case.spec.items() if key != "weights"},
+        "case": {key: value for key, value in result.case.spec.items() if key not in ("weights", "folder")},
         "allocator": result.allocator,
         "differences": result.differences,
         "ratios": {name: ratio._asdict() for name, ratio in ratios.items() if ratio},

@@ -14,14 +14,15 @@ from benchmarks.harness.contest import Case, Result
 from benchmarks.harness.targets import Target
 
 # Width of the tables: a narrower terminal wraps them, but a file or a pipe does not.
-WIDTH = 110
+WIDTH = 120
 AS_IT_IS = "the system's allocator"
 
 
 def network_table(result: Result) -> Table:
     """One row per contender, the fastest first."""
     title = f"{result.case.name}, {result.allocator or AS_IT_IS}; × = time of {result.label(result.first)} / this"
-    table = Table("contender", title=title, title_justify="left")
+    table = Table(title=title, title_justify="left")
+    table.add_column("contender", no_wrap=True)
     columns = ("ms", "×", "compile s", "MiB imported", "MiB peak", "page faults", "cores")
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)

@@ -40,14 +40,16 @@ def of_ratio(name: str, limit: float, ratio: Spread | None) -> Target:
     return Target(name, limit, None) if ratio is None else Target(name, limit, ratio.median, (ratio.low, ratio.high))
 
 
-def of_layers(name: str, limit: float, ratios: Iterable[Spread | None], *, worst: float | None = None) -> list[Target]:
-    """Targets for the geometric mean of the layers' ratios and, if there is a limit for it, for the greatest of them.
+def of_cases(
+    name: str, limit: float, ratios: Iterable[Spread | None], *, worst: float | None = None, case: str = "layer"
+) -> list[Target]:
+    """Targets for the geometric mean of the ratios of several cases and, if it has a limit, for the greatest of them.
 
-    Unless every layer was measured, the targets count as not measured.
+    Unless every case was measured, the targets count as not measured.
     """
     found = list(ratios)
     known = [ratio for ratio in found if ratio is not None]
-    names = f"{name}, geometric mean", f"{name}, slowest layer"
+    names = f"{name}, geometric mean", f"{name}, slowest {case}"
     if not known or len(known) < len(found):
         limits = zip(names, (limit, worst), strict=True)
         return [Target(text, at_most, None) for text, at_most in limits if at_most is not None]

@@ -1,9 +1,7 @@
 """jds and XLA's own convolutions, in JAX."""
 
 import functools
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,15 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from safetensors.numpy import save_file
 
 import jds
 from benchmarks.harness.worker import Program
 from benchmarks.harness.workloads import Workload, normal
 from benchmarks.peers import mobilenet_v1, mobilenet_v1_weights
 from benchmarks.peers.mobilenet_v1_weights import flatten
-from checks.synthetic_weights import filled
-from jds.weights import shapes_of
+from benchmarks.peers.public import network
 
 
 def program(fun: Callable[..., Any], arguments: tuple[Any, ...]) -> Program:
@@ -67,24 +63,9 @@ def op(spec: dict[str, Any]) -> Program:
 
 
 def inference(spec: dict[str, Any]) -> Program:
-    """MobileNet V1 in evaluation mode, batch normalization folded into the convolutions."""
-    model = mobilenet_v1_weights.load(spec)
-    model.eval()
-    # The weights are constants of the program, as for the other contenders.
-    return program(jds.fold_batch_norm(model), (jnp.asarray(mobilenet_v1.images(spec)),))
-
-
-def public(spec: dict[str, Any]) -> Program:
     """A network of `jds.list_models` in evaluation mode, with its branches and batch normalizations folded."""
-    name = spec["network"]
-    model = jds.create_model(name, rngs=nnx.Rngs(0))
-    shapes = {entry: array.shape for entry, array in shapes_of(model, model.source).items()}
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "model.safetensors"
-        save_file(filled(shapes, spec["gain"]), file)
-        model = jds.create_model(name, file, implementation=spec["implementation"])
-    model.eval()
-    model = jds.fold_batch_norm(jds.reparameterize(model))
+    model = jds.fold_batch_norm(jds.reparameterize(network(spec, spec["implementation"])))
+    # The weights are constants of the program, as for the other contenders.
     return program(model, (jnp.asarray(mobilenet_v1.images(spec)),))
 
 

@@ -13,14 +13,18 @@ from benchmarks.peers.in_torch import channels_last, program
 from checks.synthetic_weights import filled
 
 
+def network(spec: dict[str, Any], *, exportable: bool = False) -> Any:
+    """The network of a case in evaluation mode, with its branches folded."""
+    model = importlib.import_module("timm").create_model(spec["network"], exportable=exportable).eval()
+    entries = filled({name: tuple(value.shape) for name, value in model.state_dict().items()}, spec["gain"])
+    model.load_state_dict({name: torch.from_numpy(np.asarray(value)) for name, value in entries.items()})
+    return importlib.import_module("timm.utils.model").reparameterize_model(model)
+
+
 def inference(spec: dict[str, Any]) -> Program:
     """A network in evaluation mode, with its branches and batch normalizations folded into the convolutions."""
     torch.set_num_threads(spec["threads"])
-    model = importlib.import_module("timm").create_model(spec["network"]).eval()
-    entries = filled({name: tuple(value.shape) for name, value in model.state_dict().items()}, spec["gain"])
-    model.load_state_dict({name: torch.from_numpy(np.asarray(value)) for name, value in entries.items()})
-    model = importlib.import_module("timm.utils.model").reparameterize_model(model)
-    model = channels_last(fold(model))
+    model = channels_last(fold(network(spec)))
     images = torch.from_numpy(mobilenet_v1.images(spec)).permute(0, 3, 1, 2)
 
     if not spec["compiled"]:

@@ -99,25 +99,9 @@ class MobileNetV1(nn.Module):
     def forward(self, images):
         return self.classifier(self.layers(images).mean((2, 3)))
 
-    def fold(self) -> "MobileNetV1":
-        """Folds the normalizations into the convolutions, in evaluation mode."""
-        self.eval()
-        folded = []
-        for conv, norm, relu in zip(*[iter(self.layers)] * 3, strict=True):
-            folded += [nn.utils.fusion.fuse_conv_bn_eval(conv, norm), relu]
-        self.layers = nn.Sequential(*folded)
-        return channels_last(self)
-
 
 def channels_last(model: Any) -> Any:
     return model.to(memory_format=torch.channels_last)
-
-
-def inference(spec: dict[str, Any]) -> Program:
-    """MobileNet V1 in evaluation mode, batch normalization folded into the convolutions."""
-    torch.set_num_threads(spec["threads"])
-    model = MobileNetV1(spec).fold()
-    return program(model, nchw(mobilenet_v1.images(spec)), compiled=spec["compiled"])
 
 
 def program(

@@ -31,12 +31,6 @@ def convolutions(weights: dict[str, np.ndarray]) -> list[Conv]:
     return rows
 
 
-def folded(weights: dict[str, np.ndarray], conv: Conv) -> tuple[np.ndarray, np.ndarray]:
-    """Kernel and bias of a convolution with its normalization folded in, in evaluation mode."""
-    scale = weights[f"{conv.norm}.scale"] / np.sqrt(weights[f"{conv.norm}.var"] + EPSILON)
-    return weights[conv.kernel] * scale, weights[f"{conv.norm}.bias"] - weights[f"{conv.norm}.mean"] * scale
-
-
 def load(spec: dict[str, Any]) -> dict[str, np.ndarray]:
     with np.load(spec["weights"]) as arrays:
         return dict(arrays)

@@ -101,14 +101,20 @@ def _features(equation: JaxprEqn, weights: int) -> tuple[int, ...]:
     return tuple(axis for axis in range(aval.ndim) if axis not in contracting[weights])
 
 
-def evaluate(jaxpr: ClosedJaxpr, values: Sequence[Any], change: Callable[[int, list[Any]], Sequence[Any]]) -> list[Any]:
-    """Evaluates a program, with `change(place, operands)` as the operands of its equation at `place`."""
+Step = Callable[[int, Callable[..., list[Any]], list[Any]], Sequence[Any]]
+
+
+def evaluate(jaxpr: ClosedJaxpr, values: Sequence[Any], step: Step) -> list[Any]:
+    """Evaluates a program, with `step(place, call, operands)` for the results of its equation at `place`.
+
+    `call(*operands)` computes what the equation says.
+    """
     known: dict[Any, Any] = dict(zip(jaxpr.jaxpr.constvars, jaxpr.consts, strict=True))
     known |= zip(jaxpr.jaxpr.invars, values, strict=True)
     for place, equation in enumerate(jaxpr.jaxpr.eqns):
         # One equation at a time, because a primitive's own interface differs between versions of JAX.
         variables = list(dict.fromkeys(atom for atom in equation.invars if isinstance(atom, Var)))
         one = jaxpr.jaxpr.replace(constvars=[], invars=variables, outvars=equation.outvars, eqns=[equation])
-        operands = change(place, [known[variable] for variable in variables])
-        known |= zip(equation.outvars, jaxpr_as_fun(ClosedJaxpr(one, []))(*operands), strict=True)
+        results = step(place, jaxpr_as_fun(ClosedJaxpr(one, [])), [known[variable] for variable in variables])
+        known |= zip(equation.outvars, results, strict=True)
     return [atom.val if isinstance(atom, Literal) else known[atom] for atom in jaxpr.jaxpr.outvars]

@@ -87,9 +87,14 @@ class Prepared:
             return jax.tree.structure(jax.eval_shape(self.run, *self.inputs.values()))
         return jax.tree.structure(0 if len(self.outputs) == 1 else self.outputs)
 
-    def traced(self, *, float16: bool = False) -> Callable[..., list[Any]]:
-        """Returns the program as a function of the inputs' arrays, with the constants in it, possibly in float16."""
-        run = jaxpr_as_fun(self.jaxpr)
+    def traced(self, *, float16: bool = False, run: Callable[..., list[Any]] | None = None) -> Callable[..., list[Any]]:
+        """Returns the program as a function of the inputs' arrays, with the constants in it, possibly in float16.
+
+        Args:
+          float16: store large constants in float16.
+          run: takes the place of the jaxpr, as a function of the same arrays.
+        """
+        run = run or jaxpr_as_fun(self.jaxpr)
         stored = [halved(value) if float16 and is_large(value) else value for value in self.constants]
 
         def call(*inputs: Any) -> list[Any]:

@@ -4,7 +4,7 @@ Each layer is rounded alone, its weights per channel and its input as a whole, e
 often holds most of the error of a network: https://arxiv.org/abs/1806.08342 describes the scheme.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -36,11 +36,11 @@ def rounding_errors(prepared: Prepared, images: np.ndarray) -> dict[str, float]:
         """Least and greatest input of each layer."""
         found: list[jax.Array] = []
 
-        def watch(place: int, operands: list[Any]) -> list[Any]:
+        def watch(place: int, call: Callable[..., list[Any]], operands: list[Any]) -> list[Any]:
             if place in places:
                 moving = operands[1 - places[place][1].weights]
                 found.append(jnp.stack([moving.min(), moving.max()]))
-            return operands
+            return call(*operands)
 
         evaluate(jaxpr, [*constants, part], watch)
         return found
@@ -49,9 +49,9 @@ def rounding_errors(prepared: Prepared, images: np.ndarray) -> dict[str, float]:
     def results(constants: Any, part: jax.Array, limits: Any, rounded: jax.Array) -> jax.Array:
         """Results with layer number `rounded` rounded; -1 for none."""
 
-        def change(place: int, operands: list[Any]) -> list[Any]:
+        def round_one(place: int, call: Callable[..., list[Any]], operands: list[Any]) -> list[Any]:
             if place not in places:
-                return operands
+                return call(*operands)
             number, layer = places[place]
 
             def round_both(*operands: jax.Array) -> list[jax.Array]:
@@ -60,9 +60,9 @@ def rounding_errors(prepared: Prepared, images: np.ndarray) -> dict[str, float]:
                 ready[1 - layer.weights] = _rounded(operands[1 - layer.weights], limits[number])
                 return ready
 
-            return jax.lax.cond(rounded == number, round_both, lambda *operands: list(operands), *operands)
+            return call(*jax.lax.cond(rounded == number, round_both, lambda *operands: list(operands), *operands))
 
-        return jnp.concatenate([out.ravel() for out in evaluate(jaxpr, [*constants, part], change)])
+        return jnp.concatenate([out.ravel() for out in evaluate(jaxpr, [*constants, part], round_one)])
 
     seen = np.stack([np.stack(ranges(constants, part)) for part in parts])
     limits = jnp.stack([seen[..., 0].min(0), seen[..., 1].max(0)], -1)

@@ -39,7 +39,7 @@ def test_versions_are_those_of_the_needed_packages():
     assert versions["numpy"].count(".") == 2
 
 
-@pytest.mark.parametrize("table", [ops.CONTENDERS, train.CONTENDERS, (*models.MOBILENET_V1, *models.MOBILENET_V2)])
+@pytest.mark.parametrize("table", [ops.CONTENDERS, train.CONTENDERS, (*models.CONTENDERS, *models.IN_KERAS_ONLY)])
 def test_names_are_distinct_and_targets_are_in_this_package(table):
     names = [contender.name for contender in table]
     assert len(set(names)) == len(names)

@@ -1,15 +1,17 @@
 """The values of the contenders that need only jds, computed in this process at small sizes."""
 
 import dataclasses
+import json
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
-from benchmarks import families, models, ops, train
+from benchmarks import models, ops, train
 from benchmarks.harness.contenders import BenchmarkError
 from benchmarks.harness.workloads import MOBILENET_V1, Workload
-from benchmarks.peers import in_jax, in_numpy, mobilenet_v1, mobilenet_v1_weights
+from benchmarks.peers import exported, in_engines, in_jax, in_numpy, mobilenet_v1, mobilenet_v1_weights
 
 SMALL = Workload("6x6x4 /2", 6, 4, 2, 3)
 
@@ -92,49 +94,64 @@ def test_convolutions_are_those_of_the_network_in_order(spec):
     for block, row in zip((block for stage in model.stages for block in stage), rows[1::2], strict=True):
         assert block.depthwise.strides == (row.stride, row.stride)
         assert row.groups == block.depthwise.in_features
-    kernel, bias = mobilenet_v1.folded(arrays, rows[1])
-    model.eval()
-    inputs = np.ones((1, 3, 3, 8), np.float32)
-    block = model.stages[0][0]
-    expected = block.depthwise_norm(block.depthwise(jax.numpy.asarray(inputs)))
-    got = in_jax.jds.depthwise_conv(inputs, kernel) + bias[None, None, None]
-    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_public_networks_compute_the_same_values_from_synthetic_weights(quick_compilation):
     spec = {"network": "mobilenetv3_small_050", "gain": 1.0, "batch": 2, "image_size": 64}
-    ours, xla = (out(in_jax.public, spec | {"implementation": name}) for name in (None, "xla"))
+    ours, xla = (out(in_jax.inference, spec | {"implementation": name}) for name in (None, "xla"))
     # The logits depend on the image.
     assert np.linalg.norm(xla[0] - xla[1]) > 0.05 * np.linalg.norm(xla)
     assert np.linalg.norm(ours - xla) < 1e-4 * np.linalg.norm(xla)
 
 
+def test_an_engine_computes_what_jds_does(tmp_path, monkeypatch, quick_compilation):
+    pytest.importorskip("onnxruntime")
+    spec = {"network": "mobilenetv3_small_050", "gain": 1.0, "batch": 2, "image_size": 32, "threads": 1}
+    asked = []
+
+    def run(command, check):
+        asked.append(json.loads(command[3]))
+        exported.by_jds(asked[0], Path(command[4]))
+
+    monkeypatch.setattr(exported.subprocess, "run", run)
+    spec |= {"writer": "jds", "int8": False, "folder": str(tmp_path), "implementation": "xla"}
+    logits = [out(in_engines.onnxruntime, spec) for _ in range(2)]
+    assert asked == [spec]  # the second contender uses the file of the first
+    np.testing.assert_array_equal(*logits)
+    wanted = out(in_jax.inference, spec)
+    assert np.linalg.norm(logits[0] - wanted) < 1e-4 * np.linalg.norm(wanted)
+
+
 @pytest.mark.parametrize("benchmark_module", [ops, models, train])
 def test_bad_settings_are_refused(benchmark_module):
     settings = benchmark_module.Settings()
-    for wrong in ({"rounds": 2}, {"batches": ()}, {"batches": (0,)}, {"seconds": 0.0}):
+    for wrong in ({"rounds": 2}, {"batches": (0,)}, {"seconds": 0.0}):
         with pytest.raises(BenchmarkError, match="at least 3 `rounds`"):
             dataclasses.replace(settings, **wrong)
     with pytest.raises(BenchmarkError, match="unknown layer '5x5'; there are 112x112x32"):
         ops.Settings(layers=("5x5",))
-    with pytest.raises(BenchmarkError, match="unknown network 'vgg'; there are mobilenetv2_100, mob"):
-        families.Settings(networks=("vgg",))
+    with pytest.raises(BenchmarkError, match="unknown network 'vgg'; there are mobilenetv1_100, mob"):
+        models.Settings(networks=("vgg",))
 
 
-def test_cases_are_those_of_the_settings():
+def test_cases_are_those_of_the_settings(tmp_path):
     settings = ops.Settings(batches=(1,), layers=("7x7x1024",))
     cases = ops.cases(settings, ops.CONTENDERS)
     assert [case.spec["pass"] for case in cases] == [*ops.PASSES, "block"]
     assert ["ordinary" in [c.name for c in case.contenders] for case in cases] == [False, False, False, True]
     assert [case.spec["pass"] for case in ops.cases(settings, ops.CONTENDERS[3:])] == ["block"]
-    cases = models.cases(models.Settings(), (*models.MOBILENET_V1[:2], *models.MOBILENET_V2), "weights.npz")
-    assert [case.name for case in cases] == [
-        *("MobileNet V1, batch 1", "MobileNet V1, batch 16"),
-        *("Keras MobileNetV2, batch 1", "Keras MobileNetV2, batch 16"),
-    ]
-    cases = families.cases(families.Settings(networks=("mixnet_s",)), families.CONTENDERS, "weights.npz")
-    assert [case.name for case in cases] == ["mixnet_s, batch 1"]
-    (case,) = train.cases(train.Settings(), train.CONTENDERS, "weights.npz")
+    table = (*models.CONTENDERS, *models.IN_KERAS_ONLY)
+    settings = models.Settings(networks=("mobilenetv1_100", "legacy_xception", models.KERAS))
+    cases = models.cases(settings, table, Path("a/folder"))
+    assert {case.name: (case.spec["image_size"], case.contenders) for case in cases} == {
+        "mobilenetv1_100, batch 1": (224, models.CONTENDERS),
+        "mobilenetv1_100, batch 16": (224, models.CONTENDERS),
+        "legacy_xception, batch 1": (299, models.CONTENDERS),
+        "Keras MobileNetV2, batch 1": (224, models.IN_KERAS_ONLY),
+    }
+    settings = dataclasses.replace(settings, batches=(4,))
+    assert [case.spec["batch"] for case in models.cases(settings, table[:2], Path("a/folder"))] == [4, 4]
+    (case,) = train.cases(train.Settings(), train.CONTENDERS, tmp_path)
     assert (case.compiles, case.spec["batch"]) == (3, 16)
     assert train.Settings().are_full
     assert not train.Settings(image_size=64).are_full

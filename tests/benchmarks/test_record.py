@@ -17,9 +17,9 @@ from benchmarks.harness.workloads import MOBILENET_V1
 
 @pytest.fixture
 def results():
-    times = {"jds": measured(1.23456789, 2.0, 3.0), "torch": 4.0}
-    spec = {"network": "MobileNet V1", "batch": 1, "weights": "/a/path"}
-    return [result(models.MOBILENET_V1, spec, times, allocator=name) for name in (None, "liballocator.so")]
+    times = {"jds": measured(1.23456789, 2.0, 3.0), "timm": 4.0}
+    spec = {"network": "mixnet_s", "batch": 1, "folder": "/a/path"}
+    return [result(models.CONTENDERS, spec, times, allocator=name) for name in (None, "liballocator.so")]
 
 
 def layers():
@@ -57,14 +57,14 @@ def test_the_record_has_a_schema_the_machine_and_every_sample(results):
     ]
     first, other = found["results"]
     assert (first["allocator"], other["allocator"]) == (None, "liballocator.so")
-    assert first["case"] == {"network": "MobileNet V1", "batch": 1}  # no path of this machine
-    assert first["ratios"] == {"torch": {"low": 0.404321, "median": 0.5, "high": 0.625}}
+    assert first["case"] == {"network": "mixnet_s", "batch": 1}  # no path of this machine
+    assert first["ratios"] == {"timm": {"low": 0.404321, "median": 0.5, "high": 0.625}}
     assert first["contenders"]["jds"]["samples"] == [[0.00123457], [0.002], [0.003]]
     assert first["contenders"]["jds"]["compile_seconds"] == [2.0, 3.0]
     assert first["contenders"]["jds"]["mib"] == {"imported": 50, "prepared": 60, "compiling": 300, "running": 200}
 
 
-@pytest.mark.parametrize("name", ["ops", "models", "families", "other_layers", "train"])
+@pytest.mark.parametrize("name", ["ops", "models", "other_layers", "train"])
 def test_the_published_record_is_of_a_commit_and_of_the_command_with_its_defaults(name):
     found = tables.load(name)
     assert found["command"] == f"python -m benchmarks.{name}"
@@ -94,13 +94,31 @@ def test_tables_show_times_and_ratios(results):
     assert "a case, the system's allocator; × = time of jds / this" in rows
     assert [[cell.strip() for cell in line.split("│")[1:5]] for line in rows.splitlines() if "│" in line] == [
         ["jds", "2 ±0.44", "", "3.0"],
-        ["PyTorch eager", "4 ±0", "0.500 (0.404–0.625)", "3.0"],
+        ["timm eager", "4 ±0", "0.500 (0.404–0.625)", "3.0"],
     ]
     rows = text(report.layer_table("block", layers()[2:]), report.cost_table(layers()))
     assert "2 (0.50)" in rows
     assert "9 (0.11)" in rows
     assert "112x112x64 /2" in rows
     assert "…" not in rows
+
+
+def test_networks_are_compared_with_the_fastest_of_each_engine_and_int8_with_float():
+    times = {"jds": 6.0, "xla": 60.0, "timm": 10.0, "timm-compiled": 8.0, "litert": 4.0, "litert-int8": 1.0}
+    times |= {"onnxruntime": 7.0, "onnxruntime-timm": 3.0, "openvino": 12.0, "openvino-timm": 24.0}
+    times |= {"onnxruntime-int8": 14.0, "openvino-int8": 3.0}
+    spec = {"network": "mixnet_s", "batch": 1}
+    found = [result(models.CONTENDERS, spec, times, name="mixnet_s", allocator=name) for name in (None, "other")]
+    found.append(result(models.IN_KERAS_ONLY, {"network": models.KERAS}, {"keras-jds": 1.0, "keras": 2.0}))
+    lines = tables.networks({"results": [record.entry(result) for result in found]})
+    assert lines[0].endswith("| jds, ms | timm | XLA's own | ONNX Runtime | OpenVINO | LiteRT | the fastest engine |")
+    assert lines[2:4] == ["| mixnet_s | 6.00 | 0.75 | 0.10 | 2.00 | 0.50 | 1.50 | 2.00 |", ""]
+    assert lines[-4:] == [
+        "| network | ONNX Runtime | OpenVINO | LiteRT |",
+        "| --- | --- | --- | --- |",
+        "| mixnet_s | 2.00 | 0.25 | 0.25 |",
+        "",
+    ]
 
 
 def test_the_duration_and_the_replaced_record_are_announced_before_measuring(results, tmp_path, capsys):
@@ -128,7 +146,7 @@ def test_publishing_writes_and_prints_everything(results, tmp_path, capsys):
 
 def test_pictures_show_each_contender_and_layer(results):
     (axes,) = pictures.networks(results).axes
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["jds", "PyTorch eager"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["jds", "timm eager"]
     forward, block = pictures.layers(layers()).axes
     assert [label.get_text() for label in forward.get_yticklabels()] == [
         "112x112x32, batch 1",

@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from exported import groups_of
-from networks import SMALLEST
+from exported import groups_of, network
 
 import jds
 
@@ -38,7 +37,7 @@ def as_users_call(unchecked_types):
 def test_the_cpu_has_no_grouped_convolution_whatever_the_batch_and_the_model(
     implementation, tmp_path, quick_compilation
 ):
-    model = jds.create_model("mobilenetv2_035", **SMALLEST["mobilenetv2_035"], implementation=implementation)
+    model = network("mobilenetv2_035", implementation=implementation)
     for batch in (2, None):
         report = jds.export(model, tmp_path / "a.jax", image_size=32, batch=batch)
         assert report.check.error < 1e-5
@@ -53,7 +52,7 @@ def test_the_cpu_has_no_grouped_convolution_whatever_the_batch_and_the_model(
 
 
 def test_it_runs_without_jds(tmp_path, quick_compilation):
-    model = jds.create_model("mixnet_s", **SMALLEST["mixnet_s"])
+    model = network("mixnet_s")
     jds.export(model, tmp_path / "a.jax", image_size=32, batch=None)
     model.eval()
     images = np.random.default_rng(0).standard_normal((3, 32, 32, 3)).astype(np.float32)

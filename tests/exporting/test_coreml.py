@@ -13,9 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from exported import convolution, for_inference, groups_of
+from exported import convolution, for_inference, groups_of, network
 from flax import nnx
-from networks import SMALLEST
 from PIL import Image
 
 import jds
@@ -43,14 +42,6 @@ FACTORS, OFFSETS = array(7), array(7)
 def as_users_call():
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
-
-
-def network(name, **options):
-    """A small network whose parameters are all random, so that nothing is folded away because it is 0 or 1."""
-    model = jds.create_model(name, **SMALLEST[name], **options)
-    random = lambda value: value + 0.1 * array(*value.shape)  # noqa: E731
-    nnx.update(model, jax.tree.map(random, nnx.state(model, nnx.Param)))
-    return model
 
 
 def assert_close(got, wanted, tolerance=1e-5):

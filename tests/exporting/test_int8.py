@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from exported import network
 from networks import SMALLEST
 from PIL import Image
 
@@ -12,7 +13,7 @@ from jds.exporting._options import Options
 from jds.exporting._prepare import prepare
 
 ENDINGS = ["onnx", "tflite"]
-SMALL = jds.create_model("mobilenetv2_035", num_classes=10, **SMALLEST["mobilenetv2_035"])
+SMALL = network("mobilenetv2_035", num_classes=10)
 # Smooth, as photographs are.
 RNG = np.random.default_rng(0)
 PHOTOGRAPHS = [
@@ -54,6 +55,13 @@ def test_int8_is_near_float_and_layers_can_be_kept(ending, tmp_path, quick_compi
     )
     assert everything.check.error < 0.02
     assert "dB with" in str(report)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("name", SMALLEST)
+def test_every_family_is_near_float(name, ending, tmp_path, quick_compilation):
+    report = jds.export(network(name), tmp_path / f"a.{ending}", image_size=32, int8=PHOTOGRAPHS[:2])
+    assert report.check.error < 0.3
 
 
 @pytest.mark.parametrize("ending", [*ENDINGS, "jax"])

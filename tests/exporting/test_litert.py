@@ -1,6 +1,7 @@
 """Exported LiteRT files compute what JAX does, with one operation for each layer."""
 
 import collections
+import itertools
 import json
 import zipfile
 
@@ -8,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from exported import groups_of
+from exported import groups_of, network
 from jax import lax
 from networks import SMALLEST
 
@@ -18,7 +19,7 @@ from jds.exporting._formats import format_of
 pytest.importorskip("litert_converter", reason="there is no LiteRT converter for this system")
 
 X = np.random.default_rng(0).standard_normal((2, 8, 6, 5)).astype(np.float32)
-SMALL = jds.create_model("mobilenetv2_035", **SMALLEST["mobilenetv2_035"])
+SMALL = network("mobilenetv2_035")
 KERNEL = np.random.default_rng(1).standard_normal((3, 3, 5, 10)).astype(np.float32)
 NUMBERS = ("NHWC", "HWIO", "NHWC")
 
@@ -42,19 +43,33 @@ def depthwise_layers(model):
     return sum(groups > 1 for groups in groups_of(model, 64))
 
 
+@pytest.mark.parametrize("image_size", [32, 64])  # maps of 1×1, and larger ones
 @pytest.mark.parametrize("name", SMALLEST)
-def test_networks_have_one_operation_per_layer_in_one_partition(name, tmp_path, quick_compilation):
-    model = jds.create_model(name, **SMALLEST[name])
-    report = jds.export(model, tmp_path / "a.tflite", image_size=64)
+def test_networks_have_one_operation_per_layer_in_one_partition(name, image_size, tmp_path, quick_compilation):
+    model = network(name)
+    report = jds.export(model, tmp_path / "a.tflite", image_size=image_size)
     assert report.check.error < 1e-5
     assert report.layers["DEPTHWISE_CONV_2D"] == depthwise_layers(model)
     assert partitions(tmp_path / "a.tflite") == 1
     assert "TRANSPOSE" not in report.layers or name == "mobilenetv4_hybrid_medium_075"
 
 
+@pytest.mark.parametrize("shape", [*itertools.product((1, 2), (1, 2), (1, 2))], ids=str)
+def test_products_with_weights_are_written_whatever_the_sizes(shape, tmp_path):
+    x, weights = X.ravel()[: 5 * np.prod(shape)].reshape(*shape, 5), KERNEL[0, 0]
+
+    def products(x):
+        last = x @ weights
+        first = jnp.tensordot(weights, x, ((0,), (-1,)))
+        reshaped = (x.reshape(-1, 5) @ weights).reshape(*shape, 10)
+        return last, first, reshaped, (last + reshaped) @ weights.T
+
+    assert jds.export(products, tmp_path / "a.tflite", x).check.error < 1e-5
+
+
 @pytest.mark.parametrize("implementation", ["native", "shifted"])
 def test_the_implementation_of_the_model_does_not_reach_the_file(implementation, tmp_path, quick_compilation):
-    model = jds.create_model("mixnet_s", **SMALLEST["mixnet_s"], implementation=implementation)
+    model = network("mixnet_s", implementation=implementation)
     report = jds.export(model, tmp_path / "a.tflite", image_size=32)
     assert report.layers["DEPTHWISE_CONV_2D"] == depthwise_layers(model)
 
@@ -78,7 +93,7 @@ def test_functions_compute_the_same_values(name, tmp_path):
 
 def test_android_finds_labels_and_normalization(tmp_path):
     labels = [f"class {number}" for number in range(5)]
-    model = jds.create_model("mobilenetv2_035", num_classes=5, **SMALLEST["mobilenetv2_035"])
+    model = network("mobilenetv2_035", num_classes=5)
     jds.export(model, tmp_path / "a.tflite", image_size=32, labels=labels)
     content = (tmp_path / "a.tflite").read_bytes()
     described = format_of(tmp_path / "a.tflite").open(content).description

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import onnx
 import pytest
-from exported import convolution, groups_of
+from exported import convolution, groups_of, network
 from flax import nnx
 from jax import lax
 from networks import SMALLEST
@@ -101,7 +101,7 @@ def test_functions_compute_the_same_values_in_every_opset_and_layout(name, tmp_p
 
 @pytest.mark.parametrize("name", SMALLEST)
 def test_networks_compute_the_same_values_and_have_the_layers_of_the_network(name, tmp_path, quick_compilation):
-    model = jds.create_model(name, **SMALLEST[name])
+    model = network(name)
     report = jds.export(model, tmp_path / "a.onnx", image_size=64)
     assert report.check.error < 1e-5
     written, kinds = read(tmp_path / "a.onnx")
@@ -129,13 +129,13 @@ def test_networks_compute_the_same_values_and_have_the_layers_of_the_network(nam
 )
 @pytest.mark.parametrize("name", ["mobilenetv3_small_050", "mobilenetv4_hybrid_medium_075", "convnext_atto"])
 def test_networks_compute_the_same_values_with_all_options(name, options, tmp_path, quick_compilation):
-    model = jds.create_model(name, **SMALLEST[name])
+    model = network(name)
     report = jds.export(model, tmp_path / "a.onnx", image_size=64, **options)
     assert report.check.error < 1e-4, report
 
 
 def test_an_unfolded_network_has_the_graph_of_a_folded_one(tmp_path):
-    model = jds.create_model("mobilenetv2_035", **SMALLEST["mobilenetv2_035"])
+    model = network("mobilenetv2_035")
     model.eval()
     images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     plain = jds.export(lambda x: model(x), tmp_path / "a.onnx", images, layout="NCHW")
@@ -172,7 +172,7 @@ def test_functions_that_onnx_has_as_one_node_are_one_node(name, tmp_path):
 def test_a_free_batch_is_free(tmp_path):
     runtime = pytest.importorskip("onnxruntime")
     name = "mobilenetv4_hybrid_medium_075"
-    model = jds.create_model(name, **SMALLEST[name])
+    model = network(name)
     jds.export(model, tmp_path / "a.onnx", image_size=64, batch=None)
     model.eval()
     session = runtime.InferenceSession(tmp_path / "a.onnx")
@@ -183,7 +183,7 @@ def test_a_free_batch_is_free(tmp_path):
 
 
 def test_the_model_and_its_state_are_not_changed(tmp_path):
-    model = jds.create_model("mobilenetv2_035", **SMALLEST["mobilenetv2_035"])
+    model = network("mobilenetv2_035")
     kinds = (nnx.Param, nnx.BatchStat)
     before = jax.tree.map(np.asarray, nnx.state(model, kinds))
     jds.export(model, tmp_path / "a.onnx", image_size=32)
@@ -195,7 +195,7 @@ def fails(x):
     return jnp.fft.fft(x).real
 
 
-SMALL = jds.create_model("mobilenetv2_035", **SMALLEST["mobilenetv2_035"])
+SMALL = network("mobilenetv2_035")
 
 
 @pytest.mark.parametrize(

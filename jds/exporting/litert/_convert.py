@@ -16,6 +16,7 @@ from jds.exporting._prepare import Prepared
 from jds.exporting._quiet import quiet
 from jds.exporting.litert._metadata import NAME, metadata
 from jds.exporting.litert._model import described, layers, read
+from jds.exporting.litert._products import writable
 from jds.exporting.litert._quantize import SIGNATURE, left_in_float, quantized, with_float16_weights
 from jds.ops._lowering import override
 
@@ -34,7 +35,8 @@ def convert(prepared: Prepared, options: Options, calibration: Calibration | Non
     """
     # Convolutions are left whole, whatever implementation the model names; TPUs have the fewest rules of their own.
     with override("xla"):
-        exported = jax.export.export(jax.jit(prepared.traced()), platforms=["tpu"])(*prepared.inputs.values())
+        program = jax.jit(prepared.traced(run=writable(prepared)))
+        exported = jax.export.export(program, platforms=["tpu"])(*prepared.inputs.values())
     content = _converted(prepared, exported.mlir_module_serialized)
     if calibration is not None:
         ((name, images),) = prepared.inputs.items()

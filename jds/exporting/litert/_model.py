@@ -3,6 +3,8 @@
 import functools
 from typing import Any, NamedTuple
 
+import flatbuffers
+
 from jds.exporting._formats import counted, in_words, require
 
 
@@ -14,6 +16,13 @@ def schema() -> Any:
 def read(content: bytes) -> Any:
     """Returns the model in a file."""
     return schema().ModelT.InitFromPackedBuf(content, 0)
+
+
+def packed(model: Any) -> bytes:
+    """Returns the file of a model."""
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
 
 
 class Operation(NamedTuple):
@@ -30,16 +39,17 @@ class Operation(NamedTuple):
 
 def described_operations(model: Any) -> list[Operation]:
     """Returns the operations of a model."""
-    names = _names(schema().BuiltinOperator)
-    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
     return [
-        Operation(
-            names[codes[operator.opcodeIndex]],
-            tuple(_dtype(graph.tensors[place]) for place in operator.outputs),
-        )
+        Operation(kind_of(model, operator), tuple(_dtype(graph.tensors[place]) for place in operator.outputs))
         for graph in model.subgraphs
         for operator in graph.operators
     ]
+
+
+def kind_of(model: Any, operator: Any) -> str:
+    """Returns the name of an operator of a model."""
+    code = model.operatorCodes[operator.opcodeIndex]
+    return _names(schema().BuiltinOperator)[max(code.builtinCode, code.deprecatedBuiltinCode)]
 
 
 def result_names(model: Any) -> list[str]:

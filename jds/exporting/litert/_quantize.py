@@ -5,14 +5,17 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from jds.exporting._formats import Calibration, counted, require
 from jds.exporting._layers import Layer
 from jds.exporting._photographs import batches
 from jds.exporting._quiet import quiet
-from jds.exporting.litert._model import described_operations, read, result_names
+from jds.exporting.litert._model import described_operations, kind_of, packed, read, result_names
 
 SIGNATURE = "serving_default"
 _AROUND = {"QUANTIZE", "DEQUANTIZE"}
+_WITH_BIAS, _BIAS = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}, 2
 
 
 def quantized(content: bytes, calibration: Calibration, input_name: str, batch: int) -> bytes:
@@ -21,6 +24,7 @@ def quantized(content: bytes, calibration: Calibration, input_name: str, batch: 
     Inputs and outputs stay in float. The scheme is that of https://arxiv.org/abs/1806.08342.
     """
     modules = _modules()
+    content = _with_flat_biases(content)
     images = [{input_name: part} for part in batches(calibration.images, batch)]
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it keeps all tensors, as a calibration must
@@ -62,6 +66,23 @@ def left_in_float(model: Any) -> dict[str, int]:
         if operation.kind not in _AROUND and "float32" in operation.output_dtypes
     )
     return counted(kinds)
+
+
+def _with_flat_biases(content: bytes) -> bytes:
+    """Returns the file with biases of rank 1, as the quantizer takes them.
+
+    Where the converter folds a scale into a layer, the bias keeps the scale's rank; the quantizer then gives the scales
+    of the channels to its first axis, and the file cannot be loaded.
+    """
+    model = read(content)
+    changed = False
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            bias = operator.inputs[_BIAS] if len(operator.inputs) > _BIAS else -1
+            if kind_of(model, operator) in _WITH_BIAS and bias >= 0 and len(graph.tensors[bias].shape) > 1:
+                graph.tensors[bias].shape = [int(np.prod(graph.tensors[bias].shape))]
+                changed = True
+    return packed(model) if changed else content
 
 
 def _leave(quantizer: Any, pattern: str, operation: Any) -> None:
