@@ -55,17 +55,12 @@ def export(name: str) -> dict[str, Any]:
 
     model = jds.create_model(name)
     vary(model)
-    found: dict[str, Any] = {"groups": _groups(model)}
+    found: dict[str, Any] = {"groups": _counted(groups_of(model, IMAGE_SIZE))}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
         report = jds.export(model, path, image_size=IMAGE_SIZE, batch=None)
-        graph = onnx.load(path).graph
-        found["onnx"] = {"error": report.check and report.check.error, "nodes": dict(report.layers)}
-        found["onnx"]["groups"] = _counted(
-            next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
-            for node in graph.node
-            if node.op_type == "Conv" and any(attribute.name == "strides" for attribute in node.attribute)
-        )
+        groups = _counted(groups_in(onnx.load(path).graph))
+        found["onnx"] = {"error": report.check and report.check.error, "nodes": dict(report.layers), "groups": groups}
         path = Path(folder) / "network.tflite"
         report = jds.export(model, path, image_size=IMAGE_SIZE, batch=BATCH)
         found["litert"] = {
@@ -109,13 +104,29 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
     return tree
 
 
-def _groups(model: Any) -> dict[str, int]:
-    """Number of convolutions of a network as it is exported, by their groups."""
+def groups_of(model: Any, image_size: int) -> list[int]:
+    """Returns the groups of each convolution of a network, as it is exported."""
     evaluated = nnx.clone(model)
     evaluated.eval()
-    images = jax.ShapeDtypeStruct((BATCH, IMAGE_SIZE, IMAGE_SIZE, 3), np.float32)
+    images = jax.ShapeDtypeStruct((1, image_size, image_size, model.config.in_features), np.float32)
     jaxpr = jds.expand_jaxpr(jax.make_jaxpr(jds.reparameterize(evaluated))(images))
-    return _counted(e.params["feature_group_count"] for e in jaxpr.eqns if e.primitive.name == "conv_general_dilated")
+    return [e.params["feature_group_count"] for e in jaxpr.eqns if e.primitive.name == "conv_general_dilated"]
+
+
+def groups_in(graph: Any) -> list[int]:
+    """Returns the groups of each convolution of an ONNX graph.
+
+    A grouped convolution that is not depthwise stands for several convolutions of the network, one per group.
+    """
+    shapes = {tensor.name: tensor.dims for tensor in graph.initializer}
+    found = []
+    for node in graph.node:
+        # A convolution without strides is a product.
+        attributes = {attribute.name: attribute.i for attribute in node.attribute}
+        if node.op_type == "Conv" and "strides" in attributes:
+            groups, depth = attributes["group"], shapes[node.input[1]][1]
+            found += [1] * groups if depth > 1 else [groups]
+    return found
 
 
 def _counted(groups: Any) -> dict[str, int]:

@@ -1,7 +1,5 @@
 """What exported files are compared with."""
 
-import jax
-import numpy as np
 from flax import nnx
 from jax import lax
 from networks import SMALLEST
@@ -22,13 +20,6 @@ def for_inference(model):
     evaluated = nnx.clone(model)
     evaluated.eval()
     return jds.reparameterize(evaluated)
-
-
-def groups_of(model, image_size):
-    """The number of groups of each convolution, as the network is exported."""
-    images = np.zeros((1, image_size, image_size, model.config.in_features), np.float32)
-    jaxpr = jds.expand_jaxpr(jax.make_jaxpr(for_inference(model))(images))
-    return [e.params["feature_group_count"] for e in jaxpr.eqns if e.primitive.name == "conv_general_dilated"]
 
 
 def convolution(kernel, **options):

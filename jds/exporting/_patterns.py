@@ -6,13 +6,14 @@ together.
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax import lax
 from jax.extend.core import Var
 
 from jds.exporting._equations import Equation, Program, Value, read, shape_of, without_unread
@@ -21,6 +22,7 @@ from jds.ops import expand_jaxpr
 
 # Parameters that do not change the values.
 _IRRELEVANT = {"sharding", "out_sharding", "accuracy", "precision", "dimensions", "preferred_element_type", "out_dtype"}
+_COMMUTATIVE = {"add", "mul", "max", "min"}
 # A number that stands for any other.
 _EPSILON = 12345.0
 
@@ -89,12 +91,23 @@ def _patterns(shape: tuple[Any, ...], dtype: Any) -> Iterator[Pattern]:
     yield Pattern("hard_sigmoid", jax.nn.hard_sigmoid, (out,), {})
     yield Pattern("gelu", functools.partial(jax.nn.gelu, approximate=False), (out,), {"approximate": "none"})
     yield Pattern("gelu", functools.partial(jax.nn.gelu, approximate=True), (out,), {"approximate": "tanh"})
+    for fun in (_gelu_by_erf, _gelu_by_erf_and_division):
+        yield Pattern("gelu", fun, (out,), {"approximate": "none"})
     yield Pattern("softplus", jax.nn.softplus, (out,), {})
     for axis in range(len(shape)):
         yield Pattern("softmax", functools.partial(jax.nn.softmax, axis=axis), (out,), {"axis": axis})
         yield Pattern("log_softmax", functools.partial(jax.nn.log_softmax, axis=axis), (out,), {"axis": axis})
     if len(shape) > 1 and isinstance(shape[-1], int):
         yield from _layer_norms(out)
+
+
+def _gelu_by_erf(x: jax.Array) -> jax.Array:
+    """As ConvNeXt has it: on CPUs, erf takes less time than erfc."""
+    return 0.5 * x * (1 + lax.erf(x * 0.5**0.5))
+
+
+def _gelu_by_erf_and_division(x: jax.Array) -> jax.Array:
+    return 0.5 * x * (1 + lax.erf(x / 2**0.5))
 
 
 def _layer_norms(out: jax.ShapeDtypeStruct) -> Iterator[Pattern]:
@@ -142,8 +155,17 @@ class _Match:
     def _is_equation(self, wanted: Equation, equation: Equation | None) -> bool:
         if equation is None or wanted.name != equation.name or len(wanted.inputs) != len(equation.inputs):
             return False
-        is_alike = self.by_name or _relevant(wanted) == _relevant(equation)
-        return is_alike and all(map(self._is_value, wanted.inputs, equation.inputs))
+        if not self.by_name and _relevant(wanted) != _relevant(equation):
+            return False
+        orders = [equation.inputs, equation.inputs[::-1]] if wanted.name in _COMMUTATIVE else [equation.inputs]
+        return any(self._are_values(wanted.inputs, inputs) for inputs in orders)
+
+    def _are_values(self, wanted: Sequence[Any], values: Sequence[Any]) -> bool:
+        known = dict(self.values), dict(self.params)
+        if all(map(self._is_value, wanted, values)):
+            return True
+        self.values, self.params = known
+        return False
 
     def _is_value(self, wanted: Any, value: Any) -> bool:
         if isinstance(wanted, np.ndarray):

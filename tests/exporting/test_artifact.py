@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from exported import groups_of, network
+from exported import network
 
 import jds
+from checks.exports import groups_of
 
 X = np.random.default_rng(0).standard_normal((2, 8, 6, 5)).astype(np.float32)
 ALONE = """

@@ -13,11 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from exported import convolution, for_inference, groups_of, network
+from exported import convolution, for_inference, network
 from flax import nnx
 from PIL import Image
 
 import jds
+from checks.exports import groups_of
 from jds.exporting._description import Description
 
 pytest.importorskip("stablehlo_coreml", reason="coremltools has no wheel for this system and Python")

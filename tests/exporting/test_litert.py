@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from exported import groups_of, network
+from exported import network
 from jax import lax
 from networks import SMALLEST
 
 import jds
+from checks.exports import groups_of
 from jds.exporting._formats import format_of
 
 pytest.importorskip("litert_converter", reason="there is no LiteRT converter for this system")

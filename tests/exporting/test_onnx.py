@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import onnx
 import pytest
-from exported import convolution, groups_of, network
+from exported import convolution, network
 from flax import nnx
 from jax import lax
 from networks import SMALLEST
 
 import jds
+from checks.exports import groups_in, groups_of
 
 RNG = np.random.default_rng(0)
 
@@ -105,12 +106,7 @@ def test_networks_compute_the_same_values_and_have_the_layers_of_the_network(nam
     report = jds.export(model, tmp_path / "a.onnx", image_size=64)
     assert report.check.error < 1e-5
     written, kinds = read(tmp_path / "a.onnx")
-    groups = [
-        next((a.i for a in node.attribute if a.name == "group"), 1)
-        for node in written.graph.node
-        if node.op_type == "Conv" and any(a.name == "strides" for a in node.attribute)
-    ]
-    assert sorted(groups) == sorted(groups_of(model, 64))
+    assert sorted(groups_in(written.graph)) == sorted(groups_of(model, 64))
     # Two around each channels-last norm of ConvNeXt, and one for the keys of an attention.
     allowed = {"convnext_atto": 2 * kinds["LayerNormalization"], "mobilenetv4_hybrid_medium_075": kinds["Softmax"]}
     assert kinds["Transpose"] <= allowed.get(name, 0)
@@ -134,6 +130,48 @@ def test_networks_compute_the_same_values_with_all_options(name, options, tmp_pa
     assert report.check.error < 1e-4, report
 
 
+HALVES = [array(1, 1, 3, 4), array(1, 1, 3, 4)]
+PART_KERNELS = {shape: array(*shape) for shape in [(1, 1, 2, 4), (1, 1, 4, 4), (1, 1, 6, 4), (3, 3, 3, 4)]}
+
+
+def joined(parts, kernels=HALVES, strides=(1, 1), order=(0, 1)):
+    """Convolutions of the parts of images, joined."""
+    results = [convolution(kernel, window_strides=strides)(part) for part, kernel in zip(parts, kernels, strict=True)]
+    return jnp.concatenate([results[place] for place in order], -1), results
+
+
+def test_convnext_has_one_node_per_norm_activation_and_layer(tmp_path):
+    jds.export(network("convnext_atto"), tmp_path / "a.onnx", image_size=64, opset=20)
+    _, kinds = read(tmp_path / "a.onnx")
+    blocks, downsamplings = 5, 3
+    assert (kinds["Gelu"], kinds["LayerNormalization"]) == (blocks, blocks + downsamplings + 2)
+    assert (kinds["Conv"], kinds["MatMul"], kinds["Add"]) == (3 * blocks + downsamplings + 1, 0, blocks)
+
+
+BY_PARTS = {
+    "each of its part": lambda x: joined(jnp.split(x, 2, -1))[0] * 3,
+    "with strides and biases": lambda x: joined(jnp.split(x, 2, -1), strides=(2, 1))[0] + CHANNELS[..., :1],
+}
+NOT_BY_PARTS = {
+    "of parts in another order": lambda x: joined(jnp.split(x, 2, -1), order=(1, 0))[0],
+    "of parts of two sizes": lambda x: joined(jnp.split(x, [2], -1), [PART_KERNELS[1, 1, 2, 4], PART_KERNELS[1, 1, 4, 4]])[0],
+    "with kernels of two sizes": lambda x: joined(jnp.split(x, 2, -1), [HALVES[0], PART_KERNELS[3, 3, 3, 4]])[0],
+    "of the same images": lambda x: joined([x[..., :3], x[..., :3]])[0],
+    "of some parts": lambda x: joined(jnp.split(x, 3, -1)[:2], [PART_KERNELS[1, 1, 2, 4]] * 2)[0],
+    "of which one is read again": lambda x: (lambda whole, parts: (whole, parts[0]))(*joined(jnp.split(x, 2, -1))),
+    "of which one has a bias": lambda x: jnp.concatenate([convolution(HALVES[0])(x[..., :3]) + 1, convolution(HALVES[1])(x[..., 3:])], -1),
+    "along another axis": lambda x: jnp.concatenate([convolution(HALVES[0])(part) for part in jnp.split(x, 2, -1)], 1),
+    "of rows": lambda x: jnp.concatenate([convolution(PART_KERNELS[1, 1, 6, 4])(part) for part in jnp.split(x, 2, 1)], -1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*BY_PARTS, *NOT_BY_PARTS])
+def test_convolutions_of_all_parts_of_an_array_are_one_grouped_convolution(name, tmp_path):
+    report = jds.export((BY_PARTS | NOT_BY_PARTS)[name], tmp_path / "a.onnx", array(2, 8, 4, 6), layout="NCHW")
+    assert report.check.error < 1e-5
+    assert (report.layers.get("Concat", 0), report.layers["Conv"]) == ((0, 1) if name in BY_PARTS else (1, 2))
+
+
 def test_an_unfolded_network_has_the_graph_of_a_folded_one(tmp_path):
     model = network("mobilenetv2_035")
     model.eval()
@@ -150,6 +188,9 @@ PATTERNS = {
     "LogSoftmax": jax.nn.log_softmax,
     "Gelu": lambda x: jax.nn.gelu(x, approximate=False),
     "Gelu by tanh": jax.nn.gelu,
+    "Gelu by erf": lambda x: 0.5 * x * (1 + lax.erf(x * 0.5**0.5)),
+    "Gelu by erf, in another order": lambda x: (lax.erf(x * 0.5**0.5) + 1) * (x * 0.5),
+    "Gelu by erf and division": lambda x: x * 0.5 * (1.0 + lax.erf(x / np.sqrt(2).astype(np.float32))),
     "HardSwish": jax.nn.hard_silu,
     "HardSigmoid": jax.nn.hard_sigmoid,
     "Softplus": jax.nn.softplus,

@@ -68,6 +68,8 @@ def _with_matrix(
         stored = writer.in_order(tensor, (side.free[0], axis))
         node = writer.add("Gemm", stored, np.ascontiguousarray(matrix), transB=1)
         return writer.tensor(node, out.shape, (places[side.free[0]], places[axis]), out.dtype)
+    if rank == 4 and _was_turned_for_norm(writer, tensor):
+        tensor = writer.in_order(tensor, (tensor.order[0], axis, *(a for a in tensor.order[1:] if a != axis)))
     if rank > 2 and tensor.position(axis) == 1:
         ones = (1,) * (rank - 2)
         node = writer.add("Conv", tensor, np.ascontiguousarray(matrix).reshape(*matrix.shape, *ones), kernel_shape=ones)
@@ -75,6 +77,15 @@ def _with_matrix(
     stored = writer.in_order(tensor, (*(a for a in tensor.order if a != axis), axis))
     node = writer.add("MatMul", stored, np.ascontiguousarray(matrix.T))
     return writer.tensor(node, out.shape, tuple(places[a] for a in stored.order), out.dtype)
+
+
+def _was_turned_for_norm(writer: Writer, tensor: Tensor) -> bool:
+    """Whether the features are last for a norm only; for the engines, products are faster as convolutions."""
+    norm = writer.graph.made_by.get(tensor.name)
+    if norm is None or norm.op != "LayerNormalization":
+        return False
+    before = writer.graph.made_by.get(str(norm.inputs[0]))
+    return before is not None and before.op == "Transpose"
 
 
 def _general(writer: Writer, lhs: _Side, rhs: _Side, dtype: Any) -> Tensor:

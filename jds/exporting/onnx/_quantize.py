@@ -59,7 +59,9 @@ def _excluded(model: onnx.ModelProto, layers: Collection[str]) -> list[str]:
     made_by = {name: node for node in model.graph.node for name in node.output}
     excluded = []
     for node in model.graph.node:
-        if node.name.rpartition("/")[0] in layers:
+        scope, _, _ = node.name.rpartition("/")
+        # The scope of a grouped convolution is that of the layers which are its groups.
+        if scope in layers or (node.op_type == "Conv" and any(layer.startswith(f"{scope}/") for layer in layers)):
             before = made_by.get(node.input[0])
             excluded += [node.name, *([before.name] if before is not None and before.op_type in _REMOVABLE else [])]
     return excluded

@@ -10,6 +10,7 @@ from onnx import helper
 from jds.exporting._equations import Equation
 from jds.exporting._sizes import is_size
 from jds.exporting.onnx._elementwise import common_order
+from jds.exporting.onnx._grouping import grouped
 from jds.exporting.onnx._tensors import Order, Tensor
 from jds.exporting.onnx._writer import Operand, UnsupportedError, Writer, handles
 
@@ -57,6 +58,8 @@ def _stack(writer: Writer, equation: Equation, *operands: Operand) -> Tensor:
 
 def _joined(writer: Writer, equation: Equation, parts: Sequence[Operand], axis: int) -> Tensor:
     out, order = equation.outputs[0].aval, common_order(parts)
+    if (node := grouped(writer, parts, order, axis)) is not None:
+        return writer.tensor(node, out.shape, order, out.dtype)
     node = writer.add("Concat", *(writer.in_order(part, order) for part in parts), axis=order.index(axis))
     return writer.tensor(node, out.shape, order, out.dtype)
 
