@@ -34,7 +34,7 @@ IMAGE_SIZE, BATCH = 96, 2
 GREATEST_ERROR = 1e-4
 # Parts of a file that XNNPACK runs: one, but for Xception.
 MOST_PARTS = 3
-WRITERS = ("_equations", "_patterns", "_prepare", "litert/_convert")
+WRITERS = ("_equations", "_patterns", "_prepare", "litert/_convert", "litert/_products")
 
 
 @functools.cache

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jds.exporting._description import Layout, as_in_jax, as_stored
-from jds.exporting._formats import Content, Format, package_of
-from jds.exporting._photographs import batches
+from jds.exporting._formats import Content, Format, Session, package_of
+from jds.exporting._photographs import Photographs, batches
 from jds.exporting._prepare import Prepared
 from jds.exporting._report import Check
 
@@ -18,7 +18,7 @@ _FREE = (1, 2, 5)
 
 
 def compare(
-    prepared: Prepared, form: Format, content: Content, photographs: np.ndarray | None, layout: Layout | None
+    prepared: Prepared, form: Format, content: Content, photographs: Photographs | None, layout: Layout | None
 ) -> Check | str | None:
     """Returns the comparison; or what to install for it; or None if the runtime does not exist for this system."""
     try:
@@ -27,19 +27,22 @@ def compare(
         if error.name is None:
             return None
         return f"The file was not run, as its runtime is not installed: pip install {package_of(error)}"
+    pairs = _photographed(prepared, photographs, session) if photographs else ((x, x) for x in _made_up(prepared))
+    inputs: list[tuple[np.ndarray, np.ndarray]] = []
     results: list[tuple[np.ndarray, np.ndarray]] = []
-    for inputs in _batches(prepared, photographs):
-        wanted = [np.asarray(array) for array in jax.tree.leaves(prepared.run(*map(jnp.asarray, inputs)))]
-        got = session.run([as_stored(np.asarray(array), layout) for array in inputs])
+    for of_file, of_model in pairs:
+        wanted = [np.asarray(array) for array in jax.tree.leaves(prepared.run(*map(jnp.asarray, of_model)))]
+        got = session.run([as_stored(np.asarray(array), layout) for array in of_file])
         results += zip([as_in_jax(array, layout) for array in got], wanted, strict=True)
-    where = "random numbers" if photographs is None else f"{len(photographs)} photographs"
-    where = where if prepared.examples is None else "the example arguments"
-    agreement = None if photographs is None or prepared.is_of_features else _agreement(results, len(photographs))
+        inputs += zip(of_file, of_model, strict=True)
+    number = 0 if photographs is None else len(photographs.prepared)
+    where = f"{number} photographs" if number else "random numbers"
     return Check(
         runtime=session.runtime,
-        inputs=where,
-        error=max((_error(got, wanted) for got, wanted in results), default=0.0),
-        agreement=agreement,
+        inputs=where if prepared.examples is None else "the example arguments",
+        error=_greatest(results),
+        input_error=_greatest(inputs) if number else None,
+        agreement=_agreement(results, number) if number and not prepared.is_of_features else None,
     )
 
 
@@ -49,12 +52,20 @@ def _agreement(results: Sequence[tuple[np.ndarray, np.ndarray]], number: int) ->
     return float(same[:number].mean())
 
 
-def _batches(prepared: Prepared, photographs: np.ndarray | None) -> Iterator[tuple[Any, ...]]:
-    """Yields inputs, of the sizes that the file takes."""
-    if photographs is not None:
-        (like,) = prepared.inputs.values()
-        yield from ((part,) for part in batches(photographs, like.shape[0]))
-    elif prepared.examples is not None:
+def _photographed(
+    prepared: Prepared, photographs: Photographs, session: Session
+) -> Iterator[tuple[tuple[np.ndarray], tuple[np.ndarray]]]:
+    """Yields photographs, of the sizes that the file takes: prepared as the file says, and as the model does."""
+    (like,) = prepared.inputs.values()
+    of_model = photographs.prepared
+    of_file = of_model if session.description is None else session.description.prepared(photographs.given)
+    for pair in zip(batches(of_file, like.shape[0]), batches(of_model, like.shape[0]), strict=True):
+        yield (pair[0],), (pair[1],)
+
+
+def _made_up(prepared: Prepared) -> Iterator[tuple[Any, ...]]:
+    """Yields the examples, or random numbers of the sizes that the file takes."""
+    if prepared.examples is not None:
         yield prepared.examples
     else:
         generator = np.random.default_rng(0)
@@ -68,6 +79,10 @@ def _noise(generator: np.random.Generator, like: jax.ShapeDtypeStruct, free: int
     if np.issubdtype(like.dtype, np.integer):
         return generator.integers(0, min(256, np.iinfo(like.dtype).max), shape).astype(like.dtype)
     return generator.standard_normal(shape).astype(like.dtype)
+
+
+def _greatest(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
+    return max((_error(got, wanted) for got, wanted in pairs), default=0.0)
 
 
 def _error(got: np.ndarray, wanted: np.ndarray) -> float:

@@ -118,11 +118,10 @@ def export(
     images = None if check is None else photographs(description, check, "check")
     calibration = None
     if int8 is not None:
-        calibration = Calibration(
-            photographs(description, int8, "int8"), select(prepared.layers, keep_float, "keep_float")
-        )
+        chosen = photographs(description, int8, "int8")
+        calibration = Calibration(chosen.prepared, select(prepared.layers, keep_float, "keep_float"))
         check_natural(calibration.images, "int8")
-        images = calibration.images if images is None else images
+        images = chosen if images is None else images
     form = format_of(path)
     check_writable(path)
     converted = form.convert(prepared, options, calibration)

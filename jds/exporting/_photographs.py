@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,7 +12,19 @@ from jds.exporting._description import Description
 _LEAST_CORRELATION = 0.4
 
 
-def photographs(description: Description | None, given: Any, option: str) -> np.ndarray:
+class Photographs(NamedTuple):
+    """Photographs for a network.
+
+    Attributes:
+      given: as `Preprocessing` takes them.
+      prepared: as the network in JAX takes them, `(n, image_size, image_size, channels)`.
+    """
+
+    given: Any
+    prepared: np.ndarray
+
+
+def photographs(description: Description | None, given: Any, option: str) -> Photographs:
     """Prepares photographs as a network in JAX takes them.
 
     Args:
@@ -21,7 +33,7 @@ def photographs(description: Description | None, given: Any, option: str) -> np.
       option: name of the option of `export` that they are for.
 
     Returns:
-      An array `(n, image_size, image_size, channels)`.
+      The photographs.
 
     Raises:
       ValueError: there are no photographs, or the network's preprocessing is not known.
@@ -36,7 +48,7 @@ def photographs(description: Description | None, given: Any, option: str) -> np.
         given = _read(Path(given), option)
     if isinstance(given, bool | int | float) or (hasattr(given, "__len__") and len(given) == 0):
         raise TypeError(f"export: `{option}` must be photographs: a folder, or images, got {given!r}")
-    return description.prepared(given)
+    return Photographs(given, description.prepared(given))
 
 
 def batches(images: np.ndarray, size: Any) -> list[np.ndarray]:

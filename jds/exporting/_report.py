@@ -21,12 +21,15 @@ class Check:
       runtime: the runtime and its version.
       inputs: what it was run on, in words.
       error: greatest absolute difference of the results, relative to the greatest absolute result.
+      input_error: on photographs, the same of the inputs: as the file says how to prepare them, and as the model does;
+        None otherwise.
       agreement: on photographs, the share with the same first class; None otherwise.
     """
 
     runtime: str
     inputs: str
     error: float
+    input_error: float | None = None
     agreement: float | None = None
 
 
@@ -81,6 +84,8 @@ class ExportReport:
             rows = [f"{ratio:.1f} dB with {name} alone rounded" for name, ratio in worst]
             table.add_row("rounding", "\n".join(rows))
         if self.check is not None:
+            if self.check.input_error is not None:
+                table.add_row("input", f"{self.check.input_error:.1e} from the model's, prepared as the file says")
             table.add_row("error", f"{self.check.error:.1e} in {self.check.runtime}, on {self.check.inputs}")
             if self.check.agreement is not None:
                 table.add_row("first class", f"the same on {self.check.agreement:.1%} of {self.check.inputs}")

@@ -14,6 +14,7 @@ import numpy as np
 from jds.exporting._layers import Layer, evaluate
 from jds.exporting._photographs import batches
 from jds.exporting._prepare import Prepared
+from jds.ops import accelerate
 
 # Photographs on which each layer is tried.
 _PHOTOGRAPHS = 16
@@ -32,6 +33,7 @@ def rounding_errors(prepared: Prepared, images: np.ndarray) -> dict[str, float]:
     places = {layer.equation: (number, layer) for number, layer in enumerate(layers)}
 
     @jax.jit
+    @accelerate
     def ranges(constants: Any, part: jax.Array) -> list[jax.Array]:
         """Least and greatest input of each layer."""
         found: list[jax.Array] = []
@@ -46,6 +48,7 @@ def rounding_errors(prepared: Prepared, images: np.ndarray) -> dict[str, float]:
         return found
 
     @jax.jit
+    @accelerate
     def results(constants: Any, part: jax.Array, limits: Any, rounded: jax.Array) -> jax.Array:
         """Results with layer number `rounded` rounded; -1 for none."""
 
@@ -53,14 +56,9 @@ def rounding_errors(prepared: Prepared, images: np.ndarray) -> dict[str, float]:
             if place not in places:
                 return call(*operands)
             number, layer = places[place]
-
-            def round_both(*operands: jax.Array) -> list[jax.Array]:
-                ready = list(operands)
-                ready[layer.weights] = _rounded_weights(operands[layer.weights], layer)
-                ready[1 - layer.weights] = _rounded(operands[1 - layer.weights], limits[number])
-                return ready
-
-            return call(*jax.lax.cond(rounded == number, round_both, lambda *operands: list(operands), *operands))
+            ready = [_rounded(operand, limits[number]) for operand in operands]
+            ready[layer.weights] = _rounded_weights(operands[layer.weights], layer)
+            return call(*(jnp.where(rounded == number, *pair) for pair in zip(ready, operands, strict=True)))
 
         return jnp.concatenate([out.ravel() for out in evaluate(jaxpr, [*constants, part], round_one)])
 

@@ -53,7 +53,7 @@ def test_the_cpu_has_no_grouped_convolution_whatever_the_batch_and_the_model(
 
 
 def test_it_runs_without_jds(tmp_path, quick_compilation):
-    model = network("mixnet_s")
+    model = network("mobilenetv1_100")
     jds.export(model, tmp_path / "a.jax", image_size=32, batch=None)
     model.eval()
     images = np.random.default_rng(0).standard_normal((3, 32, 32, 3)).astype(np.float32)

@@ -8,6 +8,7 @@ from networks import SMALLEST
 from PIL import Image
 
 import jds
+from jds.exporting._description import Description
 from jds.exporting._layers import find_layers, select
 from jds.exporting._options import Options
 from jds.exporting._prepare import prepare
@@ -80,6 +81,19 @@ def test_a_folder_of_photographs_is_read(tmp_path, quick_compilation):
     report = jds.export(SMALL, tmp_path / "a.onnx", image_size=32, check=tmp_path / "photos")
     assert report.check.inputs == "6 photographs"
     assert report.check.agreement == 1
+    assert report.check.input_error == 0
+
+
+def test_a_file_that_says_something_else_about_its_input_shows_it(tmp_path, monkeypatch, quick_compilation):
+    plain = Description.entries
+
+    def wrong(self):
+        return plain(self) | {"std": "[0.5, 0.5, 0.5]"}
+
+    monkeypatch.setattr(Description, "entries", wrong)
+    report = jds.export(SMALL, tmp_path / "a.onnx", image_size=32, int8=PHOTOGRAPHS, check=PHOTOGRAPHS)
+    assert report.check.input_error > 0.1
+    assert "from the model's, prepared as the file says" in str(report)
 
 
 @pytest.mark.parametrize(

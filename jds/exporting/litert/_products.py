@@ -1,11 +1,11 @@
 """Products that the converter cannot write are made convolutions."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import ClosedJaxpr, JaxprEqn
+from jax.extend.core import ClosedJaxpr, JaxprEqn, Var, jaxpr_as_fun
 
 from jds.exporting._layers import Layer, evaluate
 from jds.exporting._prepare import Prepared
@@ -21,8 +21,9 @@ def writable(prepared: Prepared) -> Callable[..., list[Any]]:
     rank, expected 3 but got 4".
     """
     jaxpr = prepared.jaxpr
-    products = {layer.equation: layer for layer in prepared.layers if _is_product(jaxpr.jaxpr.eqns[layer.equation])}
-    thin = {place: layer for place, layer in products.items() if _is_thin(jaxpr, layer)}
+    thin = {layer.equation: layer for layer in prepared.layers if _is_thin_product(jaxpr, layer)}
+    if not thin:
+        return jaxpr_as_fun(jaxpr)
 
     def step(place: int, call: Callable[..., list[Any]], operands: list[Any]) -> list[Any]:
         if place not in thin:
@@ -32,29 +33,27 @@ def writable(prepared: Prepared) -> Callable[..., list[Any]]:
     return lambda *arrays: evaluate(jaxpr, arrays, step)
 
 
-def _is_product(equation: JaxprEqn) -> bool:
+def _is_thin_product(jaxpr: ClosedJaxpr, layer: Layer) -> bool:
+    equation = jaxpr.jaxpr.eqns[layer.equation]
     if equation.primitive.name != "dot_general":
         return False
     contracting, (batched, _) = equation.params["dimension_numbers"]
-    return not batched and all(len(axes) == 1 for axes in contracting)
-
-
-def _is_thin(jaxpr: ClosedJaxpr, layer: Layer) -> bool:
-    equation = jaxpr.jaxpr.eqns[layer.equation]
-    source = equation.invars[1 - layer.weights]
+    if batched or any(len(axes) > 1 for axes in contracting):
+        return False
+    source = moving = equation.invars[1 - layer.weights]
     makers = {variable: maker for maker in jaxpr.jaxpr.eqns for variable in maker.outvars}
-    while source in makers and makers[source].primitive.name in _RESHAPES:
+    while isinstance(source, Var) and source in makers and makers[source].primitive.name in _RESHAPES:
         source = makers[source].invars[0]
     results = {*equation.outvars}
     for user in jaxpr.jaxpr.eqns:
         if user.primitive.name in _RESHAPES and user.invars[0] in results:
             results.update(user.outvars)
-    shapes = [equation.invars[1 - layer.weights].aval.shape, source.aval.shape]
-    return max(map(len, shapes)) > 3 and any(len(shape) > 3 and shape[-2] == 1 for shape in _shapes(results))
+    is_flattened = max(len(_shape(moving)), len(_shape(source))) > 3
+    return is_flattened and any(len(shape) > 3 and shape[-2] == 1 for shape in map(_shape, results))
 
 
-def _shapes(variables: Iterable[Any]) -> list[tuple[int, ...]]:
-    return [variable.aval.shape for variable in variables]
+def _shape(value: Any) -> tuple[int, ...]:
+    return value.aval.shape
 
 
 def _convolution(equation: JaxprEqn, place: int, operands: Sequence[Any]) -> Any:
