@@ -89,7 +89,7 @@ def is_right(result: dict[str, Any]) -> bool:
     # Two around each norm, four in each attention.
     transposes = 2 * nodes.get("LayerNormalization", 0) + 4 * nodes.get("Softmax", 0)
     return (
-        max(result["onnx"]["error"], result["litert"]["error"]) <= GREATEST_ERROR
+        all(result[kind]["error"] <= GREATEST_ERROR for kind in ("onnx", "litert"))
         and result["onnx"]["groups"] == result["groups"]
         and nodes.get("Transpose", 0) <= transposes
         and operations.get("DEPTHWISE_CONV_2D", 0) == depthwise

@@ -34,22 +34,22 @@ def as_users_call(unchecked_types):
         yield
 
 
-@pytest.mark.parametrize("implementation", [None, "native", "shifted", "xla"])
+@pytest.mark.parametrize(
+    ("implementation", "batch"), [(None, 2), (None, None), ("native", None), ("shifted", 2), ("xla", None)]
+)
 def test_the_cpu_has_no_grouped_convolution_whatever_the_batch_and_the_model(
-    implementation, tmp_path, quick_compilation
+    implementation, batch, tmp_path, quick_compilation
 ):
     model = network("mobilenetv2_035", implementation=implementation)
-    for batch in (2, None):
-        report = jds.export(model, tmp_path / "a.jax", image_size=32, batch=batch)
-        assert report.check.error < 1e-5
-        exported = jax.export.deserialize(bytearray((tmp_path / "a.jax").read_bytes()))
-        assert exported.platforms == ("cpu", "cuda", "tpu")
-        lines = exported.mlir_module().splitlines()
-        grouped = [line for line in lines if "stablehlo.convolution" in line and "feature_group_count = 1 " not in line]
-        wanted = sum(groups > 1 for groups in groups_of(model, 32))
-        assert len(grouped) == 2 * wanted  # for the GPU and for the TPU
-        cpu = jax.jit(exported.call).lower(np.zeros((2, 32, 32, 3), np.float32)).compile().as_text()
-        assert "feature_group_count" not in cpu
+    report = jds.export(model, tmp_path / "a.jax", image_size=32, batch=batch)
+    assert report.check.error < 1e-5
+    exported = jax.export.deserialize(bytearray((tmp_path / "a.jax").read_bytes()))
+    assert exported.platforms == ("cpu", "cuda", "tpu")
+    lines = exported.mlir_module().splitlines()
+    grouped = [line for line in lines if "stablehlo.convolution" in line and "feature_group_count = 1 " not in line]
+    assert len(grouped) == 2 * sum(groups > 1 for groups in groups_of(model, 32))  # for the GPU and for the TPU
+    cpu = jax.jit(exported.call).lower(np.zeros((2, 32, 32, 3), np.float32)).compile().as_text()
+    assert "feature_group_count" not in cpu
 
 
 def test_it_runs_without_jds(tmp_path, quick_compilation):

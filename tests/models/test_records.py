@@ -96,3 +96,26 @@ def test_a_network_that_does_not_learn_is_not_right(wrong):
     right = {"losses": [1.0, 1.1, 0.9], "traces": 1, "grouped": 0}
     assert training_steps.is_right(right)
     assert not training_steps.is_right(right | wrong)
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong"),
+    [
+        ("onnx", {"error": 2e-4}),
+        ("litert", {"error": math.nan}),
+        ("onnx", {"groups": {"1": 3}}),
+        ("onnx", {"nodes": {"Transpose": 1}}),
+        ("litert", {"operations": {}}),
+        ("litert", {"parts": 2}),
+    ],
+    ids=str,
+)
+def test_an_export_with_other_values_or_another_form_is_not_right(kind, wrong):
+    groups = {"1": 2, "8": 1}
+    right = {
+        "groups": groups,
+        "onnx": {"error": 1e-6, "groups": groups, "nodes": {"Conv": 3}},
+        "litert": {"error": 1e-6, "operations": {"DEPTHWISE_CONV_2D": 1}, "parts": 1},
+    }
+    assert exports.is_right(right)
+    assert not exports.is_right(right | {kind: right[kind] | wrong})
