@@ -16,7 +16,9 @@ import ast
 import collections
 import functools
 import hashlib
+import io
 import tempfile
+import tokenize
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +47,22 @@ def code() -> str:
     files += [file for file in sorted(folder.glob("onnx/*.py")) if file.name not in ("_quantize.py", "_session.py")]
     digest = hashlib.sha256()
     for file in files:
-        digest.update(ast.dump(_without_docstrings(ast.parse(file.read_text(encoding="utf-8")))).encode())
+        digest.update(statements(file.read_text(encoding="utf-8")).encode())
     return digest.hexdigest()[:16]
+
+
+def statements(source: str) -> str:
+    """Returns a program without comments, docstrings and empty lines."""
+    lines = source.splitlines()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            first, last = node.body[0].lineno, node.body[0].end_lineno or 0
+            lines[first - 1 : last] = [""] * (last - first + 1)
+    for token in tokenize.generate_tokens(io.StringIO("\n".join(lines)).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column].rstrip()
+    return "\n".join(line for line in lines if line.strip())
 
 
 def export(name: str) -> dict[str, Any]:
@@ -95,13 +111,6 @@ def is_right(result: dict[str, Any]) -> bool:
         and operations.get("DEPTHWISE_CONV_2D", 0) == depthwise
         and result["litert"]["parts"] <= (MOST_PARTS if "MAX_POOL_2D" in operations else 1)
     )
-
-
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:]
-    return tree
 
 
 def groups_of(model: Any, image_size: int) -> list[int]:

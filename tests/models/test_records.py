@@ -119,3 +119,8 @@ def test_an_export_with_other_values_or_another_form_is_not_right(kind, wrong):
     }
     assert exports.is_right(right)
     assert not exports.is_right(right | {kind: right[kind] | wrong})
+
+
+def test_words_are_no_statements():
+    source = '"""Words."""\n\n# More.\ndef f(x):\n    """And\n\n    more."""\n    return f"{x} # {x}"  # the end\n'
+    assert exports.statements(source) == 'def f(x):\n    return f"{x} # {x}"'
