@@ -68,6 +68,11 @@ ENGINES = {
     "LiteRT": ("litert",),
 }
 ANY_ENGINE = tuple(itertools.chain(*ENGINES.values()))
+# Whom jds is compared with; limits of the ratio over all networks, and of each.
+PEERS = (
+    ("the better of timm eager and compiled", ("timm", "timm-compiled"), 0.7, 1.0),
+    ("the best of ONNX Runtime, OpenVINO and LiteRT", ANY_ENGINE, 0.95, 1.1),
+)
 KERAS = "Keras MobileNetV2"
 IN_KERAS_ONLY = (
     Contender("keras-jds", "Keras, accelerated", IN_KERAS, {"accelerate": True}, ("keras",), (), ON_JAX),
@@ -148,20 +153,14 @@ def targets(results: Sequence[Result]) -> list[Target]:
     found = []
     single = [result for (name, batch), result in measured.items() if batch == 1 and name != KERAS]
     if single:
-        for label, limit, worst, others in (
-            ("the better of timm eager and compiled", 0.7, 1.0, ("timm", "timm-compiled")),
-            ("the best of ONNX Runtime, OpenVINO and LiteRT", 0.95, 1.1, ANY_ENGINE),
-        ):
+        for label, others, limit, worst in PEERS:
             ratios = [hardest(result.ratio("jds", other) for other in others) for result in single]
             found += of_cases(f"batch 1: jds / {label}", limit, ratios, worst=worst, case="network")
         for name, label in (("onnxruntime", "ONNX Runtime"), ("openvino", "OpenVINO")):
             ratios = [result.ratio(name, f"{name}-timm") for result in single]
             found += of_cases(f"{label}, batch 1: exported by jds / by timm", 1.02, ratios, worst=1.1, case="network")
     if result := measured.get(("mobilenetv1_100", 16)):
-        for label, limit, others in (
-            ("the better of timm eager and compiled", 0.7, ("timm", "timm-compiled")),
-            ("the best of ONNX Runtime, OpenVINO and LiteRT", 0.95, ANY_ENGINE),
-        ):
+        for label, others, limit, _ in PEERS:
             ratio = hardest(result.ratio("jds", other) for other in others)
             found.append(of_ratio(f"{result.case.name}: jds / {label}", limit, ratio))
     if result := measured.get((KERAS, 1)):

@@ -34,8 +34,10 @@ class Settings:
     batches: tuple[int, ...] = ()
 
     def __post_init__(self):
-        if self.rounds < 3 or min(self.batches, default=1) < 1 or not self.seconds > 0:
-            raise BenchmarkError("there must be at least 3 `rounds`, images in each batch, and `seconds` above 0")
+        # None given is the default of some benchmarks, and measures nothing in the others.
+        is_missing = not self.batches and type(self).batches
+        if self.rounds < 3 or is_missing or min(self.batches, default=1) < 1 or not self.seconds > 0:
+            raise BenchmarkError("there must be at least 3 `rounds`, a batch, and `seconds` above 0")
 
     @property
     def are_full(self) -> bool:

@@ -34,9 +34,8 @@ def as_users_call(unchecked_types):
         yield
 
 
-@pytest.mark.parametrize(
-    ("implementation", "batch"), [(None, 2), (None, None), ("native", None), ("shifted", 2), ("xla", None)]
-)
+@pytest.mark.parametrize("batch", [2, None])
+@pytest.mark.parametrize("implementation", [None, "native", "shifted", "xla"])
 def test_the_cpu_has_no_grouped_convolution_whatever_the_batch_and_the_model(
     implementation, batch, tmp_path, quick_compilation
 ):
@@ -53,7 +52,7 @@ def test_the_cpu_has_no_grouped_convolution_whatever_the_batch_and_the_model(
 
 
 def test_it_runs_without_jds(tmp_path, quick_compilation):
-    model = network("mobilenetv1_100")
+    model = network("mixnet_s")
     jds.export(model, tmp_path / "a.jax", image_size=32, batch=None)
     model.eval()
     images = np.random.default_rng(0).standard_normal((3, 32, 32, 3)).astype(np.float32)

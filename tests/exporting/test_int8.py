@@ -51,6 +51,10 @@ def test_int8_is_near_float_and_layers_can_be_kept(ending, tmp_path, quick_compi
     kinds = {"Conv", "Gemm", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}
     assert sum(count for kind, count in kept.in_float.items() if kind in kinds) == 1
     assert kept.check.error < 0.2
+    everything = jds.export(
+        SMALL, tmp_path / f"c.{ending}", **options, keep_float=["stem", "stages", "head", "classifier"]
+    )
+    assert everything.check.error < 0.02
     assert "dB with" in str(report)
 
 
