@@ -11,7 +11,7 @@ from flax import nnx
 
 from jds import cli, cost
 from jds._common.files import read_files, remove_unfinished, write_atomically, write_folder_atomically
-from jds._common.name_stack import read_scopes
+from jds._common.name_stack import scopes_of
 from jds._common.traceable import Traceable
 
 
@@ -79,7 +79,7 @@ def test_scopes_of_equations_are_read_from_name_stacks(fun, path, is_backward):
 
     def equations(jaxpr, outer=()):
         for equation in jaxpr.eqns:
-            scopes = read_scopes(str(equation.source_info.name_stack))
+            scopes = scopes_of(equation)
             if equation.primitive.name in ("sin", "cos"):
                 yield "/".join((*outer, *scopes.path)), scopes.is_backward
             for inner in jax.extend.core.jaxprs_in_params(equation.params):

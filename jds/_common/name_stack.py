@@ -1,15 +1,23 @@
 """Reads JAX's name stacks: the scopes that an equation was traced in, and the transformations around them."""
 
+import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-# Scopes added by JAX's transformations and by its lowering.
-_RECOMPUTED = "rematted_computation"
-_OF_TRACING = re.compile(f"checkpoint|{_RECOMPUTED}")
-_OF_LOWERING = re.compile(f"while|body|cond|branch_[0-9]+_fun|closed_call|checkpoint|{_RECOMPUTED}|remat2|shard_map")
+from jax.extend.core import JaxprEqn
+
 _TRANSFORMATION = re.compile(r"(\w+)\((.*)\)")
 _FUNCTIONS = ("jit", "pjit", "core_call", "custom_jvp_call", "custom_vjp_call")
+# Set around equations that the backward pass computes again.
+_RECOMPUTED = "rematted_computation"
+# `jnp.einsum` names its scope after its subscripts.
+_EINSUM = re.compile(r"[\w,.]*->[\w.]*")
+_EQUINOX = re.compile(r"eqx\.nn\.\w+")
+# Names that lowering always adds, and names that it adds after or before another one.
+_OF_LOWERING = ("closed_call", "eval_jaxpr", "checkpoint", "remat2", "shard_map", _RECOMPUTED)
+_OF_LOOPS = ("while/body", "while/cond")
+_OF_BRANCHES = re.compile("cond/branch_[0-9]+_fun")
 
 
 class Scopes(NamedTuple):
@@ -36,28 +44,56 @@ class Origin(NamedTuple):
     primitive: str
 
 
-def read_scopes(name_stack: str) -> Scopes:
+class _Name(NamedTuple):
+    """A scope, and whether it stands inside `transpose(...)`."""
+
+    text: str
+    is_transposed: bool
+
+
+@functools.lru_cache(maxsize=2**14)
+def read_scopes(name_stack: str, *, is_recomputation: bool = False) -> Scopes:
     """Parses the text of an equation's name stack.
 
     Args:
       name_stack: a name stack as printed by JAX, such as `transpose(jvp(blocks))/0`.
+      is_recomputation: whether the equation computes a part of the forward pass again for the backward pass
+        (`checkpoint` with `differentiated=True`). JAX writes the scopes around such an equation twice.
 
     Returns:
-      The scopes, without those added by transformations.
+      The scopes, without those added by transformations and by `jnp.einsum`.
 
     Example:
       >>> from jds._common.name_stack import read_scopes
       >>> read_scopes("transpose(jvp(blocks))/0")
       Scopes(path=('blocks', '0'), is_backward=True)
     """
-    return _scopes(_split(name_stack), _OF_TRACING)
+    parts = _split(name_stack)
+    names: list[_Name] = []
+    for part in parts:
+        if part == _RECOMPUTED:
+            names = _once(names)
+        elif part != "checkpoint":
+            names += _names(part)
+    if is_recomputation:
+        names = _once(names)
+    is_backward = any("transpose" in _unwrap(part)[0] or part == _RECOMPUTED for part in parts)
+    return Scopes(_path(names), is_backward)
 
 
-def origin(op_name: str) -> Origin:
+def scopes_of(equation: JaxprEqn) -> Scopes:
+    """Returns the scopes of an equation of a jaxpr, relative to those of the equation that calls the jaxpr."""
+    is_recomputation = equation.primitive.name in ("checkpoint", "remat2") and equation.params.get("differentiated")
+    return read_scopes(str(equation.source_info.name_stack), is_recomputation=bool(is_recomputation))
+
+
+def origin(op_name: str, layers: Collection[str] | None = None) -> Origin:
     """Parses the name that JAX gave to a lowered equation: its name stack and its primitive.
 
     Args:
       op_name: the name as printed by XLA, such as `jit(step)/transpose(jvp(blocks/0))/while/body/dot_general`.
+      layers: the program's layers, if known. A scope may have a name that lowering adds, such as `body`; then the layer
+        is the longest of these whose names all occur in `op_name`, in order.
 
     Returns:
       The layer, without the names that lowering adds for loops, branches and calls, and the primitive.
@@ -69,26 +105,71 @@ def origin(op_name: str) -> Origin:
     """
     # If an instruction stands for several equations, use the first.
     *parts, last = _split(op_name.split(";")[0])
-    return Origin("/".join(_scopes(parts, _OF_LOWERING).path), "/".join(_unwrap(last)[1]))
+    layer, primitive = "/".join(_path(_without_lowering(parts))), "/".join(_unwrap(last)[1])
+    if layers is not None and layer not in layers:
+        names = [name.text for part in parts for name in _names(part)]
+        inside = [known for known in layers if known and _is_subsequence(known.split("/"), names)]
+        layer = max(inside, key=lambda known: known.count("/"), default=layer)
+    return Origin(layer, primitive)
 
 
-def _scopes(parts: Sequence[str], added_by_jax: re.Pattern[str]) -> Scopes:
-    segments: list[list[str]] = [[]]
-    is_backward = False
-    for part in parts:
-        transformations, names = _unwrap(part)
-        is_backward |= "transpose" in transformations or part == _RECOMPUTED
-        if transformations:
-            segments.append([])
-        segments[-1] += [name for name in names if not added_by_jax.fullmatch(name)]
-    path: list[str] = []
-    last: list[str] = []
-    for segment in segments:
-        # Equations that are recomputed in the backward pass have their scopes twice.
-        if segment and segment != last:
-            path += segment
-            last = segment
-    return Scopes(tuple(path), is_backward)
+def _without_lowering(parts: Sequence[str]) -> list[_Name]:
+    """Returns the names of a lowered equation, without those that lowering adds."""
+    is_backward = any("transpose" in _unwrap(part)[0] for part in parts)
+    found: list[_Name] = []
+    run: list[_Name] = []  # the names since the last one that lowering added
+    for part, is_added in zip(parts, _added(parts), strict=True):
+        if not is_added:
+            run += _names(part)
+            continue
+        found += _once(run) if is_backward and part in ("checkpoint", _RECOMPUTED) else run
+        run = []
+    return found + run
+
+
+def _added(parts: Sequence[str]) -> Iterator[bool]:
+    """Yields, for each part of a lowered equation's name, whether lowering added it."""
+    for before, part, after in zip(("", *parts), parts, (*parts[1:], ""), strict=False):
+        pairs = f"{before}/{part}", f"{part}/{after}"
+        yield part in _OF_LOWERING or any(pair in _OF_LOOPS or _OF_BRANCHES.fullmatch(pair) for pair in pairs)
+
+
+def _once(names: list[_Name]) -> list[_Name]:
+    """Returns the names around a recomputation, which JAX writes twice: transposed, and as in the forward pass."""
+    half = _half(names)
+    if half is None:
+        return names
+    # A recomputation that was differentiated again has them four times.
+    while (quarter := _half(half)) and any(name.is_transposed for name in quarter):
+        if any(name.is_transposed for name in half[len(quarter) :]):
+            break
+        half = quarter
+    return half
+
+
+def _half(names: list[_Name]) -> list[_Name] | None:
+    middle = len(names) // 2
+    first, second = names[:middle], names[middle:]
+    is_twice = [name.text for name in first] == [name.text for name in second]
+    return first if first and is_twice else None
+
+
+def _path(names: Iterable[_Name]) -> tuple[str, ...]:
+    path = tuple(name.text for name in names)
+    # Equinox names its layers' scopes after their classes, which says nothing where they have a path.
+    with_path = tuple(name for name in path if not _EQUINOX.fullmatch(name))
+    return with_path or path
+
+
+def _names(part: str) -> list[_Name]:
+    transformations, names = _unwrap(part)
+    is_transposed = "transpose" in transformations
+    return [_Name(name, is_transposed) for name in names if not _EINSUM.fullmatch(name)]
+
+
+def _is_subsequence(names: Sequence[str], all_names: Sequence[str]) -> bool:
+    remaining = iter(all_names)
+    return all(name in remaining for name in names)
 
 
 def _split(name_stack: str) -> list[str]:

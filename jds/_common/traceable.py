@@ -5,9 +5,9 @@ import inspect
 import os
 import re
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import flax.errors
 import jax
@@ -15,9 +15,12 @@ import numpy as np
 from flax import nnx
 from jax.extend.core import ClosedJaxpr
 
-from jds._common.scopes import mark_paths, module_scopes
+from jds._common.scopes import is_callable_tree, mark_paths, module_scopes
 
 T = TypeVar("T")
+
+# What an array of a program is for.
+Role = Literal["parameter", "optimizer", "state", "argument"]
 
 # JAX treats this file and its arguments as the user's.
 _THIS_FILE = re.compile(rf"\nThe error occurred while tracing the function \S+ at {re.escape(__file__)}[^\n]*")
@@ -37,7 +40,8 @@ class Traceable:
     Args:
       fun: a function, jitted or not, an NNX module, or a method of one.
       args, kwargs: its arguments: pytrees of arrays, `jax.ShapeDtypeStruct`s, NNX modules, and anything else.
-      traces_numbers: whether Python and NumPy scalars are traced like arrays, rather than passed on unchanged.
+      traces_numbers: whether Python and NumPy numbers, except for Booleans, are traced like arrays, rather than passed
+        on unchanged.
 
     Example:
       >>> import jax.numpy as jnp
@@ -69,13 +73,39 @@ class Traceable:
         nodes = nnx.clone([leaf for leaf in self._leaves if _is_node(leaf)])
         for node in nodes:
             mark_paths(node)
-        self._graph, *states = nnx.split(nodes, nnx.Param, ...)
-        (params, self._params), (rest, self._rest) = map(jax.tree.flatten, states)
-        self._split = len(params), len(params) + len(rest)
-        arrays = [leaf for leaf in self._leaves if self._is_array(leaf)]
-        self.arrays = [*params, *rest, *arrays]
-        # For the function, a method's module, and each argument; the last `argument_count` are the arguments.
-        self._leaves_of = [jax.tree.leaves(arg, is_leaf=_is_node) for arg in (fun, *args)]
+        self._graph, *states = nnx.split(nodes, nnx.Param, nnx.OptState, ...)
+        self._states = [jax.tree.flatten(state) for state in states]
+        self._of_states = [leaf for leaves, _ in self._states for leaf in leaves]
+        self.arrays = [*self._of_states, *(leaf for leaf in self._leaves if self._is_array(leaf))]
+        # The modules that are not in Flax: callable dataclasses, whose methods get scopes as well.
+        self._trees = [
+            leaf
+            for leaf in jax.tree.leaves(
+                (fun, args, kwargs), is_leaf=lambda leaf: _is_node(leaf) or is_callable_tree(leaf)
+            )
+            if is_callable_tree(leaf)
+        ]
+        self._places = list(self._places_of(states, fun, args, kwargs))
+
+    def _places_of(
+        self, states: list[Any], fun: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Iterator[tuple[int | None, Role]]:
+        """Yields the argument that each array belongs to (None for the function's own), and its role."""
+        whole = (fun, args, kwargs)
+        shift = len(args) - self.argument_count  # 1 for a method, whose module is its first argument
+        place_of_node: list[int | None] = []
+        of_arrays: list[tuple[int | None, Role]] = []
+        for path, leaf in jax.tree_util.tree_leaves_with_path(whole, is_leaf=_is_node):
+            number = path[1].idx - shift if path[0].idx == 1 else None
+            number = None if number is not None and number < 0 else number
+            if _is_node(leaf):
+                place_of_node.append(number)
+            elif self._is_array(leaf):
+                of_arrays.append((number, _role(whole, path, leaf)))
+        for state, role in zip(states, ("parameter", "optimizer", "state"), strict=True):
+            for path, _ in jax.tree_util.tree_leaves_with_path(state):
+                yield place_of_node[path[0].key], role
+        yield from of_arrays
 
     @functools.cached_property
     def _traced(self) -> jax.stages.Traced:
@@ -102,20 +132,29 @@ class Traceable:
         return self.lowered.compile()
 
     def parameters(self, argnums: tuple[int, ...] | None) -> list[int]:
-        """Returns the indices of the parameters in `arrays`: those in `argnums`, or by default the `nnx.Param`s."""
+        """Returns the indices of the parameters in `arrays`.
+
+        Args:
+          argnums: the arguments that are parameters; of a module, its parameters are. By default, the parameters are
+            the `nnx.Param`s, the floating-point arrays of callable dataclasses, and those under the key `"params"`.
+        """
         if argnums is None:
-            return list(range(self._split[0]))
-        found, position = [], self._split[1]
-        for number, leaves in enumerate(self._leaves_of, start=self.argument_count - len(self._leaves_of)):
-            count = sum(map(self._is_array, leaves))
-            if number in argnums:
-                found += range(position, position + count)
-            position += count
-        return found
+            return [i for i, (_, role) in enumerate(self._places) if role == "parameter"]
+        named = {number for number, role in self._places if role != "argument"}
+        return [
+            i
+            for i, (number, role) in enumerate(self._places)
+            if number in argnums and (role == "parameter" or number not in named)
+        ]
+
+    @property
+    def roles(self) -> list[Role]:
+        """The role of each of `arrays`."""
+        return [role for _, role in self._places]
 
     def _in_scopes(self, trace: Callable[[], T]) -> T:
         """Calls `trace` with the modules' paths as scopes, and adds to errors what was being traced."""
-        with module_scopes(), _tracing(object()):
+        with module_scopes(self._trees), _tracing(object()):
             try:
                 return trace()
             except flax.errors.TraceContextError as error:
@@ -123,19 +162,21 @@ class Traceable:
                     f"{self._name} changes the state of a module that it closes over, for example in training mode: "
                     f"pass the module as an argument, got only ({self._shapes})"
                 ) from error
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, flax.errors.FlaxError) as error:
                 kind = TypeError if isinstance(error, TypeError) else ValueError
                 words = _THIS_FILE.sub("", str(error)) + _place(error)
+                words += "".join(hint for sign, hint in _HINTS.items() if sign in words)
                 raise kind(f"{self._name} cannot be traced with arguments ({self._shapes}): {words}") from error
 
     def _call(self, *arrays: Any) -> list[Any]:
         """Calls the function; returns the arrays in its results and the modules' updated state."""
-        params, rest, plain = arrays[: self._split[0]], arrays[slice(*self._split)], iter(arrays[self._split[1] :])
-        nodes = nnx.merge(self._graph, self._params.unflatten(params), self._rest.unflatten(rest))
+        rest, states = iter(arrays), []
+        for leaves, tree in self._states:
+            states.append(tree.unflatten([next(rest) for _ in leaves]))
+        nodes = nnx.merge(self._graph, *states)
         next_node = iter(nodes)
         leaves = [
-            next(next_node) if _is_node(leaf) else next(plain) if self._is_array(leaf) else leaf
-            for leaf in self._leaves
+            next(next_node) if _is_node(leaf) else next(rest) if self._is_array(leaf) else leaf for leaf in self._leaves
         ]
         fun, args, kwargs = self._tree.unflatten(leaves)
         results = jax.tree.leaves(fun(*args, **kwargs), is_leaf=_is_node)
@@ -149,6 +190,45 @@ class Traceable:
 def as_traceable(fun: Callable[..., Any] | Traceable, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Traceable:
     """Returns a function with its arguments; a `Traceable` is returned unchanged."""
     return fun if isinstance(fun, Traceable) else Traceable(fun, args, kwargs)
+
+
+# What a part of an error message is a sign of.
+_HINTS = {
+    "Non-hashable static arguments": (
+        "\nA number is traced as an array. Close over one that must stay a number: `lambda x: f(x, 2)`."
+    ),
+    "compact methods on unbound modules": (
+        "\nPass the method `apply` of a Linen module, and its variables: `analyze(module.apply, variables, x)`."
+    ),
+}
+
+
+def _role(whole: Any, path: tuple[Any, ...], leaf: Any) -> Role:
+    """Returns the role of an array outside of NNX modules, from the objects on the path to it."""
+    on_path, node = [], whole
+    for key in path:
+        on_path.append(node)
+        node = _child(node, key)
+    depth = 2 if path[0].idx else 1  # of an argument, or of the function
+    if len(on_path) > depth and isinstance(on_path[depth], Mapping) and "params" in on_path[depth]:
+        # The variables of a Linen module.
+        return "parameter" if getattr(path[depth], "key", None) == "params" else "state"
+    if any(type(each).__module__.partition(".")[0] == "optax" for each in on_path):
+        return "optimizer"
+    if any(map(is_callable_tree, on_path)):
+        return "parameter" if jax.numpy.issubdtype(leaf.dtype, jax.numpy.inexact) else "state"
+    return "argument"
+
+
+def _child(node: Any, key: Any) -> Any:
+    match key:
+        case jax.tree_util.SequenceKey(idx=index):
+            return node[index]
+        case jax.tree_util.DictKey(key=name):
+            return node[name]
+        case jax.tree_util.GetAttrKey(name=name):
+            return getattr(node, name)
+    return None  # of a node that is registered without names
 
 
 def _place(error: Exception) -> str:
@@ -170,7 +250,8 @@ def _is_array(leaf: Any) -> bool:
 
 
 def _is_array_or_number(leaf: Any) -> bool:
-    return _is_array(leaf) or isinstance(leaf, np.generic | bool | int | float | complex)
+    # A Boolean is an option, such as `train=True`.
+    return _is_array(leaf) or (isinstance(leaf, np.generic | int | float | complex) and not isinstance(leaf, bool))
 
 
 def _in_words(leaf: Any) -> str:

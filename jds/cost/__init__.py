@@ -5,8 +5,7 @@ from jds.cost._analyze import analyze as analyze
 from jds.cost._bounds import Bound as Bound
 from jds.cost._bounds import Estimate as Estimate
 from jds.cost._counts import Counts as Counts
-from jds.cost._devices import DEVICES as DEVICES
-from jds.cost._devices import Peak as Peak
+from jds.cost._device_table import DEVICES as DEVICES
 from jds.cost._devices import find_device as find_device
 from jds.cost._devices import measure_peak as measure_peak
 from jds.cost._estimate import estimate as estimate
@@ -15,6 +14,7 @@ from jds.cost._layer import LayerStep as LayerStep
 from jds.cost._layer import Multiplications as Multiplications
 from jds.cost._layer import multiplications as multiplications
 from jds.cost._machine import machine_facts as machine_facts
+from jds.cost._peak import Peak as Peak
 from jds.cost._profile import Measurement as Measurement
 from jds.cost._profile import measure_program as measure_program
 from jds.cost._rows import By as By

@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jax
 from rich.console import Group, RenderableType
@@ -11,8 +11,10 @@ from rich.table import Table
 from jds._common.text import as_text, short_number
 from jds.cost import _data, _page, _text
 from jds.cost._bounds import Estimate
+from jds.cost._deployed import DeployedDtype, deployed, is_floating
 from jds.cost._program import Conditional, Conventions, Operation, Program
-from jds.cost._rows import By, CostRow, rows_by, total_row, used_parameters
+from jds.cost._rows import By, CostRow, groups_by, rows_by, total_row, used_parameters
+from jds.cost._traffic import Traffic, least_traffic
 
 SCHEMA = {"name": "jds.cost", "version": 2}
 
@@ -53,6 +55,7 @@ class Analysis:
     unknown_trips: tuple[str, ...]
     unused_parameters: int
     _program: Program
+    _traffic: Traffic
 
     def by(self, by: By) -> tuple[CostRow, ...]:
         """Returns rows by `"layer"`, `"kind"`, `"operation"` (the primitive) or `"equation"`, in program order.
@@ -60,7 +63,42 @@ class Analysis:
         Raises:
           ValueError: `by` is none of these.
         """
-        return rows_by(by, self._program)
+        return rows_by(by, self._program, self._traffic)
+
+    def groups(self, by: By) -> dict[str, list[int]]:
+        """Returns the indices in `operations` of the members of each row; raises the same errors as `by`."""
+        return groups_by(by, self._program)
+
+    def as_dtype(self, dtype: DeployedDtype) -> "Analysis":
+        """Returns the analysis of the program as deployed: all floating-point numbers are stored in a dtype.
+
+        Args:
+          dtype: `"float16"`, `"bfloat16"` or `"int8"`. Weights and activations both have it.
+
+        Raises:
+          ValueError: the dtype is none of these.
+
+        Example:
+          >>> import jax.numpy as jnp
+          >>> from jds import cost
+          >>> found = cost.analyze(jnp.dot, jnp.ones((8, 16)), jnp.ones((16, 4)))
+          >>> found.total.bytes_in, found.as_dtype("int8").total.bytes_in
+          (768, 192)
+        """
+        if dtype not in get_args(DeployedDtype):
+            raise ValueError(f"as_dtype: `dtype` must be {', '.join(get_args(DeployedDtype))}, got {dtype!r}")
+        return summarize(deployed(self._program, dtype))
+
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        """The dtypes of the program's floating-point arrays."""
+        found = dict.fromkeys(value.dtype for value in self._program.values if is_floating(value.dtype))
+        return tuple(dtype.name for dtype in found)
+
+    @property
+    def while_loops(self) -> tuple[str, ...]:
+        """Paths of the layers with `while` loops, the keys of `trip_counts`."""
+        return tuple(dict.fromkeys("/".join(path) for path in self._program.while_loops))
 
     @property
     def operations(self) -> tuple[Operation, ...]:
@@ -112,7 +150,10 @@ class Analysis:
     def _unknowns(self) -> list[str]:
         found = []
         for conditional in self.conditionals:
-            costs = ", ".join(short_number(branch.flops) for branch in conditional.branches)
+            costs = ", ".join(
+                ("≥ " if is_lower_bound else "") + short_number(branch.flops)
+                for branch, is_lower_bound in zip(conditional.branches, conditional.are_lower_bounds, strict=True)
+            )
             place = "/".join(conditional.path) or "no layer"
             found.append(f"Conditional in {place}: branches of {costs} FLOPs; the most expensive one is counted.")
         if self.unknown_trips:
@@ -154,6 +195,7 @@ class Analysis:
                 {
                     "path": "/".join(conditional.path),
                     "branches": [branch._asdict() for branch in conditional.branches],
+                    "are_lower_bounds": list(conditional.are_lower_bounds),
                     "counted": conditional.counted,
                 }
                 for conditional in self.conditionals
@@ -225,7 +267,8 @@ class Analysis:
 
 def summarize(program: Program) -> Analysis:
     """Summarizes a program."""
-    total = total_row(program)
+    traffic = least_traffic(program)
+    total = total_row(program, traffic)
     return Analysis(
         total=total,
         conventions=program.conventions,
@@ -233,4 +276,5 @@ def summarize(program: Program) -> Analysis:
         unknown_trips=tuple("/".join(path) for path in program.unknown_trips),
         unused_parameters=total.parameters - used_parameters(program),
         _program=program,
+        _traffic=traffic,
     )

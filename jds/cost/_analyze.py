@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.interpreters import partial_eval
 
-from jds._common.traceable import Traceable, as_traceable
+from jds._common.traceable import Role, Traceable, as_traceable
 from jds.cost._analysis import Analysis, summarize
 from jds.cost._flatten import flatten
 from jds.cost._program import Conventions
@@ -55,7 +55,9 @@ def analyze(
       >>> found.total.multiplications, found.total.macs
       (4860, 3840)
     """
-    conventions = Conventions(count_padding, platform or jax.default_backend(), trip_counts)
+    conventions = Conventions(count_padding, _platform(platform), trip_counts)
+    if fault := _trips_fault(trip_counts):
+        raise ValueError(f"analyze: {fault}")
     wanted = (parameter_argnums,) if isinstance(parameter_argnums, int) else parameter_argnums
     program = as_traceable(fun, args, kwargs)
     if wanted is not None and any(not 0 <= number < program.argument_count for number in wanted):
@@ -63,7 +65,27 @@ def analyze(
             f"analyze: `parameter_argnums` must index the {program.argument_count} arguments from 0, got "
             f"{parameter_argnums}"
         )
-    return count(program, conventions, wanted)
+    found = count(program, conventions, wanted)
+    if isinstance(trip_counts, Mapping) and (typos := trip_counts.keys() - found.while_loops):
+        loops = ", ".join(map(repr, found.while_loops)) or "none"
+        raise ValueError(
+            f"analyze: `trip_counts` must name layers with `while` loops ({loops}), got {', '.join(sorted(typos))}"
+        )
+    return found
+
+
+def _platform(name: str | None) -> str:
+    known = ("cpu", "gpu", "cuda", "rocm", "tpu", "metal", "neuron")
+    if name is not None and name not in known:
+        raise ValueError(f"analyze: `platform` must be one of {', '.join(known)}, got {name!r}")
+    return name or jax.default_backend()
+
+
+def _trips_fault(trip_counts: int | Mapping[str, int] | None) -> str | None:
+    numbers = trip_counts.values() if isinstance(trip_counts, Mapping) else [trip_counts or 0]
+    if any(isinstance(number, bool) or not isinstance(number, int) or number < 0 for number in numbers):
+        return f"`trip_counts` must be a number of iterations, or a mapping from paths to numbers, got {trip_counts}"
+    return None
 
 
 def count(program: Traceable, conventions: Conventions, argnums: tuple[int, ...] | None = None) -> Analysis:
@@ -73,8 +95,18 @@ def count(program: Traceable, conventions: Conventions, argnums: tuple[int, ...]
       ValueError, TypeError: the program cannot be traced.
     """
     closed = program.jaxpr
+    _check_sizes(program)
     # As in XLA, equations that no result depends on are excluded.
     jaxpr, _ = partial_eval.dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars), instantiate=True)
     constants = [i for i, value in enumerate(closed.consts) if jnp.issubdtype(jnp.result_type(value), jnp.floating)]
     inputs = [len(closed.consts) + i for i in program.parameters(argnums)]
-    return summarize(flatten(jaxpr, [*(constants if argnums is None else ()), *inputs], conventions))
+    roles: list[Role] = ["parameter" if i in constants else "argument" for i in range(len(closed.consts))]
+    parameters = [*(constants if argnums is None else ()), *inputs]
+    return summarize(flatten(jaxpr, [*roles, *program.roles], parameters, conventions))
+
+
+def _check_sizes(program: Traceable) -> None:
+    """Raises ValueError for symbolic sizes."""
+    for aval in program.jaxpr.in_avals:
+        if any(not isinstance(size, int) for size in getattr(aval, "shape", ())):
+            raise ValueError(f"analyze: the sizes of the arguments must be numbers, got {aval}; choose a size")

@@ -1,4 +1,4 @@
-"""Lower bounds on time, from operations and bytes at a device's peak rates, along with measured times.
+"""A lower bound on time, from operations and bytes at a device's peak rates, along with measured times.
 
 Roofline: Williams et al., https://doi.org/10.1145/1498765.1498785.
 """
@@ -10,25 +10,28 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from jds._common.text import as_text
-from jds.cost._devices import Peak
+from jds.cost._measurement import Measurement
+from jds.cost._peak import Peak
 
 Limit = Literal["arithmetic", "memory"]
 
 
 class Bound(NamedTuple):
-    """The lower bound on the time of a layer, or of a whole program.
+    """The least time of a whole program, or the time that a row would need alone.
 
     Attributes:
       name: as in `jds.cost.CostRow`.
-      seconds: the bound, which holds even if intermediate values never go to memory.
-      limit: which of the two peak rates determines the bound.
+      seconds: for the program, a lower bound, which holds even if intermediate values never go to memory. For a row,
+        the time in which the device could do its work and read and write its arrays in memory. This is no bound for the
+        row as a part of the program, where its arrays may stay on the chip.
+      limit: which of the two peak rates determines the time.
       measured: the measured median time, in seconds, or None.
 
     Example:
       >>> import jax.numpy as jnp
       >>> from jds import cost
       >>> found = cost.analyze(jnp.dot, jnp.ones((8, 16)), jnp.ones((16, 4)))
-      >>> cost.estimate(found, cost.Peak("made up", flops=1024, bytes=1024, source="")).total.limit
+      >>> cost.estimate(found, cost.Peak("made up", {"float32": 1024}, bytes=1024, source="")).total.limit
       'arithmetic'
     """
 
@@ -39,70 +42,94 @@ class Bound(NamedTuple):
 
     @property
     def share(self) -> float | None:
-        """Ratio of bound to measured time; above 1 if arrays stay in a cache or another layer does part of the work."""
+        """Ratio of this time to the measured time; for a row, above 1 if its arrays stay on the chip."""
         return self.seconds / self.measured if self.measured else None
 
 
 class Estimate(NamedTuple):
-    """Lower bounds on the time that a program takes on a device; prints as a table.
+    """A lower bound on the time that a program takes on a device, and the time of each row alone; prints as a table.
 
     Attributes:
       peak: the device's peak rates.
-      total: bound for the whole program, with all intermediate values on the chip.
-      rows: bounds for the individual rows; a layer whose inputs stay on the chip may take less time.
+      total: the bound for the whole program.
+      rows: the time that each row would need alone.
+      dtype: what the device stores and computes the program's floating-point numbers in, if not in their own dtype.
+      arithmetics: the arithmetics that the bound assumes, keys of `peak.rates`.
+      measured: the measurement that was passed to `estimate`, if any.
 
     Example:
       >>> import jax.numpy as jnp
       >>> from jds import cost
       >>> found = cost.analyze(jnp.dot, jnp.ones((8, 16)), jnp.ones((16, 4)))
-      >>> peak = cost.Peak("made up", flops=1e6, bytes=1e6, source="its maker")
+      >>> peak = cost.Peak("made up", {"float32": 1e6}, bytes=1e6, source="its maker")
       >>> print(cost.estimate(found, peak, "operation"))
-      Lower bound on made up
-                                        min µs  bound by
-      ─────────────────────────────────────────────────────
-      dot_general                         1024  arithmetic
+      On made up
+                       µs alone  limited by
+      ──────────────────────────────────────
+      dot_general          1024  arithmetic
       <BLANKLINE>
-      total, intermediates on the chip    1024  arithmetic
+      total, at least      1024  arithmetic
       <BLANKLINE>
-      0.001 GFLOP/s, 0.001 GB/s: its maker.
+      0.001 GFLOP/s in float32, 0.001 GB/s: its maker.
     """
 
     peak: Peak
     total: Bound
     rows: tuple[Bound, ...]
+    dtype: str | None = None
+    arithmetics: tuple[str, ...] = ()
+    measured: Measurement | None = None
+
+    @property
+    def other_rows(self) -> tuple[Bound, ...]:
+        """Measured times that belong to none of the rows; those of all rows and of these add up to the total."""
+        if self.measured is None or all(row.measured is None for row in self.rows):
+            return ()
+        known = {row.name for row in self.rows}
+        others = {name: time for name, time in self.measured.layers.items() if name not in known}
+        return tuple(Bound(name, 0.0, "memory", time.median) for name, time in others.items())
 
     def table(self) -> Table:
         """Returns bounds and measured times as a table, for Rich to print in 80 columns or more."""
         is_measured = self.total.measured is not None
         lines = Table(box=box.SIMPLE_HEAD, header_style="", show_edge=False, padding=(0, 1, 0, 0))
-        lines.title, lines.title_justify, lines.title_style = f"Lower bound on {self.peak.name}", "left", "bold"
-        for heading in ("", "min µs", "bound by", *(["µs measured", "share"] if is_measured else [])):
-            is_number = heading not in ("", "bound by")
+        lines.title, lines.title_justify, lines.title_style = f"On {self.peak.name}", "left", "bold"
+        for heading in ("", "µs alone", "limited by", *(["µs measured", "share"] if is_measured else [])):
+            is_number = heading not in ("", "limited by")
             lines.add_column(heading, justify="right" if is_number else "left", overflow="fold")
         for row in self.rows:
             lines.add_row(*_cells(row, row.name or "(no layer)", is_measured))
+        for row in self.other_rows:
+            lines.add_row(row.name or "(no layer)", "", "", microseconds(row.measured or 0.0), "")
         lines.add_section()
-        lines.add_row(*_cells(self.total, "total, intermediates on the chip", is_measured))
+        lines.add_row(*_cells(self.total, "total, at least", is_measured))
         return lines
 
     def notes(self) -> list[str]:
-        """Explains what the bounds are based on; one paragraph per string."""
+        """Explains what the bound is based on; one paragraph per string."""
         peak = self.peak
-        found = [f"{peak.flops / 1e9:.4g} GFLOP/s, {peak.bytes / 1e9:.4g} GB/s: {peak.source}."]
-        if self.total.measured is not None:
+        rates = ", ".join(f"{peak.rates[name] / 1e9:.4g} GFLOP/s in {name}" for name in self.arithmetics)
+        cache = f", {peak.cache / 2**20:.3g} MiB of cache" if peak.cache else ""
+        found = [f"{rates or 'No arithmetic'}, {peak.bytes / 1e9:.4g} GB/s{cache}: {peak.source}."]
+        if self.dtype is not None:
+            found.append(f"The device does not compute in the program's dtype: the times are for {self.dtype}.")
+        if self.measured is not None:
             found.append(
-                "Measured: medians; for layers, the time in their instructions, summed over threads. Share: bound / "
-                "measured time. It exceeds 1 if arrays stay in a cache or XLA has fused a layer's work into "
-                "another layer's instruction; a layer without a time has no instruction named after it."
+                "Measured: medians. Share: time alone / measured time. It exceeds 1 if arrays stay in a cache or XLA "
+                "has fused a layer's work into another layer's instruction; a layer without a time has no instruction "
+                "named after it."
             )
+            found += self.measured.notes()
         return found
 
     def to_dict(self) -> dict[str, Any]:
         """Returns peak rates, total and rows as a dictionary that `json` can write; see `jds.cost.Bound`."""
         return {
-            "peak": self.peak._asdict(),
+            "peak": self.peak._asdict() | {"rates": dict(self.peak.rates)},
+            "dtype": self.dtype,
+            "arithmetics": list(self.arithmetics),
             "total": self.total._asdict() | {"share": self.total.share},
-            "rows": [row._asdict() | {"share": row.share} for row in self.rows],
+            "rows": [row._asdict() | {"share": row.share} for row in (*self.rows, *self.other_rows)],
         }
 
     def __rich__(self) -> RenderableType:

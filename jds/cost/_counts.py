@@ -8,7 +8,7 @@ Kind = Literal[
     "depthwise",
     "pointwise",
     "dense",
-    "attention",
+    "batched",
     "normalization",
     "element-wise",
     "reduction",

@@ -1,114 +1,81 @@
 """Devices and their peak rates: published, or measured on this machine."""
 
 import contextlib
+import datetime
 import difflib
 import json
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jds._common.files import write_atomically
-from jds.cost._machine import machine_facts
+from jds.cost._device_table import ALIASES, DEVICES
+from jds.cost._machine import busy_cores, last_cache, machine_facts
+from jds.cost._peak import Peak
+from jds.cost._timing import Spread, spread
 
-
-class Peak(NamedTuple):
-    """The peak rates of a device.
-
-    Attributes:
-      name: the device and its arithmetic.
-      flops: floating-point operations per second.
-      bytes: memory bandwidth in bytes per second.
-      source: source of the figures.
-
-    Example:
-      >>> from jds import cost
-      >>> peak = cost.Peak("my device", flops=1e12, bytes=1e11, source="its maker")
-      >>> peak.flops / peak.bytes
-      10.0
-    """
-
-    name: str
-    flops: float
-    bytes: float
-    source: str
-
-
-_H100 = "https://glennklockwood.com/garden/processors/h100"
-_A100 = "https://glennklockwood.com/garden/processors/A100"
-_TPU = "https://cloud.google.com/tpu/docs/v5e"
-_A15 = "https://askgeek.io/en/cpus/Apple/A15-Bionic"
-_A15_NPU = "https://www.cpu-monkey.com/es/cpu-apple_a15_bionic_4_gpu"
-_GEN_3 = "https://runlocalai.co/hardware/snapdragon-8-gen-3"
-_SNAPDRAGON_855 = "https://en.wikichip.org/wiki/qualcomm/snapdragon_800/855"
-_RASPBERRY = "https://circuitdigest.com/news/the-new-raspberry-pi-5-is-here-faster-than-ever"
-# Two pipes of 128 bits, each with a float32 multiply-add per cycle: http://techarx.com/cortex-a76-in-depth/ and
-# https://www.systemonchips.com/arm-cortex-a76-floating-point-performance-analysis-and-optimization.
-_CORTEX_A76 = 2 * 4 * 2
-
-DEVICES: dict[str, Peak] = {
-    "h100": Peak("NVIDIA H100 SXM, float32", 66.9e12, 3.35e12, _H100),
-    "h100_bfloat16": Peak("NVIDIA H100 SXM, bfloat16", 989.4e12, 3.35e12, _H100),
-    "a100": Peak("NVIDIA A100 SXM 80 GB, float32", 19.5e12, 2.039e12, _A100),
-    "a100_bfloat16": Peak("NVIDIA A100 SXM 80 GB, bfloat16", 312e12, 2.039e12, _A100),
-    "tpu_v5e": Peak("Google TPU v5e, bfloat16", 197e12, 0.819e12, _TPU),
-    "apple_a15_gpu": Peak("Apple A15 (iPhone 13 Pro), GPU, float32", 1.713e12, 34.1e9, _A15),
-    "apple_a15_npu": Peak("Apple A15 (iPhone 13), Neural Engine", 15.8e12, 34.1e9, _A15_NPU),
-    "snapdragon_8_gen_3_npu": Peak("Qualcomm Snapdragon 8 Gen 3, NPU, int8", 45e12, 76.8e9, _GEN_3),
-    "snapdragon_855_cpu": Peak(
-        # LPDDR4X-4266, four channels of 16 bits.
-        "Qualcomm Snapdragon 855, its four large CPU cores, float32",
-        _CORTEX_A76 * (2.84e9 + 3 * 2.42e9),
-        4266e6 * 8,
-        _SNAPDRAGON_855,
-    ),
-    # LPDDR4X-4267, 32 bits.
-    "raspberry_pi_5": Peak("Raspberry Pi 5, CPU, float32", _CORTEX_A76 * 4 * 2.4e9, 4267e6 * 4, _RASPBERRY),
-}
+# A rate is measured again if other programs used more than this share of a core, or if half of its samples were slower
+# than the fastest by more than this.
+_BUSY, _UNSTEADY = 0.3, 1.5
 
 
 def find_device(name: str) -> Peak:
     """Returns the peak rates of a device in `jds.cost.DEVICES`, or, for `"this"`, measures the current machine.
+
+    Args:
+      name: a key of `DEVICES`, or another usual name, such as `"pixel 4"`; capitals, spaces and hyphens do not matter.
 
     Raises:
       ValueError: there is no such device.
 
     Example:
       >>> from jds import cost
-      >>> cost.find_device("a100").flops
-      19500000000000.0
+      >>> cost.find_device("Raspberry Pi 5").rates["float32"]
+      153600000000.0
     """
     if name == "this":
         return measure_peak()
     if fault := device_fault(name):
         raise ValueError(f"find_device: `name` {fault}")
-    return DEVICES[name]
+    return DEVICES[_key(name)]
+
+
+def _key(name: str) -> str:
+    plain = "_".join(name.lower().replace("-", " ").replace("_", " ").split())
+    return ALIASES.get(plain, plain)
 
 
 def device_fault(name: str) -> str | None:
     """Returns an error message for an unknown device name, or None for a known one."""
-    if name == "this" or name in DEVICES:
+    key = _key(name)
+    if key == "this" or key in DEVICES:
         return None
-    (near,) = difflib.get_close_matches(name, DEVICES, n=1, cutoff=0)
-    return f"must be this or one of {', '.join(DEVICES)}, got {name!r}; did you mean {near}?"
+    first = key.split("_")[0].rstrip("0123456789")
+    near = [known for known in (*DEVICES, *ALIASES) if first and known.startswith(first)]
+    near += difflib.get_close_matches(key, [*DEVICES, *ALIASES], n=3, cutoff=0.6)
+    named = list(dict.fromkeys(ALIASES.get(known, known) for known in near))
+    hint = f"; did you mean {' or '.join(named[:5])}?" if named else ""
+    return f"must be this or one of {', '.join(DEVICES)}, got {name!r}{hint}"
 
 
 def measure_peak(*, again: bool = False) -> Peak:
-    """Measures the peak rates of the device that JAX uses, once.
+    """Measures the peak rates of the device that JAX uses, and keeps them.
 
     The arithmetic rate is the higher of the rates of matrix products and of chains of multiply-adds; the memory rate is
-    the rate of adding to an array in place.
+    the rate of adding to an array in place. They are kept in `~/.cache/jds`, or under `$XDG_CACHE_HOME`. Rates that
+    were measured on a busy machine, or that varied, are too low. They are measured again the next time, and the higher
+    of the old and new rates is kept.
 
     Args:
-      again: measure even if an earlier result is cached (in `~/.cache/jds`, or under `$XDG_CACHE_HOME`). Results on a
-        busy machine are too low; therefore the higher of the old and new rates is kept.
+      again: measure even if earlier rates are kept that look right.
 
     Returns:
-      The rates, in float32.
+      The rates, in float32. `source` tells when they were measured, how much they varied and how busy the machine was.
 
     Example:
       >>> from jds import cost
@@ -120,38 +87,73 @@ def measure_peak(*, again: bool = False) -> Peak:
     key = f"{chip}, JAX {facts['jax']}"
     file = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jds" / "peaks.json"
     kept = _read(file)
-    if again or key not in kept:
-        found, before = {"flops": _arithmetic_rate(), "bytes": _memory_rate()}, kept.get(key, {})
-        kept[key] = {name: max(rate, before.get(name, 0.0)) for name, rate in found.items()}
+    before = kept.get(key)
+    if again or before is None or not _looks_right(before):
+        kept[key] = _better(_measured(), before)
         _write(file, kept)
-    return Peak(f"{key}, float32", **kept[key], source="measured on this machine: multiply-adds, and an in-place sum")
+    return _as_peak(key, kept[key])
 
 
-def _read(file: Path) -> dict[str, dict[str, float]]:
+def _measured() -> dict[str, Any]:
+    """Measures the rates now."""
+    busy = busy_cores()
+    flops, bytes = _arithmetic_rate(), _memory_rate()
+    return {
+        "flops": flops.high,
+        "bytes": bytes.high,
+        "slower": max(flops.high / flops.median, bytes.high / bytes.median),
+        "busy": busy,
+        "date": datetime.datetime.now().astimezone().isoformat(timespec="minutes"),
+    }
+
+
+def _looks_right(record: dict[str, Any]) -> bool:
+    return record["busy"] <= _BUSY and record["slower"] <= _UNSTEADY
+
+
+def _better(new: dict[str, Any], old: dict[str, Any] | None) -> dict[str, Any]:
+    """Returns the new record with the higher rates of both; a record that looks right stays one."""
+    if old is None:
+        return new
+    rates = {name: max(new[name], old[name]) for name in ("flops", "bytes")}
+    return (old if _looks_right(old) and not _looks_right(new) else new) | rates
+
+
+def _as_peak(key: str, record: dict[str, Any]) -> Peak:
+    source = (
+        f"measured on this machine on {record['date']}: multiply-adds, and an in-place sum; the fastest of samples "
+        f"whose median is {record['slower']:.2f} times slower, while other programs used {record['busy']:.1f} cores"
+    )
+    return Peak(f"{key}", {"float32": record["flops"]}, record["bytes"], source, cache=last_cache())
+
+
+def _read(file: Path) -> dict[str, dict[str, Any]]:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}  # missing or damaged: the rates are measured again
+        found = json.loads(file.read_text(encoding="utf-8"))
+        names = {"flops", "bytes", "slower", "busy", "date"}
+        return {key: record for key, record in found.items() if record.keys() == names}
+    except (OSError, ValueError, AttributeError):
+        return {}  # missing, damaged or of another version: the rates are measured again
 
 
-def _write(file: Path, kept: dict[str, dict[str, float]]) -> None:
-    # Without a writable folder, the rates are measured every time, which takes a second.
+def _write(file: Path, kept: dict[str, dict[str, Any]]) -> None:
+    # Without a writable folder, the rates are measured every time, which takes a few seconds.
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, lambda path: path.write_text(json.dumps(kept, indent=1), encoding="utf-8"))
 
 
-def _arithmetic_rate() -> float:
-    return max(*(_product_rate(size) for size in (512, 1024, 2048)), _chain_rate())
+def _arithmetic_rate() -> Spread:
+    return max((*(_product_rate(size) for size in (512, 1024, 2048)), _chain_rate()), key=lambda rate: rate.high)
 
 
-def _product_rate(size: int) -> float:
+def _product_rate(size: int) -> Spread:
     matrix = jnp.ones((size, size))
     multiply = jax.jit(jnp.dot)
-    return 2 * size**3 / _fastest(lambda: multiply(matrix, matrix).block_until_ready())
+    return _rate(2 * size**3, lambda: multiply(matrix, matrix).block_until_ready())
 
 
-def _chain_rate(size: int = 2**18, chains: int = 8, steps: int = 64) -> float:
+def _chain_rate(size: int = 2**18, chains: int = 8, steps: int = 64) -> Spread:
     """Returns the rate of independent chains of multiply-adds in registers."""
 
     @jax.jit
@@ -162,10 +164,10 @@ def _chain_rate(size: int = 2**18, chains: int = 8, steps: int = 64) -> float:
         return sum(values, x)
 
     numbers = jnp.full(size, 0.5)
-    return 2 * size * chains * steps / _fastest(lambda: run(numbers).block_until_ready())
+    return _rate(2 * size * chains * steps, lambda: run(numbers).block_until_ready())
 
 
-def _memory_rate(size: int = 2**26) -> float:
+def _memory_rate(size: int = 2**26) -> Spread:
     # In place, because page faults on a new array would cost more than the sum.
     add = jax.jit(lambda x: x + 1, donate_argnums=0)
     held = [jnp.zeros(size)]
@@ -173,14 +175,16 @@ def _memory_rate(size: int = 2**26) -> float:
     def run():
         held[0] = add(held[0]).block_until_ready()
 
-    return 2 * 4 * size / _fastest(run)
+    return _rate(2 * 4 * size, run)
 
 
-def _fastest(run: Callable[[], object], seconds: float = 0.5) -> float:
+def _rate(count: int, run: Callable[[], object], seconds: float = 0.5) -> Spread:
+    """Returns how often per second something is done that a call does `count` times: quartile, median and highest."""
     run()
-    found, start = float("inf"), time.perf_counter()
-    while time.perf_counter() - start < seconds or found == float("inf"):
+    samples: list[float] = []
+    start = time.perf_counter()
+    while time.perf_counter() - start < seconds or len(samples) < 3:
         begin = time.perf_counter()
         run()
-        found = min(found, time.perf_counter() - begin)
-    return found
+        samples.append(count / (time.perf_counter() - begin))
+    return spread(samples)._replace(high=max(samples))

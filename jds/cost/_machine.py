@@ -2,6 +2,7 @@
 
 import os
 import platform
+import time
 from pathlib import Path
 
 import jax
@@ -44,3 +45,32 @@ def _cpu_model() -> str:
 def _cores() -> int:
     # A container often has fewer cores than its machine; not every system provides this information.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def last_cache() -> int | None:
+    """Returns the size in bytes of the largest cache that the first core uses; None if the system does not tell it."""
+    sizes = Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")
+    try:
+        found = [int(file.read_text().strip().removesuffix("K")) * 1024 for file in sizes]
+    except (OSError, ValueError):
+        return None
+    return max(found, default=None)
+
+
+def busy_cores(seconds: float = 0.2) -> float:
+    """Returns how many cores programs use while this one waits; 0 if the system does not tell it."""
+    before = _cpu_seconds()
+    time.sleep(seconds)
+    after = _cpu_seconds()
+    return 0.0 if before is None or after is None else max(0.0, after - before) / seconds
+
+
+def _cpu_seconds() -> float | None:
+    """Returns the time that all cores have worked."""
+    try:
+        fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
+    except OSError:
+        return None
+    # User, nice, system, idle, waiting for input or output, interrupts, soft interrupts.
+    user, nice, system, _, _, hard, soft = (int(field) for field in fields[:7])
+    return (user + nice + system + hard + soft) / os.sysconf("SC_CLK_TCK")

@@ -21,7 +21,7 @@ _COLORS = {
     "depthwise": "#D55E00",
     "pointwise": "#0072B2",
     "dense": "#009E73",
-    "attention": "#E69F00",
+    "batched": "#E69F00",
 }
 _OTHER = "0.6"
 _NAMES_AT_MOST = 60
@@ -114,7 +114,8 @@ def roofline_figure(estimate: Estimate, rows: Sequence[CostRow]) -> str:
     return (
         f"<figure>{drawing}<figcaption>"
         f"{'Measured rate of each row' if is_measured else 'Maximum rate of each row'} on {escape(peak.name)} "
-        f"({peak.flops / 1e9:.4g} GFLOP/s, {peak.bytes / 1e9:.4g} GB/s): under the slope a row is bound by memory, "
+        f"({_roof(estimate) / 1e9:.4g} GFLOP/s, {peak.bytes / 1e9:.4g} GB/s): under the slope a row is bound by "
+        "memory, "
         "under the flat roof by arithmetic.</figcaption></figure>"
     )
 
@@ -128,13 +129,20 @@ def _rate(row: CostRow, bound: Bound) -> float:
     return row.flops / (bound.measured or bound.seconds)
 
 
+def _roof(estimate: Estimate) -> float:
+    """Returns the highest rate of the arithmetics that a program uses."""
+    peak = estimate.peak
+    return max(peak.rates[name] for name in estimate.arithmetics or peak.rates)
+
+
 def _draw_roofline(axes: Axes, estimate: Estimate, rows: Sequence[CostRow]) -> None:
     """Plots operations per second against operations per byte, below the device's roof."""
     peak, bounds = estimate.peak, {bound.name: bound for bound in estimate.rows}
-    ridge = peak.flops / peak.bytes
+    roof = _roof(estimate)
+    ridge = roof / peak.bytes
     intensities = [row.intensity for row in rows if row.traffic]
     ends = [min([*intensities, ridge]) / 2, ridge, max([*intensities, ridge]) * 2]
-    axes.loglog(ends, [min(end * peak.bytes, peak.flops) / 1e9 for end in ends], color="0.3")
+    axes.loglog(ends, [min(end * peak.bytes, roof) / 1e9 for end in ends], color="0.3")
     for i, row in enumerate(rows):
         if row.traffic:
             color, rate = _COLORS.get(row.kind, _OTHER), _rate(row, bounds[row.name]) / 1e9

@@ -3,80 +3,34 @@
 import bisect
 import collections
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from rich import box
-from rich.console import RenderableType
-from rich.table import Table
 
-from jds._common.text import as_text
 from jds._common.traceable import Traceable, as_traceable
+from jds.cost._analyze import count
+from jds.cost._measurement import CALL, NOT_ATTRIBUTED, Measurement
+from jds.cost._program import Conventions
 from jds.cost._timing import Spread, measure, spread
-from jds.cost.hlo import instructions
+from jds.cost.hlo import layers_of_instructions
 
 _RUN = "jds: one run"
-
-
-class Measurement(NamedTuple):
-    """Measured times of a program, in seconds per call; prints as a table.
-
-    Attributes:
-      total: time from the call to its results.
-      layers: time in the instructions of each layer, summed over threads. An instruction that XLA fused from several
-        layers belongs to the layer that XLA names it after; a layer without instructions is missing.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from jds import cost
-      >>> measured = cost.measure_program(jnp.sin, jnp.ones(9), seconds=0.0)
-      >>> measured.total.low <= measured.total.median
-      True
-    """
-
-    total: Spread
-    layers: dict[str, Spread]
-
-    def table(self) -> Table:
-        """Returns medians and half the interquartile ranges as a table, for Rich to print."""
-        lines = Table(box=box.SIMPLE_HEAD, header_style="", show_edge=False, padding=(0, 1, 0, 0))
-        lines.add_column("layer", overflow="fold")
-        lines.add_column("µs measured", justify="right")
-        for name, seconds in self.layers.items():
-            lines.add_row(name or "(no layer)", _cell(seconds))
-        lines.add_section()
-        lines.add_row("total", _cell(self.total))
-        return lines
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns all times as a dictionary that `json` can write."""
-        layers = {name: seconds._asdict() for name, seconds in self.layers.items()}
-        return {"total": self.total._asdict(), "layers": layers}
-
-    def __rich__(self) -> RenderableType:
-        return self.table()
-
-    def __str__(self) -> str:
-        return as_text(self)
-
-
-def _cell(seconds: Spread) -> str:
-    return f"{seconds.median * 1e6:.4g} ±{seconds.half_width * 1e6:.2g}"
+_MOST_RUNS = 50
 
 
 def measure_program(
     fun: Callable[..., Any] | Traceable, *args: Any, seconds: float = 1.0, **kwargs: Any
 ) -> Measurement:
-    """Measures the time of a program and of its layers, with zeros for all arrays.
+    """Measures the time of a program and of its layers.
 
     Args:
       fun: a function, jitted or not, or an NNX module.
-      *args: its arguments, as in `analyze`; only their shapes and dtypes matter.
-      seconds: approximate duration of each of the two measurements, of the program and of its layers, excluding
-        compilation.
+      *args: its arguments, as in `analyze`; zeros stand for those that have only a shape and a dtype.
+      seconds: approximate duration of the measurement of the program, excluding compilation; that of its layers takes
+        at most as long again, and more for programs with many instructions.
       **kwargs: its keyword arguments, like `args`.
 
     Returns:
@@ -92,12 +46,26 @@ def measure_program(
       True
     """
     program = as_traceable(fun, args, kwargs)
+    rows = count(program, Conventions(True, jax.default_backend(), None)).by("layer")
+    # A loop outside of all layers is no row, but takes time of its own.
+    layers = {"", *(row.name for row in rows)}
     compiled = program.compiled
-    zeros = tuple(map(_zeros, program.arrays))
-    total = spread(measure({"program": (compiled, zeros)}, seconds=seconds)["program"])
-    runs = max(3, min(1000, round(seconds / total.median)))
-    layer_of = {instruction.name: instruction.layer for instruction in instructions(compiled)}
-    return Measurement(total, _by_layer(_profiled(compiled, zeros, runs), layer_of))
+    arrays = tuple(map(_array, program.arrays))
+    total = spread(measure({"program": (compiled, arrays)}, seconds=seconds)["program"])
+    runs = max(3, min(_MOST_RUNS, round(seconds / total.median)))
+    attributed = _by_layer(_profiled(compiled, arrays, runs), layers_of_instructions(compiled, layers))
+    wholes = [sum(run.values()) for run in attributed]
+    return Measurement(total, _scaled(attributed, wholes, total.median), spread(wholes))
+
+
+def _scaled(runs: Sequence[Mapping[str, float]], wholes: Sequence[float], total: float) -> dict[str, Spread]:
+    """Returns the layers' shares of the runs, as times whose medians add up to the total."""
+    names = list(dict.fromkeys(name for run in runs for name in run))
+    shares = {
+        name: spread([run.get(name, 0.0) / whole for run, whole in zip(runs, wholes, strict=True)]) for name in names
+    }
+    scale = total / sum(share.median for share in shares.values())
+    return {name: Spread(*(part * scale for part in share)) for name, share in shares.items()}
 
 
 def _profiled(compiled: Callable[..., Any], args: Sequence[jax.Array], runs: int) -> Any:
@@ -114,29 +82,95 @@ def _profiled(compiled: Callable[..., Any], args: Sequence[jax.Array], runs: int
         return jax.profiler.ProfileData.from_file(str(file))
 
 
-def _by_layer(profile: Any, layer_of: Mapping[str, str]) -> dict[str, Spread]:
-    runs = sorted(event.start_ns for event, _ in _events(profile) if event.name == _RUN)
-    seconds: dict[str, list[float]] = collections.defaultdict(lambda: [0.0] * len(runs))
-    for event, on_host in _events(profile):
+class _Event(NamedTuple):
+    start: float
+    end: float
+    layer: str
+
+
+def _by_layer(profile: Any, layer_of: Mapping[str, str]) -> list[dict[str, float]]:
+    """Returns, for each run, the seconds that each layer took."""
+    runs: list[tuple[float, float]] = []
+    threads: dict[Any, list[_Event]] = collections.defaultdict(list)
+    for thread, event, on_host in _events(profile):
+        end = event.start_ns + event.duration_ns
+        if event.name == _RUN:
+            runs.append((event.start_ns, end))
+            continue
         # On the CPU, an event has the instruction's name; on GPUs it is a kernel, with the instruction's name as a
         # stat.
-        name = event.name if on_host else dict(event.stats).get("hlo_op", event.name)
-        layer, run = layer_of.get(str(name)), bisect.bisect(runs, event.start_ns) - 1
-        if layer is not None and run >= 0:
-            seconds[layer][run] += event.duration_ns / 1e9
-    return {layer: spread(values) for layer, values in seconds.items()}
+        name = event.name if on_host else str(dict(event.stats).get("hlo_op", event.name))
+        if name in layer_of:
+            threads[thread].append(_Event(event.start_ns, end, layer_of[name]))
+    runs.sort()
+    starts = [start for start, _ in runs]
+    pieces: list[list[_Event]] = [[] for _ in runs]
+    for piece in sorted(piece for events in threads.values() for piece in _innermost(events)):
+        run = bisect.bisect(starts, piece.start) - 1
+        if run >= 0:
+            pieces[run].append(piece)
+    return [_shares(inside, start, end) for inside, (start, end) in zip(pieces, runs, strict=True)]
 
 
-def _events(profile: Any) -> Iterator[tuple[Any, bool]]:
-    """Yields all events, and whether they ran on the CPU."""
+def _innermost(events: list[_Event]) -> Iterator[_Event]:
+    """Splits the events of one thread, some of which contain others, into pieces of the innermost ones."""
+    open_events: list[_Event] = []
+    now = 0.0
+
+    def close_until(limit: float) -> Iterator[_Event]:
+        nonlocal now
+        while open_events and open_events[-1].end <= limit:
+            inner = open_events.pop()
+            if inner.end > now:
+                yield _Event(now, inner.end, inner.layer)
+                now = inner.end
+
+    for event in sorted(events, key=lambda event: (event.start, -event.end)):
+        yield from close_until(event.start)
+        if open_events and event.start > now:
+            yield _Event(now, event.start, open_events[-1].layer)
+        now = event.start
+        open_events.append(event)
+    yield from close_until(float("inf"))
+
+
+def _shares(pieces: Iterable[_Event], start: float, end: float) -> dict[str, float]:
+    """Returns the seconds of each layer between two times; pieces at the same time share it."""
+    inside = [piece for piece in pieces if piece.start < end]
+    seconds: dict[str, float] = collections.defaultdict(float)
+    if not inside:
+        return {NOT_ATTRIBUTED: (end - start) / 1e9}
+    first, last = max(start, inside[0].start), min(end, max(piece.end for piece in inside))
+    seconds[CALL] = (first - start + end - last) / 1e9
+    changes = sorted(
+        [(max(piece.start, first), 1, piece.layer) for piece in inside]
+        + [(min(piece.end, last), -1, piece.layer) for piece in inside]
+    )
+    running: collections.Counter[str] = collections.Counter()
+    now, count = first, 0
+    for time, change, layer in changes:
+        passed = (time - now) / 1e9
+        if passed and not count:
+            seconds[NOT_ATTRIBUTED] += passed
+        for name, number in running.items() if passed and count else ():
+            seconds[name] += passed * number / count
+        now, count = time, count + change
+        running[layer] += change
+    return dict(seconds)
+
+
+def _events(profile: Any) -> Iterator[tuple[Any, Any, bool]]:
+    """Yields each event's thread, the event, and whether it ran on the CPU."""
     for plane in profile.planes:
-        for line in plane.lines:
+        for line_number, line in enumerate(plane.lines):
             for event in line.events:
-                yield event, plane.name.startswith("/host")
+                yield (plane.name, line_number), event, plane.name.startswith("/host")
 
 
-def _zeros(leaf: Any) -> jax.Array:
-    aval = jax.typeof(leaf) if not isinstance(leaf, jax.ShapeDtypeStruct) else leaf
-    if jnp.issubdtype(aval.dtype, jax.dtypes.prng_key):
-        return jnp.broadcast_to(jax.random.key(0), aval.shape)
-    return jnp.zeros(aval.shape, aval.dtype)
+def _array(leaf: Any) -> Any:
+    """Returns an array that was given, or zeros for a shape."""
+    if not isinstance(leaf, jax.ShapeDtypeStruct):
+        return leaf
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jnp.broadcast_to(jax.random.key(0), leaf.shape)
+    return jnp.zeros(leaf.shape, leaf.dtype)

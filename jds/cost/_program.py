@@ -1,10 +1,10 @@
 """A program as a flat list of operations, each with its layer, its number of runs, its inputs and its outputs."""
 
-import copy
 import dataclasses
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from jds._common.traceable import Role
 from jds.cost._counts import Counts
 from jds.cost.rules import Cost, Equation
 
@@ -17,23 +17,42 @@ class Value:
     """An array of the program. An array produced in every iteration of a loop is one value, with its number of `times`.
 
     Attributes:
+      shape: sizes of one copy.
+      dtype: its dtype; None for tokens and other values without one.
       bytes: size of one copy in bytes.
-      elements: number of elements of one copy.
-      times: number of copies that the program produces.
+      times: number of copies that the program produces, on all devices.
       made_by: the operation that produces it; None for the program's arguments and for values that enter or leave a
         loop.
+      source: the value that it is, or is a part of, on the other side of a loop's boundary; None for all others.
       used_by: the operations that read it; None stands for the program's results and for a loop boundary.
       parameter: index of the parameter that it is, or that it is computed from alone; None for all others.
       is_one: whether all its elements are the constant 1.
+      role: for an argument or a constant, what it is for; None for all others.
     """
 
+    shape: tuple[int, ...]
+    dtype: Any
     bytes: int
-    elements: int
     times: int = 1
     made_by: int | None = None
+    source: int | None = None
     used_by: list[int | None] = dataclasses.field(default_factory=list)
     parameter: int | None = None
     is_one: bool = False
+    role: Role | None = None
+
+    @property
+    def elements(self) -> int:
+        """Number of elements of one copy."""
+        elements = 1
+        for size in self.shape:
+            elements *= size
+        return elements
+
+    @property
+    def all_bytes(self) -> int:
+        """Size of all copies in bytes."""
+        return self.bytes * self.times
 
 
 class Operation(NamedTuple):
@@ -47,7 +66,8 @@ class Operation(NamedTuple):
       phase: whether it belongs to the forward or the backward pass.
       times: number of runs.
       devices: number of devices that run it, each on its own part.
-      inputs, outputs: indices of values.
+      operands: the values of its operands, in order; None for a literal.
+      outputs: the values that it produces; none if its result is its operand under another shape.
       is_by_one: whether it multiplies by the constant 1, as in the gradient of a sum.
     """
 
@@ -55,12 +75,17 @@ class Operation(NamedTuple):
     name: str
     cost: Cost | None
     path: ScopePath
-    phase: Phase
-    times: int
-    devices: int
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
+    phase: Phase = "forward"
+    times: int = 1
+    devices: int = 1
+    operands: tuple[int | None, ...] = ()
+    outputs: tuple[int, ...] = ()
     is_by_one: bool = False
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """The values that it reads, each once."""
+        return tuple(dict.fromkeys(number for number in self.operands if number is not None))
 
     @property
     def counts(self) -> Counts:
@@ -69,25 +94,63 @@ class Operation(NamedTuple):
 
 
 class Conditional(NamedTuple):
-    """A conditional; its most expensive branch is counted.
+    """A conditional. The most expensive branch is counted; what cannot be counted in the others is, too, as unknown.
 
     Attributes:
       path: path of its layer.
       branches: the cost of each branch.
+      are_lower_bounds: for each branch, whether it costs more than is counted.
       counted: index of the branch that is counted.
     """
 
     path: ScopePath
     branches: tuple[Counts, ...]
+    are_lower_bounds: tuple[bool, ...]
     counted: int
 
 
+class Carry(NamedTuple):
+    """A value that a loop hands from one iteration to the next.
+
+    Attributes:
+      initial: its value before the loop; None for a literal.
+      inside: its values in the condition and the body.
+      after: its value at the end of an iteration; None for a literal.
+      result: its value after the loop.
+    """
+
+    initial: int | None
+    inside: tuple[int, ...]
+    after: int | None
+    result: int
+
+
+class Loop(NamedTuple):
+    """A loop over operations.
+
+    Attributes:
+      start, end: its operations are those from `start` to before `end`.
+      trips: number of iterations.
+      carries: the values that are handed on.
+      slices: for each array that is sliced along its first axis: the array, and its part in one iteration.
+      stacks: for each result that is stacked: its part in one iteration, and the result.
+    """
+
+    start: int
+    end: int
+    trips: int
+    carries: tuple[Carry, ...] = ()
+    slices: tuple[tuple[int | None, int], ...] = ()
+    stacks: tuple[tuple[int | None, int], ...] = ()
+
+
 class Conventions(NamedTuple):
-    """The options of `analyze`, under the same names."""
+    """The options of `analyze`, under the same names, and `dtype`, that of `Analysis.as_dtype`."""
 
     count_padding: bool
     platform: str
     trip_counts: int | Mapping[str, int] | None
+    dtype: str | None = None
 
 
 @dataclasses.dataclass
@@ -97,21 +160,25 @@ class Program:
     conventions: Conventions
     values: list[Value] = dataclasses.field(default_factory=list)
     operations: list[Operation] = dataclasses.field(default_factory=list)
+    loops: list[Loop] = dataclasses.field(default_factory=list)
     conditionals: list[Conditional] = dataclasses.field(default_factory=list)
+    # For an operation that stands for a conditional, the branches that are not counted.
+    other_branches: dict[int, tuple["Program", ...]] = dataclasses.field(default_factory=dict)
     # For each parameter that is read, its first reader, through values derived from it alone.
     first_readers: dict[int, int] = dataclasses.field(default_factory=dict)
     inputs: list[int] = dataclasses.field(default_factory=list)
     # Excluding results that are also inputs.
     results: list[int] = dataclasses.field(default_factory=list)
-    # Paths of `while` loops with unknown trip counts, which are counted as one iteration.
+    # Paths of all `while` loops, and of those with unknown trip counts, which are counted as one iteration.
+    while_loops: list[ScopePath] = dataclasses.field(default_factory=list)
     unknown_trips: list[ScopePath] = dataclasses.field(default_factory=list)
 
-    def copy(self) -> "Program":
-        """Returns a copy that operations can be added to."""
-        new = {field.name: copy.copy(getattr(self, field.name)) for field in dataclasses.fields(self)}
-        new["values"] = [dataclasses.replace(value, used_by=list(value.used_by)) for value in self.values]
-        return Program(**new)
+    @property
+    def counts(self) -> Counts:
+        """The counts of all operations."""
+        return sum((operation.counts for operation in self.operations), Counts())
 
-    def become(self, other: "Program") -> None:
-        """Replaces the contents with those of another program."""
-        vars(self).update(vars(other))
+    @property
+    def uncounted(self) -> list[Operation]:
+        """The operations without a cost."""
+        return [operation for operation in self.operations if operation.cost is None]

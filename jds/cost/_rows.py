@@ -1,11 +1,12 @@
 """Rows of an analysis: the total cost of the equations of a layer, a kind or a primitive."""
 
 import collections
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple, get_args
 
 from jds.cost._counts import Counts, Kind
 from jds.cost._program import Operation, Program
+from jds.cost._traffic import Traffic
 
 By = Literal["layer", "kind", "operation", "equation"]
 
@@ -20,14 +21,16 @@ class CostRow(NamedTuple):
       counts: the counts; see `Counts`.
       parameters: number of elements of the parameters first used by these equations.
       parameter_bytes: size of these parameters in bytes.
-      bytes_in: bytes read that were produced elsewhere, with each array counted once, excluding parameters.
-      bytes_out: bytes produced here and used elsewhere.
+      bytes_in: bytes read that were produced elsewhere, with each array counted once, excluding parameters. Of an array
+        that is indexed, only the selected elements count.
+      bytes_out: bytes produced here and used elsewhere. Of an array that is updated, only the updates count.
       traffic: minimum traffic in bytes, if intermediate values never go to memory: `bytes_in`, `bytes_out`, and each
         parameter that is read.
       backward: the part of `counts` that belongs to the backward pass.
       per_device: the part of `counts` done by one device: its share of the work that `shard_map` splits, and all other
         work.
       unknown: primitives without a rule, with their numbers of runs.
+      output: shape of the last result that is used elsewhere; None if there is none.
 
     Example:
       >>> import jax.numpy as jnp
@@ -49,6 +52,7 @@ class CostRow(NamedTuple):
     backward: Counts
     per_device: Counts
     unknown: dict[str, int]
+    output: tuple[int, ...] | None
 
     @property
     def multiplications(self) -> int:
@@ -76,8 +80,8 @@ class CostRow(NamedTuple):
         return bool(self.unknown)
 
 
-def rows_by(by: By, program: Program) -> tuple[CostRow, ...]:
-    """Groups the operations of a program into rows, in order.
+def groups_by(by: By, program: Program) -> dict[str, list[int]]:
+    """Groups the operations of a program, in order; returns their indices by the rows' names.
 
     Raises:
       ValueError: `by` is none of the allowed values.
@@ -88,22 +92,32 @@ def rows_by(by: By, program: Program) -> tuple[CostRow, ...]:
     for number, operation in enumerate(program.operations):
         name = f"{number} {'/'.join((*operation.path, operation.name))}"
         groups[name if by == "equation" else _KEYS[by](operation)].append(number)
-    return tuple(_row(name, numbers, program) for name, numbers in groups.items())
+    return dict(groups)
 
 
-def total_row(program: Program) -> CostRow:
+def rows_by(by: By, program: Program, traffic: Traffic) -> tuple[CostRow, ...]:
+    """Groups the operations of a program into rows, in order; raises the same errors as `groups_by`."""
+    first_used = collections.defaultdict[int, list[int]](list)
+    for parameter, number in program.first_readers.items():
+        first_used[number].append(parameter)
+    groups = groups_by(by, program)
+    return tuple(_row(name, numbers, program, traffic, first_used) for name, numbers in groups.items())
+
+
+def total_row(program: Program, traffic: Traffic) -> CostRow:
     """Returns the row of a whole program, whose bytes are those of its arguments and results."""
-    values = [program.values[number] for number in program.inputs]
-    parameters = [value for value in values if value.parameter is not None]
-    bytes_in = sum(value.bytes for value in values if value.used_by and value.parameter is None)
-    bytes_out = sum(program.values[number].bytes for number in program.results)
-    read = sum(value.bytes for value in parameters if value.used_by)
-    return _row("total", range(len(program.operations)), program)._replace(
-        parameters=sum(value.elements for value in parameters),
-        parameter_bytes=sum(value.bytes for value in parameters),
+    values = [(number, program.values[number]) for number in program.inputs]
+    needed = traffic.needed
+    parameters = [(number, value) for number, value in values if value.parameter is not None]
+    bytes_in = sum(needed[number] for number, value in values if value.parameter is None)
+    bytes_out = sum(traffic.written[number] for number in program.results)
+    return _row("total", range(len(program.operations)), program, traffic, {})._replace(
+        parameters=sum(value.elements for _, value in parameters),
+        parameter_bytes=sum(value.bytes for _, value in parameters),
         bytes_in=bytes_in,
         bytes_out=bytes_out,
-        traffic=bytes_in + bytes_out + read,
+        traffic=bytes_in + bytes_out + sum(needed[number] for number, _ in parameters),
+        output=program.values[program.results[0]].shape if program.results else None,
     )
 
 
@@ -128,7 +142,15 @@ _KEYS: dict[str, Callable[[Operation], str]] = {
 }
 
 
-def _row(name: str, numbers: Sequence[int], program: Program) -> CostRow:
+def _row(
+    name: str,
+    numbers: Sequence[int],
+    program: Program,
+    traffic: Traffic,
+    first_used: Mapping[int, Sequence[int]],
+) -> CostRow:
+    """Returns a row; `first_used` are the parameters whose first reader, possibly through derived values, is a given
+    operation."""
     operations, values, here = program.operations, program.values, set(numbers)
     members = [operations[number] for number in numbers]
     counts = sum((operation.counts for operation in members), Counts())
@@ -138,14 +160,18 @@ def _row(name: str, numbers: Sequence[int], program: Program) -> CostRow:
     for operation in members:
         if operation.cost is None:
             unknown[operation.name] += operation.times * operation.devices
-    read = {i for operation in members for i in operation.inputs if values[i].made_by not in here}
-    written = [i for operation in members for i in operation.outputs]
-    weights = {i for i in read if values[i].parameter is not None}
-    own = _first_used(program, here)
-    bytes_in = sum(values[i].bytes * values[i].times for i in read - weights)
-    bytes_out = sum(
-        values[i].bytes * values[i].times for i in written if any(user not in here for user in values[i].used_by)
-    )
+    read: collections.Counter[int] = collections.Counter()
+    for number, operation in zip(numbers, members, strict=True):
+        for i in operation.inputs:
+            if values[i].made_by not in here:
+                read[i] += traffic.reads[number, i]
+    read_bytes = {i: min(size, values[i].all_bytes) for i, size in read.items()}
+    leaving = [
+        i for operation in members for i in operation.outputs if any(user not in here for user in values[i].used_by)
+    ]
+    own = [parameter for number in numbers for parameter in first_used.get(number, ())]
+    bytes_in = sum(size for i, size in read_bytes.items() if values[i].parameter is None)
+    bytes_out = sum(traffic.writes[i] for i in leaving)
     return CostRow(
         name=name,
         kind=_main_kind(members),
@@ -155,16 +181,12 @@ def _row(name: str, numbers: Sequence[int], program: Program) -> CostRow:
         parameter_bytes=sum(values[i].bytes for i in own),
         bytes_in=bytes_in,
         bytes_out=bytes_out,
-        traffic=bytes_in + bytes_out + sum(values[i].bytes * values[i].times for i in weights),
+        traffic=bytes_out + sum(read_bytes.values()),
         backward=backward,
         per_device=per_device,
         unknown=dict(unknown),
+        output=values[leaving[-1]].shape if leaving else None,
     )
-
-
-def _first_used(program: Program, here: set[int]) -> Iterable[int]:
-    """Returns the parameters whose first reader, possibly through derived values, is among these operations."""
-    return [parameter for parameter, number in program.first_readers.items() if number in here]
 
 
 def _main_kind(members: Sequence[Operation]) -> Kind:

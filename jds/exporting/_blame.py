@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jax.extend.core import JaxprEqn
 
-from jds._common.name_stack import read_scopes
+from jds._common.name_stack import scopes_of
 from jds._common.place import place
 
 
@@ -30,7 +30,7 @@ def unsupported(equation: JaxprEqn, name: str, operands: Any, results: Any, form
 
 def scope_of(equation: JaxprEqn) -> str:
     """Returns the path of the module that an equation belongs to."""
-    return "/".join(read_scopes(str(equation.source_info.name_stack)).path)
+    return "/".join(scopes_of(equation).path)
 
 
 def equations(jaxpr: Any) -> Iterator[JaxprEqn]:

@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from jds._common.name_stack import read_scopes
+from jds._common.name_stack import scopes_of
 from jds._common.place import place
 from jds._common.text import as_text
 from jds._common.traceable import Traceable
@@ -160,7 +160,7 @@ def _convolutions(
 ) -> Iterator[_Found]:
     """Walks a jaxpr and all jaxprs that it calls."""
     for equation in jaxpr.eqns:
-        inner_scope = "/".join(filter(None, [scope, *read_scopes(str(equation.source_info.name_stack)).path]))
+        inner_scope = "/".join(filter(None, [scope, *scopes_of(equation).path]))
         found = [*chosen(equation, target)]
         yield from (_Found(equation, one, calls, in_while_loop, inner_scope) for one in found)
         if found:

@@ -190,7 +190,8 @@ def test_a_while_loop_is_counted_as_often_as_the_caller_says():
     for trips in (7, {"loop": 7}):
         known = cost.analyze(fun, shape(4, 4), trip_counts=trips)
         assert (known.total.macs, known.is_lower_bound) == (7 * 64, False)
-    assert cost.analyze(fun, shape(4, 4), trip_counts={"other": 7}).is_lower_bound
+    with pytest.raises(ValueError, match=r"must name layers with `while` loops \('loop'\), got other"):
+        cost.analyze(fun, shape(4, 4), trip_counts={"other": 7})
 
 
 def test_custom_derivatives_are_followed():
@@ -228,7 +229,7 @@ def test_devices_add_up():
     assert found.total.macs == 8 * 4 * 4
     assert (found.total.per_device.macs, found.total.per_device.flops) == (2 * 4 * 4, 2 * 2 * 4 * 4 + 2 * 4)
     assert "One device does 32 of the mult-adds and 72 of the FLOPs." in found.notes()
-    peak = cost.Peak("made up", flops=1.0, bytes=1e9, source="")
+    peak = cost.Peak("made up", {"float32": 1.0}, bytes=1e9, source="")
     assert cost.estimate(found, peak).total.seconds == 72
     assert [row.name for row in found.by("kind") if row.counts.flops] == ["dense", "communication"]
     assert not found.is_lower_bound
@@ -262,12 +263,12 @@ def test_unused_results_are_not_counted():
     assert cost.analyze(lambda x: (x @ x, x)[1], shape(4, 4)).total.macs == 0
 
 
-def test_attention_is_distinguished_from_dense_layers():
+def test_products_of_two_activations_are_distinguished_from_dense_layers():
     model = nnx.eval_shape(lambda: nnx.MultiHeadAttention(2, 8, decode=False, rngs=nnx.Rngs(0)))
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
         found = cost.analyze(model, shape(3, 5, 8))
     macs = {row.name: row.macs for row in found.by("kind") if row.macs}
-    assert macs == {"dense": 4 * 3 * 5 * 8 * 8, "attention": 2 * 3 * 5 * 5 * 8}
+    assert macs == {"dense": 4 * 3 * 5 * 8 * 8, "batched": 2 * 3 * 5 * 5 * 8}
 
 
 def test_nothing_is_allocated_for_fifty_million_parameters():
@@ -390,5 +391,5 @@ def test_other_results_print_as_text_too():
     assert str(view).startswith("FLOPs: 512 lowered, ")
     assert view.to_dict()["lowered"]["flops"] == 512
     measured = cost.measure_program(*program, seconds=0.0)
-    assert str(measured).splitlines()[-1].startswith("total")
+    assert "\ntotal " in str(measured)
     assert set(measured.to_dict()["layers"]) == set(measured.layers)

@@ -201,6 +201,7 @@ def test_qr_counts_the_operations_of_householder_reflections():
 # Primitives that cannot be evaluated in a single process, that only JAX's own tests reach, or whose algorithm is internal
 # to a library: their rules state what they count, and other tests in this folder use them.
 STATED = """
+    scatter rng_bit_generator
     psum psum_invariant pmax pmin reduce_scatter all_gather all_gather_invariant all_to_all ppermute
     pbroadcast ragged_all_to_all approx_top_k select_and_gather_add add_any addupdate eq_to le_to lt_to conj mulhi log2
     one_minus_square scatter-sub geqrf householder_product

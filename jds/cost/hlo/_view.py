@@ -1,7 +1,7 @@
 """XLA's view of a program: its counts, and the instructions of the optimized program."""
 
 import collections
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -167,9 +167,20 @@ def xla(fun: Callable[..., Any] | Traceable, *args: Any, **kwargs: Any) -> XlaVi
     )
 
 
-def instructions(compiled: jax.stages.Compiled) -> tuple[XlaInstruction, ...]:
-    """Returns the instructions of an optimized program, in the order of its computations."""
-    return _instructions(_parse.parse(compiled.as_text() or ""))
+def layers_of_instructions(compiled: jax.stages.Compiled, layers: Collection[str]) -> dict[str, str]:
+    """Returns the layer of each instruction of an optimized program, and of each loop, branch and call.
+
+    Args:
+      compiled: the program.
+      layers: the layers of the program, as in `Analysis.by`. An instruction that belongs to none of them is missing.
+    """
+    module = _parse.parse(compiled.as_text() or "")
+    return {
+        name: found.layer
+        for computation in module.computations.values()
+        for name, found in _origins(computation, layers).items()
+        if found is not None and found.layer in layers
+    }
 
 
 def _instructions(module: _parse.Module) -> tuple[XlaInstruction, ...]:
@@ -223,7 +234,7 @@ def _of_computation(
             written = sum(shape.bytes for shape in instruction.shapes)
             target = instruction.attribute("custom_call_target").strip('"')
             flops, parts = _flops(module, instruction, shapes)
-            layer, primitive = origins[instruction.name]
+            layer, primitive = origins[instruction.name] or Origin("", "")
             yield XlaInstruction(
                 name=instruction.name,
                 operation=f"{opcode}:{target}" if target else opcode,
@@ -242,14 +253,16 @@ def _times(outer: int | None, inner: int | None) -> int | None:
     return None if outer is None or inner is None else outer * inner
 
 
-def _origins(computation: Sequence[_parse.Instruction]) -> dict[str, Origin]:
-    """Returns the origin of each instruction; one without a name gets the origin of its first user."""
+def _origins(
+    computation: Sequence[_parse.Instruction], layers: Collection[str] | None = None
+) -> dict[str, Origin | None]:
+    """Returns the origin of each instruction; one without a name has the origin of its first user, if any."""
     names = {instruction.name: instruction.op_name for instruction in computation}
     for instruction in reversed(computation):
         for operand in instruction.operands:
             if operand in names:
                 names[operand] = names[operand] or names[instruction.name]
-    return {name: origin(op_name) for name, op_name in names.items()}
+    return {name: origin(op_name, layers) if op_name else None for name, op_name in names.items()}
 
 
 def _flops(

@@ -21,8 +21,9 @@ _TRANSCENDENTAL = """
 # Elements are copied or reordered.
 _MOVEMENT = """
     broadcast_in_dim reshape transpose squeeze slice dynamic_slice dynamic_update_slice concatenate pad rev
-    gather copy iota device_put bitcast_convert_type split unstack stack scatter real imag complex tile empty
-    empty2 get swap broadcast_to iota_2x32_shape lu_pivots_to_permutation with_memory_space_constraint relayout
+    gather copy iota device_put bitcast_convert_type split unstack stack real imag complex tile empty
+    empty2 empty_ref new_ref freeze get swap broadcast_to
+    iota_2x32_shape lu_pivots_to_permutation with_memory_space_constraint relayout
 """
 
 # Free when the program runs: names, types, placement, ordering.
@@ -30,10 +31,10 @@ _NOTHING = """
     name sharding_constraint optimization_barrier pvary reshard layout_constraint create_token
     random_wrap random_unwrap random_clone from_edtype to_edtype axis_index platform_index dimension_size dim_as_value
     debug_callback debug_print stop_gradient after_all tie pin unpin dce_sink inspect_sharding shape_assertion
-    reduced_vary_cast reduced_vary_cast_p vary_unreduced_cast vary_unreduced_cast_p preduced
+    reduced_vary_cast reduced_vary_cast_p xla_metadata_value vary_unreduced_cast vary_unreduced_cast_p preduced
 """
 
-_SCATTER = "scatter-add scatter-sub scatter-mul scatter-min scatter-max"
+_SCATTER = "scatter scatter-add scatter-sub scatter-mul scatter-min scatter-max"
 
 
 @register(*_ARITHMETIC.split())
@@ -77,10 +78,9 @@ def _movement(equation: Equation) -> Cost:
 
 
 @register(*_SCATTER.split())
-def _scatter(equation: Equation) -> Cost:
-    # One operation per update.
-    updates = equation.inputs[-1]
-    return Cost("data movement", operations(updates, size(updates)))
+def _scatter(equation: Equation) -> Cost | None:
+    # One run of its function per update.
+    return None if equation.body is None else Cost("data movement", equation.body * size(equation.inputs[-1]))
 
 
 @register("addupdate")

@@ -54,7 +54,7 @@ def _matrix_product(equation: Equation) -> Cost:
     (contracted, _), (batch, _) = equation.params["dimension_numbers"]
     macs = math.prod(out.shape) * math.prod(lhs.shape[axis] for axis in contracted)
     # A batched product of activations: the scores and values of attention, and their gradients.
-    kind: Kind = "attention" if batch and not any(equation.weights) else "dense"
+    kind: Kind = "batched" if batch and not any(equation.weights) else "dense"
     return Cost(kind, multiply_accumulates(out, macs, macs))
 
 

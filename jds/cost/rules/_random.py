@@ -59,3 +59,21 @@ def _random_fold_in(equation: Equation) -> Cost | None:
 def _random_seed(equation: Equation) -> Cost | None:
     out = equation.outputs[0]
     return Cost("random", Counts(integer_operations=size(out) * _SEED)) if _is_threefry(out) else None
+
+
+# Philox-4x32-10, from the same paper: 10 rounds, each with two products of double length (two operations each) and four
+# exclusive ors, and two additions to the key before all rounds but the first.
+_PHILOX = 10 * (2 * 2 + 4) + 9 * 2
+
+
+@register("rng_bit_generator")
+def _bit_generator(equation: Equation) -> Cost | None:
+    bits = equation.outputs[-1]
+    words = math.ceil(size(bits) * bits.dtype.itemsize / 4)
+    # What the default algorithm is depends on the compiler.
+    match getattr(equation.params["algorithm"], "name", ""):
+        case "RNG_THREE_FRY":
+            return _threefry(math.ceil(words / 2), 1)
+        case "RNG_PHILOX":
+            return Cost("random", Counts(integer_operations=math.ceil(words / 4) * _PHILOX))
+    return None

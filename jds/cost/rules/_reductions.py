@@ -3,7 +3,7 @@
 import math
 
 from jds.cost._counts import Counts
-from jds.cost.rules._table import Cost, Equation, find_rule, operations, register, size
+from jds.cost.rules._table import Cost, Equation, operations, register, size
 from jds.cost.rules._windows import WindowAxis, products
 
 
@@ -11,7 +11,14 @@ from jds.cost.rules._windows import WindowAxis, products
 def _reduce(equation: Equation) -> Cost:
     # Each element of a sum except the first is one addition.
     array = equation.inputs[0]
-    return Cost("reduction", operations(array, max(0, size(array) - size(equation.outputs[0]))))
+    return Cost("reduction", _of_pairs(equation, max(0, size(array) - size(equation.outputs[0]))))
+
+
+def _of_pairs(equation: Equation, count: int) -> Counts:
+    """Returns the cost of combining `count` pairs of elements, by products if the name says so."""
+    array = equation.inputs[0]
+    is_product = equation.primitive in ("reduce_prod", "cumprod")
+    return operations(array, 0, multiply=count) if is_product else operations(array, count)
 
 
 def _steps(equation: Equation) -> int:
@@ -23,7 +30,7 @@ def _steps(equation: Equation) -> int:
 
 @register("cumsum", "cumprod", "cummax", "cummin")
 def _scan(equation: Equation) -> Cost:
-    return Cost("reduction", operations(equation.inputs[0], _steps(equation)))
+    return Cost("reduction", _of_pairs(equation, _steps(equation)))
 
 
 @register("cumlogsumexp")
@@ -33,22 +40,9 @@ def _log_scan(equation: Equation) -> Cost:
     return Cost("reduction", operations(equation.inputs[0], 3 * steps) + Counts(transcendentals=2 * steps))
 
 
-def _of_body(equation: Equation) -> Counts | None:
-    """Returns the cost of the scalar function that a general reduction applies to two elements."""
-    total = Counts()
-    for eqn in equation.params["jaxpr"].eqns:
-        scalars = Equation(eqn.primitive.name, [a.aval for a in eqn.invars], [a.aval for a in eqn.outvars], eqn.params)
-        rule = find_rule(scalars.primitive)
-        cost = rule(scalars) if rule else None
-        if cost is None:
-            return None
-        total += cost.counts
-    return total
-
-
 @register("reduce")
 def _general_reduce(equation: Equation) -> Cost | None:
-    array, out, body = equation.inputs[0], equation.outputs[0], _of_body(equation)
+    array, out, body = equation.inputs[0], equation.outputs[0], equation.body
     return None if body is None else Cost("reduction", body * max(0, size(array) - size(out)))
 
 
@@ -80,7 +74,7 @@ def _reduce_window(equation: Equation) -> Cost:
 
 @register("reduce_window")
 def _general_reduce_window(equation: Equation) -> Cost | None:
-    array, out, body = equation.inputs[0], equation.outputs[0], _of_body(equation)
+    array, out, body = equation.inputs[0], equation.outputs[0], equation.body
     return None if body is None else Cost("reduction", body * max(0, _window_sums(equation, array, out) - size(out)))
 
 

@@ -20,6 +20,8 @@ class Equation(NamedTuple):
       count_padding: whether multiply-accumulates with padding are counted.
       is_backward: whether it was created by reverse-mode differentiation.
       weights: for each operand, whether it is computed from parameters alone.
+      body: for a reduction or a scatter with a function of its own: the cost of one run of this function; None if it is
+        unknown, or if there is no function.
 
     Example:
       >>> from jds import cost
@@ -35,6 +37,7 @@ class Equation(NamedTuple):
     count_padding: bool = True
     is_backward: bool = False
     weights: Sequence[bool] = ()
+    body: Counts | None = None
 
 
 class Cost(NamedTuple):

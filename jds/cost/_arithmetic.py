@@ -1,0 +1,106 @@
+"""The time that operations need at a device's peak rates."""
+
+import collections
+from collections.abc import Iterable
+from typing import Any
+
+from jax import lax
+
+from jds.cost._peak import Peak
+from jds.cost._program import Operation
+
+# For each dtype, the arithmetic that a device computes it in: the first that the device has.
+_IN_ORDER: dict[str, tuple[str, ...]] = {
+    "float64": ("float64", "float32", "tfloat32", "bfloat16", "float16", "int8"),
+    "float32": ("float32", "tfloat32", "bfloat16", "float16", "int8"),
+    "bfloat16": ("bfloat16", "float32", "tfloat32", "float16", "int8"),
+    "float16": ("float16", "float32", "tfloat32", "bfloat16", "int8"),
+}
+_BITS = {"float64": 64, "float32": 32, "tfloat32": 32, "bfloat16": 16, "float16": 16, "int8": 8}
+
+
+def least_seconds(operations: Iterable[Operation], peak: Peak, dtype: str | None = None) -> float:
+    """Returns the least time that one device needs for these operations.
+
+    The units for different arithmetics may run at the same time, so that the bound is the longest time in one of them,
+    not their sum.
+
+    Args:
+      operations: the operations.
+      peak: the device.
+      dtype: what floating-point numbers are on the device, if not what they are in the program.
+    """
+    work = work_by_arithmetic(operations, peak, dtype)
+    return max((count / peak.rates[name] for name, count in work.items()), default=0.0)
+
+
+def work_by_arithmetic(
+    operations: Iterable[Operation], peak: Peak, dtype: str | None = None
+) -> collections.Counter[str]:
+    """Returns the number of operations in each arithmetic of a device; arguments as in `least_seconds`."""
+    found: collections.Counter[str] = collections.Counter()
+    for operation in operations:
+        if operation.cost is None:
+            continue
+        counts = operation.cost.counts
+        is_complex = any(getattr(aval.dtype, "kind", "") == "c" for aval in _arrays(operation))
+        of_products = (8 if is_complex else 2) * counts.macs
+        rest = max(0, counts.flops - of_products)
+        for count, is_product in ((of_products, True), (rest, False)):
+            if count:
+                own = _dtype_of(operation, dtype)
+                found[arithmetic_of(peak, own, may_be_rounded=is_product and _may_be_rounded(operation))] += (
+                    count * operation.times
+                )
+    return found
+
+
+def arithmetic_of(peak: Peak, dtype: str, *, may_be_rounded: bool = False) -> str:
+    """Returns the arithmetic that a device computes in, given numbers of a dtype.
+
+    Args:
+      peak: the device.
+      dtype: name of the numbers' dtype.
+      may_be_rounded: whether products of float32 may be computed in TensorFloat-32, as by JAX's default precision.
+    """
+    if dtype not in _IN_ORDER:  # integers of eight bits, or others, of which the bound assumes the best
+        return "int8" if "int8" in peak.rates else max(peak.rates, key=lambda name: peak.rates[name])
+    order = _IN_ORDER[dtype]
+    found = next(name for name in order if name in peak.rates)
+    if may_be_rounded and found == "float32" and peak.rates.get("tfloat32", 0) > peak.rates["float32"]:
+        return "tfloat32"
+    return found
+
+
+def narrower_dtype(peak: Peak, dtypes: Iterable[str]) -> str | None:
+    """Returns the dtype that a device without these floating-point dtypes computes them in; None if it has them."""
+    for dtype in dtypes:
+        if dtype in _IN_ORDER:
+            found = arithmetic_of(peak, dtype)
+            if _BITS[found] < _BITS[dtype]:
+                return found
+    return None
+
+
+def _arrays(operation: Operation) -> list[Any]:
+    equation = operation.equation
+    return [aval for aval in (*equation.inputs, *equation.outputs) if hasattr(aval, "dtype")]
+
+
+def _dtype_of(operation: Operation, dtype: str | None) -> str:
+    """Returns the name of the dtype that an operation computes in: that of its first floating-point array, if any."""
+    names = [aval.dtype.name for aval in _arrays(operation)]
+    real = [_REAL_PART.get(name, name) for name in names]
+    floating = [name for name in real if name in _IN_ORDER]
+    if floating:
+        return dtype or floating[0]
+    return names[0] if names else "float32"
+
+
+_REAL_PART = {"complex64": "float32", "complex128": "float64"}
+
+
+def _may_be_rounded(operation: Operation) -> bool:
+    precision = operation.equation.params.get("precision")
+    both = precision if isinstance(precision, tuple) else (precision,)
+    return lax.Precision.HIGHEST not in both

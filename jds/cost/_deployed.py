@@ -1,0 +1,37 @@
+"""A program as it is deployed, with its floating-point numbers in another dtype."""
+
+import dataclasses
+import functools
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from jds.cost._program import Program, Value
+
+DeployedDtype = Literal["float16", "bfloat16", "int8"]
+
+
+def deployed(program: Program, dtype: str) -> Program:
+    """Returns a program whose floating-point arrays are stored in `dtype`."""
+    return dataclasses.replace(
+        program,
+        conventions=program.conventions._replace(dtype=dtype),
+        values=[_deployed_value(value, dtype) for value in program.values],
+        other_branches={
+            number: tuple(deployed(branch, dtype) for branch in branches)
+            for number, branches in program.other_branches.items()
+        },
+    )
+
+
+def _deployed_value(value: Value, dtype: str) -> Value:
+    if not is_floating(value.dtype):
+        return value
+    return dataclasses.replace(value, dtype=jnp.dtype(dtype), bytes=value.elements * jnp.dtype(dtype).itemsize)
+
+
+@functools.cache
+def is_floating(dtype: Any) -> bool:
+    """Whether arrays of a dtype hold real floating-point numbers."""
+    return dtype is not None and not jnp.issubdtype(dtype, jax.dtypes.extended) and jnp.issubdtype(dtype, jnp.floating)

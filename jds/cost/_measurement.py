@@ -1,0 +1,83 @@
+"""Measured times of a program and its layers."""
+
+from typing import Any, NamedTuple
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from jds._common.text import as_text
+from jds.cost._timing import Spread
+
+# Rows for time that belongs to no layer.
+CALL, NOT_ATTRIBUTED = "(call)", "(not attributed)"
+# The profiled runs, or half of the others, took longer than the median by more than these factors.
+_SLOWER, _UNSTEADY = 1.1, 1.2
+
+
+class Measurement(NamedTuple):
+    """Measured times of a program, in seconds per call; prints as a table.
+
+    Attributes:
+      total: time from the call to its results.
+      layers: time of each layer; the medians add up to that of `total`. At each moment of a profiled run, the time
+        belongs to the layer of XLA's instruction that runs; several threads share it. An instruction that XLA fused
+        from several layers belongs to the layer that XLA names it after, so that a layer may be missing. `"(call)"` is
+        the time before the first instruction and after the last one, `"(not attributed)"` the time in which no
+        instruction of a known layer runs.
+      profiled: time of the profiled runs, whose shares `layers` has.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jds import cost
+      >>> measured = cost.measure_program(jnp.sin, jnp.ones(9), seconds=0.0)
+      >>> measured.total.low <= measured.total.median
+      True
+    """
+
+    total: Spread
+    layers: dict[str, Spread]
+    profiled: Spread
+
+    def table(self) -> Table:
+        """Returns medians and half the interquartile ranges as a table, for Rich to print."""
+        lines = Table(box=box.SIMPLE_HEAD, header_style="", show_edge=False, padding=(0, 1, 0, 0))
+        lines.add_column("layer", overflow="fold")
+        lines.add_column("µs measured", justify="right")
+        for name, seconds in self.layers.items():
+            lines.add_row(name or "(no layer)", _cell(seconds))
+        lines.add_section()
+        lines.add_row("total", _cell(self.total))
+        return lines
+
+    def notes(self) -> list[str]:
+        """Says what disturbed the measurement, if anything; one paragraph per string."""
+        found = []
+        factor = self.profiled.median / self.total.median
+        if factor > _SLOWER:
+            found.append(
+                f"The runs that were profiled for the layers took {factor:.2f} times as long as the others; the times "
+                "of the layers are their shares of the program's time."
+            )
+        if self.total.high / self.total.median > _UNSTEADY:
+            found.append(
+                f"The machine was busy, or its clock varied: a quarter of the runs took more than "
+                f"{self.total.high / self.total.median:.2f} times the median."
+            )
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns all times as a dictionary that `json` can write."""
+        layers = {name: seconds._asdict() for name, seconds in self.layers.items()}
+        return {"total": self.total._asdict(), "profiled": self.profiled._asdict(), "layers": layers}
+
+    def __rich__(self) -> RenderableType:
+        notes = self.notes()
+        return Group(self.table(), *([""] if notes else []), *notes)
+
+    def __str__(self) -> str:
+        return as_text(self)
+
+
+def _cell(seconds: Spread) -> str:
+    return f"{seconds.median * 1e6:.4g} ±{seconds.half_width * 1e6:.2g}"
