@@ -331,7 +331,7 @@ def _follow_scan(to: _Flattening, eqn: Any, inputs: list[int | None], place: _Pl
         for outer in inputs[constants:]:
             _use(program, outer, None)
     closed = [_add_value(program, var.aval) for var in body.constvars]
-    start = len(program.operations)
+    start, before_loop = len(program.operations), len(program.loops)
     after = _follow(to, body, [*closed, *inputs[:constants], *entering], inside)
     results = [_leave(program, var.aval, place, inner) for var, inner in zip(eqn.outvars, after, strict=True)]
     initial, slices = inputs[constants:][:carries], inputs[constants + carries :]
@@ -348,9 +348,17 @@ def _follow_scan(to: _Flattening, eqn: Any, inputs: list[int | None], place: _Pl
             ),
             slices=tuple(zip(slices, entering[carries:], strict=True)),
             stacks=tuple(zip(after[carries:], results[carries:], strict=True)),
+            inner=_take_loops(program, before_loop),
         )
     )
     return list(results)
+
+
+def _take_loops(program: Program, start: int) -> tuple[Loop, ...]:
+    """Removes and returns the loops that were added since there were `start` of them."""
+    taken = tuple(program.loops[start:])
+    del program.loops[start:]
+    return taken
 
 
 def _enter(program: Program, aval: Any, copies: int, outer: int | None) -> int:
@@ -370,17 +378,17 @@ def _follow_while(to: _Flattening, eqn: Any, inputs: list[int | None], place: _P
     program.while_loops.append(place.path)
     if trips is None:
         program.unknown_trips.append(place.path)
-        trips = 1
+    counted = 1 if trips is None else trips
     split = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
     of_condition, of_body, carried = inputs[: split[0]], inputs[split[0] : split[1]], inputs[split[1] :]
     for number in carried:
         _use(program, number, None)
-    start = len(program.operations)
+    start, before_loop = len(program.operations), len(program.loops)
     entered, after = [], []
     for body, constants, runs in (
         # The condition is evaluated one more time than the body.
-        (params["cond_jaxpr"], of_condition, trips + 1),
-        (params["body_jaxpr"], of_body, trips),
+        (params["cond_jaxpr"], of_condition, counted + 1),
+        (params["body_jaxpr"], of_body, counted),
     ):
         inside = place._replace(times=place.times * runs)
         variables = body.jaxpr.invars[len(constants) :]
@@ -395,7 +403,8 @@ def _follow_while(to: _Flattening, eqn: Any, inputs: list[int | None], place: _P
             _use(program, after[0], None)
     results = [_leave(program, var.aval, place, inner) for var, inner in zip(eqn.outvars, after, strict=True)]
     carries = map(Carry, carried, zip(*entered, strict=True), after, results)
-    program.loops.append(Loop(start, len(program.operations), trips, tuple(carries)))
+    inner = _take_loops(program, before_loop)
+    program.loops.append(Loop(start, len(program.operations), trips, tuple(carries), inner=inner))
     return list(results)
 
 
@@ -419,11 +428,11 @@ def _follow_cond(to: _Flattening, eqn: Any, inputs: list[int | None], place: _Pl
     program.conditionals.append(Conditional(place.path, totals, are_lower_bounds, counted))
     if to.is_body:
         outputs = tuple(_add_value(program, var.aval, place.times) for var in eqn.outvars)
-        _add_branches(to, eqn, trials, place, inputs, outputs, totals[counted])
+        _add_branches(to, eqn, trials, place, inputs[1:], outputs, totals[counted])
         return list(outputs)
     others = [trial for trial in trials if trial is not trials[counted]]
     if others:
-        _add_branches(to, eqn, others, place)
+        _add_branches(to, eqn, others, place, inputs[1:])
     return _follow_closed(to, branches[counted], inputs[1:], place)
 
 
@@ -436,7 +445,7 @@ def _add_branches(
     eqn: Any,
     branches: Sequence[Program],
     place: _Place,
-    operands: Sequence[int | None] = (),
+    operands: Sequence[int | None],
     outputs: tuple[int, ...] = (),
     counts: Counts | None = None,
 ) -> None:

@@ -130,18 +130,20 @@ class Loop(NamedTuple):
 
     Attributes:
       start, end: its operations are those from `start` to before `end`.
-      trips: number of iterations.
+      trips: number of iterations; None if unknown.
       carries: the values that are handed on.
       slices: for each array that is sliced along its first axis: the array, and its part in one iteration.
       stacks: for each result that is stacked: its part in one iteration, and the result.
+      inner: the loops directly in it, in order.
     """
 
     start: int
     end: int
-    trips: int
+    trips: int | None
     carries: tuple[Carry, ...] = ()
     slices: tuple[tuple[int | None, int], ...] = ()
     stacks: tuple[tuple[int | None, int], ...] = ()
+    inner: tuple["Loop", ...] = ()
 
 
 class Conventions(NamedTuple):
@@ -160,6 +162,7 @@ class Program:
     conventions: Conventions
     values: list[Value] = dataclasses.field(default_factory=list)
     operations: list[Operation] = dataclasses.field(default_factory=list)
+    # The outermost loops, in order.
     loops: list[Loop] = dataclasses.field(default_factory=list)
     conditionals: list[Conditional] = dataclasses.field(default_factory=list)
     # For an operation that stands for a conditional, the branches that are not counted.

@@ -73,12 +73,15 @@ def _reads(program: Program) -> tuple[dict[tuple[int, int], int], list[int]]:
                     needed[operand] += read
     for number, operation in enumerate(operations):
         if not operation.outputs:
-            reads |= {(number, operand): values[operand].all_bytes for operand in operation.inputs}
+            whole = 0 if operation.name == "cond" else 1
+            reads |= {(number, operand): whole * values[operand].all_bytes for operand in operation.inputs}
     return reads, needed
 
 
 def _read(program: Program, operation: Operation, place: int, operand: Value, needed: Sequence[int]) -> int:
     """Returns the bytes that an operation reads of the operand at this place."""
+    if operation.name == "cond":  # the operations of the branch that is counted read them
+        return 0
     name, (first, *_) = operation.name, operation.outputs
     result = program.values[first]
     if name in _PARTS and result.bytes and operand.elements:

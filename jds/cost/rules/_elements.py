@@ -37,6 +37,10 @@ _NOTHING = """
 _SCATTER = "scatter scatter-add scatter-sub scatter-mul scatter-min scatter-max"
 
 
+# Each element of the result depends on one element of each operand, so that the result may replace an operand.
+ELEMENTWISE = frozenset((*_ARITHMETIC.split(), *_TRANSCENDENTAL.split(), "integer_pow", "one_minus_square"))
+
+
 @register(*_ARITHMETIC.split())
 def _arithmetic(equation: Equation) -> Cost:
     (out,) = equation.outputs
