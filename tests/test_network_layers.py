@@ -39,7 +39,7 @@ def test_separable_forms_have_the_multiplications_of_the_network(name):
     layers = compare.network_layers(model)
     model.eval()
     kinds = counted(model, model.preprocessing.image_size).by("kind")
-    own = sum(row.multiplications for row in kinds if row.name != "attention")
+    own = sum(row.multiplications for row in kinds if row.name != "batched")
     assert cost.multiplications(layers).separable == own
     assert len({layer.name for layer in layers}) == len(layers)
     # Every depthwise layer is paired with the pointwise layer after it.

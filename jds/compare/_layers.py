@@ -80,7 +80,7 @@ def _layers(analysis: Analysis) -> Iterator[Layer]:
     products = {
         number: read_product(operation, number)
         for number, operation in enumerate(analysis.operations)
-        if operation.cost and operation.cost.counts.macs and operation.cost.kind != "attention"
+        if operation.cost and operation.cost.counts.macs and operation.cost.kind != "batched"
     }
     pieces = find_pairs(analysis.operations, products)
     halves = {piece.reader for found in pieces.values() for piece in found}
