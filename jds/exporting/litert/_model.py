@@ -40,16 +40,19 @@ class Operation(NamedTuple):
 def described_operations(model: Any) -> list[Operation]:
     """Returns the operations of a model."""
     return [
-        Operation(kind_of(model, operator), tuple(_dtype(graph.tensors[place]) for place in operator.outputs))
+        Operation(kind_of(model, operator), tuple(dtype_of(graph.tensors[place]) for place in operator.outputs))
         for graph in model.subgraphs
         for operator in graph.operators
     ]
 
 
 def kind_of(model: Any, operator: Any) -> str:
-    """Returns the name of an operator of a model."""
+    """Returns the name of an operator of a model: of one that LiteRT does not have, its own."""
     code = model.operatorCodes[operator.opcodeIndex]
-    return _names(schema().BuiltinOperator)[max(code.builtinCode, code.deprecatedBuiltinCode)]
+    number = max(code.builtinCode, code.deprecatedBuiltinCode)
+    if code.customCode:
+        return code.customCode.decode(errors="replace")
+    return _names(schema().BuiltinOperator).get(number, f"BUILTIN_{number}")
 
 
 def result_names(model: Any) -> list[str]:
@@ -68,13 +71,14 @@ def described(model: Any) -> tuple[list[str], list[str]]:
     graph = model.subgraphs[0]
 
     def words(tensor: Any) -> str:
-        return in_words(_dtype(tensor), tensor.shape)
+        return in_words(dtype_of(tensor), tensor.shape)
 
     inputs, outputs = ([words(graph.tensors[place]) for place in part] for part in (graph.inputs, graph.outputs))
     return inputs, outputs
 
 
-def _dtype(tensor: Any) -> str:
+def dtype_of(tensor: Any) -> str:
+    """Returns the dtype of a tensor of a model."""
     return _names(schema().TensorType)[tensor.type].lower()
 
 

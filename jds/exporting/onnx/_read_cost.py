@@ -19,8 +19,8 @@ _OF_RUNTIME = ("", "ai.onnx", "com.microsoft")
 # Of constants with more elements, only shape and dtype are kept.
 _SMALL = 256
 # Done once when a file is loaded, if their input is a constant.
-_MOVES = {"Identity", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze"}
-_CASTS = {"Cast", "DequantizeLinear", "QuantizeLinear"}
+_MOVES = {"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze"}
+_CASTS = {"Identity", "Cast", "DequantizeLinear", "QuantizeLinear"}
 # The places of inputs that are no weights even if they hold floating-point numbers; None for all.
 _SETTINGS: dict[str, tuple[int, ...] | None] = {
     "Clip": (1, 2),
@@ -121,8 +121,9 @@ class _File:
         self.values = {tensor.name: tensor for tensor in graph.initializer}
         stored = [*self.values, *(tensor.values.name for tensor in graph.sparse_initializer)]
         self.constants = {name: Constant(name) for name in stored}
-        # What is read as weights or biases.
+        # What is read as weights or biases, and the integers among the constants that stand for real numbers.
         self.parameters: set[str] = set()
+        self.rounded: set[str] = set()
 
     def read(self, name: str) -> Graph:
         graph = self.model.graph
@@ -142,14 +143,14 @@ class _File:
         first = self.constants.get(step.inputs[0]) if step.inputs else None
         if first is None or node.op_type not in _MOVES | _CASTS or any(n not in self.constants for n in step.inputs if n):
             return False
-        if node.op_type == "QuantizeLinear":
-            self.constants[out] = Constant(out)
-        elif node.op_type in _MOVES and node.op_type != "Identity":
-            array = Array(known(self.arrays, out, node).shape, self.arrays[first.stored].dtype)
-            self.arrays[out] = array
-            self.constants[out] = Constant(out, first.is_rounded)
-        else:
-            self.constants[out] = Constant(first.stored, first.is_rounded or node.op_type == "DequantizeLinear")
+        moves = node.op_type in _MOVES or node.op_type == "QuantizeLinear"
+        if moves:
+            dtype = self.arrays[out if node.op_type == "QuantizeLinear" else first.stored].dtype
+            self.arrays[out] = Array(known(self.arrays, out, node).shape, dtype)
+        is_rounded = first.is_rounded or node.op_type == "DequantizeLinear"
+        self.constants[out] = Constant(out if moves else first.stored, is_rounded)
+        if is_rounded:
+            self.rounded.add(self.constants[out].stored)
         return True
 
     def _add_constant(self, node: NodeProto, out: str) -> bool:
@@ -162,24 +163,21 @@ class _File:
     def _node(self, step: Step) -> Node:
         node = step.node
         names = [self.constants[name].stored if name in self.constants else name for name in step.inputs]
-        self._note_parameters(step, names)
+        self._note_parameters(node.op_type, names)
         is_known = node.domain in _OF_RUNTIME and not any(_graphs(node))
         cost = cost_of(self._operator(step, names)) if is_known else None
         read = dict.fromkeys(filter(None, (*names, *self._captured(node))))
         return Node(_layer(node), node.op_type, tuple(read), tuple(filter(None, step.outputs)), cost)
 
-    def _note_parameters(self, step: Step, names: list[str]) -> None:
-        kind = step.node.op_type
+    def _note_parameters(self, kind: str, names: list[str]) -> None:
+        settings = _SETTINGS.get(kind, ())
         for place, name in enumerate(names):
-            if not name or step.inputs[place] not in self.constants:
+            if name not in self.constants or settings is None or place in settings:
                 continue
-            array, settings = self.arrays[name], _SETTINGS.get(kind, ())
-            is_rounded = self.constants[step.inputs[place]].is_rounded or step.inputs[place] != name
-            if array.is_integer and not self.constants.get(step.inputs[place], Constant("")).is_rounded:
-                is_parameter = place in _INTEGER_WEIGHTS.get(kind, ())
-            else:
-                is_parameter = settings is not None and place not in settings and (array.shape != () or is_rounded)
-            if is_parameter:
+            array = self.arrays[name]
+            is_number = array.shape == () and name not in self.rounded
+            is_weight = name in self.rounded or place in _INTEGER_WEIGHTS.get(kind, ())
+            if is_weight if array.is_integer else not is_number:
                 self.parameters.add(name)
 
     def _operator(self, step: Step, names: list[str]) -> Operator:
