@@ -22,7 +22,7 @@ ALLOWED = {
     "weights": {"_common", "models", "nn"},
     "zoo": {"_common", "models", "weights"},
     "compare": {"_common", "cost", "models", "public"},
-    "exporting": {"_common", "models", "nn", "ops"},
+    "exporting": {"_common", "cost", "models", "nn", "ops"},
     "evaluating": {"_common", "cost", "exporting", "models", "nn", "public", "weights"},
     "cli": {"_common", "compare", "cost", "evaluating", "exporting", "models", "nn", "ops", "public", "weights", "zoo"},
 }

@@ -37,6 +37,18 @@ class Array(NamedTuple):
 _FOUR_BITS = tuple(np.dtype(kind) for kind in (ml_dtypes.int4, ml_dtypes.uint4))
 
 
+class Padded(NamedTuple):
+    """What an array was before zeros were added.
+
+    Attributes:
+      shape: its shape.
+      low: number of zeros that were added before it, along each axis.
+    """
+
+    shape: tuple[int, ...]
+    low: tuple[int, ...]
+
+
 class PerElement(NamedTuple):
     """Operations and transcendental functions for each element of a result."""
 
@@ -44,7 +56,7 @@ class PerElement(NamedTuple):
     transcendentals: int = 0
 
 
-# As `jax.nn` computes them, of numbers that are constants: `relu6(x + 3) / 6` is an addition, two limits and a division.
+# As `jax.nn` computes them: `relu6(x + 3) / 6` is an addition, two limits and a division.
 ARITHMETIC, FUNCTION = PerElement(1), PerElement(0, 1)
 FUNCTIONS = {
     "celu": PerElement(5, 1),
@@ -137,7 +149,7 @@ def reduction(size: int, results: int, *, integers: bool, more: int = 0, transce
 
 
 def softmax(size: int, rows: int, *, integers: bool, is_log: bool = False) -> Cost:
-    """Returns the cost of a softmax: maximum, difference, exponential, sum and quotient, or difference of logarithms."""
+    """Returns the cost of a softmax: maximum, difference, exponential, sum, and quotient or difference."""
     logarithms = rows if is_log else 0
     counts = operations(2 * size + 2 * max(0, size - rows), integers=integers, transcendentals=size + logarithms)
     return Cost("element-wise", counts)

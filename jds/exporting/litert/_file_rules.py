@@ -7,7 +7,17 @@ from typing import Any, NamedTuple
 from jds.cost._counts import Counts
 from jds.cost.rules import Cost, WindowAxis
 from jds.exporting import _counting as counting
-from jds.exporting._counting import ARITHMETIC, FUNCTION, FUNCTIONS, ROUND, UNROUND, Array, Convolution, PerElement
+from jds.exporting._counting import (
+    ARITHMETIC,
+    FUNCTION,
+    FUNCTIONS,
+    ROUND,
+    UNROUND,
+    Array,
+    Convolution,
+    Padded,
+    PerElement,
+)
 
 
 class Operator(NamedTuple):
@@ -18,7 +28,7 @@ class Operator(NamedTuple):
       inputs, outputs: its arrays by their places; None for those that are left out.
       constants: for each input, whether the file holds it.
       options: its options; those of another kind of operator are not there.
-      padded: number of elements that were added to the first input before each axis, and its sizes without them.
+      padded: what the first input was before zeros were added, if they were.
       count_padding: whether multiply-accumulates with padding are counted.
     """
 
@@ -27,7 +37,7 @@ class Operator(NamedTuple):
     outputs: Sequence[Array]
     constants: Sequence[bool]
     options: Any
-    padded: "Padded | None"
+    padded: Padded | None
     count_padding: bool
 
     def input(self, place: int) -> Array:
@@ -54,13 +64,6 @@ class Operator(NamedTuple):
         """Whether it computes in integers: a comparison in the dtype of its operands, a conversion in the float one."""
         last = self.inputs[-1] if self.inputs else None
         return self.out.is_integer and (last is None or last.is_integer)
-
-
-class Padded(NamedTuple):
-    """What an array was before zeros were added."""
-
-    shape: tuple[int, ...]
-    low: tuple[int, ...]
 
 
 Rule = Callable[[Operator], Cost | None]
@@ -99,10 +102,10 @@ _SAME = 0
 
 _MOVEMENT = """
     BATCH_TO_SPACE_ND BITCAST BROADCAST_ARGS BROADCAST_TO CONCATENATION DEPTH_TO_SPACE DILATE DYNAMIC_UPDATE_SLICE
-    EMBEDDING_LOOKUP EXPAND_DIMS FILL GATHER GATHER_ND IMAG MATRIX_DIAG MATRIX_SET_DIAG MIRROR_PAD ONE_HOT PACK PAD PADV2
-    RANGE RANK READ_VARIABLE REAL RESHAPE RESIZE_NEAREST_NEIGHBOR REVERSE_SEQUENCE REVERSE_V2 SCATTER_ND SHAPE SLICE
-    SPACE_TO_BATCH_ND SPACE_TO_DEPTH SPARSE_TO_DENSE SPLIT SPLIT_V SQUEEZE STRIDED_SLICE TILE TRANSPOSE UNPACK ZEROS_LIKE
-    ASSIGN_VARIABLE VAR_HANDLE STABLEHLO_BROADCAST_IN_DIM STABLEHLO_CONCATENATE STABLEHLO_DYNAMIC_SLICE
+    EMBEDDING_LOOKUP EXPAND_DIMS FILL GATHER GATHER_ND IMAG MATRIX_DIAG MATRIX_SET_DIAG MIRROR_PAD ONE_HOT PACK PAD
+    PADV2 RANGE RANK READ_VARIABLE REAL RESHAPE RESIZE_NEAREST_NEIGHBOR REVERSE_SEQUENCE REVERSE_V2 SCATTER_ND SHAPE
+    SLICE SPACE_TO_BATCH_ND SPACE_TO_DEPTH SPARSE_TO_DENSE SPLIT SPLIT_V SQUEEZE STRIDED_SLICE TILE TRANSPOSE UNPACK
+    ZEROS_LIKE ASSIGN_VARIABLE VAR_HANDLE STABLEHLO_BROADCAST_IN_DIM STABLEHLO_CONCATENATE STABLEHLO_DYNAMIC_SLICE
     STABLEHLO_DYNAMIC_UPDATE_SLICE STABLEHLO_GATHER STABLEHLO_IOTA STABLEHLO_PAD STABLEHLO_RESHAPE STABLEHLO_SLICE
     STABLEHLO_TRANSPOSE
 """

@@ -10,8 +10,8 @@ import numpy as np
 
 from jds._common.name_stack import origin
 from jds.cost._graph import Graph, Node, Tensor
-from jds.exporting._counting import Array
-from jds.exporting.litert._file_rules import Operator, Padded, cost_of
+from jds.exporting._counting import Array, Padded
+from jds.exporting.litert._file_rules import Operator, cost_of
 from jds.exporting.litert._model import dtype_of, kind_of, read
 
 # Done once when a file is loaded, if their input is a constant.
@@ -20,6 +20,7 @@ _PADS = {"PAD", "PADV2"}
 _IDENTIFIER = b"TFL3"
 # What a product is called in names by JAX and by TensorFlow.
 _PRODUCT = re.compile(r"(conv_general_dilated|dot_general|Conv2D|Conv3D|depthwise|convolution|MatMul)_?\d*(_dequant)?")
+_BIAS = re.compile(r"add|BiasAdd\d*")
 _NOT_NUMBERS = {"string", "resource", "variant"}
 
 
@@ -121,7 +122,8 @@ class _File:
         array, stored = self.arrays[place], self._stored_bytes(place)
         rounding = self.tensors[place].quantization
         is_rounded = rounding is not None and rounding.scale is not None and len(rounding.scale) > 0
-        is_parameter = self._is_constant(place) and array.shape != () and (is_rounded or not array.is_integer)
+        is_number = array.size == 1 and len(array.shape) != 1
+        is_parameter = self._is_constant(place) and not is_number and (is_rounded or not array.is_integer)
         return Tensor(array.shape, array.dtype.name, stored or array.bytes, is_parameter)
 
     def _shape(self, place: int) -> tuple[int, ...]:
@@ -132,8 +134,8 @@ class _File:
         if len(signature) == len(shape) and -1 in signature:
             if -1 in signature[1:]:
                 raise ValueError(
-                    f"read_cost: the tensor {self.names[place]!r} of this LiteRT file has open sizes, {signature}; only "
-                    "the first size is replaced, by `batch`: write a file with all sizes"
+                    f"read_cost: the tensor {self.names[place]!r} of this LiteRT file has open sizes, {signature}; "
+                    "only the first size is replaced, by `batch`: write a file with all sizes"
                 )
             shape[0] = self.batch
         return tuple(shape)
@@ -145,11 +147,15 @@ class _File:
         constants are the same. That of a product says most; results of the whole graph are named otherwise, but not
         their weights.
         """
-        parts = [part for place in outputs[:1] for part in self.names[place].split(";")]
-        weights = [part for place in inputs if self._is_constant(place) for part in self.names[place].split(";")]
-        products = [part for part in (*parts, *weights) if _PRODUCT.fullmatch(part.rpartition("/")[2])]
-        named = [part for part in (*products, *parts, *weights) if "/" in part]
-        return origin(named[0]).layer if named else ""
+        constants = [place for place in inputs if self._is_constant(place)]
+        parts = [part for place in (*outputs[:1], *constants) for part in self.names[place].split(";") if "/" in part]
+        parts.sort(key=lambda part: _order(part.rpartition("/")[2]))
+        return next(filter(None, (origin(part).layer for part in parts)), "")
+
+
+def _order(operation: str) -> int:
+    """Returns how much an equation says about the layer of an operator: a product most, then its bias."""
+    return 0 if _PRODUCT.fullmatch(operation) else 1 if _BIAS.fullmatch(operation) else 2
 
 
 def _places(places: Any) -> list[int]:

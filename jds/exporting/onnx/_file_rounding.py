@@ -5,12 +5,13 @@ it. The pairs are then no operations of their own.
 """
 
 import collections
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from onnx import NodeProto
 
 from jds.exporting._counting import Array
+from jds.exporting.onnx._file_constants import Constants
 
 # Products are computed in integers even if their results are not rounded; the place of their weights.
 _PRODUCTS = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1}
@@ -26,20 +27,8 @@ class Step(NamedTuple):
     outputs: tuple[str, ...]
 
 
-class Constant(NamedTuple):
-    """A tensor that the file holds.
-
-    Attributes:
-      stored: name of what the file holds of it, such as weights that are cast when the file is loaded.
-      is_rounded: whether that is rounded.
-    """
-
-    stored: str
-    is_rounded: bool = False
-
-
 def in_integers(
-    steps: Sequence[Step], constants: Mapping[str, Constant], arrays: dict[str, Array], results: Collection[str]
+    steps: Sequence[Step], constants: Constants, arrays: dict[str, Array], results: Collection[str]
 ) -> list[Step]:
     """Returns the steps, of which those between roundings read and write what is rounded.
 

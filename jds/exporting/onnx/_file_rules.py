@@ -9,7 +9,17 @@ import numpy as np
 from jds.cost._counts import Counts
 from jds.cost.rules import Cost, WindowAxis
 from jds.exporting import _counting as counting
-from jds.exporting._counting import ARITHMETIC, FUNCTION, FUNCTIONS, ROUND, UNROUND, Array, Convolution, PerElement
+from jds.exporting._counting import (
+    ARITHMETIC,
+    FUNCTION,
+    FUNCTIONS,
+    ROUND,
+    UNROUND,
+    Array,
+    Convolution,
+    Padded,
+    PerElement,
+)
 
 
 class Operator(NamedTuple):
@@ -22,6 +32,7 @@ class Operator(NamedTuple):
       attributes: its attributes.
       value: returns a small constant by its place among the inputs, or None.
       opset: version of ONNX's operators.
+      padded: what the first input was before zeros were added, if they were.
       count_padding: whether multiply-accumulates with padding are counted.
     """
 
@@ -32,6 +43,7 @@ class Operator(NamedTuple):
     attributes: Mapping[str, Any]
     value: Callable[[int], np.ndarray | None]
     opset: int
+    padded: Padded | None
     count_padding: bool
 
     def input(self, place: int) -> Array:
@@ -92,7 +104,6 @@ _ELEMENTS = {
     **dict.fromkeys(_FUNCTION.split(), FUNCTION),
     "BiasGelu": PerElement(5, 1),
     "Celu": FUNCTIONS["celu"],
-    "DequantizeLinear": UNROUND,
     "Elu": FUNCTIONS["elu"],
     "HardSigmoid": FUNCTIONS["hard_sigmoid"],
     "HardSwish": FUNCTIONS["hard_silu"],
@@ -100,7 +111,6 @@ _ELEMENTS = {
     "Mish": FUNCTIONS["mish"],
     "PRelu": FUNCTIONS["leaky_relu"],
     "QLinearLeakyRelu": FUNCTIONS["leaky_relu"],
-    "QuantizeLinear": ROUND,
     "QuickGelu": PerElement(2, 1),
     "Relu": FUNCTIONS["relu"],
     "Selu": FUNCTIONS["selu"],
@@ -124,6 +134,13 @@ def _elements(operator: Operator) -> Cost:
 
 def _each(operator: Operator, each: PerElement) -> Cost:
     return Cost("element-wise", counting.elements(operator.out.size, each, integers=operator.integers))
+
+
+@_rule("QuantizeLinear", "DequantizeLinear")
+def _rounding(operator: Operator) -> Cost:
+    each = ROUND if operator.kind == "QuantizeLinear" else UNROUND
+    integers = operator.input(0).is_integer and operator.out.is_integer
+    return Cost("element-wise", counting.elements(operator.out.size, each, integers=integers))
 
 
 @_rule("Clip")
@@ -230,6 +247,9 @@ def _window_axes(operator: Operator, sizes: Sequence[int], kernel: Sequence[int]
             total = max(0, (out - 1) * stride + (taps - 1) * dilation + 1 - size)
             low = total // 2 if mode == "SAME_UPPER" else total - total // 2
         axes.append(WindowAxis(size, taps, out, stride, 0 if mode == "VALID" else low, 1, dilation))
+    if operator.padded is not None:
+        before = zip(operator.padded.shape[2:], operator.padded.low[2:], axes, strict=True)
+        axes = [axis._replace(input=size, low=axis.low + low) for size, low, axis in before]
     return tuple(axes)
 
 
@@ -250,9 +270,7 @@ def _transposed(operator: Operator) -> Cost:
             low = total // 2 if mode == "SAME_UPPER" else total - total // 2
         # A convolution of the images with holes between their positions.
         axes.append(WindowAxis(size, taps, out, 1, reach - low, stride, dilations[axis]))
-    conv = Convolution(
-        tuple(axes), images.shape[0], groups * kernel.shape[1], kernel.shape[0] // groups, groups
-    )
+    conv = Convolution(tuple(axes), images.shape[0], groups * kernel.shape[1], kernel.shape[0] // groups, groups)
     integers = images.is_integer and kernel.is_integer
     cost = counting.convolution(conv, integers=integers, count_padding=operator.count_padding)
     return counting.plus(cost, _summands(operator, operator.has(2), integers=integers))
@@ -421,9 +439,7 @@ def _reduce(operator: Operator) -> Cost:
 def _log_sum(operator: Operator) -> Cost:
     # The maximum, the differences and their exponentials, the sum and its logarithm.
     size, results = operator.input(0).size, operator.out.size
-    return counting.reduction(
-        size, results, integers=False, more=2 * size, transcendentals=size + results
-    )
+    return counting.reduction(size, results, integers=False, more=2 * size, transcendentals=size + results)
 
 
 @_rule("CumSum", "CumProd")
@@ -477,9 +493,11 @@ def _group_norm(operator: Operator) -> Cost:
     attributes, array = operator.attributes, operator.input(0)
     groups = attributes["num_groups"] if "num_groups" in attributes else attributes["groups"]
     cost = counting.normalization(array.size, array.shape[0] * groups, integers=array.is_integer)
-    return counting.plus(cost, counting.elements(array.size, FUNCTIONS["silu"], integers=False)) if attributes.get(
-        "activation"
-    ) else cost
+    return (
+        counting.plus(cost, counting.elements(array.size, FUNCTIONS["silu"], integers=False))
+        if attributes.get("activation")
+        else cost
+    )
 
 
 # Whether the mean is subtracted, and the places of the summand and of the arrays that follow.

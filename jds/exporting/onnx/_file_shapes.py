@@ -87,8 +87,8 @@ def _about_open_sizes(value: onnx.ValueInfoProto) -> str:
     shown = ", ".join(size.dim_param or (str(size.dim_value) if size.HasField("dim_value") else "?") for size in sizes)
     shape = f"open sizes, [{shown}]" if sizes else "no shape"
     return (
-        f"read_cost: the input {value.name!r} of this ONNX file has {shape}; only the first size is replaced, by `batch`. "
-        "Write a file with all sizes: python -m onnxruntime.tools.make_dynamic_shape_fixed --input_name "
+        f"read_cost: the input {value.name!r} of this ONNX file has {shape}; only the first size is replaced, by "
+        "`batch`. Write a file with all sizes: python -m onnxruntime.tools.make_dynamic_shape_fixed --input_name "
         f"{value.name} --input_shape 1,3,224,224 OLD.onnx NEW.onnx"
     )
 
@@ -129,6 +129,15 @@ def _joined(node: NodeProto) -> list[NodeProto]:
     return [helper.make_node("Concat", node.input[2::3], node.output[:1], axis=attributes_of(node)["axis"])]
 
 
+def _packed_product(node: NodeProto) -> list[NodeProto]:
+    values, weights = attributes_of(node), f"{node.output[0]}/weights"
+    stub = TensorProto(dims=[values["K"], values["N"]], data_type=TensorProto.FLOAT)
+    return [
+        helper.make_node("Constant", [], [weights], value=stub),
+        helper.make_node("MatMul", [node.input[0], weights], node.output[:1]),
+    ]
+
+
 def _rounded_product(node: NodeProto) -> Sequence[NodeProto]:
     is_rounded = len(node.input) > 7 and node.input[7]
     names = ("transA", "transB")
@@ -151,6 +160,7 @@ _STAND_INS: dict[str, _StandIn] = {
     "FusedGemm": _like("Gemm", 0, 1, attributes=("transA", "transB")),
     "FusedMatMul": _unless("transA", _unless("transB", _like("MatMul", 0, 1))),
     "Gelu": _like("Identity"),
+    "MatMulNBits": _packed_product,
     "MatMulIntegerToFloat": _like("MatMul", 0, 1, dtype=TensorProto.FLOAT),
     "QGemm": _rounded_product,
     "QLinearAdd": _like("Add", 0, 3),
