@@ -180,6 +180,7 @@ OPERATORS = {
     "MatMulNBits": (one("MatMulNBits", {"a": (3, 32)}, {"b": array(4, 1, 16, dtype=np.uint8), "c": array(4)}, domain="com.microsoft", K=32, N=4, bits=4, block_size=32), "dense", 384, 768, 0, 0),
     "QGemm": (one("QGemm", {"a": (UINT8, (3, 5))}, {"b": np.float32(1), "c": np.uint8(0), "d": array(7, 5, dtype=np.int8), "e": np.float32(1), "f": np.int8(0), "g": array(7, dtype=np.int32), "h": np.float32(1), "i": np.uint8(0)}, domain="com.microsoft", transB=1), "dense", 105, 0, 0, 210 + 21),
     "QLinearAdd": (one("QLinearAdd", {"a": (UINT8, (3, 5)), "d": (UINT8, (5,))}, {"b": np.float32(1), "c": np.uint8(0), "e": np.float32(1), "f": np.uint8(0), "g": np.float32(1), "h": np.uint8(0)}, domain="com.microsoft"), "element-wise", 0, 0, 0, 15),
+    "QLinearConv": (one("QLinearConv", {"a": (UINT8, (2, 8, 6, 6))}, {"b": np.float32(1), "c": np.uint8(0), "d": array(4, 8, 3, 3, dtype=np.int8), "e": np.float32(1), "f": np.int8(0), "g": np.float32(1), "h": np.uint8(0), "i": array(4, dtype=np.int32)}), "ordinary", 2 * 4 * 16 * 72, 0, 0, 4 * 4 * 16 * 72 + 2 * 4 * 16),
     "Einsum": (one("Einsum", {"a": (2, 3, 4), "b": (2, 5, 4)}, equation="bij,bkj->bik"), "batched", 120, 240, 0, 0),
     "Attention": (one("Attention", {"a": (2, 3, 5, 4), "b": (2, 3, 6, 4), "c": (2, 3, 6, 8)}, opset=23), "batched", 2 * 3 * 5 * 6 * 12, 2 * 2160 + 180 + 2 * 180 + 2 * 150, 180, 0),
     "MaxPool": (one("MaxPool", IMAGE, kernel_shape=[2, 2], strides=[2, 2]), "reduction", 0, 16 * 9 * 3, 0, 0),
@@ -248,6 +249,21 @@ def test_constants_are_parameters_or_settings(tmp_path):
     assert parameters(graph) == [graph.tensors["turned"]]
     assert graph.tensors["turned"] == ((4, 5), "float32", 80, True)
     assert graph.inputs == ("x",)
+
+
+def test_sizes_that_the_file_computes_are_known(tmp_path):
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("ReduceProd", ["shape"], ["size"], keepdims=1),
+        helper.make_node("Div", ["size", "twelve"], ["rows"]),
+        helper.make_node("Concat", ["rows", "twelve"], ["new"], axis=0),
+        helper.make_node("Reshape", ["x", "new"], ["y"]),
+        helper.make_node("Dropout", ["y"], ["z", "mask"]),
+    ]
+    model = model_of(nodes, {"x": floats("n", 3, 8)}, {"twelve": np.array([12])})
+    graph = read_cost(save(model, tmp_path / "a.onnx"), batch=5)
+    assert graph.tensors["y"].shape == (10, 12)
+    assert parameters(graph) == []
 
 
 def test_layers_are_scopes_of_names(tmp_path):

@@ -1,5 +1,6 @@
 """Shapes and dtypes of all arrays of an ONNX file."""
 
+import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -29,8 +30,22 @@ def infer_shapes(model: ModelProto, batch: int) -> dict[str, Array]:
     for node in model.graph.node:
         stand_in = _STAND_INS.get(node.op_type) if node.domain == "com.microsoft" else None
         known.graph.node.extend(stand_in(node) if stand_in else [node])
+    arrays = _inferred(known)
+    while not _are_complete(known.graph, arrays):
+        sizes: Any = importlib.import_module("jds.exporting.onnx._file_sizes")  # evaluating takes long to import
+        if not sizes.with_sizes(known, arrays):
+            break
+        arrays = _inferred(known)
+    return arrays
+
+
+def _are_complete(graph: GraphProto, arrays: Mapping[str, Array]) -> bool:
+    return all(name in arrays for node in graph.node for name in node.output if name)
+
+
+def _inferred(model: ModelProto) -> dict[str, Array]:
     try:
-        inferred = onnx.shape_inference.infer_shapes(known, data_prop=True).graph
+        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     except Exception as error:  # it raises exceptions of several kinds
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ValueError(f"read_cost: the shapes of this ONNX file contradict each other: {reason}") from error

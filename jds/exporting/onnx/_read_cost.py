@@ -56,6 +56,12 @@ class _File:
         inputs = tuple(value.name for value in self.graph.input if value.name not in self.constants)
         steps = [_step(node) for node in self.graph.node if not self.constants.take(node)]
         steps = in_integers(steps, self.constants, self.arrays, results)
+        read = {*results, *(name for step in steps for name in (*step.inputs, *self._captured(step.node)))}
+        # Of results that nothing reads, such as the mask of a dropout, the shape may be unknown.
+        steps = [
+            step._replace(outputs=tuple(name if name in read or name in self.arrays else "" for name in step.outputs))
+            for step in steps
+        ]
         nodes = tuple(self._node(step) for step in steps)
         makers = {name: step.node for step in steps for name in step.outputs}
         used = dict.fromkeys((*inputs, *(name for node in nodes for name in (*node.inputs, *node.outputs)), *results))
@@ -136,7 +142,8 @@ def _layer(node: NodeProto) -> str:
         if entry.key == "pkg.torch.onnx.name_scopes":
             # The last one is the node itself.
             return next((scope.replace(".", "/") for scope in reversed(_texts(entry.value)[:-1]) if scope), "")
-    return node.name.rpartition("/")[0].strip("/")
+    # ONNX Runtime calls a product with its activation "fused" and the product's name.
+    return node.name.removeprefix("fused ").rpartition("/")[0].strip("/")
 
 
 def _texts(value: str) -> list[str]:
