@@ -7,6 +7,7 @@ from typing import Any
 
 from jds.cost._graph import Graph
 from jds.exporting._formats import require
+from jds.exporting._unreadable import UnreadableError
 
 
 def read_cost(path: str | os.PathLike[str], *, batch: int = 1, count_padding: bool = True) -> Graph:
@@ -49,7 +50,15 @@ def read_cost(path: str | os.PathLike[str], *, batch: int = 1, count_padding: bo
     package, extra, words, reader = _READERS[path.suffix]
     require(package, extra, words)
     module: Any = importlib.import_module(reader)
-    return module.read_graph(path, batch=batch, count_padding=count_padding)
+    try:
+        return module.read_graph(path, batch=batch, count_padding=count_padding)
+    except (OSError, UnreadableError):
+        raise
+    except Exception as error:  # wherever a reader finds that something is not there
+        reason = f"{type(error).__name__}: {error}"
+        raise UnreadableError(
+            f"read_cost: {str(path)!r} is damaged, or has a form that is not known: {reason}"
+        ) from error
 
 
 # By the ending of the path: the package that reading needs, its extra, the format in words, and the reader.

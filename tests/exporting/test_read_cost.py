@@ -1,6 +1,7 @@
 """Files of any origin are counted as the network is that they were written from, and operators by hand."""
 
 import collections
+import functools
 import math
 import re
 import sys
@@ -66,27 +67,36 @@ def by_module(layers, modules):
 WHOLE = ["mobilenetv2_035", "mobilenetv3_small_050", "mixnet_s"]
 
 
-@pytest.mark.parametrize("count_padding", [True, False])
+@functools.cache
+def counted(name):
+    """A network, its analysis, and that of its folded form with and without padding."""
+    model = network(name)
+    evaluated, folded = nnx.clone(model), for_inference(model)
+    evaluated.eval()
+    analyses = {padding: cost.analyze(folded, IMAGES, count_padding=padding) for padding in (True, False)}
+    return model, cost.analyze(evaluated, IMAGES), analyses
+
+
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("name", [*WHOLE, "convnext_atto", "mobilenetv4_hybrid_medium_075"])
-def test_files_cost_what_the_network_costs(name, ending, count_padding, tmp_path):
-    model = network(name)
-    graph = read_cost(written(model, tmp_path / f"a.{ending}"), count_padding=count_padding)
-    evaluated = nnx.clone(model)
-    evaluated.eval()
-    plain = cost.analyze(evaluated, IMAGES, count_padding=count_padding)
-    assert total(graph)[:2] == plain.total.counts[:2]
-    folded = cost.analyze(for_inference(model), IMAGES, count_padding=count_padding)
-    rows = [(row.name, row.macs) for row in folded.by("layer")]
-    modules = {re.sub(r"/convs/\d+$", "", layer) for layer, _ in rows}
-    layers = [(node.layer, node.cost.counts.macs) for node in graph.nodes]
-    if (name, ending) != ("mobilenetv4_hybrid_medium_075", "tflite"):  # its products with one position have no names
-        assert by_module(layers, modules) == by_module(rows, modules)
-    if name in WHOLE:
-        assert sum(math.prod(tensor.shape) for tensor in parameters(graph)) == folded.total.parameters
-        assert sum(tensor.bytes for tensor in parameters(graph)) == folded.total.parameter_bytes
-    if name in WHOLE and ending == "onnx":
-        assert total(graph) == folded.total.counts
+def test_files_cost_what_the_network_costs(name, ending, tmp_path):
+    model, unfolded, analyses = counted(name)
+    path = written(model, tmp_path / f"a.{ending}")
+    for count_padding, found in analyses.items():
+        graph = read_cost(path, count_padding=count_padding)
+        assert total(graph)[:2] == found.total.counts[:2]
+        rows = [(row.name, row.macs) for row in found.by("layer")]
+        modules = {re.sub(r"/convs/\d+$", "", layer) for layer, _ in rows}
+        layers = [(node.layer, node.cost.counts.macs) for node in graph.nodes]
+        # The products with one position of a hybrid network have no names in LiteRT.
+        if (name, ending) != ("mobilenetv4_hybrid_medium_075", "tflite"):
+            assert by_module(layers, modules) == by_module(rows, modules)
+        if name in WHOLE:
+            assert sum(math.prod(tensor.shape) for tensor in parameters(graph)) == found.total.parameters
+            assert sum(tensor.bytes for tensor in parameters(graph)) == found.total.parameter_bytes
+        if name in WHOLE and ending == "onnx":
+            assert total(graph) == found.total.counts
+    assert analyses[True].total.macs == unfolded.total.macs
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
@@ -363,7 +373,7 @@ CUSTOM = model_of(
         (ValueError, r"the input 'x' of this ONNX file has open sizes, \[1, 3, height, width\]; only the first", "a.onnx", OPEN.SerializeToString()),
         (ValueError, r"the shape of the tensor 'z' at the node '' \(custom.Mine\) of this ONNX file is unknown", "a.onnx", CUSTOM.SerializeToString()),
         (ValueError, r"a\.tflite' is no LiteRT file", "a.tflite", b"not a model"),
-        (ValueError, r"a\.tflite' is damaged", "a.tflite", b"\x1c\0\0\0TFL3" + b"\xff" * 60),
+        (ValueError, r"a\.tflite' is damaged, or has a form that is not known", "a.tflite", b"\x1c\0\0\0TFL3" + b"\xff" * 60),
     ],
     ids=lambda value: value[-30:] if isinstance(value, str) else "",
 )  # fmt: skip
@@ -386,6 +396,85 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ImportError, match=r"pip install 'jds\[onnx\]'"):
         read_cost(path)
+
+
+# Operators of LiteRT: its number, options, shapes of the inputs (with a dtype, if they are not activations in float),
+# shape of the result, and what it costs.
+OF_LITERT = {
+    "CONV_2D": (3, ("Conv2D", {"padding": 0, "strideH": 2, "strideW": 2, "fusedActivationFunction": 3}), [(1, 6, 6, 8), ("w", 4, 3, 3, 8), ("w", 4)], (1, 3, 3, 4), "ordinary", 36 * 72, 72 * 72 + 3 * 36, 0, 0),
+    "CONV_2D in groups": (3, ("Conv2D", {"padding": 1, "strideH": 1, "strideW": 1}), [(1, 6, 6, 8), ("w", 4, 3, 3, 4)], (1, 4, 4, 4), "grouped", 64 * 36, 128 * 36, 0, 0),
+    "DEPTHWISE_CONV_2D": (4, ("DepthwiseConv2D", {"padding": 1, "strideH": 1, "strideW": 1}), [(1, 6, 6, 8), ("w", 1, 3, 3, 16)], (1, 4, 4, 16), "depthwise", 16 * 16 * 9, 32 * 16 * 9, 0, 0),
+    "TRANSPOSE_CONV": (67, ("TransposeConv", {"padding": 1, "strideH": 2, "strideW": 2}), [("s", 4), ("w", 4, 2, 2, 8), (1, 6, 6, 8)], (1, 12, 12, 4), "ordinary", 144 * 4 * 8, 288 * 4 * 8, 0, 0),
+    "FULLY_CONNECTED": (9, ("FullyConnected", {}), [(3, 5), ("w", 7, 5), ("w", 7)], (3, 7), "dense", 105, 210 + 21, 0, 0),
+    "FULLY_CONNECTED with rounded weights": (9, ("FullyConnected", {}), [(3, 5), ("q", 7, 5)], (3, 7), "dense", 105, 15 * 6, 0, 210),
+    "BATCH_MATMUL": (126, ("BatchMatMul", {"adjY": True}), [(2, 3, 5), (2, 7, 5)], (2, 3, 7), "batched", 210, 420, 0, 0),
+    "MAX_POOL_2D": (17, ("Pool2D", {"padding": 1, "strideH": 2, "strideW": 2, "filterHeight": 2, "filterWidth": 2}), [(1, 6, 6, 8)], (1, 3, 3, 8), "reduction", 0, 72 * 3, 0, 0),
+    "AVERAGE_POOL_2D": (1, ("Pool2D", {"padding": 1, "strideH": 2, "strideW": 2, "filterHeight": 2, "filterWidth": 2}), [(1, 6, 6, 8)], (1, 3, 3, 8), "reduction", 0, 72 * 4, 0, 0),
+    "MEAN": (40, ("Reducer", {}), [(1, 6, 6, 8), ("s", 2)], (1, 8), "reduction", 0, 36 * 8, 0, 0),
+    "SOFTMAX": (25, ("Softmax", {"beta": 1.0}), [(3, 5)], (3, 5), "element-wise", 0, 60 - 6, 15, 0),
+    "GELU": (150, ("Gelu", {"approximate": True}), [(3, 5)], (3, 5), "element-wise", 0, 120, 15, 0),
+    "ADD": (0, ("Add", {"fusedActivationFunction": 1}), [(3, 5), ("w", 5)], (3, 5), "element-wise", 0, 30, 0, 0),
+    "RESIZE_BILINEAR": (23, ("ResizeBilinear", {}), [(1, 6, 6, 8), ("s", 2)], (1, 12, 12, 8), "element-wise", 0, 144 * 8 * 7, 0, 0),
+    "RESHAPE": (22, ("Reshape", {}), [(3, 5), ("s", 1)], (15,), "data movement", 0, 0, 0, 0),
+    "WHILE": (119, ("While", {}), [(3, 5)], (3, 5), None, 0, 0, 0, 0),
+}  # fmt: skip
+
+
+def tflite_model(code, options, inputs, result, signature=None):
+    """A model of one operator; inputs that begin with a letter are constants: weights, in int8, or sizes."""
+    from jds.exporting.litert._model import packed, schema
+
+    s = schema()
+    kinds = {"w": (s.TensorType.FLOAT32, 4), "q": (s.TensorType.INT8, 1), "s": (s.TensorType.INT32, 4)}
+    tensors, buffers = [], [s.BufferT()]
+    for place, shape in enumerate([*inputs, result]):
+        tensor = s.TensorT()
+        tensor.name, tensor.buffer, tensor.hasRank = f"jit(f)/layer/t{place}", 0, True
+        tensor.shape = [size for size in shape if isinstance(size, int)]
+        if isinstance(shape[0], str):
+            tensor.type, itemsize = kinds[shape[0]]
+            tensor.buffer = len(buffers)
+            buffers.append(s.BufferT())
+            buffers[-1].data = np.ones(math.prod(tensor.shape) * itemsize, np.uint8)
+        if shape[0] == "q":
+            tensor.quantization = s.QuantizationParametersT()
+            tensor.quantization.scale = [0.5]
+        if signature is not None and not tensor.buffer:
+            tensor.shapeSignature = [*signature, *tensor.shape[len(signature) :]]
+        tensors.append(tensor)
+    operator, graph, model, kind = s.OperatorT(), s.SubGraphT(), s.ModelT(), s.OperatorCodeT()
+    name, values = options
+    operator.builtinOptionsType = getattr(s.BuiltinOptions, f"{name}Options")
+    operator.builtinOptions = getattr(s, f"{name}OptionsT")()
+    vars(operator.builtinOptions).update(values)
+    operator.inputs, operator.outputs = [*range(len(inputs))], [len(inputs)]
+    graph.tensors, graph.operators = tensors, [operator]
+    graph.inputs = [place for place, shape in enumerate(inputs) if isinstance(shape[0], int)]
+    graph.outputs = operator.outputs
+    kind.builtinCode, kind.deprecatedBuiltinCode, kind.version = code, min(code, 127), 1
+    model.version, model.subgraphs, model.operatorCodes, model.buffers = 3, [graph], [kind], buffers
+    return packed(model)
+
+
+@pytest.mark.parametrize("name", OF_LITERT, ids=lambda name: f"tflite {name}")
+def test_operators_of_litert(name, tmp_path):
+    *model, kind, macs, flops, transcendentals, integers = OF_LITERT[name]
+    (tmp_path / "a.tflite").write_bytes(tflite_model(*model))
+    graph = read_cost(tmp_path / "a.tflite")
+    (node,) = graph.nodes
+    assert (node.layer, node.operation) == ("layer", name.split()[0])
+    assert node.cost == (kind and cost.Cost(kind, cost.Counts(macs, macs, flops, transcendentals, integers)))
+    constants = [shape[1:] for shape in model[2] if shape[0] in ("w", "q")]
+    assert [tensor.shape for tensor in parameters(graph)] == constants
+
+
+def test_an_open_batch_of_tflite_is_chosen(tmp_path):
+    code, options, _, _ = OF_LITERT["GELU"][:4]
+    (tmp_path / "a.tflite").write_bytes(tflite_model(code, options, [(1, 5)], (1, 5), signature=(-1,)))
+    assert total(read_cost(tmp_path / "a.tflite", batch=4)).transcendentals == 20
+    (tmp_path / "a.tflite").write_bytes(tflite_model(code, options, [(1, 1)], (1, 1), signature=(-1, -1)))
+    with pytest.raises(ValueError, match=r"of this LiteRT file has open sizes, \[-1, -1\]"):
+        read_cost(tmp_path / "a.tflite")
 
 
 def test_operators_that_tflite_does_not_have_have_no_cost(tmp_path):

@@ -11,6 +11,7 @@ import numpy as np
 from jds._common.name_stack import origin
 from jds.cost._graph import Graph, Node, Tensor
 from jds.exporting._counting import Array, Padded
+from jds.exporting._unreadable import UnreadableError
 from jds.exporting.litert._file_rules import Operator, cost_of
 from jds.exporting.litert._model import dtype_of, kind_of, read
 
@@ -37,19 +38,14 @@ def read_graph(path: Path, *, batch: int = 1, count_padding: bool = True) -> Gra
       that it calls are not followed.
 
     Raises:
-      ValueError: it is no LiteRT file, or a shape is unknown.
+      UnreadableError: it is no LiteRT file, or a shape is unknown.
     """
     content = path.read_bytes()
     if content[4:8] != _IDENTIFIER:
-        raise ValueError(f"read_cost: {str(path)!r} is no LiteRT file: it does not begin with {_IDENTIFIER.decode()!r}")
-    try:
-        model = read(content)
-        file = _File(model, batch, count_padding)
-    except ValueError:
-        raise
-    except Exception as error:  # of the flatbuffer's reader, wherever it runs out of bytes
-        raise ValueError(f"read_cost: {str(path)!r} is damaged: {error}") from error
-    return file.read(path.name)
+        raise UnreadableError(
+            f"read_cost: {str(path)!r} is no LiteRT file: it does not begin with {_IDENTIFIER.decode()!r}"
+        )
+    return _File(read(content), batch, count_padding).read(path.name)
 
 
 class _File:
@@ -133,7 +129,7 @@ class _File:
         signature = shape if tensor.shapeSignature is None else [int(size) for size in tensor.shapeSignature]
         if len(signature) == len(shape) and -1 in signature:
             if -1 in signature[1:]:
-                raise ValueError(
+                raise UnreadableError(
                     f"read_cost: the tensor {self.names[place]!r} of this LiteRT file has open sizes, {signature}; "
                     "only the first size is replaced, by `batch`: write a file with all sizes"
                 )

@@ -6,6 +6,7 @@ from pathlib import Path
 import onnx
 from onnx import ModelProto, TensorProto, external_data_helper, inliner
 
+from jds.exporting._unreadable import UnreadableError
 from jds.exporting.onnx._file_shapes import stored_array
 
 # Of constants with more elements, only shape and dtype are kept; shapes and axes have fewer.
@@ -17,16 +18,16 @@ def load(path: Path) -> ModelProto:
     """Loads a file, with the functions that it defines inlined, and without the contents of large constants.
 
     Raises:
-      ValueError: it is no ONNX file, or is damaged.
+      UnreadableError: it is no ONNX file, or is damaged.
     """
     try:
         model = onnx.load(path, load_external_data=False)
     except OSError:
         raise
     except Exception as error:  # of protobuf, whose exceptions have no common base
-        raise ValueError(f"read_cost: {str(path)!r} is no ONNX file, or is damaged: {error}") from error
+        raise UnreadableError(f"read_cost: {str(path)!r} is no ONNX file, or is damaged: {error}") from error
     if not model.graph.node or not model.opset_import:
-        raise ValueError(f"read_cost: {str(path)!r} is no ONNX file, or is damaged: it has no nodes")
+        raise UnreadableError(f"read_cost: {str(path)!r} is no ONNX file, or is damaged: it has no nodes")
     model = inliner.inline_local_functions(model) if model.functions else model
     for tensor in _constants(model):
         _settle(tensor, path.parent)
@@ -52,7 +53,7 @@ def _settle(tensor: TensorProto, folder: Path) -> None:
         try:
             external_data_helper.load_external_data_for_tensor(tensor, str(folder))
         except Exception as error:  # of ONNX's checks of the path
-            raise ValueError(f"read_cost: a constant of this ONNX file is in another file: {error}") from error
+            raise UnreadableError(f"read_cost: a constant of this ONNX file is in another file: {error}") from error
     if is_elsewhere:
         tensor.ClearField("external_data")
         tensor.data_location = TensorProto.DEFAULT

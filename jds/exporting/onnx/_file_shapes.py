@@ -8,6 +8,7 @@ import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, helper
 
 from jds.exporting._counting import Array
+from jds.exporting._unreadable import UnreadableError
 
 
 def infer_shapes(model: ModelProto, batch: int) -> dict[str, Array]:
@@ -21,7 +22,7 @@ def infer_shapes(model: ModelProto, batch: int) -> dict[str, Array]:
       The arrays by their names, without those that are unknown.
 
     Raises:
-      ValueError: an input has open sizes besides the batch, or the shapes contradict each other.
+      UnreadableError: an input has open sizes besides the batch, or the shapes contradict each other.
     """
     _set_batch(model.graph, batch)
     known = ModelProto()
@@ -48,7 +49,7 @@ def _inferred(model: ModelProto) -> dict[str, Array]:
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     except Exception as error:  # it raises exceptions of several kinds
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ValueError(f"read_cost: the shapes of this ONNX file contradict each other: {reason}") from error
+        raise UnreadableError(f"read_cost: the shapes of this ONNX file contradict each other: {reason}") from error
     arrays = {tensor.name: stored_array(tensor) for tensor in model.graph.initializer}
     arrays |= {tensor.values.name: sparse_array(tensor) for tensor in model.graph.sparse_initializer}
     for value in (*inferred.input, *inferred.value_info, *inferred.output):
@@ -92,7 +93,7 @@ def _set_batch(graph: GraphProto, batch: int) -> None:
                 size.dim_value = batch
     for value in inputs:
         if _array(value.type) is None:
-            raise ValueError(_about_open_sizes(value))
+            raise UnreadableError(_about_open_sizes(value))
 
 
 def _about_open_sizes(value: onnx.ValueInfoProto) -> str:
@@ -213,12 +214,12 @@ def known(arrays: Mapping[str, Array], name: str, node: NodeProto) -> Array:
     """Returns an array of a node.
 
     Raises:
-      ValueError: its shape is unknown.
+      UnreadableError: its shape is unknown.
     """
     if name in arrays:
         return arrays[name]
     kind = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
-    raise ValueError(
+    raise UnreadableError(
         f"read_cost: the shape of the tensor {name!r} at the node {node.name!r} ({kind}) of this ONNX file is unknown: "
         "it depends on data, or on an operator that ONNX has no shapes of; store it as value_info "
         "(python -m onnxruntime.tools.symbolic_shape_infer --input OLD.onnx --output NEW.onnx), or count the part "

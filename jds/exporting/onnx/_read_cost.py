@@ -34,7 +34,7 @@ def read_graph(path: Path, *, batch: int = 1, count_padding: bool = True) -> Gra
       pairs of QuantizeLinear and DequantizeLinear are computed in integers.
 
     Raises:
-      ValueError: it is no ONNX file, or a shape is unknown.
+      UnreadableError: it is no ONNX file, or a shape is unknown.
     """
     model = load(path)
     opset = next((one.version for one in model.opset_import if one.domain in _STANDARD), 1)
