@@ -65,7 +65,7 @@ def read_cost(path: str | os.PathLike[str], *, batch: int = 1, count_padding: bo
 _READERS = {
     ".onnx": ("onnx", "onnx", "ONNX", "jds.exporting.onnx._read_cost"),
     ".tflite": (
-        "litert_converter.schema_py_generated",
+        "ai_edge_litert.schema_py_generated",
         "litert",
         "LiteRT",
         "jds.exporting.litert._read_cost",

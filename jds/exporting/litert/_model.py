@@ -1,6 +1,7 @@
 """Reads the flatbuffer of a LiteRT file."""
 
 import functools
+import importlib
 from typing import Any, NamedTuple
 
 import flatbuffers
@@ -9,8 +10,11 @@ from jds.exporting._formats import counted, in_words, require
 
 
 def schema() -> Any:
-    """Returns the module generated from LiteRT's schema."""
-    return require("litert_converter.schema_py_generated", "litert", "LiteRT")
+    """Returns the module generated from LiteRT's schema: the interpreter's where there is no converter."""
+    try:
+        return importlib.import_module("litert_converter.schema_py_generated")
+    except ModuleNotFoundError:
+        return require("ai_edge_litert.schema_py_generated", "litert", "LiteRT")
 
 
 def read(content: bytes) -> Any:
