@@ -63,7 +63,7 @@ class Traceable:
     ):
         kwargs = dict(kwargs or {})
         self._is_array = _is_array_or_number if traces_numbers else _is_array
-        self._name = getattr(fun, "__name__", type(fun).__name__)
+        self.name = getattr(fun, "__name__", type(fun).__name__)  # for messages and reports
         self._shapes = ", ".join(map(_in_words, jax.tree.leaves((args, kwargs), is_leaf=_is_node)))
         self.argument_count = len(args)
         if inspect.ismethod(fun) and _is_node(fun.__self__):
@@ -159,14 +159,14 @@ class Traceable:
                 return trace()
             except flax.errors.TraceContextError as error:
                 raise ValueError(
-                    f"{self._name} changes the state of a module that it closes over, for example in training mode: "
+                    f"{self.name} changes the state of a module that it closes over, for example in training mode: "
                     f"pass the module as an argument, got only ({self._shapes})"
                 ) from error
             except (TypeError, ValueError, flax.errors.FlaxError) as error:
                 kind = TypeError if isinstance(error, TypeError) else ValueError
                 words = _THIS_FILE.sub("", str(error)) + _place(error)
                 words += "".join(hint for sign, hint in _HINTS.items() if sign in words)
-                raise kind(f"{self._name} cannot be traced with arguments ({self._shapes}): {words}") from error
+                raise kind(f"{self.name} cannot be traced with arguments ({self._shapes}): {words}") from error
 
     def _call(self, *arrays: Any) -> list[Any]:
         """Calls the function; returns the arrays in its results and the modules' updated state."""

@@ -1,169 +1,290 @@
 """`jds cost`: prints the cost of a program in the terminal."""
 
 import dataclasses
-import importlib
-import inspect
 import json
-import re
+import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-import jax
-import jax.numpy as jnp
 import tyro
-from flax import nnx
 
 from jds import cost
 from jds._common.traceable import Traceable
-from jds.cli._network import build, find_variant, network_title
-from jds.cli._options import UsageError, check_absent, check_output, check_positive, option, write, write_text
+from jds.cli._options import UsageError, check_output, check_positive, flag, option, write, write_text
 from jds.cli._output import show
+from jds.cli._quantities import limits, number, ranges
+from jds.cli._target import OPTIMIZERS, Target
 from jds.cost._devices import device_fault
+from jds.cost._grouping import Sort
+
+# The stages of the networks of jds.
+_STAGES = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """Count the cost of a network or any JAX function: multiply-adds, FLOPs, parameters and bytes, layer by layer.
+    """Count the cost of a network, of any JAX function, or of an exported file, layer by layer: multiply-adds,
+    parameters, bytes, peak memory, and time on a device.
 
-    Nothing is run, except with --measure. A function is written as module:function; --arguments specifies the dtypes
-    and shapes of its arguments.
+    Nothing is run, except with --measure. A function or an NNX module is written as module:name or file.py:name;
+    --arguments specifies the dtypes and shapes of its arguments.
     """
 
     target: Annotated[
         tyro.conf.Positional[str],
-        option("MODEL|module:function", "a network listed by `jds models`, or a function"),
+        option("MODEL|module:function|FILE", "a network listed by `jds models`, a function, an .onnx or .tflite file"),
     ]
     arguments: Annotated[
-        tuple[str, ...], option("DTYPE[SIZES]", "a function's arguments, such as float32[8,224,224,3] int32[8]")
+        tuple[str, ...],
+        option("[NAME=]DTYPE[SIZES]", "a function's arguments, such as f32[8,224,224,3] y=int32[8], or key"),
     ] = ()
     image_size: Annotated[int | None, option("INT", "height and width of a network's images (default: its own)")] = None
     width: Annotated[float | None, option("FLOAT", "a network's width multiplier (default: 1)")] = None
-    batch: Annotated[int | None, option("INT", "a network's batch size (default: 1)")] = None
-    grad: Annotated[bool, option("", "also count the gradient of the sum of the results")] = False
-    by: Annotated[cost.By, option("layer|kind|operation|equation", "how to group the rows (default: layer)")] = "layer"
+    batch: Annotated[int | None, option("INT", "batch size of a network or a file (default: 1)")] = None
+    grad: Annotated[bool, option("", "also count the gradient of the sum of the results, by the parameters")] = False
+    optimizer: Annotated[
+        Literal["sgd", "momentum", "rmsprop", "adam", "adamw", "lion"] | None,
+        option("|".join(OPTIMIZERS), "also count an update of the parameters; with --grad"),
+    ] = None
+    as_dtype: Annotated[
+        Literal["float16", "bfloat16", "int8"] | None,
+        tyro.conf.arg(
+            name="as",
+            metavar="float16|bfloat16|int8",
+            help="store weights and activations in this dtype, as deployed",
+            help_behavior_hint="",
+        ),
+    ] = None
+    by: Annotated[cost.By, option("layer|fused|kind|operation|equation", "how to group the rows (default: layer)")] = (
+        "layer"
+    )
+    depth: Annotated[int | None, option("INT", "number of names of a layer's path to tell apart (default: all)")] = None
+    sort: Annotated[
+        Sort,
+        option(
+            "FIELD", "order: program, name, macs, flops, parameters, bytes_in, bytes_out, traffic (default: program)"
+        ),
+    ] = "program"
+    top: Annotated[int | None, option("INT", "number of rows to show (default: all)")] = None
     count_padding: Annotated[bool, option("", "count products with padding, as papers do (default: yes)")] = True
     trip_counts: Annotated[int | None, option("INT", "number of iterations of `while` loops")] = None
+    against: Annotated[
+        str | None, option("MODEL|module:function|FILE", "compare with another program, by default stage by stage")
+    ] = None
+    sweep: Annotated[
+        tuple[str, ...],
+        option(
+            "NAME=LOW:HIGH[:STEP]", "a network's width, image_size and batch, such as width=0.25:1.4 image_size=96,128"
+        ),
+    ] = ()
+    at_most: Annotated[
+        tuple[str, ...],
+        option(
+            "LIMITS",
+            "exit with status 1 above a limit: macs=300M,flops=1G,params=5M,peak=1MiB,memory=8MiB,time=3ms@DEVICE,"
+            "bound=1ms@DEVICE",
+        ),
+    ] = ()
+    batch_that_fits: Annotated[str | None, option("SIZE", "the largest batch in a memory, such as 16GiB")] = None
     xla: Annotated[bool, option("", "compile it, and explain how XLA's counts differ from theory")] = False
     device: Annotated[
-        str | None, option("NAME", f"lower bound on {', '.join(cost.DEVICES)}; `this` measures the current machine")
+        str | None,
+        option("NAME", "lower bound and published times for a device such as `pixel 4`; `this` measures this machine"),
     ] = None
-    measure: Annotated[bool, option("", "run it, and show measured times next to the bounds; with --device this")] = (
-        False
-    )
-    json: Annotated[Path | None, option("FILE", "write all rows and conventions as JSON")] = None
+    measure: Annotated[bool, option("", "run it on this machine, and show measured times next to the bounds")] = False
+    measure_peaks: Annotated[bool, option("", "measure the peak rates of this machine again")] = False
+    json: Annotated[Path | None, option("FILE", "write everything as JSON")] = None
     csv: Annotated[Path | None, option("FILE", "write the rows as CSV")] = None
-    html: Annotated[Path | None, option("FILE", "write the rows as an HTML page")] = None
-    plot: Annotated[Path | None, option("FILE", "plot the layers: .png, .svg or .pdf")] = None
+    html: Annotated[Path | None, option("FILE", "write a page in HTML")] = None
+    plot: Annotated[Path | None, option("FILE", "plot the layers, or a sweep: .png, .svg or .pdf")] = None
 
     def run(self) -> None:
         """Prints the requested analysis, and writes its files."""
-        title, fun, args = _function(self) if ":" in self.target else _network(self)
-        for name, path in (("json", self.json), ("csv", self.csv), ("html", self.html), ("plot", self.plot)):
-            check_output(name, path)
-        peak = _peak(self)
-        program = Traceable(_with_gradient(title, fun, args) if self.grad else fun, args)
-        try:
-            found = cost.analyze(program, count_padding=self.count_padding, trip_counts=self.trip_counts)
-        except (TypeError, ValueError) as error:
-            raise UsageError(str(error)) from None
-        show(title, "", found.table(self.by), "", *found.notes())
-        if self.xla:
-            show("", cost.reconcile(program, trip_counts=self.trip_counts))
-        measured = cost.measure_program(program) if self.measure else None
-        bounds = None if peak is None else cost.estimate(found, peak, self.by, measured)
+        self._check()
+        target = self._target(self.target)
+        if self.sweep:
+            self._run_sweep(target)
+        elif self.batch_that_fits is not None:
+            self._run_batch_that_fits(target)
+        elif self.against is not None:
+            self._run_against(target, self._target(self.against))
+        else:
+            self._run_one(target)
+
+    def _target(self, name: str) -> Target:
+        found = Target(
+            name,
+            self.arguments,
+            self.image_size,
+            self.width,
+            self.batch,
+            self.grad,
+            self.optimizer,
+            self.count_padding,
+            self.trip_counts,
+        )
+        if name != self.target and not found.is_network:
+            # Options of the network do not apply to what it is compared with.
+            kept = self.arguments if not found.is_file else ()
+            is_other_kind = self._target(self.target).is_network
+            plain = {"image_size": None, "width": None} | (
+                {"batch": None} if is_other_kind and not found.is_file else {}
+            )
+            return dataclasses.replace(found, arguments=kept, grad=self.grad and not found.is_file, **plain)
+        return found if found.is_network is False or not self.arguments else dataclasses.replace(found, arguments=())
+
+    @property
+    def _grouping(self) -> cost.Grouping:
+        return cost.Grouping(self.by, self.depth, self.sort, self.top)
+
+    def _check(self) -> None:
+        check_positive(self, "image_size", "width", "batch", "trip_counts", "depth", "top")
+        for name in ("json", "csv", "html", "plot"):
+            check_output(name, getattr(self, name))
+        modes = [name for name in ("sweep", "against", "batch_that_fits") if getattr(self, name)]
+        if len(modes) > 1:
+            raise UsageError(f"{' and '.join(f'`{flag(name)}`' for name in modes)} do not go together")
+        if self.optimizer and not self.grad:
+            raise UsageError("`--optimizer` requires `--grad`")
+        if self.depth is not None and self.by not in ("layer", "fused"):
+            raise UsageError(f"`--depth` is for rows by layer or fused, not by {self.by}")
+        if self.device is not None and (fault := device_fault(self.device)):
+            raise UsageError(f"`--device` {fault}")
+        if self.measure:
+            if self.device not in (None, "this"):
+                raise UsageError(f"`--measure` runs on this machine, not on {self.device}; leave out `--device`")
+            if self.by not in ("layer", "fused"):
+                raise UsageError(f"`--measure` shows the times of layers, and so has no rows by {self.by}")
+        if modes:
+            self._check_mode(modes[0])
+
+    def _check_mode(self, mode: str) -> None:
+        """Refuses options that have no effect with another one."""
+        unused = {
+            "sweep": ("xla", "measure", "html", "at_most", "top"),
+            "against": ("xla", "measure", "plot", "device", "at_most"),
+            "batch_that_fits": ("xla", "measure", "device", "at_most", "json", "csv", "html", "plot"),
+        }
+        for name in unused[mode]:
+            if getattr(self, name):
+                raise UsageError(f"`{flag(name)}` does not go together with `{flag(mode)}`")
+
+    def _analysis(self, target: Target, program: Traceable | None = None) -> cost.Analysis:
+        found = target.analysis(program)
+        return found if self.as_dtype is None else found.as_dtype(self.as_dtype)
+
+    def _run_one(self, target: Target) -> None:
+        budget = limits(self.at_most) if self.at_most else []
+        if target.is_file and (self.xla or self.measure):
+            raise UsageError(f"`--xla` and `--measure` require a JAX program, not the file {target.name}")
+        program = None if target.is_file else target.program()
+        found = self._analysis(target, program)
+        peak, measured = self._peak(), None
+        if self.measure:
+            _progress("compiling the program and measuring it")
+            measured = cost.measure_program(program)  # type: ignore[arg-type]
+        bounds = None if peak is None else cost.estimate(found, peak, self._grouping, measured)
+        show(found.name, "", found.table(self._grouping, width=_columns(), estimate=bounds), "", *found.notes())
         if bounds is not None:
-            show("", bounds.table(), *bounds.notes())
+            show(*bounds.notes())
+        if self.device not in (None, "this"):
+            show("", cost.forecast(found, self.device))  # type: ignore[arg-type]
+        if self.xla:
+            _progress("compiling the program")
+            show("", cost.reconcile(program, trip_counts=self.trip_counts))  # type: ignore[arg-type]
+        self._write(found, bounds, peak, measured)
+        if budget:
+            _hold(found, budget)
+
+    def _peak(self) -> cost.Peak | None:
+        if self.measure_peaks:
+            _progress("measuring the peak rates of this machine, which takes a few seconds")
+            cost.measure_peak(again=True)
+        name = self.device or ("this" if self.measure else None)
+        if name == "this" and not self.measure_peaks:
+            _progress("looking up the peak rates of this machine, which takes a few seconds the first time")
+        return None if name is None else cost.find_device(name)
+
+    def _write(self, found: cost.Analysis, bounds: cost.Estimate | None, peak: cost.Peak | None, measured: Any) -> None:
+        by_layer = None if peak is None else cost.estimate(found, peak, measured=measured)
         if self.json is not None:
-            write_text("json", self.json, json.dumps(found.to_dict(bounds), indent=1) + "\n")
+            _write_json(self.json, found.to_dict(by_layer))
         if self.csv is not None:
-            write_text("csv", self.csv, found.to_csv(self.by, bounds))
+            write_text("csv", self.csv, found.to_csv(self._grouping, bounds))
         if self.html is not None:
-            write_text("html", self.html, found.to_html(title, self.by, bounds))
+            write_text("html", self.html, found.to_html(self._grouping, bounds))
         if self.plot is not None:
-            by_layer = None if peak is None else cost.estimate(found, peak, measured=measured)
-            write("plot", self.plot, lambda path: found.plot(path, title, by_layer))
+            write("plot", self.plot, lambda path: found.plot(path, by_layer))
+
+    def _run_against(self, target: Target, reference: Target) -> None:
+        depth = self.depth or (_STAGES if self.by == "layer" else None)
+        grouping = self._grouping._replace(depth=depth)
+        found = cost.compare(self._analysis(target), self._analysis(reference), grouping)
+        show(found)
+        if self.json is not None:
+            _write_json(self.json, found.to_dict())
+        if self.csv is not None:
+            write_text("csv", self.csv, found.to_csv())
+        if self.html is not None:
+            write_text("html", self.html, found.to_html())
+
+    def _run_sweep(self, target: Target) -> None:
+        settings = ranges(self.sweep)
+        if not target.is_network:
+            raise UsageError(f"`--sweep` requires a network, not {target.name}")
+        for name in settings:
+            if getattr(self, name) is not None:
+                raise UsageError(f"`{flag(name)}` and `--sweep {name}=...` do not go together")
+        found = cost.sweep(
+            target.name,
+            lambda **chosen: self._analysis(dataclasses.replace(target, **chosen)),
+            settings,
+            self.device,
+        )
+        show(f"{target.name}, {' × '.join(settings)}", "", found)
+        if self.json is not None:
+            _write_json(self.json, found.to_dict())
+        if self.csv is not None:
+            write_text("csv", self.csv, found.to_csv())
+        if self.plot is not None:
+            write("plot", self.plot, found.plot)
+
+    def _run_batch_that_fits(self, target: Target) -> None:
+        size = int(number("--batch-that-fits", self.batch_that_fits or ""))
+        if not target.is_network:
+            raise UsageError(f"`--batch-that-fits` requires a network, not {target.name}")
+        if self.batch is not None:
+            raise UsageError("`--batch` and `--batch-that-fits` do not go together")
+
+        def analysis(batch: int) -> cost.Analysis:
+            return self._analysis(dataclasses.replace(target, batch=batch))
+
+        batch = cost.largest_batch(lambda batch: analysis(batch).memory.bytes, size)
+        if not batch:
+            needed = analysis(1)
+            show(f"{needed.name} does not fit. {needed.memory.summary()}")
+            sys.exit(1)
+        found = analysis(batch)
+        show(f"{found.name} fits.", "", found.memory)
 
 
-def _peak(options: Cost) -> cost.Peak | None:
-    if options.measure and options.device != "this":
-        raise UsageError("`--measure` requires `--device this`, because only the current machine can be measured")
-    if options.device is None:
-        return None
-    if fault := device_fault(options.device):
-        raise UsageError(f"`--device` {fault}")
-    return cost.find_device(options.device)
+def _hold(found: cost.Analysis, budget: list[cost.Limit]) -> None:
+    """Prints the verdict on the limits, and ends the process with status 1 if one is exceeded."""
+    verdict = cost.check_budget(found, budget)
+    show("", verdict)
+    if not verdict.is_kept:
+        sys.exit(1)
 
 
-def _network(options: Cost) -> tuple[str, Callable[..., Any], tuple[Any, ...]]:
-    variant = find_variant(options.target, hint=" A function is written as module:function")
-    if options.arguments:
-        raise UsageError(f"`--arguments` requires a function, not the network {variant.name}")
-    check_positive(options, "image_size", "width", "batch", "trip_counts")
-    size, batch = options.image_size or variant.preprocessing.image_size, options.batch or 1
-    model = nnx.eval_shape(lambda: build(variant.name, options.width))
-    if not options.grad:
-        model.eval()
-    images = jax.ShapeDtypeStruct((batch, size, size, model.config.in_features), jnp.float32)
-    mode = "with its gradient" if options.grad else "forward, in evaluation mode"
-    return f"{network_title(variant.name, size, options.width, batch)}, {mode}", lambda m, x: m(x), (model, images)
+def _write_json(path: Path, record: dict[str, Any]) -> None:
+    write_text("json", path, json.dumps(record, indent=1) + "\n")
 
 
-def _function(options: Cost) -> tuple[str, Callable[..., Any], tuple[Any, ...]]:
-    check_absent(
-        options, ("image_size", "width", "batch"), "requires a network, for example `jds cost mobilenetv1_100`"
-    )
-    check_positive(options, "trip_counts")
-    module_name, _, path = options.target.partition(":")
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # as in `python -m`
-    try:
-        fun: Any = importlib.import_module(module_name)
-        for name in path.split("."):
-            fun = getattr(fun, name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(f"{options.target!r} cannot be imported: {error}") from None
-    if inspect.isclass(fun):
-        raise UsageError(f"{options.target!r} must be a function or an instance, got the class {fun.__name__}")
-    if not callable(fun):
-        raise UsageError(f"{options.target!r} must be a function, got {type(fun).__name__}")
-    return f"{options.target}({', '.join(options.arguments)})", fun, tuple(map(_argument, options.arguments))
+def _progress(words: str) -> None:
+    if sys.stderr is not None and sys.stderr.isatty():
+        print(f"jds: {words} ...", file=sys.stderr)
 
 
-# Short dtype names, as printed by JAX: f32, bf16, u8, c64.
-_LONG = {"bf": "bfloat", "f": "float", "i": "int", "u": "uint", "c": "complex"}
-_SHORT = re.compile(rf"^({'|'.join(_LONG)})(?=\d)")
-
-
-def _argument(text: str) -> jax.ShapeDtypeStruct:
-    match = re.fullmatch(r"(\w+)\[((?:\d+(?:,\d+)*)?)\]", text)
-    if match is None:
-        raise UsageError(f"`--arguments` must have the form float32[8,16], got {text!r}")
-    try:
-        dtype = jnp.dtype(_SHORT.sub(lambda short: _LONG[short[0]], match[1]))
-    except TypeError:
-        raise UsageError(f"`--arguments` must start with a dtype, as in float32[8,16], got {text!r}") from None
-    return jax.ShapeDtypeStruct(tuple(int(size) for size in match[2].split(",") if size), dtype)
-
-
-def _with_gradient(target: str, fun: Callable[..., Any], args: tuple[Any, ...]) -> Callable[..., Any]:
-    """Returns a function of value and gradient, for floating-point arguments or a module's parameters."""
-    modules = tuple(i for i, arg in enumerate(args) if isinstance(arg, nnx.Module))
-    numbers = tuple(
-        i
-        for i, arg in enumerate(args)
-        if isinstance(arg, jax.ShapeDtypeStruct) and jnp.issubdtype(arg.dtype, jnp.inexact)
-    )
-    if not modules and not numbers:
-        raise UsageError(f"`--grad` requires a floating-point argument to differentiate with respect to, got {target}")
-
-    def total(*args: Any) -> jax.Array:
-        results = jax.tree.leaves(fun(*args))
-        sums = [jnp.sum(jnp.real(leaf)) for leaf in results if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-        return sum(sums, jnp.zeros(()))
-
-    def value_and_gradient(*args: Any) -> Any:
-        return nnx.value_and_grad(total, argnums=modules or numbers)(*args)
-
-    return value_and_gradient
+def _columns() -> int:
+    return shutil.get_terminal_size().columns

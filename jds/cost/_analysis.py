@@ -1,22 +1,24 @@
 """The result of an analysis, which can be printed, or exported as data, an HTML page or a figure."""
 
+import collections
 import dataclasses
+import functools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
-import jax
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 
 from jds._common.text import as_text, short_number
-from jds.cost import _data, _page, _text
+from jds.cost import _columns, _data, _page, _text
 from jds.cost._bounds import Estimate
 from jds.cost._deployed import DeployedDtype, deployed, is_floating
+from jds.cost._grouping import By, Grouping, as_grouping
+from jds.cost._memory import Memory, memory_of
 from jds.cost._program import Conditional, Conventions, Operation, Program
-from jds.cost._rows import By, CostRow, groups_by, rows_by, total_row, used_parameters
+from jds.cost._rows import CostRow, RowGroup, rows_by, total_row, used_parameters
 from jds.cost._traffic import Traffic, least_traffic
-
-SCHEMA = {"name": "jds.cost", "version": 2}
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -24,6 +26,7 @@ class Analysis:
     """The cost of a program, as returned by `jds.cost.analyze`; prints as a table.
 
     Attributes:
+      name: the program's name.
       total: one row for the whole program. Its bytes are those of the program's arguments and results.
       conventions: the options passed to `analyze`.
       conditionals: the conditionals, with the costs of all their branches.
@@ -49,6 +52,7 @@ class Analysis:
       (512, ['dot_general'])
     """
 
+    name: str
     total: CostRow
     conventions: Conventions
     conditionals: tuple[Conditional, ...]
@@ -56,18 +60,30 @@ class Analysis:
     unused_parameters: int
     _program: Program
     _traffic: Traffic
+    _groups: dict[Grouping, tuple[RowGroup, ...]] = dataclasses.field(default_factory=dict)
 
-    def by(self, by: By) -> tuple[CostRow, ...]:
-        """Returns rows by `"layer"`, `"kind"`, `"operation"` (the primitive) or `"equation"`, in program order.
+    def by(self, by: By | Grouping = "layer") -> tuple[CostRow, ...]:
+        """Returns rows, in program order unless the grouping says otherwise.
+
+        Args:
+          by: what to group by, or how, with a depth, an order and a number of rows.
 
         Raises:
-          ValueError: `by` is none of these.
+          ValueError: the grouping is wrong.
         """
-        return rows_by(by, self._program, self._traffic)
+        return tuple(group.row for group in self.groups(by))
 
-    def groups(self, by: By) -> dict[str, list[int]]:
-        """Returns the indices in `operations` of the members of each row; raises the same errors as `by`."""
-        return groups_by(by, self._program)
+    def groups(self, by: By | Grouping = "layer") -> tuple[RowGroup, ...]:
+        """Returns rows with the indices of their `operations`; arguments and errors as for `by`."""
+        grouping = as_grouping(by)
+        if grouping not in self._groups:
+            self._groups[grouping] = rows_by(grouping, self._program, self._traffic)
+        return self._groups[grouping]
+
+    @functools.cached_property
+    def memory(self) -> Memory:
+        """The peak memory, by the liveness of the program's arrays."""
+        return memory_of(self._program)
 
     def as_dtype(self, dtype: DeployedDtype) -> "Analysis":
         """Returns the analysis of the program as deployed: all floating-point numbers are stored in a dtype.
@@ -87,7 +103,7 @@ class Analysis:
         """
         if dtype not in get_args(DeployedDtype):
             raise ValueError(f"as_dtype: `dtype` must be {', '.join(get_args(DeployedDtype))}, got {dtype!r}")
-        return summarize(deployed(self._program, dtype))
+        return summarize(deployed(self._program, dtype), self.name)
 
     @property
     def dtypes(self) -> tuple[str, ...]:
@@ -95,12 +111,17 @@ class Analysis:
         found = dict.fromkeys(value.dtype for value in self._program.values if is_floating(value.dtype))
         return tuple(dtype.name for dtype in found)
 
+    @functools.cached_property
+    def layer_sizes(self) -> dict[str, int]:
+        """The number of operations of each layer."""
+        return dict(collections.Counter("/".join(operation.path) for operation in self.operations))
+
     @property
     def while_loops(self) -> tuple[str, ...]:
         """Paths of the layers with `while` loops, the keys of `trip_counts`."""
         return tuple(dict.fromkeys("/".join(path) for path in self._program.while_loops))
 
-    @property
+    @functools.cached_property
     def operations(self) -> tuple[Operation, ...]:
         """The equations that do work, in program order."""
         return tuple(self._program.operations)
@@ -116,22 +137,30 @@ class Analysis:
         """Whether the program costs more than is counted, by an unknown amount."""
         return self.total.is_lower_bound or bool(self.unknown_trips)
 
-    def table(self, by: By = "layer") -> Table:
-        """Rows and total as a table, for Rich to print in 80 columns or more.
+    def table(
+        self, by: By | Grouping = "layer", *, width: int | None = None, estimate: Estimate | None = None
+    ) -> Table:
+        """Returns rows and total as a table, for Rich to print.
 
         Args:
           by: how to group the rows.
+          width: number of columns of the terminal; table columns that do not fit are left out. None for all.
+          estimate: times of the same rows on a device.
         """
-        return _text.table(by, self.by(by), self.total, is_lower_bound=self.is_lower_bound)
+        columns, lines, total = self._lines(as_grouping(by), estimate)
+        return _text.table(columns, lines, total, estimate, width)
+
+    def _lines(
+        self, grouping: Grouping, estimate: Estimate | None
+    ) -> tuple[list[_columns.Column], list[_columns.Line], _columns.Line]:
+        columns = _columns.columns(grouping, self.total, estimate, is_padded=self.conventions.count_padding)
+        lines = _columns.lines(self.by(grouping), self.total, estimate)
+        return columns, lines, _columns.total_line(self.total, estimate, is_lower_bound=self.is_lower_bound)
 
     def notes(self) -> list[str]:
         """Explains how the cost was counted and what is unknown; one paragraph per string."""
-        padding = "including" if self.conventions.count_padding else "excluding"
-        found = [
-            f"mult-adds: multiply-accumulates, {padding} padding. FLOPs: 2 per mult-add, and element-wise "
-            "work and reductions on floating-point numbers. Bytes: of activations, each array once; FLOP/B: per byte "
-            "of the minimum traffic, with each parameter read once.",
-        ]
+        padding = "include" if self.conventions.count_padding else "exclude"
+        found = [f"Mult-adds {padding} padding; FLOPs are 2 per mult-add, and element-wise work. Bytes: activations."]
         ratio = self.backward_to_forward
         if ratio:
             found.append(f"The backward pass has {ratio:.2f} times the mult-adds of the forward pass.")
@@ -145,7 +174,7 @@ class Analysis:
             found.append(
                 f"One device does {short_number(one.macs)} of the mult-adds and {short_number(one.flops)} of the FLOPs."
             )
-        return [*found, *self._unknowns()]
+        return [*found, *self._unknowns(), self.memory.summary()]
 
     def _unknowns(self) -> list[str]:
         found = []
@@ -172,88 +201,62 @@ class Analysis:
     def to_dict(self, estimate: Estimate | None = None) -> dict[str, Any]:
         """Returns everything as a dictionary that `json` can write.
 
+        Its JSON Schema is `jds/cost/record.schema.json`, which `jds.cost.json_schema()` returns.
+
         Args:
-          estimate: lower bounds on the same program's time.
-
-        Returns:
-          `"schema"`: name and version of the schema. `"conventions"`: the attribute. `"total"`, and lists under
-          `"layer"`, `"kind"` and `"operation"`: rows with the fields of `jds.cost.CostRow`, of which `counts`,
-          `backward` and `per_device` have the fields of `jds.cost.Counts`. `"is_lower_bound"`, `"conditionals"`,
-          `"unknown_trips"` and `"unused_parameters"`: the attributes. `"estimate"`: `jds.cost.Estimate.to_dict()`, or
-          None.
+          estimate: times of the layers on a device.
         """
-        return {
-            "schema": SCHEMA,
-            "jax": jax.__version__,
-            "conventions": self.conventions._asdict(),
-            "is_lower_bound": self.is_lower_bound,
-            "total": _data.as_dict(self.total),
-            "layer": [_data.as_dict(row) for row in self.by("layer")],
-            "kind": [_data.as_dict(row) for row in self.by("kind")],
-            "operation": [_data.as_dict(row) for row in self.by("operation")],
-            "conditionals": [
-                {
-                    "path": "/".join(conditional.path),
-                    "branches": [branch._asdict() for branch in conditional.branches],
-                    "are_lower_bounds": list(conditional.are_lower_bounds),
-                    "counted": conditional.counted,
-                }
-                for conditional in self.conditionals
-            ],
-            "unknown_trips": list(self.unknown_trips),
-            "unused_parameters": self.unused_parameters,
-            "estimate": None if estimate is None else estimate.to_dict(),
-        }
+        return _data.record(self, estimate)
 
-    def to_csv(self, by: By = "layer", estimate: Estimate | None = None) -> str:
+    def to_csv(self, by: By | Grouping = "layer", estimate: Estimate | None = None) -> str:
         """Returns the rows as CSV, with a header line.
 
         Args:
           by: how to group the rows.
-          estimate: lower bounds for the same rows; adds them and any measured times, in seconds.
+          estimate: times of the same rows on a device; adds them and any measured times, in seconds.
         """
         return _data.as_csv(_data.columns(self.by(by), self.total, estimate))
 
-    def to_dataframe(self, by: By = "layer", estimate: Estimate | None = None) -> Any:
+    def to_dataframe(self, by: By | Grouping = "layer", estimate: Estimate | None = None) -> Any:
         """Returns the rows as a `pandas.DataFrame`, indexed by the rows' names.
 
         Args:
           by: how to group the rows.
-          estimate: lower bounds for the same rows; adds them and any measured times, in seconds.
+          estimate: times of the same rows on a device; adds them and any measured times, in seconds.
 
         Raises:
           ImportError: pandas is not installed.
         """
         return _data.as_dataframe(_data.columns(self.by(by), self.total, estimate))
 
-    def to_html(self, title: str = "", by: By = "layer", estimate: Estimate | None = None) -> str:
-        """Returns a self-contained HTML page: a sortable table with bars, and a roofline.
+    def to_html(self, by: By | Grouping = "layer", estimate: Estimate | None = None) -> str:
+        """Returns a self-contained HTML page.
 
         Args:
-          title: title of the page.
           by: how to group the rows.
-          estimate: lower bounds for the same rows; adds the bounds, any measured times, and the device's roofline.
+          estimate: times of the same rows on a device; adds them, any measured times, and the device's roofline.
 
         Returns:
           The text of the page, which declares UTF-8 as its encoding.
         """
-        return _page.page(title, by, self.by(by), self.total, self.notes(), estimate)
+        return _page.page(self, as_grouping(by), estimate)
 
-    def plot(self, path: Path, title: str = "", estimate: Estimate | None = None) -> None:
+    def plot(self, path: Path, estimate: Estimate | None = None) -> None:
         """Plots the multiply-adds and the minimum traffic of each layer.
 
         Args:
           path: the file to write; its suffix selects the format, such as `.png`, `.svg` or `.pdf`.
-          title: title of the figure.
-          estimate: lower bounds by layer; adds the bounds, any measured times, and the device's roofline.
+          estimate: times of the layers on a device; adds them, any measured times, and the device's roofline.
         """
         # Imported here, because Matplotlib is slower to import than jds.
         from jds.cost import _plot
 
-        _plot.plot(path, title, self.by("layer"), estimate)
+        _plot.plot(path, self.name, self.by("layer"), estimate)
 
-    def __rich__(self) -> RenderableType:
-        return Group(self.table(), "", *self.notes())
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        yield self.table(width=options.max_width)
+        yield ""
+        yield from self.notes()
 
     def __str__(self) -> str:
         return as_text(self)
@@ -262,14 +265,15 @@ class Analysis:
         return str(self)
 
     def _repr_html_(self) -> str:
-        return _page.fragment("layer", self.by("layer"), self.total, self.notes())
+        return _page.fragment(self, Grouping())
 
 
-def summarize(program: Program) -> Analysis:
+def summarize(program: Program, name: str) -> Analysis:
     """Summarizes a program."""
     traffic = least_traffic(program)
     total = total_row(program, traffic)
     return Analysis(
+        name=name,
         total=total,
         conventions=program.conventions,
         conditionals=tuple(program.conditionals),

@@ -1,18 +1,74 @@
 """Converts the rows of an analysis to dictionaries, CSV and data frames."""
 
 import csv
+import datetime
 import importlib
+import importlib.metadata
 import io
+import json
 from collections.abc import Sequence
-from typing import Any
+from importlib import resources
+from typing import TYPE_CHECKING, Any
 
 from jds.cost._bounds import Bound, Estimate
+from jds.cost._machine import machine_facts
 from jds.cost._rows import CostRow
+
+if TYPE_CHECKING:
+    from jds.cost._analysis import Analysis
+
+SCHEMA = {"name": "jds.cost", "version": 3}
+
+
+def json_schema() -> dict[str, Any]:
+    """Returns the JSON Schema of what `Analysis.to_dict` returns.
+
+    Example:
+      >>> from jds import cost
+      >>> cost.json_schema()["$id"]
+      'urn:jds:cost:3'
+    """
+    return json.loads(resources.files("jds.cost").joinpath("record.schema.json").read_text(encoding="utf-8"))
+
+
+def record(analysis: "Analysis", estimate: Estimate | None) -> dict[str, Any]:
+    """Returns an analysis as a dictionary that `json` can write."""
+    return {
+        "schema": SCHEMA,
+        "name": analysis.name,
+        "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "jds": _version(),
+        "machine": machine_facts(),
+        "conventions": analysis.conventions._asdict(),
+        "is_lower_bound": analysis.is_lower_bound,
+        "total": as_dict(analysis.total),
+        **{by: [as_dict(row) for row in analysis.by(by)] for by in ("layer", "fused", "kind", "operation")},
+        "memory": analysis.memory.to_dict(),
+        "conditionals": [
+            {
+                "path": "/".join(conditional.path),
+                "branches": [branch._asdict() for branch in conditional.branches],
+                "are_lower_bounds": list(conditional.are_lower_bounds),
+                "counted": conditional.counted,
+            }
+            for conditional in analysis.conditionals
+        ],
+        "unknown_trips": list(analysis.unknown_trips),
+        "unused_parameters": analysis.unused_parameters,
+        "estimate": None if estimate is None else estimate.to_dict(),
+    }
 
 
 def as_dict(row: CostRow) -> dict[str, Any]:
     """Returns a row as a dictionary that `json` can write."""
     return row._asdict() | {name: getattr(row, name)._asdict() for name in ("counts", "backward", "per_device")}
+
+
+def _version() -> str | None:
+    try:
+        return importlib.metadata.version("jds")
+    except importlib.metadata.PackageNotFoundError:  # a source tree that was never installed
+        return None
 
 
 def columns(rows: Sequence[CostRow], total: CostRow, estimate: Estimate | None) -> dict[str, list[Any]]:
@@ -32,8 +88,8 @@ def as_csv(columns: dict[str, list[Any]]) -> str:
     return text.getvalue()
 
 
-def as_dataframe(columns: dict[str, list[Any]]) -> Any:
-    """Returns columns as a `pandas.DataFrame`, indexed by the rows' names.
+def as_dataframe(columns: dict[str, list[Any]], index: str | None = "name") -> Any:
+    """Returns columns as a `pandas.DataFrame`, indexed by one of them.
 
     Raises:
       ImportError: pandas is not installed.
@@ -42,7 +98,8 @@ def as_dataframe(columns: dict[str, list[Any]]) -> Any:
         pandas: Any = importlib.import_module("pandas")
     except ImportError as error:
         raise ImportError("to_dataframe requires pandas: `pip install pandas`") from error
-    return pandas.DataFrame(columns).set_index("name")
+    frame = pandas.DataFrame(columns)
+    return frame if index is None else frame.set_index(index)
 
 
 def _times(bound: Bound) -> dict[str, Any]:
@@ -53,7 +110,9 @@ def _times(bound: Bound) -> dict[str, Any]:
 def _flat(row: CostRow) -> dict[str, Any]:
     fields = as_dict(row)
     unknown = " ".join(fields.pop("unknown"))
+    output = fields.pop("output")
     flat = fields.pop("counts")
     for part in ("backward", "per_device"):
         flat |= {f"{part}_{name}": value for name, value in fields.pop(part).items()}
-    return fields | flat | {"unknown": unknown}
+    shape = "" if output is None else "x".join(map(str, output)) or "scalar"
+    return fields | flat | {"unknown": unknown, "output": shape}

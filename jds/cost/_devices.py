@@ -42,17 +42,18 @@ def find_device(name: str) -> Peak:
         return measure_peak()
     if fault := device_fault(name):
         raise ValueError(f"find_device: `name` {fault}")
-    return DEVICES[_key(name)]
+    return DEVICES[device_key(name)]
 
 
-def _key(name: str) -> str:
+def device_key(name: str) -> str:
+    """Returns the key of `DEVICES` for a name, as far as it is known."""
     plain = "_".join(name.lower().replace("-", " ").replace("_", " ").split())
     return ALIASES.get(plain, plain)
 
 
 def device_fault(name: str) -> str | None:
     """Returns an error message for an unknown device name, or None for a known one."""
-    key = _key(name)
+    key = device_key(name)
     if key == "this" or key in DEVICES:
         return None
     first = key.split("_")[0].rstrip("0123456789")

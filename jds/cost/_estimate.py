@@ -1,16 +1,20 @@
 """Estimates the time of a program on a device."""
 
+import collections
+
 from jds.cost._analysis import Analysis
 from jds.cost._arithmetic import least_seconds, narrower_dtype, work_by_arithmetic
 from jds.cost._bounds import Bound, Estimate, Limit
 from jds.cost._devices import find_device
+from jds.cost._grouping import By, Grouping
 from jds.cost._measurement import Measurement
 from jds.cost._peak import Peak
-from jds.cost._rows import By
-from jds.cost._timing import Spread
+from jds.cost._rows import RowGroup
 
 
-def estimate(analysis: Analysis, device: Peak | str, by: By = "layer", measured: Measurement | None = None) -> Estimate:
+def estimate(
+    analysis: Analysis, device: Peak | str, by: By | Grouping = "layer", measured: Measurement | None = None
+) -> Estimate:
     """Returns a lower bound on the time of a program, and the time that each row would need alone.
 
     Transcendental functions and operations on integers other than products are assumed to be free, and everything else
@@ -22,8 +26,8 @@ def estimate(analysis: Analysis, device: Peak | str, by: By = "layer", measured:
       analysis: the cost of the program.
       device: peak rates, or the name of a device, as in `find_device`.
       by: how to group the rows.
-      measured: measured times of the same program on this device, to show alongside the bounds; rows have times only by
-        `"layer"`.
+      measured: measured times of the same program on this device, to show alongside; a row of whole layers has the
+        time of these.
 
     Returns:
       The bound and the rows.
@@ -41,30 +45,36 @@ def estimate(analysis: Analysis, device: Peak | str, by: By = "layer", measured:
     peak = find_device(device) if isinstance(device, str) else device
     dtype = narrower_dtype(peak, analysis.dtypes)
     deployed = analysis if dtype is None else analysis.as_dtype(dtype)
-    layers = measured.layers if measured and by == "layer" else {}
+    stored = deployed.conventions.dtype
     operations = deployed.operations
     rows = tuple(
         _bound(
-            row.name,
-            least_seconds((operations[number] for number in numbers), peak, deployed.conventions.dtype),
+            group.row.name,
+            least_seconds((operations[number] for number in group.operations), peak, stored),
             # Each of several devices reads and writes its part.
-            row.traffic / max(operations[number].devices for number in numbers) / peak.bytes,
-            layers.get(row.name),
+            group.row.traffic / max(operations[number].devices for number in group.operations) / peak.bytes,
+            _measured(analysis, group, measured),
         )
-        for row, numbers in zip(deployed.by(by), deployed.groups(by).values(), strict=True)
+        for group in deployed.groups(by)
     )
     devices = max((operation.devices for operation in operations), default=1)
-    traffic = max(0, deployed.total.traffic / devices - (peak.cache or 0))
-    work = work_by_arithmetic(operations, peak, deployed.conventions.dtype)
+    traffic = max(0.0, deployed.total.traffic / devices - (peak.cache or 0))
     total = _bound(
-        "total",
-        least_seconds(operations, peak, deployed.conventions.dtype),
-        traffic / peak.bytes,
-        measured.total if measured else None,
+        "total", least_seconds(operations, peak, stored), traffic / peak.bytes, measured and measured.total.median
     )
-    return Estimate(peak, total, rows, dtype, tuple(work), measured)
+    return Estimate(peak, total, rows, dtype, tuple(work_by_arithmetic(operations, peak, stored)), measured)
 
 
-def _bound(name: str, arithmetic: float, memory: float, measured: Spread | None) -> Bound:
+def _measured(analysis: Analysis, group: RowGroup, measured: Measurement | None) -> float | None:
+    """Returns the time of the layers in a row; None if it has only a part of a layer, or none was measured."""
+    if measured is None:
+        return None
+    inside = collections.Counter("/".join(analysis.operations[number].path) for number in group.operations)
+    times = [measured.layers[layer].median for layer in inside if layer in measured.layers]
+    is_whole = all(count == analysis.layer_sizes[layer] for layer, count in inside.items())
+    return sum(times) if times and is_whole else None
+
+
+def _bound(name: str, arithmetic: float, memory: float, measured: float | None) -> Bound:
     limit: Limit = "arithmetic" if arithmetic >= memory else "memory"
-    return Bound(name, max(arithmetic, memory), limit, measured.median if measured else None)
+    return Bound(name, max(arithmetic, memory), limit, measured)

@@ -13,7 +13,7 @@ from jds._common.name_stack import scopes_of
 from jds._common.traceable import Role
 from jds.cost._counts import Counts
 from jds.cost._program import Carry, Conditional, Conventions, Loop, Operation, Phase, Program, ScopePath, Value
-from jds.cost.rules import Cost, Equation, find_rule
+from jds.cost.rules import ELEMENTWISE, Cost, Equation, find_rule
 
 
 class _Place(NamedTuple):
@@ -231,7 +231,7 @@ def _add_operation(to: _Flattening, eqn: Any, inputs: list[int | None], place: _
     written = tuple(_add_value(program, var.aval, copies) for var in eqn.outvars)
     for i in written:
         values[i].made_by = number
-    operation = operation._replace(operands=tuple(inputs), outputs=written)
+    operation = operation._replace(operands=tuple(inputs), outputs=written, is_elementwise=name in ELEMENTWISE)
     _mark_parameters(program, operation, number)
     ones = [_is_one(program, atom, i) for atom, i in zip(eqn.invars, inputs, strict=True)]
     if name in _KEEP_ONE and all(ones):

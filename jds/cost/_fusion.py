@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from jds.cost._program import Loop, Program
-from jds.cost.rules import ELEMENTWISE
 
 # They repeat elements or make constants, and run as a part of the operation that reads the result.
 _DEFERRED = frozenset(("broadcast_in_dim", "iota"))
@@ -68,7 +67,7 @@ class _Fusion:
         operation = self.program.operations[number]
         if operation.name in _DEFERRED:
             return
-        if operation.name in ELEMENTWISE:
+        if operation.is_elementwise:
             entering = set(self._groups_before(number))
             if not entering:
                 return  # computed from arguments alone

@@ -12,8 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from jds.cost._fusion import fused_groups
-from jds.cost._program import Loop, Program
-from jds.cost.rules import ELEMENTWISE
+from jds.cost._program import Loop, Operation, Program
 
 Part = Literal["parameters", "optimizer", "state", "inputs", "activations", "saved", "gradients"]
 
@@ -24,7 +23,6 @@ _PARTS: Mapping[str | None, Part] = {
 _HELD = ("parameters", "optimizer", "state")
 _REPEATS = "broadcast_in_dim"
 _UPDATES = {"dynamic_update_slice", *(f"scatter{ending}" for ending in ("", "-add", "-sub", "-mul", "-min", "-max"))}
-_IN_PLACE = ELEMENTWISE | _UPDATES | {_REPEATS}
 # After the third iteration of a loop, all later ones allocate and free the same.
 _ITERATIONS = 3
 
@@ -167,12 +165,14 @@ class _Run:
             place,
             reads,
             writes,
-            is_in_place=all(operations[number].name in _IN_PLACE for number in members),
+            is_in_place=all(
+                operations[number].name in _UPDATES or _repeats_or_changes(operations[number]) for number in members
+            ),
             more=sum(self._more(number) for number in members),
         )
 
     def _is_elementwise(self, user: int | None) -> bool:
-        return user is not None and self.program.operations[user].name in (*ELEMENTWISE, _REPEATS)
+        return user is not None and _repeats_or_changes(self.program.operations[user])
 
     def _part(self, number: int) -> Part:
         operation = self.program.operations[number]
@@ -278,6 +278,10 @@ class _Run:
         if now >= len(self.events):
             return False
         return self.program.operations[self.events[now].operation].phase == "backward"
+
+
+def _repeats_or_changes(operation: Operation) -> bool:
+    return operation.is_elementwise or operation.name == _REPEATS
 
 
 def _inside(branch: Program, fused: bool) -> int:

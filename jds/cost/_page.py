@@ -4,44 +4,44 @@ from collections.abc import Sequence
 from html import escape
 from importlib import resources
 from string import Template
+from typing import TYPE_CHECKING
 
-from jds._common.text import short_number
-from jds.cost._bounds import Bound, Estimate, microseconds, share
-from jds.cost._rows import By, CostRow
+from jds.cost._bounds import Estimate
+from jds.cost._columns import Column, Line, columns, lines, total_line
+from jds.cost._grouping import Grouping
 
-_COLUMNS = ("params", "bytes in", "bytes out", "traffic", "FLOP/B")
+if TYPE_CHECKING:
+    from jds.cost._analysis import Analysis
 
 
-def page(
-    title: str, by: By, rows: Sequence[CostRow], total: CostRow, notes: Sequence[str], estimate: Estimate | None
-) -> str:
-    """Returns rows as a self-contained page: a sortable table with bars, the notes, and a roofline."""
-    headings, body, foot = _table(by, rows, total, estimate)
+def page(analysis: "Analysis", grouping: Grouping, estimate: Estimate | None) -> str:
+    """Returns an analysis as a self-contained page: a sortable table with bars, the notes, and a roofline."""
+    headings, body, foot = _table(analysis, grouping, estimate)
     figure = ""
     if estimate is not None:
         # Imported here, because Matplotlib is slower to import than jds.
         from jds.cost import _plot
 
-        figure = _plot.roofline_figure(estimate, rows)
+        figure = _plot.roofline_figure(estimate, analysis.by(grouping))
     template = Template(resources.files("jds.cost").joinpath("page.html").read_text(encoding="utf-8"))
     return template.substitute(
-        title=escape(title),
+        title=escape(analysis.name),
         headings="".join(f'<th scope="col"><button>{escape(heading)}</button></th>' for heading in headings),
         rows="\n".join(f"<tr>{cells}</tr>" for cells in body),
         total=foot,
         figure=figure,
-        notes=_paragraphs([*notes, *(estimate.notes() if estimate else [])]),
+        notes=_paragraphs([*analysis.notes(), *(estimate.notes() if estimate else [])]),
     )
 
 
-def fragment(by: By, rows: Sequence[CostRow], total: CostRow, notes: Sequence[str]) -> str:
+def fragment(analysis: "Analysis", grouping: Grouping) -> str:
     """Returns rows and notes as a table and paragraphs, to embed in another page."""
-    headings, body, foot = _table(by, rows, total, None)
+    headings, body, foot = _table(analysis, grouping, None)
     cells = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
-    lines = "".join(f"<tr>{row}</tr>" for row in body)
+    rows = "".join(f"<tr>{row}</tr>" for row in body)
     return (
-        f"<table><thead><tr>{cells}</tr></thead><tbody>{lines}</tbody><tfoot><tr>{foot}</tr></tfoot></table>"
-        f"{_paragraphs(notes)}"
+        f"<table><thead><tr>{cells}</tr></thead><tbody>{rows}</tbody><tfoot><tr>{foot}</tr></tfoot></table>"
+        f"{_paragraphs(analysis.notes())}"
     )
 
 
@@ -49,42 +49,19 @@ def _paragraphs(notes: Sequence[str]) -> str:
     return "".join(f"<p>{escape(note)}</p>" for note in notes)
 
 
-def _table(
-    by: By, rows: Sequence[CostRow], total: CostRow, estimate: Estimate | None
-) -> tuple[list[str], list[str], str]:
+def _table(analysis: "Analysis", grouping: Grouping, estimate: Estimate | None) -> tuple[list[str], list[str], str]:
     """Returns the headings, the cells of each row, and the cells of the total."""
-    has_backward = any(total.backward)
-    counts = ["mult-adds", *(["backward"] if has_backward else []), "FLOPs"]
-    times = ["min µs", "bound by"] if estimate else []
-    if estimate and estimate.total.measured is not None:
-        times += ["measured µs", "share"]
-    largest = max((row.macs for row in rows), default=0)
-    bounds = {bound.name: bound for bound in (*estimate.rows, estimate.total)} if estimate else {}
-    is_measured = estimate is not None and estimate.total.measured is not None
-    body = [_cells(row, largest, bounds.get(row.name), has_backward, is_measured) for row in rows]
-    foot = _cells(total, 0, bounds.get("total"), has_backward, is_measured)
-    return [by, "kind", *counts, *_COLUMNS, *times], body, foot
+    shown = columns(grouping, analysis.total, estimate, is_padded=analysis.conventions.count_padding)
+    rows = lines(analysis.by(grouping), analysis.total, estimate)
+    total = total_line(analysis.total, estimate, is_lower_bound=analysis.is_lower_bound)
+    return [column.heading for column in shown], [_cells(shown, line) for line in rows], _cells(shown, total)
 
 
-def _cells(row: CostRow, largest: int, bound: Bound | None, has_backward: bool, is_measured: bool) -> str:
-    mark = "≥ " if row.is_lower_bound else ""
-    counts = [row.macs, *([row.backward.macs] if has_backward else []), row.flops]
-    sizes = (row.parameters, row.bytes_in, row.bytes_out, row.traffic)
-    cells = [f"<td>{escape(row.name or '(no layer)')}</td><td>{row.kind}</td>"]
-    shown = [mark + short_number(count) for count in counts]
-    if largest and row.macs:
-        shown[0] += f'<span class="bar" style="width:{100 * row.macs / largest:.1f}%"></span>'
-    cells += [_cell(count, text) for count, text in zip(counts, shown, strict=True)]
-    cells += [_cell(size, short_number(size)) for size in sizes]
-    cells.append(_cell(row.intensity, f"{row.intensity:.1f}"))
-    if bound is not None:
-        cells.append(_cell(bound.seconds, microseconds(bound.seconds)) + f"<td>{bound.limit}</td>")
-        if is_measured:
-            measured = bound.measured
-            cells.append(_cell(measured or 0, "" if measured is None else microseconds(measured)))
-            cells.append(_cell(bound.share or 0, escape(share(bound))))
-    return "".join(cells)
+def _cells(shown: Sequence[Column], line: Line) -> str:
+    return "".join(_cell(column, line) for column in shown)
 
 
-def _cell(value: int | float, shown: str) -> str:
-    return f'<td data-value="{value}">{shown}</td>'
+def _cell(column: Column, line: Line) -> str:
+    if not column.is_number:
+        return f"<td>{escape(column.text(line))}</td>"
+    return f'<td data-value="{column.value(line)}">{escape(column.text(line))}</td>'

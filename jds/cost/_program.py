@@ -68,6 +68,8 @@ class Operation(NamedTuple):
       devices: number of devices that run it, each on its own part.
       operands: the values of its operands, in order; None for a literal.
       outputs: the values that it produces; none if its result is its operand under another shape.
+      is_elementwise: whether each element of its result depends on one element of each operand, so that the result may
+        replace an operand.
       is_by_one: whether it multiplies by the constant 1, as in the gradient of a sum.
     """
 
@@ -80,6 +82,7 @@ class Operation(NamedTuple):
     devices: int = 1
     operands: tuple[int | None, ...] = ()
     outputs: tuple[int, ...] = ()
+    is_elementwise: bool = False
     is_by_one: bool = False
 
     @property

@@ -1,14 +1,13 @@
 """Rows of an analysis: the total cost of the equations of a layer, a kind or a primitive."""
 
 import collections
-from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, NamedTuple, get_args
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from jds.cost._counts import Counts, Kind
-from jds.cost._program import Operation, Program
+from jds.cost._grouping import OTHERS, Grouping, group_operations, main_kind
+from jds.cost._program import Program
 from jds.cost._traffic import Traffic
-
-By = Literal["layer", "kind", "operation", "equation"]
 
 
 class CostRow(NamedTuple):
@@ -80,28 +79,38 @@ class CostRow(NamedTuple):
         return bool(self.unknown)
 
 
-def groups_by(by: By, program: Program) -> dict[str, list[int]]:
-    """Groups the operations of a program, in order; returns their indices by the rows' names.
+class RowGroup(NamedTuple):
+    """A row, and the operations that it stands for.
 
-    Raises:
-      ValueError: `by` is none of the allowed values.
+    Attributes:
+      row: the row.
+      operations: their indices.
     """
-    if by not in get_args(By):
-        raise ValueError(f'by: must be "layer", "kind", "operation" or "equation", got {by!r}')
-    groups: dict[str, list[int]] = collections.defaultdict(list)
-    for number, operation in enumerate(program.operations):
-        name = f"{number} {'/'.join((*operation.path, operation.name))}"
-        groups[name if by == "equation" else _KEYS[by](operation)].append(number)
-    return dict(groups)
+
+    row: CostRow
+    operations: tuple[int, ...]
 
 
-def rows_by(by: By, program: Program, traffic: Traffic) -> tuple[CostRow, ...]:
-    """Groups the operations of a program into rows, in order; raises the same errors as `groups_by`."""
+def rows_by(grouping: Grouping, program: Program, traffic: Traffic) -> tuple[RowGroup, ...]:
+    """Groups the operations of a program into rows."""
     first_used = collections.defaultdict[int, list[int]](list)
     for parameter, number in program.first_readers.items():
         first_used[number].append(parameter)
-    groups = groups_by(by, program)
-    return tuple(_row(name, numbers, program, traffic, first_used) for name, numbers in groups.items())
+
+    def make(name: str, numbers: Sequence[int]) -> RowGroup:
+        return RowGroup(_row(name, numbers, program, traffic, first_used), tuple(numbers))
+
+    found = [make(*group) for group in group_operations(program, grouping.by, grouping.depth).items()]
+    if grouping.sort != "program":
+        found.sort(key=lambda group: _order(group.row, grouping.sort))
+    if grouping.top is None or len(found) <= grouping.top:
+        return tuple(found)
+    others = sorted(number for group in found[grouping.top :] for number in group.operations)
+    return (*found[: grouping.top], make(OTHERS, others))
+
+
+def _order(row: CostRow, sort: str) -> tuple[float, str]:
+    return (0, row.name) if sort == "name" else (-getattr(row, sort), "")
 
 
 def total_row(program: Program, traffic: Traffic) -> CostRow:
@@ -124,22 +133,6 @@ def total_row(program: Program, traffic: Traffic) -> CostRow:
 def used_parameters(program: Program) -> int:
     """Counts the elements of the parameters that some equation reads."""
     return sum(program.values[parameter].elements for parameter in program.first_readers)
-
-
-def kind_of(operation: Operation) -> Kind:
-    """Returns the kind of the operation's rule; element-wise work in normalization layers counts as normalization."""
-    if operation.cost is None:
-        return "unknown"
-    kind = operation.cost.kind
-    in_norm = any("norm" in scope.lower() for scope in operation.path[-1:])
-    return "normalization" if in_norm and kind in ("element-wise", "reduction") else kind
-
-
-_KEYS: dict[str, Callable[[Operation], str]] = {
-    "layer": lambda operation: "/".join(operation.path),
-    "kind": kind_of,
-    "operation": lambda operation: operation.name,
-}
 
 
 def _row(
@@ -174,7 +167,7 @@ def _row(
     bytes_out = sum(traffic.writes[i] for i in leaving)
     return CostRow(
         name=name,
-        kind=_main_kind(members),
+        kind=main_kind(members),
         calls=sum(operation.times * operation.devices for operation in members),
         counts=counts,
         parameters=sum(values[i].elements for i in own),
@@ -187,14 +180,3 @@ def _row(
         unknown=dict(unknown),
         output=values[leaving[-1]].shape if leaving else None,
     )
-
-
-def _main_kind(members: Sequence[Operation]) -> Kind:
-    weights: collections.Counter[Kind] = collections.Counter()
-    for operation in members:
-        weights[kind_of(operation)] += operation.counts.macs
-    if not any(weights.values()):
-        for operation in members:
-            counts = operation.counts
-            weights[kind_of(operation)] += counts.flops + counts.transcendentals + counts.integer_operations
-    return weights.most_common(1)[0][0] if weights else "data movement"

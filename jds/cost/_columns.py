@@ -1,0 +1,167 @@
+"""The columns of an analysis, for the terminal, notebooks and pages."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jds._common.text import short_number
+from jds.cost._bounds import Bound, Estimate, microseconds, share
+from jds.cost._grouping import Grouping
+from jds.cost._rows import CostRow
+
+NO_LAYER = "(no layer)"
+
+
+class Line(NamedTuple):
+    """A row with what it is shown beside.
+
+    Attributes:
+      row: the row.
+      total: the row of the whole program.
+      bound: its time on a device, if asked for.
+      mark: "≥ " if the row costs more than is counted.
+    """
+
+    row: CostRow
+    total: CostRow
+    bound: Bound | None
+    mark: str
+
+
+class Column(NamedTuple):
+    """A column.
+
+    Attributes:
+      heading: its heading.
+      explanation: what it holds, in a sentence.
+      value: the value to sort by.
+      text: what is shown.
+      is_number: whether it is aligned on the right.
+      priority: those with the lowest numbers are shown where there is no room for all.
+    """
+
+    heading: str
+    explanation: str
+    value: Callable[[Line], Any]
+    text: Callable[[Line], str]
+    is_number: bool = True
+    priority: int = 0
+
+
+def lines(rows: tuple[CostRow, ...], total: CostRow, estimate: Estimate | None) -> list[Line]:
+    """Returns the rows, each with its time if there is an estimate of the same rows."""
+    bounds = {bound.name: bound for bound in estimate.rows} if estimate else {}
+    return [Line(row, total, bounds.get(row.name), "≥ " if row.is_lower_bound else "") for row in rows]
+
+
+def total_line(total: CostRow, estimate: Estimate | None, *, is_lower_bound: bool) -> Line:
+    """Returns the line of the whole program."""
+    return Line(total, total, estimate.total if estimate else None, "≥ " if is_lower_bound else "")
+
+
+def columns(grouping: Grouping, total: CostRow, estimate: Estimate | None, *, is_padded: bool) -> list[Column]:
+    """Returns all columns that have something to show, in their order."""
+    padding = "including" if is_padded else "excluding"
+    found = [
+        Column(grouping.by, "", lambda line: line.row.name, lambda line: line.row.name or NO_LAYER, False),
+        Column("kind", "The kind of most of its work.", _kind, _kind, False, 10),
+        Column("output", "Shape of its last result.", _output, _output, False, 6),
+        _count("mult-adds", f"Multiply-accumulates, {padding} padding.", lambda row: row.macs, 1),
+        Column("%", "Its share of the program's multiply-accumulates.", _share, _percent, True, 2),
+    ]
+    if any(total.backward):
+        words = "Those of its multiply-accumulates that belong to the backward pass."
+        found.append(_count("backward", words, lambda row: row.backward.macs, 3))
+    found += [
+        _count("FLOPs", _FLOPS, lambda row: row.flops, 7),
+        _size("params", "Elements of the parameters that it reads first.", lambda row: row.parameters, 2),
+        _size("bytes in", _BYTES_IN, lambda row: row.bytes_in, 8),
+        _size("out", "Bytes that it writes and others read, each array once.", lambda row: row.bytes_out, 8),
+        Column(
+            "FLOP/B", _INTENSITY, lambda line: line.row.intensity, lambda line: f"{line.row.intensity:.1f}", True, 9
+        ),
+    ]
+    return [*found, *_times(estimate)] if estimate else found
+
+
+_FLOPS = (
+    "Operations on floating-point numbers: 2 per multiply-accumulate, and element-wise work and reductions. "
+    "Transcendental functions and integers are not included."
+)
+_BYTES_IN = "Bytes of activations that it reads, each array once; of an array that is indexed, what is selected."
+_INTENSITY = "FLOPs per byte of the minimum traffic: what it reads and writes, and its parameters once."
+
+
+def _times(estimate: Estimate) -> list[Column]:
+    def bound(line: Line) -> Bound:
+        return line.bound or Bound(line.row.name, 0.0, "memory")
+
+    found = [
+        Column(
+            "µs alone",
+            "Time in which the device could do this work and read and write its arrays in memory; for the total, the "
+            "least time, with all arrays between the rows on the chip.",
+            lambda line: bound(line).seconds,
+            lambda line: microseconds(bound(line).seconds),
+            True,
+            1,
+        ),
+        Column(
+            "limit",
+            "What this time is limited by.",
+            lambda line: bound(line).limit,
+            lambda line: bound(line).limit,
+            False,
+            5,
+        ),
+    ]
+    if estimate.total.measured is not None:
+        found += [
+            Column(
+                "measured",
+                "Measured time in microseconds: the median.",
+                lambda line: bound(line).measured or 0.0,
+                lambda line: "" if (seconds := bound(line).measured) is None else microseconds(seconds),
+                True,
+                1,
+            ),
+            Column(
+                "share",
+                "Time alone / measured time.",
+                lambda line: bound(line).share or 0.0,
+                lambda line: share(bound(line)),
+                True,
+                3,
+            ),
+        ]
+    return found
+
+
+def _kind(line: Line) -> str:
+    return "" if line.row is line.total else line.row.kind
+
+
+def _output(line: Line) -> str:
+    shape = line.row.output
+    return "" if shape is None else "×".join(map(str, shape)) or "scalar"
+
+
+def _share(line: Line) -> float:
+    return line.row.macs / line.total.macs if line.total.macs else 0.0
+
+
+def _percent(line: Line) -> str:
+    percent = 100 * _share(line)
+    return f"{percent:.0f}" if percent >= 9.95 or not percent else f"{percent:.1f}"
+
+
+def _count(heading: str, explanation: str, count: Callable[[CostRow], int], priority: int) -> Column:
+    def text(line: Line) -> str:
+        return line.mark + short_number(count(line.row))
+
+    return Column(heading, explanation, lambda line: count(line.row), text, True, priority)
+
+
+def _size(heading: str, explanation: str, size: Callable[[CostRow], int], priority: int) -> Column:
+    return Column(
+        heading, explanation, lambda line: size(line.row), lambda line: short_number(size(line.row)), True, priority
+    )

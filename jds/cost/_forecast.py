@@ -1,0 +1,156 @@
+"""What published measurements say of the time of a network on a device."""
+
+import math
+from typing import Any, NamedTuple
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from jds._common.text import as_text, short_number
+from jds.cost._analysis import Analysis
+from jds.cost._arithmetic import arithmetic_of
+from jds.cost._device_table import DEVICES
+from jds.cost._devices import device_key
+from jds.cost._estimate import estimate
+from jds.cost._peak import Peak
+from jds.cost._published import MEASURED, Latency
+
+# The estimate is made from this many networks, and from no fewer than three.
+_NEAREST, _FEWEST = 5, 3
+
+
+class Neighbor(NamedTuple):
+    """A network that was measured on the device.
+
+    Attributes:
+      latency: the published measurement.
+      bound: the lower bound on its time, in seconds.
+    """
+
+    latency: Latency
+    bound: float
+
+    @property
+    def ratio(self) -> float:
+        """Ratio of the measured time to the bound."""
+        return self.latency.seconds / self.bound
+
+
+class Forecast(NamedTuple):
+    """An estimate of the time of a network on a device, from published measurements; prints as a table.
+
+    A lower bound says what a device cannot undercut. How far real programs stay above it depends on the device, the
+    runtime and the network: the ratio of measured time to bound of the most similar networks gives a range, in which
+    the time is likely to be, but need not be.
+
+    Attributes:
+      device: the device's name.
+      bound: the lower bound, in seconds.
+      low, high: the range, in seconds; None if fewer than three networks were measured on the device.
+      neighbors: the measured networks whose multiply-accumulates and parameters are nearest, the nearest first.
+
+    Example:
+      >>> import jax
+      >>> from jds import cost, create_model
+      >>> model = create_model("mobilenetv3_small_100")
+      >>> model.eval()
+      >>> found = cost.analyze(model, jax.ShapeDtypeStruct((1, 224, 224, 3), "float32"))
+      >>> time = cost.forecast(found, "snapdragon_845_core")
+      >>> time.bound < time.low < time.high, time.neighbors[0].latency.network
+      (True, 'v3-small_224_1.0')
+    """
+
+    device: str
+    bound: float
+    low: float | None
+    high: float | None
+    neighbors: tuple[Neighbor, ...]
+
+    def table(self) -> Table:
+        """Returns the most similar networks as a table, for Rich to print."""
+        lines = Table(box=box.SIMPLE_HEAD, header_style="", show_edge=False, padding=(0, 1, 0, 0))
+        lines.add_column("published for this device", overflow="fold")
+        for heading in ("dtype", "mult-adds", "params", "ms", "ms at least", "ratio"):
+            lines.add_column(heading, justify="right")
+        for latency, bound in self.neighbors:
+            sizes = short_number(latency.macs), short_number(latency.parameters)
+            times = f"{1e3 * latency.seconds:.3g}", f"{1e3 * bound:.3g}", f"{latency.seconds / bound:.1f}"
+            lines.add_row(latency.network, latency.dtype, *sizes, *times)
+        return lines
+
+    def summary(self) -> str:
+        """Returns the estimate in a sentence or two."""
+        least = f"On {self.device}: at least {_milliseconds(self.bound)}."
+        if self.low is None or self.high is None:
+            return f"{least} No estimate: fewer than {_FEWEST} networks with published times on this device are known."
+        ratios = [neighbor.ratio for neighbor in self.neighbors]
+        return (
+            f"{least} Similar networks were measured at {min(ratios):.1f} to {max(ratios):.1f} times their bounds, so "
+            f"expect {_milliseconds(self.low)} to {_milliseconds(self.high)}."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns all fields as a dictionary that `json` can write."""
+        neighbors = [each.latency._asdict() | {"bound": each.bound, "ratio": each.ratio} for each in self.neighbors]
+        return self._asdict() | {"neighbors": neighbors}
+
+    def __rich__(self) -> RenderableType:
+        sources = list(dict.fromkeys(neighbor.latency.source for neighbor in self.neighbors))
+        shown = [self.table(), "", *(f"Measured: {source}" for source in sources)] if self.neighbors else []
+        return Group(self.summary(), *([""] if shown else []), *shown)
+
+    def __str__(self) -> str:
+        return as_text(self)
+
+
+def forecast(analysis: Analysis, device: str) -> Forecast:
+    """Returns a lower bound on the time of a network, and what published measurements say of such bounds.
+
+    Args:
+      analysis: the cost of the network, for one image. After `as_dtype("int8")`, the measurements are those in int8.
+      device: the name of a device, as in `find_device`.
+
+    Returns:
+      The bound, and a range if networks with published times on this device are known.
+
+    Raises:
+      ValueError: there is no such device.
+
+    Example:
+      >>> import jax
+      >>> from jds import cost, create_model
+      >>> model = create_model("mobilenetv1_100")
+      >>> found = cost.analyze(model, jax.ShapeDtypeStruct((1, 224, 224, 3), "float32"))
+      >>> cost.forecast(found, "h100").low is None
+      True
+    """
+    key = device_key(device)
+    bound = estimate(analysis, device).total.seconds
+    if key not in DEVICES:
+        return Forecast("this machine", bound, None, None, ())
+    peak = DEVICES[key]
+    dtype = arithmetic_of(peak, analysis.conventions.dtype or next(iter(analysis.dtypes), "float32"))
+    known = [Neighbor(row, _bound(row, peak)) for row in MEASURED if row.device == key and row.dtype == dtype]
+    known.sort(key=lambda neighbor: _distance(neighbor.latency, analysis))
+    nearest = tuple(known[:_NEAREST])
+    if len(nearest) < _FEWEST:
+        return Forecast(peak.name, bound, None, None, nearest)
+    ratios = [neighbor.ratio for neighbor in nearest]
+    return Forecast(peak.name, bound, bound * min(ratios), bound * max(ratios), nearest)
+
+
+def _bound(row: Latency, peak: Peak) -> float:
+    arithmetic = 2 * row.macs / peak.rates[row.dtype]
+    return max(arithmetic, (row.traffic - (peak.cache or 0)) / peak.bytes)
+
+
+def _distance(row: Latency, analysis: Analysis) -> float:
+    """Returns how different two networks are: by the logarithms of their multiply-accumulates and parameters."""
+    total = analysis.total
+    pairs = (row.macs, total.macs), (row.parameters, total.parameters)
+    return sum(abs(math.log(max(1, a) / max(1, b))) for a, b in pairs)
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1e3 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"

@@ -1,0 +1,133 @@
+"""The peak memory of a program: how much, when, and of what."""
+
+from typing import Any, NamedTuple
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from jds._common.text import as_text, short_number
+from jds.cost._liveness import Liveness, Part, liveness
+from jds.cost._program import Program
+
+# What stays in memory between two runs.
+_KEPT: tuple[Part, ...] = ("parameters", "state", "optimizer")
+_IN_WORDS: dict[Part, str] = {
+    "parameters": "parameters",
+    "state": "state",
+    "optimizer": "optimizer state",
+    "inputs": "inputs",
+    "activations": "activations",
+    "saved": "activations saved for the backward pass",
+    "gradients": "gradients",
+}
+
+
+class Moment(NamedTuple):
+    """An operation of a program as it runs.
+
+    Attributes:
+      layer: the path of its layer.
+      operation: its primitive.
+      bytes: size of all arrays in memory.
+    """
+
+    layer: str
+    operation: str
+    bytes: int
+
+
+class Memory(NamedTuple):
+    """The memory that a program needs, by the liveness of its arrays; prints as a table.
+
+    An operation allocates its results, and an array is freed after the last operation that reads it; inputs, too.
+    Parameters, state and the optimizer's state stay, and an updated one replaces the old one. Element-wise operations
+    work in place where nothing reads the operand later. Changes of shape take no memory, nor do elements that are
+    repeated for element-wise operations. The working memory of a kernel is not included.
+
+    Attributes:
+      bytes: the most bytes in memory at a time.
+      parts: what they are, in bytes: `"parameters"`, `"state"` (of modules, such as running averages), `"optimizer"`
+        (its state), `"inputs"`, `"activations"`, `"saved"` (activations that the backward pass reads) and
+        `"gradients"`.
+      layer, operation: where that is.
+      fused_activation_bytes: `activation_bytes` on a device that fuses normalizations and activations with the
+        operation before them.
+      curve: the operations as they run; a loop is repeated until its iterations are alike.
+
+    Example:
+      >>> import jax
+      >>> from jds import cost, create_model
+      >>> model = create_model("mobilenetv1_100")
+      >>> model.eval()
+      >>> memory = cost.analyze(model, jax.ShapeDtypeStruct((1, 224, 224, 3), "float32")).memory
+      >>> memory.activation_bytes == 4 * 112 * 112 * (32 + 64), memory.layer
+      (True, 'stages/0/0/pointwise')
+    """
+
+    bytes: int
+    parts: dict[Part, int]
+    layer: str
+    operation: str
+    fused_activation_bytes: int
+    curve: tuple[Moment, ...]
+
+    @property
+    def activation_bytes(self) -> int:
+        """The part of `bytes` that is not kept between two runs: all but parameters, state and optimizer state."""
+        return _activations(self.parts)
+
+    def table(self) -> Table:
+        """Returns the parts as a table, for Rich to print."""
+        lines = Table(box=box.SIMPLE_HEAD, header_style="", show_edge=False, padding=(0, 1, 0, 0))
+        lines.add_column(f"peak memory, in {self.layer or 'no layer'}: {self.operation}")
+        lines.add_column("bytes", justify="right")
+        for part, size in self.parts.items():
+            lines.add_row(_IN_WORDS[part], short_number(size))
+        lines.add_section()
+        lines.add_row("total", short_number(self.bytes))
+        return lines
+
+    def summary(self) -> str:
+        """Returns the figures in a sentence or two."""
+        parts = " + ".join(f"{short_number(size)} {_IN_WORDS[part]}" for part, size in self.parts.items() if size)
+        found = f"Peak memory: {short_number(self.bytes)} bytes = {parts}, in {self.layer or 'no layer'}."
+        if self.fused_activation_bytes < self.activation_bytes:
+            found += (
+                f" Without parameters and state {short_number(self.activation_bytes)}; "
+                f"{short_number(self.fused_activation_bytes)} if normalizations and activations are fused."
+            )
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns all fields as a dictionary that `json` can write."""
+        curve = [moment._asdict() for moment in self.curve]
+        return self._asdict() | {"activation_bytes": self.activation_bytes, "curve": curve}
+
+    def __rich__(self) -> RenderableType:
+        return Group(self.table(), "", self.summary())
+
+    def __str__(self) -> str:
+        return as_text(self)
+
+
+def memory_of(program: Program) -> Memory:
+    """Returns the peak memory of a program."""
+    found = liveness(program)
+    moments = [_moment(program, found, i) for i in range(len(found.steps))]
+    place = moments[found.peak] if found.peak is not None else Moment("", "", 0)
+    parts = {part: found.parts[part] for part in _IN_WORDS if part in found.parts}
+    fused = _activations(liveness(program, fused=True).parts)
+    return Memory(found.bytes, parts, place.layer, place.operation, fused, tuple(moments))
+
+
+def _moment(program: Program, found: Liveness, number: int) -> Moment:
+    step = found.steps[number]
+    operation = program.operations[step.operation] if step.operation < len(program.operations) else None
+    if operation is None:
+        return Moment("", "", step.bytes)
+    return Moment("/".join(operation.path), operation.name, step.bytes)
+
+
+def _activations(parts: dict[Part, int]) -> int:
+    return sum(size for part, size in parts.items() if part not in _KEPT)
