@@ -17,6 +17,7 @@ from jds.cost._deployed import DeployedDtype, deployed, is_floating
 from jds.cost._grouping import By, Grouping, as_grouping
 from jds.cost._memory import Memory, memory_of
 from jds.cost._program import Conditional, Conventions, Operation, Program
+from jds.cost._receptive_field import Field, fields
 from jds.cost._rows import CostRow, RowGroup, rows_by, total_row, used_parameters
 from jds.cost._traffic import Traffic, least_traffic
 
@@ -73,11 +74,15 @@ class Analysis:
         """
         return tuple(group.row for group in self.groups(by))
 
+    @functools.cached_property
+    def _fields(self) -> list[Field | None]:
+        return fields(self._program)
+
     def groups(self, by: By | Grouping = "layer") -> tuple[RowGroup, ...]:
         """Returns rows with the indices of their `operations`; arguments and errors as for `by`."""
         grouping = as_grouping(by)
         if grouping not in self._groups:
-            self._groups[grouping] = rows_by(grouping, self._program, self._traffic)
+            self._groups[grouping] = rows_by(grouping, self._program, self._traffic, self._fields)
         return self._groups[grouping]
 
     @functools.cached_property
