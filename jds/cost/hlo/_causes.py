@@ -59,7 +59,7 @@ _Shares = Iterator[_Share]
 # Explanations of the causes, after `_explained` has filled in the names of primitives, opcodes and layers.
 _EXPLANATIONS = {
     "padding": "XLA does not count products with padding",
-    "loops counted once": "XLA counts the body of a loop once, regardless of the number of iterations",
+    "loops counted once": "XLA counts the body and condition of a loop once, regardless of the number of iterations",
     "integers": "XLA also counts operations on integers and booleans",
     "complex numbers": "XLA counts operations on complex numbers like those on real numbers",
     "sorts": "XLA uses the logarithm of the array's size, not of the length of the sorted axis, and one comparison",
@@ -71,12 +71,12 @@ _EXPLANATIONS = {
     "dropped work": "{names}: not in the program that JAX passes to XLA",
     "uncounted work": "XLA counts nothing for {names}{places}",
     "repeated equations": "JAX writes {names} into the program several times",
-    "lowering": "{names}{places} as {opcodes}",
+    "lowering": "{names}{places} as {opcodes}{unknown}",
     "communication": "XLA adds the results of devices",
     "unrolled loops": "XLA repeats the bodies of loops: {names}",
-    "removed work": "XLA folds, merges or drops instructions of {names}",
-    "repeated work": "XLA computes {names} again in other fusions",
-    "rewritten work": "XLA computes {names} by other instructions: {opcodes}",
+    "removed work": "XLA folds, merges or drops instructions of {names}{places}",
+    "repeated work": "XLA computes {names}{places} again in other fusions",
+    "rewritten work": "XLA computes {names}{places} by other instructions: {opcodes}",
     "products": "XLA computes the products of {names}{places} by other instructions: {opcodes}",
 }
 # The causes with one line for each primitive.
@@ -89,7 +89,8 @@ _CAUSE_OF_PRIMITIVE = {"sort": "sorts", "fft": "fft"} | dict.fromkeys(_LOOPS, "l
 
 def to_lowered(found: Equations) -> Iterator[Difference]:
     """Yields the causes of the differences between theory and the lowered program."""
-    ours = [equation for equation in found.known.values() if not equation.targets]
+    # Of what XLA does not count, all iterations are missing, with padding, on all devices.
+    ours = [each for each in found.known.values() if total(each.lowered) and not each.targets]
     parts = [part for equation in ours for part in equation.parts]
     yield from _conventions(parts)
     yield from _foreign(found.known.values())
@@ -125,10 +126,10 @@ def _foreign(equations: Iterable[EquationWork]) -> Iterator[Difference]:
         if equation.targets:
             by_target.setdefault(", ".join(equation.targets), []).append(equation)
     for target, behind in by_target.items():
-        flops = sum(part.whole.flops for equation in behind for part in equation.parts)
+        flops = sum(equation.whole.flops for equation in behind)
         calls = sum(1 for equation in behind for _ in targets(equation.lowered))
         names = dict.fromkeys(part.counted.name for equation in behind for part in equation.parts)
-        is_known = all(part.counted.cost is not None for equation in behind for part in equation.parts)
+        is_known = all(equation.is_known for equation in behind)
         if is_known and not flops:
             continue
         times = f" ×{calls}" if calls > 1 else ""
@@ -139,6 +140,9 @@ def _foreign(equations: Iterable[EquationWork]) -> Iterator[Difference]:
 
 def _of_lowering(equation: EquationWork) -> _Shares:
     """Yields why an equation, once and on one device, is not what XLA counts for its instructions."""
+    if not total(equation.lowered) and not equation.targets:
+        yield from _share(_cause_of_lowering(equation), -equation.whole.flops, equation)
+        return
     if equation.targets:
         # What is around the foreign calls.
         yield from _share("lowering", total(equation.lowered), equation)
@@ -159,7 +163,7 @@ def _share(cause: str, flops: int, equation: EquationWork) -> _Shares:
 
 def _certain(equation: EquationWork) -> Iterator[tuple[str, int]]:
     """Yields the differences that follow from the dtypes of an equation."""
-    if not equation.lowered or _is_random(equation) or equation.name in _CAUSE_OF_PRIMITIVE:
+    if _is_random(equation) or equation.name in _CAUSE_OF_PRIMITIVE:
         return
     if any(part.is_complex for part in equation.parts):
         yield "complex numbers", sum(part.once_if_real for part in equation.parts) - equation.theory.flops
@@ -200,19 +204,25 @@ def _is_function(equation: EquationWork) -> bool:
 
 def to_compiled(found: Equations) -> Iterator[Difference]:
     """Yields the causes of the differences between the lowered and the compiled program."""
-    _rename(list(found.known.values()))
+    _rename([*found.known.values(), found.unknown])
     shares = [share for equation in found.known.values() for share in _of_compilation(equation, found.devices)]
+    # Only partitioning adds it, with a name or without.
+    shares += _share("communication", _of_communication(found.unknown.compiled), found.unknown)
     split = sum(share.flops for share in shares if share.cause == "devices")
     if split:
         words = f"XLA splits the work across {found.devices} devices"
         names = [share.equation.name for share in shares if share.cause == "devices"]
         yield Difference("devices", split, words, tuple(dict.fromkeys(names)))
     yield from _dense(share for share in shares if share.cause == "dense convolution")
-    yield from _summed((s for s in shares if s.cause not in ("devices", "dense convolution")), _compiled)
+    for step in _summed((s for s in shares if s.cause not in ("devices", "dense convolution")), _compiled):
+        # Without a name, the replacement of an instruction is not found.
+        is_unsure = step.cause == "removed work" and total(found.unknown.compiled)
+        words = ", or replaces them by instructions without a name" if is_unsure else ""
+        yield step._replace(explanation=step.explanation + words)
 
 
 def _rename(equations: Sequence[EquationWork]) -> None:
-    """Gives instructions back to their equation if XLA named them after another one.
+    """Gives instructions back to their equation if XLA named them after another one, or not at all.
 
     XLA names an instruction that replaces several after the last one: a product after the transposition of its result.
     Such an instruction is new in one equation, and the same work is missing in another one.
@@ -237,8 +247,7 @@ def _of_compilation(equation: EquationWork, devices: int) -> _Shares:
     if set(targets(after)) - set(targets(before)):
         yield from _share("foreign code", total(after) - total(before), equation)
         return
-    communication = sum(each.flops or 0 for each in after if each.opcode.startswith("all-reduce"))
-    communication -= sum(each.flops or 0 for each in before if each.opcode.startswith("all-reduce"))
+    communication = _of_communication(after) - _of_communication(before)
     yield from _share("communication", communication, equation)
     rest = total(after) - total(before) - communication
     if devices > 1 and rest < 0 and _opcodes(before) >= _opcodes(after) - {"all-reduce"} and after:
@@ -250,6 +259,10 @@ def _of_compilation(equation: EquationWork, devices: int) -> _Shares:
         return
     yield from _share(_cause_of_products(equation), products, equation)
     yield from _share(_cause_of_compilation(equation), rest - products, equation)
+
+
+def _of_communication(instructions: Iterable[Work]) -> int:
+    return sum(each.flops or 0 for each in instructions if each.opcode.startswith("all-reduce"))
 
 
 def _of_products(instructions: Iterable[Work]) -> int:
@@ -326,7 +339,7 @@ def _summed(shares: Iterable[_Share], instructions: Callable[[EquationWork], Seq
     for (cause, _), found in groups.items():
         flops = sum(share.flops for share in found)
         if flops:
-            names = _largest((share.equation.name, abs(share.flops)) for share in found)
+            names = _largest((share.equation.name, abs(share.flops)) for share in found if share.equation.name)
             yield Difference(cause, flops, _explained(cause, found, names, instructions), names)
 
 
@@ -334,12 +347,13 @@ def _explained(
     cause: str, shares: Sequence[_Share], names: Sequence[str], instructions: Callable[[EquationWork], Sequence[Work]]
 ) -> str:
     work = [each for share in shares for each in instructions(share.equation)]
-    opcodes = _largest((each.opcode, each.flops) for each in work if each.flops)
+    opcodes = largest_opcodes(work)
     words = _EXPLANATIONS.get(cause) or _OTHER_EXPLANATIONS[cause, instructions is _compiled]
     return words.format(
         names=_listed(f"`{name}`" for name in names),
         places=_places([share.equation for share in shares]),
         opcodes=_listed(opcodes),
+        unknown="" if all(share.equation.is_known for share in shares) else "; unknown in theory",
     )
 
 
@@ -356,6 +370,11 @@ def _largest(amounts: Iterable[tuple[str, int]]) -> tuple[str, ...]:
     for name, amount in amounts:
         sums[name] += amount
     return tuple(name for name, _ in sums.most_common())
+
+
+def largest_opcodes(instructions: Iterable[Work]) -> tuple[str, ...]:
+    """Returns the opcodes with the most FLOPs first."""
+    return _largest((each.opcode, each.flops) for each in instructions if each.flops)
 
 
 def _listed(names: Iterable[str], at_most: int = 3) -> str:

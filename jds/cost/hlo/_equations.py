@@ -106,6 +106,16 @@ class EquationWork:
         return sum((part.once for part in self.parts), Counts())
 
     @property
+    def whole(self) -> Counts:
+        """All of its work in theory."""
+        return sum((part.whole for part in self.parts), Counts())
+
+    @property
+    def is_known(self) -> bool:
+        """Whether its work in theory is known."""
+        return all(part.counted.cost is not None for part in self.parts)
+
+    @property
     def targets(self) -> tuple[str, ...]:
         """The targets of its foreign calls in the lowered program."""
         return tuple(dict.fromkeys(targets(self.lowered)))

@@ -12,7 +12,7 @@ from jds._common.text import as_text
 from jds._common.traceable import Traceable, as_traceable
 from jds.cost._analyze import count
 from jds.cost._program import Conventions
-from jds.cost.hlo._causes import Difference, rounding, to_compiled, to_lowered
+from jds.cost.hlo._causes import Difference, largest_opcodes, rounding, to_compiled, to_lowered
 from jds.cost.hlo._equations import equations, targets
 from jds.cost.hlo._tags import mark
 from jds.cost.hlo._view import XlaMemory, read_counts, read_memory
@@ -26,6 +26,7 @@ class Reconciliation(NamedTuple):
       lowered, compiled: XLA's counts; None if unknown.
       to_lowered, to_compiled: the causes, from theory to lowered and from lowered to compiled.
       unexplained_lowered, unexplained_compiled: what is not explained, in FLOPs; None if XLA's count is unknown.
+      unnamed: opcodes of the compiled instructions that no equation can be found for, the most expensive first.
       foreign_calls: targets of foreign calls, which XLA counts as zero FLOPs.
       devices: number of devices that the compiled program runs on; its counts are per device.
       minimum_bytes: bytes of arguments and results, each counted once.
@@ -57,6 +58,7 @@ class Reconciliation(NamedTuple):
     to_compiled: tuple[Difference, ...]
     unexplained_lowered: float | None
     unexplained_compiled: float | None
+    unnamed: tuple[str, ...]
     foreign_calls: tuple[str, ...]
     devices: int
     minimum_bytes: int
@@ -70,14 +72,15 @@ class Reconciliation(NamedTuple):
         lines.add_column("from theory to XLA", overflow="fold")
         lines.add_column("FLOPs", justify="right", no_wrap=True)
         lines.add_row("in theory, with padding and all loop iterations", f"{self.theory:,}")
-        for steps, rest, name, flops in (
-            (self.to_lowered, self.unexplained_lowered, "lowered: as JAX passes it to XLA", self.lowered),
-            (self.to_compiled, self.unexplained_compiled, "compiled: as XLA runs it", self.compiled),
+        for steps, rest, unnamed, name, flops in (
+            (self.to_lowered, self.unexplained_lowered, (), "lowered: as JAX passes it to XLA", self.lowered),
+            (self.to_compiled, self.unexplained_compiled, self.unnamed, "compiled: as XLA runs it", self.compiled),
         ):
             for step in steps:
                 lines.add_row(f"  {step.cause}: {step.explanation}", f"{step.flops:+,}")
             if rest:
-                lines.add_row("  not explained", f"{rest:+,.0f}")
+                what = f": {', '.join(unnamed)} without a name" if unnamed else ""
+                lines.add_row(f"  not explained{what}", f"{rest:+,.0f}")
             lines.add_row(name, "unknown" if flops is None else f"{flops:,.0f}")
         lines.add_section()
         for name, size in (
@@ -152,6 +155,7 @@ def reconcile(
         to_compiled=steps_to_compiled,
         unexplained_lowered=_rest(theory, steps_to_lowered, before.flops),
         unexplained_compiled=_rest(before.flops, steps_to_compiled, after.flops),
+        unnamed=largest_opcodes(found.unknown.compiled),
         foreign_calls=tuple(dict.fromkeys(targets(found.compiled))),
         devices=found.devices,
         minimum_bytes=counted.total.traffic,
