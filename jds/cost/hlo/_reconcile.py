@@ -1,9 +1,10 @@
 """Explains why XLA's count of FLOPs differs from the count in theory."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from rich import box
 from rich.console import RenderableType
 from rich.table import Table
@@ -12,10 +13,13 @@ from jds._common.text import as_text
 from jds._common.traceable import Traceable, as_traceable
 from jds.cost._analyze import count
 from jds.cost._program import Conventions
-from jds.cost.hlo._causes import Difference, largest_opcodes, rounding, to_compiled, to_lowered
-from jds.cost.hlo._equations import equations, targets
+from jds.cost.hlo._compilation import to_compiled
+from jds.cost.hlo._difference import Difference, largest_opcodes
+from jds.cost.hlo._equations import equations, targets, total
+from jds.cost.hlo._flops import Work
+from jds.cost.hlo._lowering import to_lowered
 from jds.cost.hlo._tags import mark
-from jds.cost.hlo._view import XlaMemory, read_counts, read_memory
+from jds.cost.hlo._view import XlaCounts, XlaMemory, read_counts, read_memory
 
 
 class Reconciliation(NamedTuple):
@@ -49,6 +53,11 @@ class Reconciliation(NamedTuple):
       bytes of arguments and results, each once                        896
       bytes that the lowered program's instructions read and write     896
       bytes that the compiled program's instructions read and write    896
+      <BLANKLINE>
+      bytes of memory, compiled                                        896
+        arguments                                                      768
+        results                                                        128
+        temporaries                                                      0
     """
 
     theory: int
@@ -141,10 +150,10 @@ def reconcile(
     compiled = marked.lowered.compile()
     texts = marked.lowered.as_text(dialect="hlo", debug_info=True) or "", compiled.as_text() or ""
     found = equations(counted, skipped, marked, *texts)
-    before = read_counts(marked.lowered.cost_analysis(), found.lowered)
-    after = read_counts(compiled.cost_analysis(), found.compiled)
+    before = _completed(read_counts(marked.lowered.cost_analysis(), found.lowered), found.lowered)
+    after = _completed(read_counts(compiled.cost_analysis(), found.compiled), found.compiled)
     theory = counted.total.flops
-    rounded = rounding(before.flops, found.lowered), rounding(after.flops, found.compiled)
+    rounded = _rounding_error(before.flops, found.lowered), _rounding_error(after.flops, found.compiled)
     steps_to_lowered = (*to_lowered(found), *_rounding(rounded[0]))
     steps_to_compiled = (*to_compiled(found), *_rounding(rounded[1] - rounded[0]))
     return Reconciliation(
@@ -170,5 +179,23 @@ def _rounding(flops: int) -> Iterator[Difference]:
         yield Difference("rounding", flops, "XLA counts in float32, which is exact up to 16,777,216")
 
 
+def _completed(counts: XlaCounts, instructions: Sequence[Work]) -> XlaCounts:
+    """Returns XLA's counts, which leave out what is zero, with this zero, if the instructions confirm it."""
+    is_zero = counts.flops is None and counts.bytes is not None and total(instructions) == 0
+    return counts._replace(flops=0.0) if is_zero else counts
+
+
 def _rest(start: int | float | None, steps: Iterable[Difference], end: int | float | None) -> float | None:
     return None if start is None or end is None else end - start - sum(step.flops for step in steps)
+
+
+# A float32 has 24 bits.
+_EXACT = 2**24
+
+
+def _rounding_error(reported: float | None, instructions: Sequence[Work]) -> int:
+    """Returns the difference between XLA's sum, in float32, and the exact sum; 0 if it is too large to be rounding."""
+    if reported is None or reported < _EXACT:
+        return 0
+    error = round(reported) - total(instructions)
+    return error if abs(error) <= len(instructions) * float(np.spacing(np.float32(reported))) / 2 else 0

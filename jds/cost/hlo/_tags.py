@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
+from jds._common.name_stack import scopes_of
 from jds._common.traceable import Traceable
 from jds.cost.rules import find_rule
 
@@ -31,12 +32,15 @@ class Marked(NamedTuple):
       lowered: the same as passed to XLA.
       names: the primitive of each equation.
       params: the parameters of each equation.
+      scopes: the scopes of each equation, relative to those of the equation that calls its jaxpr.
+      parents: the equations that each equation is in; None for the program itself.
     """
 
     jaxpr: ClosedJaxpr
     lowered: jax.stages.Lowered
     names: tuple[str, ...]
     params: tuple[Mapping[str, Any], ...]
+    scopes: tuple[tuple[str, ...], ...]
     parents: tuple[set[int | None], ...]
 
     def chain(self, op_names: Iterable[str]) -> Chain:
@@ -56,6 +60,19 @@ class Marked(NamedTuple):
         return tuple(found)
 
 
+class MarkedTrips(dict[str, int]):
+    """Numbers of iterations by the path of a loop, for a program whose scopes are marks."""
+
+    def __init__(self, trips: Mapping[str, int], marked: Marked) -> None:
+        super().__init__(trips)
+        self._marked = marked
+
+    def get(self, key: str, default: Any = None) -> Any:
+        chain = chain_of_scopes(key.split("/"))
+        path = "/".join(scope for number in chain for scope in self._marked.scopes[number])
+        return super().get(path, default)
+
+
 def chain_of_scopes(path: Iterable[str]) -> Chain:
     """Returns the equations that the scopes of a marked equation stand for."""
     return tuple(int(name.removeprefix(_PREFIX)) for name in path if name.startswith(_PREFIX))
@@ -66,13 +83,21 @@ def mark(program: Traceable) -> Marked:
     marker = _Marker()
     jaxpr, _ = marker.jaxpr(program.jaxpr, None)
     lowered = jax.jit(jaxpr_as_fun(jaxpr)).lower(*program.arrays)
-    return Marked(jaxpr, lowered, tuple(marker.names), tuple(marker.params), tuple(marker.parents))
+    return Marked(
+        jaxpr=jaxpr,
+        lowered=lowered,
+        names=tuple(marker.names),
+        params=tuple(marker.params),
+        scopes=tuple(marker.scopes),
+        parents=tuple(marker.parents),
+    )
 
 
 class _Marker:
     def __init__(self) -> None:
         self.names: list[str] = []
         self.params: list[Mapping[str, Any]] = []
+        self.scopes: list[tuple[str, ...]] = []
         self.parents: list[set[int | None]] = []
         # By identity, the jaxprs that were marked, kept alive, with the result and the numbers of its equations.
         self._done: dict[int, tuple[Any, Any, list[int]]] = {}
@@ -97,6 +122,7 @@ class _Marker:
         numbers.append(number)
         self.names.append(name)
         self.params.append(eqn.params)
+        self.scopes.append(scopes_of(eqn).path)
         self.parents.append(set())
         info = eqn.source_info
         scope = type(info.name_stack)().extend(f"{_PREFIX}{number}")

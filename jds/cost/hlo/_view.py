@@ -212,18 +212,14 @@ def _instructions(module: _parse.Module) -> tuple[XlaInstruction, ...]:
 
 def read_counts(properties: Any, counted: Iterable[Work]) -> XlaCounts:
     """Reads XLA's counts from a dictionary, or None; a missing key or -1 means unknown."""
-    counts, flops = properties or {}, [each.flops for each in counted]
     # XLA adds -1 for each call whose cost it does not know.
-    calls = flops.count(None)
+    calls = sum(each.flops is None for each in counted)
 
     def read(key: str, correction: int = 0) -> float | None:
-        count = counts.get(key)
+        count = (properties or {}).get(key)
         return None if count is None or count + correction < 0 else float(count + correction)
 
-    known = read("flops", calls)
-    if known is None and counts and "flops" not in counts and not any(flops):
-        known = 0.0  # XLA leaves out what is zero
-    return XlaCounts(known, read("transcendentals"), read("bytes accessed", calls))
+    return XlaCounts(read("flops", calls), read("transcendentals"), read("bytes accessed", calls))
 
 
 def _is_marker(instruction: XlaInstruction) -> bool:
