@@ -4,7 +4,6 @@ from jds.cost.hlo._difference import Difference as Difference
 from jds.cost.hlo._reconcile import Reconciliation as Reconciliation
 from jds.cost.hlo._reconcile import reconcile as reconcile
 from jds.cost.hlo._view import XlaInstruction as XlaInstruction
-from jds.cost.hlo._view import XlaMemory as XlaMemory
 from jds.cost.hlo._view import XlaView as XlaView
 from jds.cost.hlo._view import layers_of_instructions as layers_of_instructions
 from jds.cost.hlo._view import xla as xla

@@ -88,11 +88,11 @@ def _opcodes(instructions: Iterable[Work]) -> set[str]:
 
 
 def _is_unrolled(before: Sequence[Work], after: Sequence[Work]) -> bool:
-    """Whether instructions of a loop have left it, and there are several times as many."""
-    counted = [each for each in before if each.flops], [each for each in after if each.flops]
-    if not all(counted) or max(e.depth for e in counted[1]) >= max(e.depth for e in counted[0]):
-        return False
-    return total(after) % total(before) == 0 and _opcodes(before) == _opcodes(after)
+    """Whether all instructions have left a loop, and there are several times as many of each."""
+    depths = [max((each.depth for each in found if each.flops), default=0) for found in (before, after)]
+    once, all_times = numbers(before), numbers(after)
+    times = all_times.total() // once.total() if once else 0
+    return depths[1] < depths[0] and all_times == {kind: times * count for kind, count in once.items()}
 
 
 def _cause_of_products(equation: EquationWork) -> str:
