@@ -105,6 +105,8 @@ class Cost:
     html: Annotated[Path | None, option("FILE", "write a page in HTML")] = None
     plot: Annotated[Path | None, option("FILE", "plot the layers, or a sweep: .png, .svg or .pdf")] = None
 
+    trace: Annotated[Path | None, option("FILE", "write a measured run for ui.perfetto.dev: .json or .json.gz")] = None
+
     def run(self) -> None:
         """Prints the requested analysis, and writes its files."""
         self._check()
@@ -132,7 +134,7 @@ class Cost:
 
     def _check(self) -> None:
         check_positive(self, "image_size", "width", "batch", "trip_counts", "depth", "top")
-        for name in ("json", "csv", "html", "plot"):
+        for name in ("json", "csv", "html", "plot", "trace"):
             check_output(name, getattr(self, name))
         kinds = {Target(name).kind for name in (self.target, self.against) if name is not None}
         for name in sorted({name for names in _OPTIONS_OF.values() for name in names}):
@@ -147,6 +149,8 @@ class Cost:
             raise UsageError(f"`--depth` is for rows by layer or fused, not by {self.by}")
         if self.device is not None and (fault := device_fault(self.device)):
             raise UsageError(f"`--device` {fault}")
+        if self.trace is not None and not self.measure:
+            raise UsageError("`--trace` requires `--measure`")
         if self.measure:
             if self.device not in (None, "this"):
                 raise UsageError(f"`--measure` runs on this machine, not on {self.device}; leave out `--device`")
@@ -202,7 +206,13 @@ class Cost:
             _progress("looking up the peak rates of this machine, which takes a few seconds the first time")
         return None if name is None else cost.find_device(name)
 
-    def _write(self, found: cost.Analysis, bounds: cost.Estimate | None, peak: cost.Peak | None, measured: Any) -> None:
+    def _write(
+        self,
+        found: cost.Analysis,
+        bounds: cost.Estimate | None,
+        peak: cost.Peak | None,
+        measured: cost.Measurement | None,
+    ) -> None:
         by_layer = None if peak is None else cost.estimate(found, peak, measured=measured)
         if self.json is not None:
             _write_json(self.json, found.to_dict(by_layer))
@@ -212,6 +222,8 @@ class Cost:
             write_text("html", self.html, found.to_html(self._grouping, bounds))
         if self.plot is not None:
             write("plot", self.plot, lambda path: found.plot(path, by_layer))
+        if self.trace is not None and measured is not None:
+            write("trace", self.trace, measured.to_perfetto)
 
     def _run_against(self, target: Target, reference: Target) -> None:
         depth = self.depth or (_STAGES if self.by == "layer" else None)

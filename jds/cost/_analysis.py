@@ -118,8 +118,8 @@ class Analysis:
 
     @functools.cached_property
     def layer_sizes(self) -> dict[str, int]:
-        """The number of operations of each layer."""
-        return dict(collections.Counter("/".join(operation.path) for operation in self.operations))
+        """The number of operations of each layer, without changes of shape."""
+        return dict(collections.Counter("/".join(each.path) for each in self.operations if each.outputs))
 
     @property
     def while_loops(self) -> tuple[str, ...]:

@@ -56,6 +56,7 @@ class Estimate(NamedTuple):
       dtype: what the device stores and computes the program's floating-point numbers in, if not in their own dtype.
       arithmetics: the arithmetics that the bound assumes, keys of `peak.rates`.
       measured: the measurement that was passed to `estimate`, if any.
+      other_rows: measured times that belong to none of the rows; those of all rows and of these add up to the total.
 
     Example:
       >>> import jax.numpy as jnp
@@ -79,15 +80,7 @@ class Estimate(NamedTuple):
     dtype: str | None = None
     arithmetics: tuple[str, ...] = ()
     measured: Measurement | None = None
-
-    @property
-    def other_rows(self) -> tuple[Bound, ...]:
-        """Measured times that belong to none of the rows; those of all rows and of these add up to the total."""
-        if self.measured is None or all(row.measured is None for row in self.rows):
-            return ()
-        known = {row.name for row in self.rows}
-        others = {name: time for name, time in self.measured.layers.items() if name not in known}
-        return tuple(Bound(name, 0.0, "memory", time.median) for name, time in others.items())
+    other_rows: tuple[Bound, ...] = ()
 
     def table(self) -> Table:
         """Returns bounds and measured times as a table, for Rich to print in 80 columns or more."""

@@ -1,6 +1,8 @@
 """Estimates the time of a program on a device."""
 
 import collections
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 
 from jds.cost._analysis import Analysis
 from jds.cost._arithmetic import least_seconds, narrower_dtype, work_by_arithmetic
@@ -10,6 +12,7 @@ from jds.cost._grouping import By, Grouping
 from jds.cost._measurement import Measurement
 from jds.cost._peak import Peak
 from jds.cost._rows import RowGroup
+from jds.cost._run import CALL, NOT_ATTRIBUTED
 
 
 def estimate(
@@ -46,33 +49,52 @@ def estimate(
     dtype = narrower_dtype(peak, analysis.dtypes)
     deployed = analysis if dtype is None else analysis.as_dtype(dtype)
     stored = deployed.conventions.dtype
-    operations = deployed.operations
+    operations, groups = deployed.operations, deployed.groups(by)
+    layers = [_whole_layers(analysis, group) for group in groups]
     rows = tuple(
         _bound(
             group.row.name,
             least_seconds((operations[number] for number in group.operations), peak, stored),
             # Each of several devices reads and writes its part.
             group.row.traffic / max(operations[number].devices for number in group.operations) / peak.bytes,
-            _measured(analysis, group, measured),
+            _measured(inside, measured),
         )
-        for group in deployed.groups(by)
+        for group, inside in zip(groups, layers, strict=True)
     )
     devices = max((operation.devices for operation in operations), default=1)
     traffic = max(0.0, deployed.total.traffic / devices - (peak.cache or 0))
     total = _bound(
         "total", least_seconds(operations, peak, stored), traffic / peak.bytes, measured and measured.total.median
     )
-    return Estimate(peak, total, rows, dtype, tuple(work_by_arithmetic(operations, peak, stored)), measured)
+    arithmetics = tuple(work_by_arithmetic(operations, peak, stored))
+    shown = {layer for inside in layers for layer in inside}
+    return Estimate(peak, total, rows, dtype, arithmetics, measured, tuple(_other_rows(measured, shown)))
 
 
-def _measured(analysis: Analysis, group: RowGroup, measured: Measurement | None) -> float | None:
-    """Returns the time of the layers in a row; None if it has only a part of a layer, or none was measured."""
-    if measured is None:
-        return None
-    inside = collections.Counter("/".join(analysis.operations[number].path) for number in group.operations)
-    times = [measured.layers[layer].median for layer in inside if layer in measured.layers]
+def _other_rows(measured: Measurement | None, shown: AbstractSet[str]) -> Iterator[Bound]:
+    """Yields the measured times of no row; those of layers that are parts of several rows together."""
+    others = {name: time.median for name, time in (measured.layers if measured else {}).items() if name not in shown}
+    alone = ("", CALL, NOT_ATTRIBUTED)
+    for name in alone:
+        if name in others:
+            yield Bound(name, 0.0, "memory", others[name])
+    rest = sum(time for name, time in others.items() if name not in alone)
+    if rest:
+        yield Bound(_IN_SEVERAL, 0.0, "memory", rest)
+
+
+def _whole_layers(analysis: Analysis, group: RowGroup) -> list[str]:
+    """Returns the layers in a row; none if it has only a part of one."""
+    members = (analysis.operations[number] for number in group.operations)
+    inside = collections.Counter("/".join(each.path) for each in members if each.outputs)
     is_whole = all(count == analysis.layer_sizes[layer] for layer, count in inside.items())
-    return sum(times) if times and is_whole else None
+    return list(inside) if is_whole else []
+
+
+def _measured(layers: Sequence[str], measured: Measurement | None) -> float | None:
+    """Returns the time of layers; None if none of them was measured."""
+    times = [measured.layers[layer].median for layer in layers if layer in measured.layers] if measured else []
+    return sum(times) if times else None
 
 
 def _bound(name: str, arithmetic: float, memory: float, measured: float | None) -> Bound:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 from jds import cost
+from jds.cost import _run
 from jds.cost._run import Piece, Run, Slice
 
 SPREAD = cost.Spread(1.0, 2.0, 3.0)
@@ -66,7 +67,8 @@ def own_times(track):
     return times
 
 
-def test_the_layers_of_a_run_are_nested_and_fill_it(tmp_path):
+def test_the_layers_of_a_run_are_nested_and_fill_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(_run, "_START", 0.5e-6)
     found = tracks(written(measurement(RUN), tmp_path / "trace.json"))
     assert list(found) == ["layers", "one", "two"]
     layers = found["layers"]
@@ -91,6 +93,13 @@ def test_instructions_have_their_layer_primitive_and_duration(tmp_path):
     events = written(measurement(RUN), tmp_path / "trace.json.gz")
     (event,) = [event for event in events if event["name"] == "dot.12"]
     assert event["args"] == {"layer": "(no layer)", "primitive": "dot_general", "microseconds": pytest.approx(3)}
+
+
+def test_a_short_time_between_instructions_belongs_to_the_second_one():
+    slices = Run(9e-6, (piece(1, 1, "a"), piece(3, 1, "b"), piece(7, 1, "c"))).slices()
+    assert [(each.layer, round(each.seconds * 1e6)) for each in slices] == [
+        ("(call)", 1), ("a", 1), ("b", 2), ("(not attributed)", 3), ("c", 1), ("(call)", 1),
+    ]  # fmt: skip
 
 
 def test_a_run_without_instructions_is_not_attributed():

@@ -18,6 +18,7 @@ from jds.cost.hlo._difference import Difference, largest_opcodes
 from jds.cost.hlo._equations import equations, targets, total
 from jds.cost.hlo._flops import Work
 from jds.cost.hlo._lowering import to_lowered
+from jds.cost.hlo._memory import MemoryDifference, memory_differences
 from jds.cost.hlo._tags import mark
 from jds.cost.hlo._view import XlaCounts, XlaMemory, read_counts, read_memory
 
@@ -35,7 +36,9 @@ class Reconciliation(NamedTuple):
       devices: number of devices that the compiled program runs on; its counts are per device.
       minimum_bytes: bytes of arguments and results, each counted once.
       lowered_bytes, compiled_bytes: XLA's counts of the bytes that all instructions read and write.
+      liveness_bytes: peak memory by the liveness of the program's arrays, as in `Analysis.memory`.
       memory: the memory of the compiled program; None if unknown.
+      to_memory: the causes of the difference between the two, with a `cause`, `bytes` and an `explanation`.
 
     Example:
       >>> import jax.numpy as jnp
@@ -44,20 +47,20 @@ class Reconciliation(NamedTuple):
       >>> steps.theory, steps.lowered, steps.unexplained_lowered
       (1024, 1024.0, 0.0)
       >>> print(steps)
-      from theory to XLA                                             FLOPs
-      ─────────────────────────────────────────────────────────────────────
-      in theory, with padding and all loop iterations                1,024
-      lowered: as JAX passes it to XLA                               1,024
-      compiled: as XLA runs it                                       1,024
+      from theory to XLA                                                                                    FLOPs
+      ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+      in theory, with padding and all loop iterations                                                       1,024
+      lowered: as JAX passes it to XLA                                                                      1,024
+      compiled: as XLA runs it                                                                              1,024
       <BLANKLINE>
-      bytes of arguments and results, each once                        896
-      bytes that the lowered program's instructions read and write     896
-      bytes that the compiled program's instructions read and write    896
+      bytes of arguments and results, each once                                                               896
+      bytes that the lowered program's instructions read and write                                            896
+      bytes that the compiled program's instructions read and write                                           896
       <BLANKLINE>
-      bytes of memory, compiled                                        896
-        arguments                                                      768
-        results                                                        128
-        temporaries                                                      0
+      bytes of memory, by the liveness of its arrays                                                          896
+        results: XLA gives them memory of their own from the beginning                                       +128
+        temporaries: XLA fuses operations, has an order of its own, and its kernels need memory to work in   -128
+      bytes of memory, compiled                                                                               896
     """
 
     theory: int
@@ -73,7 +76,9 @@ class Reconciliation(NamedTuple):
     minimum_bytes: int
     lowered_bytes: float | None
     compiled_bytes: float | None
+    liveness_bytes: int
     memory: XlaMemory | None
+    to_memory: tuple[MemoryDifference, ...]
 
     def table(self) -> Table:
         """Returns the steps as a table, for Rich to print in 80 columns or more."""
@@ -99,14 +104,18 @@ class Reconciliation(NamedTuple):
         ):
             lines.add_row(name, "unknown" if size is None else f"{size:,.0f}")
         lines.add_section()
+        lines.add_row("bytes of memory, by the liveness of its arrays", f"{self.liveness_bytes:,}")
+        for step in self.to_memory:
+            lines.add_row(f"  {step.cause}: {step.explanation}", f"{step.bytes:+,}")
         lines.add_row("bytes of memory, compiled", "unknown" if self.memory is None else f"{self.memory.peak:,}")
-        for name in ("arguments", "results", "temporaries") if self.memory else ():
-            lines.add_row(f"  {name}", f"{getattr(self.memory, name):,}")
         return lines
 
     def to_dict(self) -> dict[str, Any]:
         """Returns all fields as a dictionary that `json` can write."""
-        steps = {name: [step._asdict() for step in getattr(self, name)] for name in ("to_lowered", "to_compiled")}
+        steps = {
+            name: [step._asdict() for step in getattr(self, name)]
+            for name in ("to_lowered", "to_compiled", "to_memory")
+        }
         return self._asdict() | steps | {"memory": self.memory and self.memory._asdict()}
 
     def __rich__(self) -> RenderableType:
@@ -152,7 +161,7 @@ def reconcile(
     found = equations(counted, skipped, marked, *texts)
     before = _completed(read_counts(marked.lowered.cost_analysis(), found.lowered), found.lowered)
     after = _completed(read_counts(compiled.cost_analysis(), found.compiled), found.compiled)
-    theory = counted.total.flops
+    theory, memory = counted.total.flops, read_memory(compiled)
     rounded = _rounding_error(before.flops, found.lowered), _rounding_error(after.flops, found.compiled)
     steps_to_lowered = (*to_lowered(found), *_rounding(rounded[0]))
     steps_to_compiled = (*to_compiled(found), *_rounding(rounded[1] - rounded[0]))
@@ -170,7 +179,9 @@ def reconcile(
         minimum_bytes=counted.total.traffic,
         lowered_bytes=before.bytes,
         compiled_bytes=after.bytes,
-        memory=read_memory(compiled),
+        liveness_bytes=counted.memory.bytes,
+        memory=memory,
+        to_memory=tuple(memory_differences(counted.memory, memory)) if memory else (),
     )
 
 
