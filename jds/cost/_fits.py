@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 _LARGEST = 2**24
 
+
 def largest_batch(bytes_of: Callable[[int], int], size: int) -> int:
     """Returns the largest batch whose peak memory is at most a size; 0 if not even one image fits.
 
