@@ -35,10 +35,10 @@ def write_labels(axes: Axes, places: Sequence[tuple[float, float, str]], dots: S
         x, y = label.leader[0] if label.leader else (label.left, label.base)
         axes.annotate(
             label.name,
-            (x / points, -y / points),
-            (label.left / points, -label.base / points),
-            xycoords="figure pixels",
-            textcoords="figure pixels",
+            (x, -y),
+            (label.left, -label.base),
+            xycoords="figure points",
+            textcoords="figure points",
             fontsize=_FONT,
             arrowprops={"arrowstyle": "-", "color": "0.5", "linewidth": 0.6} if label.leader else None,
         )

@@ -20,12 +20,14 @@ class Heading(NamedTuple):
       explanation: its tooltip.
       is_number: whether its cells have values, which are aligned on the right.
       is_kind: whether its cells are the kinds of their rows, whose colors they show.
+      bars: the name of the columns of numbers whose bars have the same scale; None for its own, empty for no bars.
     """
 
     text: str
     explanation: str = ""
     is_number: bool = True
     is_kind: bool = False
+    bars: str | None = None
 
     @property
     def css(self) -> str:
@@ -136,11 +138,12 @@ def table(title: str, headings: Sequence[Heading], entries: Sequence[Entry], tot
       totals: rows that stay at the bottom.
     """
     head = "".join(_heading(heading) for heading in headings)
-    most = [_most(entries, i) if heading.is_number else 0.0 for i, heading in enumerate(headings[1:])]
+    most = _most(headings, entries)
     body = "\n".join(_rows(entries, headings, most))
     foot = "".join(f"<tr>{_name(entry)}{_cells(entry, headings, [0.0] * len(most))}</tr>" for entry in totals)
+    folds = any(entry.is_folder for entry in entries)
     return (
-        f'<section class="view">{_controls(any(entry.is_folder for entry in entries))}'
+        f'<section class="view{" folds" if folds else ""}">{_controls(folds)}'
         f'<div class="scroll" role="region" aria-label="{escape(title)}" tabindex="0"><table><thead><tr>{head}</tr>'
         f"</thead><tbody>{body}</tbody><tfoot>{foot}</tfoot></table></div></section>"
     )
@@ -160,7 +163,8 @@ def _controls(folds: bool) -> str:
 
 def _heading(heading: Heading) -> str:
     tip = f' title="{escape(heading.explanation)}"' if heading.explanation else ""
-    return f'<th scope="col"{heading.css}{tip}><button type="button">{escape(heading.text)}</button></th>'
+    bars = f' data-bars="{escape(heading.bars)}"' if heading.bars else ""
+    return f'<th scope="col"{heading.css}{tip}{bars}><button type="button">{escape(heading.text)}</button></th>'
 
 
 def _rows(entries: Sequence[Entry], headings: Sequence[Heading], most: Sequence[float]) -> Iterable[str]:
@@ -202,5 +206,15 @@ def _cell(cell: Cell, heading: Heading, most: float) -> str:
     return f"<td data-value={cell.value:.9g}{bar}>{escape(cell.text)}</td>"
 
 
-def _most(entries: Sequence[Entry], i: int) -> float:
-    return max((entry.cells[i].value or 0.0 for entry in entries), default=0.0)
+def _most(headings: Sequence[Heading], entries: Sequence[Entry]) -> list[float]:
+    """Returns for each column the value whose bar is as wide as a cell; 0 for columns without bars."""
+    most: dict[str | int, float] = {}
+    names = [_scale(heading, i) for i, heading in enumerate(headings[1:])]
+    for entry in entries:
+        for name, cell in zip(names, entry.cells, strict=True):
+            most[name] = max(most.get(name, 0.0), cell.value or 0.0)
+    return [most.get(name, 0.0) if name != "" else 0.0 for name in names]
+
+
+def _scale(heading: Heading, number: int) -> str | int:
+    return number if heading.bars is None else heading.bars

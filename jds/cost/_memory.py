@@ -6,6 +6,7 @@ from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from jds._common.html import as_html
 from jds._common.text import as_text, short_number
 from jds.cost._liveness import Liveness, Part, liveness
 from jds.cost._program import Program
@@ -109,6 +110,9 @@ class Memory(NamedTuple):
 
     def __str__(self) -> str:
         return as_text(self)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
 
 
 def memory_of(program: Program) -> Memory:

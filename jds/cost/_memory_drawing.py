@@ -25,7 +25,7 @@ def memory_figure(memory: Memory) -> str:
     peak = sizes.index(max(sizes))
     place = x(peak + 0.5), y(sizes[peak])
     shapes = [
-        _svg.grid(x, y, "operations, in order", "bytes", _svg.whole, _svg.whole),
+        _svg.grid(x, y, "operations, in order", "bytes", _svg.short, _svg.short),
         _svg.area([(x.start, y.start), *outline, (x.end, y.start)], "memory"),
         _svg.line(outline, "curve"),
         *_stages(memory.curve, x, y),

@@ -11,13 +11,13 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch
 
 from jds.cost._analysis import Analysis
-from jds.cost._bounds import Estimate, microseconds
+from jds.cost._bounds import Bound, Estimate, microseconds
 from jds.cost._columns import NO_LAYER
 from jds.cost._figure_labels import write_labels
 from jds.cost._grouping import OTHERS, Grouping, kind_of
 from jds.cost._palette import KIND_COLORS, OTHER, color, family
 from jds.cost._roofline import Roofline, roofline
-from jds.cost._rows import RowGroup
+from jds.cost._rows import CostRow, RowGroup
 
 _BARS_AT_MOST = 64
 _LABELS = 6
@@ -75,7 +75,9 @@ def bars(analysis: Analysis, estimate: Estimate | None = None) -> list[Bar]:
         rest = [number for group in groups if group.row.name not in largest for number in group.operations]
         groups = [group for group in groups if group.row.name in largest]
         groups.append(RowGroup(analysis.total._replace(name=OTHERS), tuple(rest)))
-    return [_bar(analysis, group, estimate) for group in groups]
+    layers = {row.name: row for row in analysis.by("layer")}
+    bounds = {bound.name: bound for bound in estimate.rows} if estimate else {}
+    return [_bar(analysis, group, layers, bounds) for group in groups]
 
 
 def _groups(analysis: Analysis) -> Sequence[RowGroup]:
@@ -92,28 +94,21 @@ def _size(group: RowGroup) -> tuple[int, int]:
     return -group.row.macs, -group.row.traffic
 
 
-def _bar(analysis: Analysis, group: RowGroup, estimate: Estimate | None) -> Bar:
-    macs = collections.Counter[str]()
+def _bar(analysis: Analysis, group: RowGroup, layers: Mapping[str, CostRow], bounds: Mapping[str, Bound]) -> Bar:
+    macs, traffic = collections.Counter[str](), collections.Counter[str]()
     for number in group.operations:
         operation = analysis.operations[number]
         macs[family(kind_of(operation))] += operation.counts.macs
-    inside = {"/".join(analysis.operations[number].path) for number in group.operations}
-    layers = [row for row in analysis.by("layer") if row.name in inside]
-    bounds = {bound.name: bound for bound in estimate.rows} if estimate else {}
-    traffic, seconds = collections.Counter[str](), collections.defaultdict[str, float](float)
-    for row in layers:
-        traffic[family(row.kind)] += row.traffic
-        seconds[family(row.kind)] += bounds[row.name].seconds if row.name in bounds else 0.0
-    times = [bound.measured for row in layers if (bound := bounds.get(row.name)) and bound.measured is not None]
-    return Bar(
-        group.row.name or NO_LAYER,
-        macs,
-        traffic,
-        seconds,
-        sum(times) if times else None,
-        len(layers),
-        len(layers) - len(times),
-    )
+    names = {"/".join(analysis.operations[number].path) for number in group.operations}
+    seconds = collections.defaultdict[str, float](float)
+    for name in names:
+        kind = family(layers[name].kind)
+        traffic[kind] += layers[name].traffic
+        seconds[kind] += bounds[name].seconds if name in bounds else 0.0
+    measured = [bounds[name].measured for name in names if name in bounds]
+    times = [time for time in measured if time is not None]
+    total = sum(times) if times else None
+    return Bar(group.row.name or NO_LAYER, macs, traffic, seconds, total, len(names), len(names) - len(times))
 
 
 def _draw(analysis: Analysis, drawn: Sequence[Bar], estimate: Estimate | None) -> Figure:
@@ -196,10 +191,11 @@ def _draw_roofline(figure: SubFigure, found: Roofline) -> Axes:
     axes.loglog(ends, [found.at_most(end) / size for end in ends], color="0.3")
     axes.axvline(found.ridge, color="0.6", linestyle="--", linewidth=1)
     axes.annotate(f" ridge: {found.ridge:.3g} FLOP/B", (found.ridge, 0.02), xycoords=("data", "axes fraction"))
-    for dot in sorted(found.dots, key=lambda dot: dot.is_measured):
-        own = color(dot.row.kind)
-        face = own if dot.is_measured else "none"
-        axes.plot(dot.row.intensity, dot.rate / size, "o", color=own, markerfacecolor=face, alpha=0.7)
+    for is_measured in (False, True):
+        dots = [dot for dot in found.dots if dot.is_measured == is_measured]
+        places = [dot.row.intensity for dot in dots], [dot.rate / size for dot in dots]
+        edges = [color(dot.row.kind) for dot in dots]
+        axes.scatter(*places, edgecolors=edges, facecolors=edges if is_measured else "none", alpha=0.7)
     axes.set_xlabel("FLOPs per byte of the minimum traffic")
     axes.set_ylabel(unit)
     axes.grid(color="0.9")

@@ -1,12 +1,10 @@
 """Axes and shapes of inline SVG, whose colors are those of the page around them."""
 
 import math
-import re
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from typing import NamedTuple
 
-from jds._common.text import short_number
 from jds.cost._labels import place_labels
 
 WIDTH, HEIGHT = 560, 340
@@ -112,10 +110,15 @@ def labels(places: Sequence[tuple[float, float, str]], dots: Iterable[tuple[floa
     return "".join(found)
 
 
-def whole(value: float) -> str:
-    """Formats a tick of an axis of counts."""
-    digits, unit = re.fullmatch(r"([\d.]+)(\D*)", short_number(round(value))).groups()  # type: ignore[union-attr]
-    return f"{float(digits):g}{unit}"
+_UNITS = {"P": 1e15, "T": 1e12, "G": 1e9, "M": 1e6, "k": 1e3}
+
+
+def short(value: float) -> str:
+    """Formats a tick: in full below a hundred thousand, otherwise with a unit."""
+    if abs(value) < 100_000:
+        return f"{value:.5g}"
+    unit = next(unit for unit, size in _UNITS.items() if abs(value) >= size)
+    return f"{value / _UNITS[unit]:.4g}{unit}"
 
 
 def _range(values: list[float], is_log: bool) -> tuple[float, float]:
