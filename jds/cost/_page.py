@@ -58,7 +58,7 @@ def _spread(estimate: Estimate) -> str:
 def _rows(analysis: Analysis, grouping: Grouping, estimate: Estimate | None) -> str:
     shown = columns(grouping, analysis.total, estimate, is_padded=analysis.conventions.count_padding)
     tree = branches(analysis, grouping, estimate)
-    is_long = sum(branch.count for branch in tree) > _ROWS_AT_MOST
+    is_long = sum(branch.rows for branch in tree) > _ROWS_AT_MOST
     entries = [*_entries(tree, shown[1:], is_long), *_other_times(shown[1:], estimate)]
     total = total_line(analysis.total, estimate, is_lower_bound=analysis.is_lower_bound)
     headings = [

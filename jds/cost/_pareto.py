@@ -35,7 +35,7 @@ class Panel(NamedTuple):
 _MACS = Quantity("mult-adds", lambda point: point.macs)
 _PARAMETERS = Quantity("parameters", lambda point: point.parameters)
 _PEAK = Quantity("bytes of peak memory", lambda point: point.peak_bytes)
-_TIME = Quantity("ms", lambda point: 1e3 * (point.seconds or 0.0))
+_TIME = Quantity("milliseconds", lambda point: 1e3 * (point.seconds or 0.0))
 # With more points, only those of the front have labels.
 LABELS_AT_MOST = 12
 

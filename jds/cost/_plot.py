@@ -128,16 +128,13 @@ def _draw(analysis: Analysis, drawn: Sequence[Bar], estimate: Estimate | None) -
         _draw_bars(axes, label, values, unit)
     all_axes[0].set_yticks(range(len(drawn)), [bar.name for bar in drawn])
     all_axes[0].set_ylim(len(drawn) - 0.4, -0.6)
-    if estimate is not None:
-        _mark_measured(all_axes[-1], drawn)
-        found = roofline(analysis, Grouping(), estimate)
-        below = _draw_roofline(parts[1], found)
     parts[0].legend(handles=_legend(drawn), loc="outside upper left", ncols=7, frameon=False)
     if words:
         parts[0].supxlabel("\n".join(words), x=0.01, ha="left", fontsize=9, color="0.3")
     figure.suptitle(analysis.name, x=0.01, ha="left", fontsize=12, fontweight="bold")
     if estimate is not None:
-        _label_roofline(below, found)
+        _mark_measured(all_axes[-1], drawn)
+        _draw_roofline(parts[1], roofline(analysis, Grouping(), estimate))
     return figure
 
 
@@ -183,7 +180,7 @@ def _legend(drawn: Sequence[Bar]) -> list[Patch]:
     return [Patch(color=color(kind), label=kind) for kind in (*KIND_COLORS, OTHER) if kind in there]
 
 
-def _draw_roofline(figure: SubFigure, found: Roofline) -> Axes:
+def _draw_roofline(figure: SubFigure, found: Roofline) -> None:
     """Plots operations per second against operations per byte, below the device's roof."""
     axes, (unit, size) = figure.subplots(), found.unit
     intensities = [found.ridge, *(dot.row.intensity for dot in found.dots)]
@@ -202,12 +199,7 @@ def _draw_roofline(figure: SubFigure, found: Roofline) -> Axes:
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     figure.supxlabel(textwrap.fill(found.caption(), 150), x=0.01, ha="left", fontsize=9, color="0.3")
-    return axes
-
-
-def _label_roofline(axes: Axes, found: Roofline) -> None:
-    """Writes the names of the largest dots, once the layout is known."""
-    size = found.unit[1]
+    # Last, because the names' places depend on the layout.
     write_labels(
         axes,
         [(dot.row.intensity, dot.rate / size, dot.row.name or NO_LAYER) for dot in found.labeled(_LABELS)],

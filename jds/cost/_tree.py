@@ -25,9 +25,9 @@ class Branch(NamedTuple):
     inside: "list[Branch]"
 
     @property
-    def count(self) -> int:
+    def rows(self) -> int:
         """The number of rows of the grouping in it."""
-        return sum(branch.count for branch in self.inside) or 1
+        return sum(branch.rows for branch in self.inside) or 1
 
 
 def branches(analysis: Analysis, grouping: Grouping, estimate: Estimate | None) -> list[Branch]:
