@@ -71,8 +71,10 @@ class _Level:
 
 def _above(group: RowGroup, levels: list[_Level]) -> Iterator[_Level]:
     """Yields the levels above a row at which it is not alone, nor the only one inside of another one."""
-    sizes = [len(level.at(group).operations) for level in levels]
-    for level, size, size_inside in zip(levels, sizes, [*sizes[1:], len(group.operations)], strict=True):
+    # A path that is shorter than a level has the same row there as at the level before.
+    apart = list({level.at(group).row.name: level for level in reversed(levels)}.values())[::-1]
+    sizes = [len(level.at(group).operations) for level in apart]
+    for level, size, size_inside in zip(apart, sizes, [*sizes[1:], len(group.operations)], strict=True):
         if size != size_inside:
             yield level
 
