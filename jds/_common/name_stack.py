@@ -45,10 +45,14 @@ class Origin(NamedTuple):
 
 
 class _Name(NamedTuple):
-    """A scope, and whether it stands inside `transpose(...)`."""
+    """A scope, and the transformations around it."""
 
     text: str
-    is_transposed: bool
+    transformations: tuple[str, ...]
+
+    @property
+    def is_transposed(self) -> bool:
+        return "transpose" in self.transformations
 
 
 @functools.lru_cache(maxsize=2**14)
@@ -58,7 +62,8 @@ def read_scopes(name_stack: str, *, is_recomputation: bool = False) -> Scopes:
     Args:
       name_stack: a name stack as printed by JAX, such as `transpose(jvp(blocks))/0`.
       is_recomputation: whether the equation computes a part of the forward pass again for the backward pass
-        (`checkpoint` with `differentiated=True`). JAX writes the scopes around such an equation twice.
+        (`checkpoint` with `differentiated=True`). JAX writes the scopes around such an equation twice, as it does
+        around some other equations of the backward pass, where it shows in the transformations.
 
     Returns:
       The scopes, without those added by transformations and by `jnp.einsum`.
@@ -72,11 +77,10 @@ def read_scopes(name_stack: str, *, is_recomputation: bool = False) -> Scopes:
     names: list[_Name] = []
     for part in parts:
         if part == _RECOMPUTED:
-            names = _once(names)
+            names = _once(names, is_certain=True)
         elif part != "checkpoint":
             names += _names(part)
-    if is_recomputation:
-        names = _once(names)
+    names = _once(names, is_certain=is_recomputation)
     is_backward = any("transpose" in _unwrap(part)[0] or part == _RECOMPUTED for part in parts)
     return Scopes(_path(names), is_backward)
 
@@ -117,14 +121,15 @@ def _without_lowering(parts: Sequence[str]) -> list[_Name]:
     """Returns the names of a lowered equation, without those that lowering adds."""
     is_backward = any("transpose" in _unwrap(part)[0] for part in parts)
     found: list[_Name] = []
-    run: list[_Name] = []  # the names since the last one that lowering added
+    run: list[_Name] = []  # the names since the last one that lowering added, or the last function
     for part, is_added in zip(parts, _added(parts), strict=True):
-        if not is_added:
+        if is_added or part.startswith(("jit(", "pjit(")):
+            is_recomputation = is_backward and part in ("checkpoint", _RECOMPUTED)
+            found += _once(run, is_certain=is_recomputation)
+            run = []
+        else:
             run += _names(part)
-            continue
-        found += _once(run) if is_backward and part in ("checkpoint", _RECOMPUTED) else run
-        run = []
-    return found + run
+    return found + _once(run, is_certain=False)
 
 
 def _added(parts: Sequence[str]) -> Iterator[bool]:
@@ -134,10 +139,19 @@ def _added(parts: Sequence[str]) -> Iterator[bool]:
         yield part in _OF_LOWERING or any(pair in _OF_LOOPS or _OF_BRANCHES.fullmatch(pair) for pair in pairs)
 
 
-def _once(names: list[_Name]) -> list[_Name]:
-    """Returns the names around a recomputation, which JAX writes twice: transposed, and as in the forward pass."""
+def _once(names: list[_Name], *, is_certain: bool) -> list[_Name]:
+    """Returns names once that JAX writes twice: transposed, and as in the forward pass.
+
+    Args:
+      names: the names.
+      is_certain: whether names that are there twice are so for this reason, even if they do not show it.
+    """
     half = _half(names)
     if half is None:
+        return names
+    rest = names[len(half) :]
+    shows_it = any(name.is_transposed for name in half) and any("jvp" in name.transformations for name in rest)
+    if not is_certain and (not shows_it or any(name.is_transposed for name in rest)):
         return names
     # A recomputation that was differentiated again has them four times.
     while (quarter := _half(half)) and any(name.is_transposed for name in quarter):
@@ -163,8 +177,7 @@ def _path(names: Iterable[_Name]) -> tuple[str, ...]:
 
 def _names(part: str) -> list[_Name]:
     transformations, names = _unwrap(part)
-    is_transposed = "transpose" in transformations
-    return [_Name(name, is_transposed) for name in names if not _EINSUM.fullmatch(name)]
+    return [_Name(name, tuple(transformations)) for name in names if not _EINSUM.fullmatch(name)]
 
 
 def _is_subsequence(names: Sequence[str], all_names: Sequence[str]) -> bool:

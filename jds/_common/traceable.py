@@ -63,7 +63,8 @@ class Traceable:
     ):
         kwargs = dict(kwargs or {})
         self._is_array = _is_array_or_number if traces_numbers else _is_array
-        self.name = getattr(fun, "__name__", type(fun).__name__)  # for messages and reports
+        self.name = getattr(fun, "__name__", type(fun).__name__)  # for messages
+        self.title = self.name  # for reports
         self._shapes = ", ".join(map(_in_words, jax.tree.leaves((args, kwargs), is_leaf=_is_node)))
         self.argument_count = len(args)
         if inspect.ismethod(fun) and _is_node(fun.__self__):

@@ -14,12 +14,18 @@ from jds._common.traceable import Traceable
 from jds.cli._options import UsageError, check_output, check_positive, flag, option, write, write_text
 from jds.cli._output import show
 from jds.cli._quantities import limits, number, ranges
-from jds.cli._target import OPTIMIZERS, Target
+from jds.cli._target import OPTIMIZERS, Kind, Target
 from jds.cost._devices import device_fault
 from jds.cost._grouping import Sort
 
 # The stages of the networks of jds.
 _STAGES = 2
+# The options that apply to each kind of target.
+_OPTIONS_OF: dict[Kind, tuple[str, ...]] = {
+    "network": ("image_size", "width", "batch", "grad", "optimizer", "trip_counts"),
+    "function": ("arguments", "grad", "optimizer", "trip_counts"),
+    "file": ("batch",),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,31 +114,17 @@ class Cost:
         elif self.batch_that_fits is not None:
             self._run_batch_that_fits(target)
         elif self.against is not None:
-            self._run_against(target, self._target(self.against))
+            self._run_against(target, self._target(self.against, is_reference=True))
         else:
             self._run_one(target)
 
-    def _target(self, name: str) -> Target:
-        found = Target(
-            name,
-            self.arguments,
-            self.image_size,
-            self.width,
-            self.batch,
-            self.grad,
-            self.optimizer,
-            self.count_padding,
-            self.trip_counts,
-        )
-        if name != self.target and not found.is_network:
-            # Options of the network do not apply to what it is compared with.
-            kept = self.arguments if not found.is_file else ()
-            is_other_kind = self._target(self.target).is_network
-            plain = {"image_size": None, "width": None} | (
-                {"batch": None} if is_other_kind and not found.is_file else {}
-            )
-            return dataclasses.replace(found, arguments=kept, grad=self.grad and not found.is_file, **plain)
-        return found if found.is_network is False or not self.arguments else dataclasses.replace(found, arguments=())
+    def _target(self, name: str, *, is_reference: bool = False) -> Target:
+        """Returns a target with the options that apply to its kind."""
+        target = Target(name, count_padding=self.count_padding)
+        applying = {each: getattr(self, each) for each in _OPTIONS_OF[target.kind]}
+        if is_reference and self._target(self.target).kind == target.kind:
+            applying.pop("width", None)  # it is what is compared
+        return dataclasses.replace(target, **applying)
 
     @property
     def _grouping(self) -> cost.Grouping:
@@ -142,6 +134,10 @@ class Cost:
         check_positive(self, "image_size", "width", "batch", "trip_counts", "depth", "top")
         for name in ("json", "csv", "html", "plot"):
             check_output(name, getattr(self, name))
+        kinds = {Target(name).kind for name in (self.target, self.against) if name is not None}
+        for name in sorted({name for names in _OPTIONS_OF.values() for name in names}):
+            if getattr(self, name) and not any(name in _OPTIONS_OF[kind] for kind in kinds):
+                raise UsageError(f"`{flag(name)}` {_reason(name, self.target)}")
         modes = [name for name in ("sweep", "against", "batch_that_fits") if getattr(self, name)]
         if len(modes) > 1:
             raise UsageError(f"{' and '.join(f'`{flag(name)}`' for name in modes)} do not go together")
@@ -176,9 +172,9 @@ class Cost:
 
     def _run_one(self, target: Target) -> None:
         budget = limits(self.at_most) if self.at_most else []
-        if target.is_file and (self.xla or self.measure):
+        if target.kind == "file" and (self.xla or self.measure):
             raise UsageError(f"`--xla` and `--measure` require a JAX program, not the file {target.name}")
-        program = None if target.is_file else target.program()
+        program = None if target.kind == "file" else target.program()
         found = self._analysis(target, program)
         peak, measured = self._peak(), None
         if self.measure:
@@ -231,7 +227,7 @@ class Cost:
 
     def _run_sweep(self, target: Target) -> None:
         settings = ranges(self.sweep)
-        if not target.is_network:
+        if target.kind != "network":
             raise UsageError(f"`--sweep` requires a network, not {target.name}")
         for name in settings:
             if getattr(self, name) is not None:
@@ -254,7 +250,7 @@ class Cost:
 
     def _run_batch_that_fits(self, target: Target) -> None:
         size = int(number("--batch-that-fits", self.batch_that_fits or ""))
-        if not target.is_network:
+        if target.kind != "network":
             raise UsageError(f"`--batch-that-fits` requires a network, not {target.name}")
         if self.batch is not None:
             raise UsageError("`--batch` and `--batch-that-fits` do not go together")
@@ -269,6 +265,16 @@ class Cost:
             sys.exit(1)
         found = analysis(batch)
         show(f"{found.name} fits.", "", found.memory)
+
+
+def _reason(name: str, target: str) -> str:
+    """Says why an option does not apply to a target."""
+    match Target(target).kind:
+        case "file":
+            return f"does not apply to the file {target}"
+        case "network":
+            return f"requires a function, not the network {target}"
+    return "requires a network, for example `jds cost mobilenetv1_100`"
 
 
 def _hold(found: cost.Analysis, budget: list[cost.Limit]) -> None:

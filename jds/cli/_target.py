@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -18,11 +18,11 @@ from flax import nnx
 from jds import cost
 from jds._common.traceable import Traceable
 from jds.cli._network import build, find_variant, network_title
-from jds.cli._options import UsageError, check_absent
+from jds.cli._options import UsageError
 from jds.exporting import read_cost
 
+Kind = Literal["network", "function", "file"]
 FILES = (".onnx", ".tflite")
-_OF_NETWORKS = ("image_size", "width", "batch")
 # The optimizers of `--optimizer`; their state depends on nothing else.
 OPTIMIZERS: dict[str, Callable[[float], optax.GradientTransformation]] = {
     "sgd": optax.sgd,
@@ -58,14 +58,11 @@ class Target:
     trip_counts: int | None = None
 
     @property
-    def is_file(self) -> bool:
-        """Whether it is an exported file."""
-        return Path(self.name).suffix in FILES
-
-    @property
-    def is_network(self) -> bool:
-        """Whether it is a network."""
-        return not self.is_file and ":" not in self.name
+    def kind(self) -> Kind:
+        """What the name stands for."""
+        if Path(self.name).suffix in FILES:
+            return "file"
+        return "function" if ":" in self.name else "network"
 
     def program(self) -> Traceable:
         """Returns the program, which is traced when it is needed.
@@ -73,11 +70,11 @@ class Target:
         Raises:
           UsageError: there is no such program, or the options do not apply.
         """
-        title, fun, args, kwargs = _network(self) if self.is_network else _function(self)
+        title, fun, args, kwargs = _network(self) if self.kind == "network" else _function(self)
         if self.grad:
             fun, args = _with_gradient(title, fun, args, self.optimizer)
         program = Traceable(fun, args, kwargs)
-        program.name = title
+        program.title = title
         return program
 
     def analysis(self, program: Traceable | None = None) -> cost.Analysis:
@@ -90,7 +87,7 @@ class Target:
           UsageError: it cannot be read or traced.
         """
         try:
-            if self.is_file:
+            if self.kind == "file":
                 return self._of_file()
             return cost.analyze(
                 program or self.program(), count_padding=self.count_padding, trip_counts=self.trip_counts
@@ -99,9 +96,6 @@ class Target:
             raise UsageError(str(error)) from None
 
     def _of_file(self) -> cost.Analysis:
-        check_absent(self, ("image_size", "width", "trip_counts"), f"does not apply to the file {self.name}")
-        if self.arguments or self.grad:
-            raise UsageError(f"`--arguments` and `--grad` do not apply to the file {self.name}")
         graph = read_cost(self.name, batch=self.batch or 1, count_padding=self.count_padding)
         return cost.analyze_graph(graph._replace(name=self.name), count_padding=self.count_padding)
 
@@ -111,8 +105,6 @@ _Program = tuple[str, Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 def _network(target: Target) -> _Program:
     variant = find_variant(target.name, hint=" A function is written as module:function")
-    if target.arguments:
-        raise UsageError(f"`--arguments` requires a function, not the network {variant.name}")
     size, batch = target.image_size or variant.preprocessing.image_size, target.batch or 1
     model = nnx.eval_shape(lambda: build(variant.name, target.width))
     if not target.grad:
@@ -128,7 +120,6 @@ def _mode(target: Target) -> str:
 
 
 def _function(target: Target) -> _Program:
-    check_absent(target, _OF_NETWORKS, "requires a network, for example `jds cost mobilenetv1_100`")
     fun = _imported(target.name)
     if inspect.isclass(fun):
         raise UsageError(f"{target.name!r} must be a function or an instance, got the class {fun.__name__}")

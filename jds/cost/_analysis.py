@@ -18,6 +18,7 @@ from jds.cost._deployed import DeployedDtype, deployed, is_floating
 from jds.cost._grouping import By, Grouping, as_grouping
 from jds.cost._memory import Memory, memory_of
 from jds.cost._program import Conditional, Conventions, Operation, Program
+from jds.cost._receptive_field import Field, fields
 from jds.cost._rows import CostRow, RowGroup, rows_by, total_row, used_parameters
 from jds.cost._traffic import Traffic, least_traffic
 
@@ -74,11 +75,15 @@ class Analysis:
         """
         return tuple(group.row for group in self.groups(by))
 
+    @functools.cached_property
+    def _fields(self) -> list[Field | None]:
+        return fields(self._program)
+
     def groups(self, by: By | Grouping = "layer") -> tuple[RowGroup, ...]:
         """Returns rows with the indices of their `operations`; arguments and errors as for `by`."""
         grouping = as_grouping(by)
         if grouping not in self._groups:
-            self._groups[grouping] = rows_by(grouping, self._program, self._traffic)
+            self._groups[grouping] = rows_by(grouping, self._program, self._traffic, self._fields)
         return self._groups[grouping]
 
     @functools.cached_property
@@ -154,8 +159,9 @@ class Analysis:
     def _lines(
         self, grouping: Grouping, estimate: Estimate | None
     ) -> tuple[list[_columns.Column], list[_columns.Line], _columns.Line]:
-        columns = _columns.columns(grouping, self.total, estimate, is_padded=self.conventions.count_padding)
-        lines = _columns.lines(self.by(grouping), self.total, estimate)
+        rows = self.by(grouping)
+        columns = _columns.columns(grouping, rows, self.total, estimate, is_padded=self.conventions.count_padding)
+        lines = _columns.lines(rows, self.total, estimate)
         return columns, lines, _columns.total_line(self.total, estimate, is_lower_bound=self.is_lower_bound)
 
     def notes(self) -> list[str]:

@@ -7,6 +7,7 @@ import importlib.metadata
 import io
 import json
 from collections.abc import Sequence
+from fractions import Fraction
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,9 @@ def record(analysis: "Analysis", estimate: Estimate | None) -> dict[str, Any]:
 
 def as_dict(row: CostRow) -> dict[str, Any]:
     """Returns a row as a dictionary that `json` can write."""
-    return row._asdict() | {name: getattr(row, name)._asdict() for name in ("counts", "backward", "per_device")}
+    parts = {name: getattr(row, name)._asdict() for name in ("counts", "backward", "per_device")}
+    stride = row.stride and tuple(float(each) if isinstance(each, Fraction) else each for each in row.stride)
+    return row._asdict() | parts | {"stride": stride}
 
 
 def jds_version() -> str | None:
@@ -111,9 +114,12 @@ def _times(bound: Bound) -> dict[str, Any]:
 def _flat(row: CostRow) -> dict[str, Any]:
     fields = as_dict(row)
     unknown = " ".join(fields.pop("unknown"))
-    output = fields.pop("output")
     flat = fields.pop("counts")
     for part in ("backward", "per_device"):
         flat |= {f"{part}_{name}": value for name, value in fields.pop(part).items()}
-    shape = "" if output is None else "x".join(map(str, output)) or "scalar"
-    return fields | flat | {"unknown": unknown, "output": shape}
+    sizes = {name: _sizes(fields.pop(name)) for name in ("output", "receptive_field", "stride")}
+    return fields | flat | {"unknown": unknown} | sizes
+
+
+def _sizes(sizes: Sequence[Any] | None) -> str:
+    return "" if sizes is None else "x".join(map(str, sizes)) or "scalar"

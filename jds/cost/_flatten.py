@@ -56,6 +56,7 @@ def flatten(jaxpr: Jaxpr, roles: Sequence[Role], parameters: Iterable[int], conv
         program.values[number].role = role
     for number in parameters:
         program.values[number].parameter = number
+        program.values[number].role = "parameter"
     _fill(_Flattening(program, {}), jaxpr, _Place())
     return program
 

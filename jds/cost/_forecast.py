@@ -26,7 +26,7 @@ class Neighbor(NamedTuple):
 
     Attributes:
       latency: the published measurement.
-      bound: the lower bound on its time, in seconds.
+      bound: the lower bound on the time of its multiply-adds and its memory traffic, in seconds.
     """
 
     latency: Latency
@@ -87,8 +87,8 @@ class Forecast(NamedTuple):
             return f"{least} No estimate: fewer than {_FEWEST} networks with published times on this device are known."
         ratios = [neighbor.ratio for neighbor in self.neighbors]
         return (
-            f"{least} Similar networks were measured at {min(ratios):.1f} to {max(ratios):.1f} times their bounds, so "
-            f"expect {_milliseconds(self.low)} to {_milliseconds(self.high)}."
+            f"{least} Similar networks took {min(ratios):.1f} to {max(ratios):.1f} times the bound of their mult-adds, "
+            f"so expect {_milliseconds(self.low)} to {_milliseconds(self.high)}."
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -135,18 +135,23 @@ def forecast(analysis: Analysis, device: str) -> Forecast:
         return Forecast("this machine", bound, None, None, ())
     peak = DEVICES[key]
     dtype = arithmetic_of(peak, analysis.conventions.dtype or next(iter(analysis.dtypes), "float32"))
-    known = [Neighbor(row, _bound(row, peak)) for row in MEASURED if row.device == key and row.dtype == dtype]
+    known = [
+        Neighbor(row, _bound(row.macs, row.traffic, dtype, peak))
+        for row in MEASURED
+        if row.device == key and row.dtype == dtype
+    ]
     known.sort(key=lambda neighbor: _distance(neighbor.latency, analysis))
     nearest = tuple(known[:_NEAREST])
     if len(nearest) < _FEWEST:
         return Forecast(peak.name, bound, None, None, nearest)
     ratios = [neighbor.ratio for neighbor in nearest]
-    return Forecast(peak.name, bound, bound * min(ratios), bound * max(ratios), nearest)
+    # By the same formula: of the published networks, the element-wise work is not known.
+    own = _bound(analysis.total.macs, analysis.total.traffic, dtype, peak)
+    return Forecast(peak.name, bound, own * min(ratios), own * max(ratios), nearest)
 
 
-def _bound(row: Latency, peak: Peak) -> float:
-    arithmetic = 2 * row.macs / peak.rates[row.dtype]
-    return max(arithmetic, (row.traffic - (peak.cache or 0)) / peak.bytes)
+def _bound(macs: int, traffic: int, arithmetic: str, peak: Peak) -> float:
+    return max(2 * macs / peak.rates[arithmetic], (traffic - (peak.cache or 0)) / peak.bytes)
 
 
 def _distance(row: Latency, analysis: Analysis) -> float:

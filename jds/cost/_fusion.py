@@ -67,6 +67,9 @@ class _Fusion:
         operation = self.program.operations[number]
         if operation.name in _DEFERRED:
             return
+        if self.anchors and not operation.operands and not operation.outputs:  # a change of shape
+            self.group_of[number] = len(self.anchors) - 1
+            return
         if operation.is_elementwise:
             entering = set(self._groups_before(number))
             if not entering:

@@ -1,9 +1,9 @@
 """Which arrays of a program are in memory at each operation.
 
 The model: an operation allocates its results, and an array is freed after the last operation that reads it; arguments,
-too, except for parameters, state and the optimizer's state, which the caller keeps. An element-wise operation, or one
-that updates a part of an array, writes into an operand of the same size that nothing reads later; an updated parameter
-replaces the old one. A change of shape takes no memory, nor do elements that are repeated for element-wise operations.
+too, except for parameters, state and the optimizer's state, which the caller keeps unless the program returns their
+update. An element-wise operation, or one that updates a part of an array, writes into an operand of the same size that
+nothing reads later. A change of shape takes no memory, nor do elements that are repeated for element-wise operations.
 """
 
 import dataclasses
@@ -118,6 +118,7 @@ class _Run:
         for number in program.inputs:
             value = program.values[number]
             self.buffer_of[number] = self._allocate(value.bytes, _PARTS[value.role])
+        self.updates = _updates(program)
         self._range(0, len(program.operations), program.loops)
 
     def _allocate(self, size: int, part: Part) -> int:
@@ -227,10 +228,11 @@ class _Run:
             buffer = self._buffer(number)
             if buffer is not None:
                 self.buffers[buffer].last = end
-        self._share(end)
+        kept = self._kept()
+        self._share(kept)
         changes = [0] * (end + 2)
-        for buffer in self.buffers:
-            if buffer.part in _HELD:
+        for number, buffer in enumerate(self.buffers):
+            if number in kept:
                 buffer.last = end
             if buffer.home is None:
                 changes[buffer.first] += buffer.bytes
@@ -240,18 +242,27 @@ class _Run:
         peak = max(range(end), key=lambda i: steps[i].bytes, default=None)
         return Liveness(steps, self._parts_at(peak), peak)
 
-    def _share(self, end: int) -> None:
+    def _kept(self) -> set[int]:
+        """Returns the buffers that stay until the end, and notes what the updates of others hold."""
+        for result, argument in self.updates.items():
+            new, old = self._buffer(result), self._buffer(argument)
+            if new is not None and old is not None:
+                self.buffers[new].part = self.buffers[old].part
+        replaced = set(self.updates.values())
+        kept = (self._buffer(number) for number in self.program.inputs if number not in replaced)
+        return {number for number in kept if number is not None and self.buffers[number].part in _HELD}
+
+    def _share(self, kept: set[int]) -> None:
         """Lets operations write their results in place."""
         for now, event in enumerate(self.events):
             if not event.is_in_place:
                 continue
             homes = dict.fromkeys(map(self._home, event.reads))
-            free = [home for home in homes if self.buffers[home].last == now]
+            free = [home for home in homes if self.buffers[home].last == now and home not in kept]
             for out in event.writes:
                 buffer = self.buffers[out]
                 for home in free:
-                    is_kept = self.buffers[home].part in _HELD and buffer.last != end
-                    if self.buffers[home].bytes == buffer.bytes and not is_kept:
+                    if self.buffers[home].bytes == buffer.bytes:
                         buffer.home = home
                         self.buffers[home].last = buffer.last
                         free.remove(home)
@@ -278,6 +289,30 @@ class _Run:
         if now >= len(self.events):
             return False
         return self.program.operations[self.events[now].operation].phase == "backward"
+
+
+def _updates(program: Program) -> dict[int, int]:
+    """Returns, for each result that updates an argument that the caller keeps, this argument.
+
+    Such a result is computed from the argument by element-wise operations on arrays of its shape.
+    """
+    values, found = program.values, dict[int, int]()
+    kept = {i for i in program.inputs if _PARTS[values[i].role] in _HELD}
+    for result in program.results:
+        waiting, seen = [result], set[int]()
+        while waiting:
+            number = waiting.pop()
+            if number in kept:
+                found[result] = number
+                kept.remove(number)
+                break
+            maker = values[number].made_by
+            if number in seen or maker is None or not program.operations[maker].is_elementwise:
+                continue
+            seen.add(number)
+            alike = (i for i in program.operations[maker].inputs if values[i].bytes == values[result].bytes)
+            waiting += alike
+    return found
 
 
 def _repeats_or_changes(operation: Operation) -> bool:

@@ -1,5 +1,6 @@
 """Measured times of a program and its layers."""
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich import box
@@ -8,10 +9,10 @@ from rich.table import Table
 
 from jds._common.html import as_html
 from jds._common.text import as_text
+from jds.cost._perfetto import write_trace
+from jds.cost._run import Run
 from jds.cost._timing import Spread
 
-# Rows for time that belongs to no layer.
-CALL, NOT_ATTRIBUTED = "(call)", "(not attributed)"
 # The profiled runs, or half of the others, took longer than the median by more than these factors.
 _SLOWER, _UNSTEADY = 1.1, 1.2
 
@@ -27,6 +28,7 @@ class Measurement(NamedTuple):
         the time before the first instruction and after the last one, `"(not attributed)"` the time in which no
         instruction of a known layer runs.
       profiled: time of the profiled runs, whose shares `layers` has.
+      run: the profiled run with the median time, for `to_perfetto`; None if there is none.
 
     Example:
       >>> import jax.numpy as jnp
@@ -39,6 +41,7 @@ class Measurement(NamedTuple):
     total: Spread
     layers: dict[str, Spread]
     profiled: Spread
+    run: Run | None = None
 
     def table(self) -> Table:
         """Returns medians and half the interquartile ranges as a table, for Rich to print."""
@@ -72,12 +75,44 @@ class Measurement(NamedTuple):
         layers = {name: seconds._asdict() for name, seconds in self.layers.items()}
         return {"total": self.total._asdict(), "profiled": self.profiled._asdict(), "layers": layers}
 
+    def to_perfetto(self, path: str | Path) -> None:
+        """Writes the profiled run with the median time as a trace, which ui.perfetto.dev and chrome://tracing open.
+
+        One track has the layers, inside of the layers that contain them, with the times that `layers` is computed from:
+        if several threads run at the same time, they share it. Each thread has a track of XLA's instructions, with
+        their layer, primitive and duration.
+
+        Args:
+          path: the file to write, in JSON; it is compressed if its name ends in `.gz`.
+
+        Raises:
+          ValueError: no run was kept.
+          OSError: the file cannot be written; one that exists is not changed.
+
+        Example:
+          >>> import json, tempfile
+          >>> from pathlib import Path
+          >>> import jax.numpy as jnp
+          >>> from jds import cost
+          >>> measured = cost.measure_program(jnp.sin, jnp.ones(9), seconds=0.0)
+          >>> with tempfile.TemporaryDirectory() as folder:
+          ...     measured.to_perfetto(Path(folder) / "trace.json")
+          ...     list(json.loads((Path(folder) / "trace.json").read_text()))
+          ['traceEvents', 'displayTimeUnit']
+        """
+        if self.run is None:
+            raise ValueError("to_perfetto: the measurement has no profiled run")
+        write_trace(Path(path), self.run)
+
     def __rich__(self) -> RenderableType:
         notes = self.notes()
         return Group(self.table(), *([""] if notes else []), *notes)
 
     def __str__(self) -> str:
         return as_text(self)
+
+    def __repr__(self) -> str:
+        return f"Measurement(total={self.total}, layers={self.layers}, profiled={self.profiled})"
 
     def _repr_html_(self) -> str:
         return as_html(self)

@@ -56,7 +56,8 @@ def _spread(estimate: Estimate) -> str:
 
 
 def _rows(analysis: Analysis, grouping: Grouping, estimate: Estimate | None) -> str:
-    shown = columns(grouping, analysis.total, estimate, is_padded=analysis.conventions.count_padding)
+    rows, is_padded = analysis.by(grouping), analysis.conventions.count_padding
+    shown = columns(grouping, rows, analysis.total, estimate, is_padded=is_padded)
     tree = branches(analysis, grouping, estimate)
     is_long = sum(branch.rows for branch in tree) > _ROWS_AT_MOST
     entries = [*_entries(tree, shown[1:], is_long), *_other_times(shown[1:], estimate)]

@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jds._common.name_stack import Origin
 from jds._common.traceable import Traceable, as_traceable
 from jds.cost._analyze import count
-from jds.cost._measurement import CALL, NOT_ATTRIBUTED, Measurement
+from jds.cost._measurement import Measurement
 from jds.cost._program import Conventions
+from jds.cost._run import Piece, Run
 from jds.cost._timing import Spread, measure, spread
-from jds.cost.hlo import layers_of_instructions
+from jds.cost.hlo import origins_of_instructions
 
 _RUN = "jds: one run"
 _MOST_RUNS = 50
@@ -53,17 +55,16 @@ def measure_program(
     arrays = tuple(map(_array, program.arrays))
     total = spread(measure({"program": (compiled, arrays)}, seconds=seconds)["program"])
     runs = max(3, min(_MOST_RUNS, round(seconds / total.median)))
-    attributed = _by_layer(_profiled(compiled, arrays, runs), layers_of_instructions(compiled, layers))
-    wholes = [sum(run.values()) for run in attributed]
-    return Measurement(total, _scaled(attributed, wholes, total.median), spread(wholes))
+    profiled = _runs_in(_profiled(compiled, arrays, runs), origins_of_instructions(compiled, layers))
+    attributed = [_shares(run) for run in profiled]
+    median = sorted(profiled, key=lambda run: run.seconds)[len(profiled) // 2]
+    return Measurement(total, _scaled(attributed, total.median), spread([run.seconds for run in profiled]), median)
 
 
-def _scaled(runs: Sequence[Mapping[str, float]], wholes: Sequence[float], total: float) -> dict[str, Spread]:
+def _scaled(runs: Sequence[Mapping[str, float]], total: float) -> dict[str, Spread]:
     """Returns the layers' shares of the runs, as times whose medians add up to the total."""
     names = list(dict.fromkeys(name for run in runs for name in run))
-    shares = {
-        name: spread([run.get(name, 0.0) / whole for run, whole in zip(runs, wholes, strict=True)]) for name in names
-    }
+    shares = {name: spread([run.get(name, 0.0) / sum(run.values()) for run in runs]) for name in names}
     scale = total / sum(share.median for share in shares.values())
     return {name: Spread(*(part * scale for part in share)) for name, share in shares.items()}
 
@@ -85,14 +86,16 @@ def _profiled(compiled: Callable[..., Any], args: Sequence[jax.Array], runs: int
 class _Event(NamedTuple):
     start: float
     end: float
-    layer: str
+    origin: Origin
+    instruction: str
+    thread: str
 
 
-def _by_layer(profile: Any, layer_of: Mapping[str, str]) -> list[dict[str, float]]:
-    """Returns, for each run, the seconds that each layer took."""
+def _runs_in(profile: Any, origin_of: Mapping[str, Origin]) -> list[Run]:
+    """Returns the runs of a program, with the instructions whose origin is known."""
     runs: list[tuple[float, float]] = []
     threads: dict[Any, list[_Event]] = collections.defaultdict(list)
-    for thread, event, on_host in _events(profile):
+    for (plane, line, thread), event, on_host in _events(profile):
         end = event.start_ns + event.duration_ns
         if event.name == _RUN:
             runs.append((event.start_ns, end))
@@ -100,16 +103,32 @@ def _by_layer(profile: Any, layer_of: Mapping[str, str]) -> list[dict[str, float
         # On the CPU, an event has the instruction's name; on GPUs it is a kernel, with the instruction's name as a
         # stat.
         name = event.name if on_host else str(dict(event.stats).get("hlo_op", event.name))
-        if name in layer_of:
-            threads[thread].append(_Event(event.start_ns, end, layer_of[name]))
+        if name in origin_of:
+            threads[plane, line].append(_Event(event.start_ns, end, origin_of[name], name, thread))
     runs.sort()
     starts = [start for start, _ in runs]
     pieces: list[list[_Event]] = [[] for _ in runs]
     for piece in sorted(piece for events in threads.values() for piece in _innermost(events)):
         run = bisect.bisect(starts, piece.start) - 1
-        if run >= 0:
+        if run >= 0 and piece.start < runs[run][1]:
             pieces[run].append(piece)
-    return [_shares(inside, start, end) for inside, (start, end) in zip(pieces, runs, strict=True)]
+    return [_run(inside, start, end) for inside, (start, end) in zip(pieces, runs, strict=True)]
+
+
+def _run(events: Iterable[_Event], start: float, end: float) -> Run:
+    """Returns the run between two times, in nanoseconds."""
+    pieces = [
+        Piece(
+            (event.start - start) / 1e9,
+            (min(event.end, end) - event.start) / 1e9,
+            event.origin.layer,
+            event.origin.primitive,
+            event.instruction,
+            event.thread,
+        )
+        for event in events
+    ]
+    return Run((end - start) / 1e9, tuple(pieces))
 
 
 def _innermost(events: list[_Event]) -> Iterator[_Event]:
@@ -122,49 +141,32 @@ def _innermost(events: list[_Event]) -> Iterator[_Event]:
         while open_events and open_events[-1].end <= limit:
             inner = open_events.pop()
             if inner.end > now:
-                yield _Event(now, inner.end, inner.layer)
+                yield inner._replace(start=now)
                 now = inner.end
 
     for event in sorted(events, key=lambda event: (event.start, -event.end)):
         yield from close_until(event.start)
         if open_events and event.start > now:
-            yield _Event(now, event.start, open_events[-1].layer)
+            yield open_events[-1]._replace(start=now, end=event.start)
         now = event.start
         open_events.append(event)
     yield from close_until(float("inf"))
 
 
-def _shares(pieces: Iterable[_Event], start: float, end: float) -> dict[str, float]:
-    """Returns the seconds of each layer between two times; pieces at the same time share it."""
-    inside = [piece for piece in pieces if piece.start < end]
+def _shares(run: Run) -> dict[str, float]:
+    """Returns the seconds of each layer in a run."""
     seconds: dict[str, float] = collections.defaultdict(float)
-    if not inside:
-        return {NOT_ATTRIBUTED: (end - start) / 1e9}
-    first, last = max(start, inside[0].start), min(end, max(piece.end for piece in inside))
-    seconds[CALL] = (first - start + end - last) / 1e9
-    changes = sorted(
-        [(max(piece.start, first), 1, piece.layer) for piece in inside]
-        + [(min(piece.end, last), -1, piece.layer) for piece in inside]
-    )
-    running: collections.Counter[str] = collections.Counter()
-    now, count = first, 0
-    for time, change, layer in changes:
-        passed = (time - now) / 1e9
-        if passed and not count:
-            seconds[NOT_ATTRIBUTED] += passed
-        for name, number in running.items() if passed and count else ():
-            seconds[name] += passed * number / count
-        now, count = time, count + change
-        running[layer] += change
+    for slice_ in run.slices():
+        seconds[slice_.layer] += slice_.seconds
     return dict(seconds)
 
 
-def _events(profile: Any) -> Iterator[tuple[Any, Any, bool]]:
-    """Yields each event's thread, the event, and whether it ran on the CPU."""
+def _events(profile: Any) -> Iterator[tuple[tuple[str, int, str], Any, bool]]:
+    """Yields each event's thread (its plane, its number there, its name), the event, and whether it ran on the CPU."""
     for plane in profile.planes:
-        for line_number, line in enumerate(plane.lines):
+        for number, line in enumerate(plane.lines):
             for event in line.events:
-                yield (plane.name, line_number), event, plane.name.startswith("/host")
+                yield (plane.name, number, line.name), event, plane.name.startswith("/host")
 
 
 def _array(leaf: Any) -> Any:

@@ -2,11 +2,13 @@
 
 import collections
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import NamedTuple
 
 from jds.cost._counts import Counts, Kind
 from jds.cost._grouping import OTHERS, Grouping, group_operations, main_kind
 from jds.cost._program import Program
+from jds.cost._receptive_field import Field
 from jds.cost._traffic import Traffic
 
 
@@ -30,6 +32,12 @@ class CostRow(NamedTuple):
         work.
       unknown: primitives without a rule, with their numbers of runs.
       output: shape of the last result that is used elsewhere; None if there is none.
+      receptive_field: for each spatial axis of the program's image, the number of its positions that one position of
+        this result depends on; the image is the argument that the first convolution reads. Padding counts, so
+        that it may exceed the image. What has no positions, such as the gate of a squeeze-and-excitation, does not
+        count where it is applied. None if it is unknown, if the result does not depend on the image, and for a total.
+      stride: for each of these axes, positions of the image between neighbors, a fraction after a transposed
+        convolution; None if the result depends on all of the image, as after a mean over it.
 
     Example:
       >>> import jax.numpy as jnp
@@ -52,6 +60,8 @@ class CostRow(NamedTuple):
     per_device: Counts
     unknown: dict[str, int]
     output: tuple[int, ...] | None
+    receptive_field: tuple[int, ...] | None = None
+    stride: tuple[int | Fraction | None, ...] | None = None
 
     @property
     def multiplications(self) -> int:
@@ -91,14 +101,16 @@ class RowGroup(NamedTuple):
     operations: tuple[int, ...]
 
 
-def rows_by(grouping: Grouping, program: Program, traffic: Traffic) -> tuple[RowGroup, ...]:
-    """Groups the operations of a program into rows."""
+def rows_by(
+    grouping: Grouping, program: Program, traffic: Traffic, fields: Sequence[Field | None]
+) -> tuple[RowGroup, ...]:
+    """Groups the operations of a program into rows; `fields` are the receptive fields of its values."""
     first_used = collections.defaultdict[int, list[int]](list)
     for parameter, number in program.first_readers.items():
         first_used[number].append(parameter)
 
     def make(name: str, numbers: Sequence[int]) -> RowGroup:
-        return RowGroup(_row(name, numbers, program, traffic, first_used), tuple(numbers))
+        return RowGroup(_row(name, numbers, program, traffic, first_used, fields), tuple(numbers))
 
     found = [make(*group) for group in group_operations(program, grouping.by, grouping.depth).items()]
     if grouping.sort != "program":
@@ -120,7 +132,7 @@ def total_row(program: Program, traffic: Traffic) -> CostRow:
     parameters = [(number, value) for number, value in values if value.parameter is not None]
     bytes_in = sum(needed[number] for number, value in values if value.parameter is None)
     bytes_out = sum(traffic.written[number] for number in program.results)
-    return _row("total", range(len(program.operations)), program, traffic, {})._replace(
+    return _row("total", range(len(program.operations)), program, traffic, {}, ())._replace(
         parameters=sum(value.elements for _, value in parameters),
         parameter_bytes=sum(value.bytes for _, value in parameters),
         bytes_in=bytes_in,
@@ -141,9 +153,10 @@ def _row(
     program: Program,
     traffic: Traffic,
     first_used: Mapping[int, Sequence[int]],
+    fields: Sequence[Field | None],
 ) -> CostRow:
     """Returns a row; `first_used` are the parameters whose first reader, possibly through derived values, is a given
-    operation."""
+    operation, and `fields` the values' receptive fields, empty if they are not needed."""
     operations, values, here = program.operations, program.values, set(numbers)
     members = [operations[number] for number in numbers]
     counts = sum((operation.counts for operation in members), Counts())
@@ -162,6 +175,7 @@ def _row(
     leaving = [
         i for operation in members for i in operation.outputs if any(user not in here for user in values[i].used_by)
     ]
+    field = fields[leaving[-1]] if leaving and fields else None
     own = [parameter for number in numbers for parameter in first_used.get(number, ())]
     bytes_in = sum(size for i, size in read_bytes.items() if values[i].parameter is None)
     bytes_out = sum(traffic.writes[i] for i in leaving)
@@ -179,4 +193,6 @@ def _row(
         per_device=per_device,
         unknown=dict(unknown),
         output=values[leaving[-1]].shape if leaving else None,
+        receptive_field=field.size if field else None,
+        stride=None if field is None or field.is_global else field.stride,
     )

@@ -1,5 +1,6 @@
 """The rows of an analysis as a table in the terminal."""
 
+import re
 from collections.abc import Sequence
 
 from rich import box
@@ -8,8 +9,8 @@ from rich.table import Table
 from jds.cost._bounds import Estimate, microseconds
 from jds.cost._columns import NO_LAYER, Column, Line
 
-# A name may be folded to this width before columns are left out.
-_NARROWEST_NAME = 20
+# A name may be folded to this width, or to this share of the terminal's, before columns are left out.
+_NARROWEST_NAME, _SHARE_OF_NAME = 16, 0.3
 
 
 def table(
@@ -24,13 +25,15 @@ def table(
       width: number of columns of the terminal; table columns that do not fit are left out. None for all.
     """
     cells = [[column.text(line) for line in (*rows, total)] for column in columns]
-    shown = _fitting(columns, cells, width)
+    # Two spaces stand between columns.
+    widths = [max(map(len, (column.heading, *texts))) + 2 for column, texts in zip(columns, cells, strict=True)]
+    shown = _fitting(columns, widths, width)
+    room = None if width is None else max(_NARROWEST_NAME, width - sum(widths[i] for i in shown if i))
     lines = Table(box=box.SIMPLE_HEAD, header_style="", show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
     for i in shown:
-        justify = "right" if columns[i].is_number else "left"
-        lines.add_column(columns[i].heading, justify=justify, overflow="fold", no_wrap=i > 0)
+        lines.add_column(columns[i].heading, justify="right" if columns[i].is_number else "left", no_wrap=True)
     for number in range(len(rows)):
-        lines.add_row(*(cells[i][number] for i in shown))
+        lines.add_row(_folded(cells[0][number], room), *(cells[i][number] for i in shown if i))
     for bound in estimate.other_rows if estimate else ():
         texts = {"measured": microseconds(bound.measured or 0.0), columns[0].heading: bound.name or NO_LAYER}
         lines.add_row(*(texts.get(columns[i].heading, "") for i in shown))
@@ -39,15 +42,27 @@ def table(
     return lines
 
 
-def _fitting(columns: Sequence[Column], cells: Sequence[Sequence[str]], width: int | None) -> list[int]:
+def _fitting(columns: Sequence[Column], widths: Sequence[int], width: int | None) -> list[int]:
     """Returns the indices of the columns that fit into a width, in order."""
-    widths = [max(map(len, (column.heading, *texts))) + 1 for column, texts in zip(columns, cells, strict=True)]
     if width is None:
         return list(range(len(columns)))
-    shown, left = [0], width - min(widths[0], _NARROWEST_NAME)
+    shown, left = [0], width - min(widths[0], max(_NARROWEST_NAME, round(_SHARE_OF_NAME * width)))
     for i in sorted(range(1, len(columns)), key=lambda i: columns[i].priority):
-        # Columns that are read together stand or fall together only by their priority: a later one may still fit.
         if widths[i] <= left:
             shown.append(i)
             left -= widths[i]
     return sorted(shown)
+
+
+def _folded(path: str, width: int | None) -> str:
+    """Folds a path at its slashes, and a longer name where it must be."""
+    if width is None or len(path) <= width:
+        return path
+    found = [""]
+    for part in re.split("(?<=/)", path):
+        if len(found[-1] + part) > width and found[-1]:
+            found.append("")
+        found[-1] += part
+        while len(found[-1]) > width:
+            found[-1:] = [found[-1][:width], found[-1][width:]]
+    return "\n".join(found)

@@ -5,5 +5,5 @@ from jds.cost.hlo._reconcile import Reconciliation as Reconciliation
 from jds.cost.hlo._reconcile import reconcile as reconcile
 from jds.cost.hlo._view import XlaInstruction as XlaInstruction
 from jds.cost.hlo._view import XlaView as XlaView
-from jds.cost.hlo._view import layers_of_instructions as layers_of_instructions
+from jds.cost.hlo._view import origins_of_instructions as origins_of_instructions
 from jds.cost.hlo._view import xla as xla

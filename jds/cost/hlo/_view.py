@@ -171,8 +171,9 @@ def xla(fun: Callable[..., Any] | Traceable, *args: Any, **kwargs: Any) -> XlaVi
     )
 
 
-def layers_of_instructions(compiled: jax.stages.Compiled, layers: Collection[str]) -> dict[str, str]:
-    """Returns the layer of each instruction of an optimized program, and of each loop, branch and call.
+def origins_of_instructions(compiled: jax.stages.Compiled, layers: Collection[str]) -> dict[str, Origin]:
+    """Returns the layer and the primitive of each instruction of an optimized program, and of each loop, branch and
+    call.
 
     Args:
       compiled: the program.
@@ -180,7 +181,7 @@ def layers_of_instructions(compiled: jax.stages.Compiled, layers: Collection[str
     """
     module = _parse.parse(compiled.as_text() or "")
     return {
-        name: found.layer
+        name: found
         for computation in module.computations.values()
         for name, found in _origins(computation, layers).items()
         if found is not None and found.layer in layers

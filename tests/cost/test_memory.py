@@ -1,0 +1,199 @@
+"""Peak memory: by liveness, against an interpreter that allocates and frees, and against counts by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from jax import lax
+
+from jds import cost, zoo
+from tests.cost.allocator import brute_force_peak
+
+
+def shape(*sizes):
+    return jax.ShapeDtypeStruct(sizes, jnp.float32)
+
+
+def random_function(rng, depth=2):
+    """Draws a function of two square matrices of the same size."""
+
+    def draw(depth):
+        return [
+            _STEPS[rng.integers(len(_STEPS) if depth else _PLAIN)](rng, draw, depth) for _ in range(rng.integers(1, 5))
+        ]
+
+    steps = draw(depth)
+
+    def run(x, y):
+        for step in steps:
+            x, y = step(x, y)
+        return x, y
+
+    return run
+
+
+def chain(steps):
+    def run(x, y):
+        for step in steps:
+            x, y = step(x, y)
+        return x, y
+
+    return run
+
+
+def scanned(rng, draw, depth):
+    body, length, stacks = chain(draw(depth - 1)), int(rng.integers(0, 5)), bool(rng.integers(2))
+
+    def step(x, y):
+        def one(carry, row):
+            new, other = body(carry, carry + row)
+            return new, (other if stacks else None)
+
+        out, ys = lax.scan(one, x, y[:length] if rng else y, length=min(length, y.shape[0]))
+        return out, (ys.sum(0) if stacks and length else y)
+
+    return step
+
+
+_PLAIN = 10
+_STEPS = [
+    lambda *_: lambda x, y: (jnp.tanh(x), y),
+    lambda *_: lambda x, y: (x + y, y),
+    lambda *_: lambda x, y: (x @ y, y),
+    lambda *_: lambda x, y: (x, y.T),
+    lambda *_: lambda x, y: (x * y.sum(0), y),
+    lambda *_: lambda x, y: (jnp.concatenate([x, y])[: x.shape[0]], y),
+    lambda *_: lambda x, y: (x.reshape(-1, 1).reshape(x.shape), jnp.sin(y)),
+    lambda *_: lambda x, y: (y, x),
+    lambda *_: lambda x, y: (jax.nn.silu(x), jax.nn.relu(y)),
+    lambda *_: lambda x, y: (x.at[0].set(1.0), y),
+    scanned,
+    lambda rng, draw, depth: (lambda body: lambda x, y: jax.jit(body)(x, y))(chain(draw(depth - 1))),
+    lambda rng, draw, depth: (lambda body: lambda x, y: lax.fori_loop(0, 4, lambda _, c: body(*c), (x, y)))(
+        chain(draw(depth - 1))
+    ),
+]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_peak_is_that_of_an_interpreter_that_allocates_and_frees(seed):
+    rng = np.random.default_rng(seed)
+    fun = random_function(rng)
+    args = [jnp.asarray(rng.uniform(0.1, 0.9, (6, 6)), jnp.float32) for _ in range(2)]
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        assert cost.analyze(fun, *args).memory.bytes == brute_force_peak(fun, args)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_peak_of_a_gradient_is_that_of_the_interpreter(seed):
+    rng = np.random.default_rng(1000 + seed)
+    fun = random_function(rng, depth=1)
+    gradient = jax.grad(lambda x, y: sum(jnp.sum(out) for out in fun(x, y)), (0, 1))
+    args = [jnp.asarray(rng.uniform(0.1, 0.9, (6, 6)), jnp.float32) for _ in range(2)]
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        assert cost.analyze(gradient, *args).memory.bytes == brute_force_peak(gradient, args)
+        found = cost.analyze(gradient, *args, parameter_argnums=0).memory
+        assert found.bytes == brute_force_peak(gradient, args, held=(0,))
+
+
+def network(name, size=224, batch=1):
+    model = nnx.eval_shape(lambda: zoo.create_model(name))
+    model.eval()
+    return cost.analyze(model, shape(batch, size, size, 3))
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "activations", "fused"),
+    [
+        # The input and the output of the first pointwise layer.
+        ("mobilenetv1_100", "stages/0/0/pointwise", 112**2 * (32 + 64), 112**2 * (32 + 64)),
+        # Those of the depthwise layer of the second block, whose stride is 2.
+        ("mobilenetv2_100", "stages/1/0/depthwise/conv", (112**2 + 56**2) * 96, (112**2 + 56**2) * 96),
+        # There x · sigmoid(x) needs both factors, unless it is fused with the convolution before it.
+        ("efficientnet_b0", "stages/1/0/expand", 112**2 * (96 + 96), (112**2 + 56**2) * 96),
+    ],
+)
+def test_peaks_of_networks_are_those_counted_by_hand(name, layer, activations, fused):
+    memory = network(name).memory
+    assert (memory.activation_bytes, memory.fused_activation_bytes) == (4 * activations, 4 * fused)
+    assert memory.layer == layer
+    assert memory.bytes == memory.activation_bytes + memory.parts["parameters"] + memory.parts["state"]
+    assert max(moment.bytes for moment in memory.curve) == memory.bytes
+    assert network(name, batch=3).memory.activation_bytes == 3 * 4 * activations
+
+
+class Dense(nnx.Module):
+    def __init__(self, rngs):
+        self.first, self.second = (nnx.Linear(64, 64, use_bias=False, rngs=rngs) for _ in range(2))
+
+    def __call__(self, x):
+        return self.second(jnp.tanh(self.first(x)))
+
+
+def step(model, optimizer, x):
+    gradients = nnx.grad(lambda model, x: jnp.sum(model(x) ** 2))(model, x)
+    optimizer.update(model, gradients)
+
+
+def test_a_training_step_holds_parameters_optimizer_state_saved_activations_and_gradients():
+    def make():
+        model = Dense(nnx.Rngs(0))
+        return model, nnx.Optimizer(model, optax.adam(1e-3), wrt=nnx.Param)
+
+    with jax.numpy_dtype_promotion("standard"):
+        found = cost.analyze(step, *nnx.eval_shape(make), shape(1000, 64))
+    parts, weights, map_bytes = found.memory.parts, 2 * 64 * 64 * 4, 1000 * 64 * 4
+    assert parts["parameters"] == weights
+    assert 2 * weights <= parts["optimizer"] <= 2 * weights + 8
+    # At the end of the forward pass: the input, and the results of the layers and of the hyperbolic tangent.
+    assert parts["inputs"] == map_bytes
+    assert map_bytes <= parts["saved"] <= 3 * map_bytes
+    assert found.memory.bytes == sum(parts.values())
+    # Updated parameters replace the old ones: nothing is kept twice.
+    last = found.memory.curve[-1].bytes
+    assert last <= 3 * weights + 2 * weights + 64
+
+
+def test_the_branch_that_needs_more_counts_even_if_the_other_one_computes_more():
+    def heavy(x):
+        for _ in range(9):
+            x = jnp.tanh(x @ x)
+        return x
+
+    def wide(x):
+        return jnp.concatenate([x] * 50).reshape(50, 8, 8).sum(0)
+
+    found = cost.analyze(lambda x: lax.cond(x[0, 0] > 0, heavy, wide, x), shape(8, 8))
+    assert found.total.macs == 9 * 8**3
+    assert found.memory.bytes >= 51 * 8 * 8 * 4
+    alone = cost.analyze(wide, shape(8, 8)).memory.bytes
+    assert abs(found.memory.bytes - alone) <= 8 * 8 * 4 + 64
+
+
+def test_a_loop_of_unknown_length_keeps_what_a_second_iteration_needs():
+    def fun(x):
+        return lax.while_loop(lambda c: c.sum() < 9, lambda c: c @ c, x) + x
+
+    x = jnp.ones((8, 8))
+    assert cost.analyze(fun, x).memory.bytes == 3 * 256
+
+
+@pytest.mark.parametrize("size", [30, 1000, 1029, 1030, 1031, 5000, 10**6])
+def test_the_largest_batch_is_the_last_that_fits(size):
+    calls = []
+
+    def bytes_of(batch):
+        calls.append(batch)
+        return max(1000 + 3 * batch, 30 * batch, 700 + 17 * batch)
+
+    largest = max((batch for batch in range(1, 40_000) if bytes_of(batch) <= size), default=0)
+    calls.clear()
+    assert cost.largest_batch(bytes_of, size) == largest
+    assert len(calls) < 20
+
+
+def test_a_memory_that_every_batch_fits_is_refused():
+    with pytest.raises(ValueError, match="a batch of 16777216 fits, too"):
+        cost.largest_batch(lambda batch: 1, 2)

@@ -1,0 +1,248 @@
+"""The options of `jds cost` for designers of networks, run in this process."""
+
+import json
+import textwrap
+
+import jax
+import numpy as np
+import pytest
+
+from jds import cli, cost
+from jds.cli import _quantities
+from jds.cost import _devices
+
+
+def out(capsys):
+    return " ".join(capsys.readouterr().out.split())
+
+
+def refused(arguments, capsys):
+    with pytest.raises(SystemExit) as exit:
+        cli.main(["cost", *arguments])
+    assert exit.value.code == 2
+    return " ".join(capsys.readouterr().err.split())
+
+
+SMALL = ["mobilenetv3_small_050", "--image-size", "32"]
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    """A file with programs, in the current folder."""
+    path = tmp_path / "mine.py"
+    path.write_text(
+        textwrap.dedent("""
+        import jax.numpy as jnp
+        from flax import nnx
+
+        net = nnx.Sequential(nnx.Linear(8, 8, rngs=nnx.Rngs(0)), nnx.BatchNorm(8, rngs=nnx.Rngs(0)))
+        mlp = nnx.Sequential(nnx.Linear(8, 8, rngs=nnx.Rngs(0)), nnx.Linear(8, 8, rngs=nnx.Rngs(0)))
+
+        def calls(x):
+            return net(x)
+
+        def named(x, *, scale):
+            return x * scale
+
+        class Net(nnx.Module):
+            pass
+        """)
+    )
+    monkeypatch.chdir(tmp_path)
+    return path
+
+
+def test_the_gradient_of_a_module_is_that_by_its_parameters(file, capsys):
+    cli.main(["cost", "mine.py:mlp", "--arguments", "f32[4,8]", "--grad"])
+    text = out(capsys)
+    # Two products in the forward pass, and three in the backward pass: the input's gradient is not needed.
+    assert "The backward pass has 1.50 times the mult-adds" in text
+    assert "layers/0" in text
+    with jax.numpy_dtype_promotion("standard"):
+        cli.main(["cost", "mine.py:net", "--arguments", "f32[4,8]", "--grad", "--optimizer", "adamw"])
+    assert "with its gradient and adamw" in out(capsys)
+
+
+def test_arguments_have_names_and_may_be_keys(file, capsys):
+    cli.main(["cost", "mine.py:named", "--arguments", "f32[4,8]", "scale=float32[]", "--by", "operation"])
+    assert "\nmul " in capsys.readouterr().out
+    cli.main(["cost", "jax.random:split", "--arguments", "key", "--by", "operation"])
+    assert "random_split" in out(capsys)
+    assert "must have those with a name last" in refused(["mine.py:named", "--arguments", "x=f32[4]", "f32[4]"], capsys)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("mine.py:Net", "must be a function or an instance, got the class Net"),
+        ("missing.py:net", "there is no file 'missing.py'"),
+        ("mine.py:missing", "has no attribute 'missing'"),
+        ("mine.py:calls", "in training mode"),
+    ],
+)
+def test_what_cannot_be_counted_is_refused(file, target, message, capsys):
+    assert message in refused([target, "--arguments", "f32[4,8]"], capsys)
+
+
+def test_rows_have_a_depth_an_order_and_a_number(capsys):
+    cli.main(["cost", *SMALL, "--depth", "1", "--sort", "macs", "--top", "2"])
+    lines = capsys.readouterr().out.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("layer"))
+    assert [line.split()[0] for line in lines[start + 2 : start + 5]] == ["classifier", "stages", "(others)"]
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_no_line_is_longer_than_the_terminal(width, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    cli.main(["cost", *SMALL, "--grad", "--device", "rpi4"])
+    lines = capsys.readouterr().out.splitlines()
+    rows = lines[: next(i for i, line in enumerate(lines) if line.startswith("total")) + 1]
+    assert max(map(len, rows)) <= width
+    heading = next(line for line in rows if line.startswith("layer"))
+    assert ("FLOP/B" in heading) == (width == 200)
+    # A long name is folded at its slashes.
+    assert not any(line.strip() in ("v", "nv", "m") for line in rows)
+
+
+def test_in_int8_a_network_has_a_quarter_of_the_bytes(capsys, tmp_path):
+    records = []
+    for options in ([], ["--as", "int8"]):
+        cli.main(["cost", *SMALL, *options, "--json", str(tmp_path / "record.json")])
+        records.append(json.loads((tmp_path / "record.json").read_text()))
+    whole, deployed = (record["total"]["traffic"] for record in records)
+    assert whole == 4 * deployed
+    assert records[1]["conventions"]["dtype"] == "int8"
+
+
+def test_a_network_is_compared_with_another_one(capsys, tmp_path):
+    record = tmp_path / "record.json"
+    cli.main(["cost", *SMALL, "--against", "mobilenetv2_035", "--json", str(record)])
+    text = out(capsys)
+    assert "stages/5" in text
+    assert "peak memory" in text
+    found = json.loads(record.read_text())
+    assert found["reference"].startswith("mobilenetv2_035")
+    assert found["schema"] == {"name": "jds.cost.comparison", "version": 1}
+
+
+def test_an_exported_file_is_counted_and_compared(capsys, tmp_path):
+    path = tmp_path / "small.onnx"
+    cli.main(["export", "mobilenetv3_small_050", "--to", str(path), "--image-size", "32"])
+    capsys.readouterr()
+    cli.main(["cost", str(path), "--depth", "2", "--device", "pixel 3"])
+    text = out(capsys)
+    assert "stages/1" in text
+    assert "at least" in text
+    cli.main(
+        [
+            "cost",
+            str(path),
+            "--against",
+            "mobilenetv3_small_050",
+            "--image-size",
+            "32",
+            "--csv",
+            str(tmp_path / "rows.csv"),
+        ]
+    )
+    total = (tmp_path / "rows.csv").read_text().splitlines()[-1].split(",")
+    assert total[0] == "total"
+    assert total[1] == total[2]  # multiply-accumulates
+    (tmp_path / "bad.onnx").write_bytes(b"nothing")
+    assert "bad.onnx" in refused([str(tmp_path / "bad.onnx")], capsys)
+
+
+def test_limits_decide_the_exit_status(capsys):
+    cli.main(["cost", *SMALL, "--at-most", "macs=300M,params=5M,peak=1MiB,time=30ms@snapdragon_845_cpu"])
+    assert "kept" in out(capsys)
+    with pytest.raises(SystemExit) as exit:
+        cli.main(["cost", *SMALL, "--at-most", "macs=1k,bound=1s@rpi4"])
+    assert exit.value.code == 1
+    text = out(capsys)
+    assert "1000 ×" in text
+    assert "kept" in text
+    assert "stem/conv" in text
+
+
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [
+        ("macs", "must have the form macs=300M"),
+        ("color=3", "with one of macs, flops, params, peak, memory, time, bound"),
+        ("macs=many", "must be a positive number with one of the units"),
+        ("macs=0", "must be a positive number"),
+        ("time=3ms", "must name a device"),
+        ("time=3ms@toaster", "must be this or one of h100"),
+        ("macs=3M@rpi4", "has a device for time and bound only"),
+    ],
+)
+def test_wrong_limits_are_refused(limit, message, capsys):
+    assert message in refused([*SMALL, "--at-most", limit], capsys)
+
+
+def test_a_sweep_prints_its_points(capsys, tmp_path):
+    cli.main(["cost", "mobilenetv3_small_050", "--sweep", "image_size=32,64", "--csv", str(tmp_path / "points.csv")])
+    assert "image_size mult-adds params peak memory" in out(capsys)
+    assert len((tmp_path / "points.csv").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("width=0.25:1.4", [0.25, 0.5, 0.7, 0.95, 1.15, 1.4]),
+        ("image_size=96:288:64", [96, 160, 224, 288]),
+        ("image-size=96:288", [96, 128, 160, 224, 256, 288]),
+        ("batch=1,8", [1, 8]),
+    ],
+)
+def test_ranges_are_read(text, values):
+    (found,) = _quantities.ranges((text,)).values()
+    np.testing.assert_allclose(found, values)
+
+
+@pytest.mark.parametrize(
+    "text", ["width", "color=3", "width=a:b", "width=2:1", "image_size=0.5", "batch=1:2:0", "width=1:2:3:4"]
+)
+def test_wrong_ranges_are_refused(text, capsys):
+    assert "`--sweep` must have" in refused(["mobilenetv3_small_050", "--sweep", text], capsys)
+
+
+def test_the_largest_batch_is_found(capsys):
+    cli.main(["cost", *SMALL, "--grad", "--optimizer", "sgd", "--batch-that-fits", "64MiB"])
+    text = out(capsys)
+    assert " fits. peak memory" in text
+    with pytest.raises(SystemExit) as exit:
+        cli.main(["cost", *SMALL, "--batch-that-fits", "1MiB"])
+    assert exit.value.code == 1
+    assert "does not fit. Peak memory:" in out(capsys)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--sweep", "batch=1,2", "--against", "mobilenetv2_035"], "`--sweep` and `--against` do not go together"),
+        (["--sweep", "batch=1,2", "--xla"], "`--xla` does not go together with `--sweep`"),
+        (["--against", "mobilenetv2_035", "--plot", "x.png"], "`--plot` does not go together with `--against`"),
+        (["--optimizer", "sgd"], "`--optimizer` requires `--grad`"),
+        (["--by", "kind", "--depth", "2"], "`--depth` is for rows by layer or fused"),
+        (["--measure", "--by", "kind"], "`--measure` shows the times of layers, and so has no rows by kind"),
+        (["--measure", "--device", "a100"], "`--measure` runs on this machine, not on a100"),
+        (["--batch", "2", "--batch-that-fits", "1GiB"], "`--batch` and `--batch-that-fits` do not go together"),
+        (["--batch-that-fits", "much"], "must be a positive number with one of the units"),
+        (["--top", "0"], "`--top` must be positive"),
+    ],
+)
+def test_options_without_an_effect_are_refused(options, message, capsys):
+    assert message in refused([*SMALL, *options], capsys)
+
+
+def test_measuring_is_on_this_machine(capsys, monkeypatch):
+    peak = cost.Peak("made up", {"float32": 1e9}, bytes=1e9, source="nowhere")
+    asked = []
+    monkeypatch.setattr(_devices, "measure_peak", lambda again=False: asked.append(again) or peak)
+    monkeypatch.setattr(cost, "measure_peak", lambda again=False: asked.append(again) or peak)
+    cli.main(["cost", "jax.numpy:dot", "--arguments", "f32[64,64]", "f32[64,64]", "--measure", "--measure-peaks"])
+    text = out(capsys)
+    assert "measured share" in text
+    assert "(call)" in text
+    assert asked == [True, False]
