@@ -80,7 +80,7 @@ def test_folded_rows_are_those_of_their_depth(by):
     estimate = cost.estimate(network(), PEAK, by, measured(network()))
     lines = page_of(network(), by, estimate).lines
     folders = [line for line in lines if line["expanded"] is not None]
-    assert len(folders) > 30
+    assert len(folders) > 20
     for depth in range(1, 5):
         grouping = cost.Grouping(by, depth)
         rows = {row.name: row for row in network().by(grouping)}
