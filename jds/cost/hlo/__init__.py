@@ -1,6 +1,6 @@
 """XLA's view of a program, and its reconciliation with the count of the jaxpr."""
 
-from jds.cost.hlo._reconcile import Difference as Difference
+from jds.cost.hlo._difference import Difference as Difference
 from jds.cost.hlo._reconcile import Reconciliation as Reconciliation
 from jds.cost.hlo._reconcile import reconcile as reconcile
 from jds.cost.hlo._view import XlaInstruction as XlaInstruction

@@ -5,8 +5,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from jds.cost.rules import WindowAxis, products
-
 _BITS = {"pred": 8, "s4": 4, "u4": 4, "c64": 64, "c128": 128}
 _SHAPE = re.compile(r"(\w+)\[([\d,]*)\]")
 _INSTRUCTION = re.compile(r"\s+(?:ROOT )?%?([\w.\-]+) = (.+)")
@@ -132,72 +130,3 @@ def _closing(text: str, start: int) -> int:
         if depth == 0:
             return i
     return len(text) - 1
-
-
-# XLA counts one operation per element of the result.
-_ELEMENTWISE_NAMES = """
-    abs add and clamp compare complex convert divide floor ceil imag maximum minimum multiply negate not or real
-    remainder round-nearest-afz round-nearest-even select shift-left shift-right-arithmetic shift-right-logical sign
-    subtract xor is-finite popcnt count-leading-zeros reduce-precision all-reduce reduce-scatter
-"""
-_ELEMENTWISE = frozenset(_ELEMENTWISE_NAMES.split())
-
-
-def flops(instruction: Instruction, shapes: Mapping[str, tuple[Shape, ...]]) -> int | None:
-    """Returns XLA's count of the FLOPs of one instruction, without what it calls; None for foreign code.
-
-    Args:
-      instruction: the instruction.
-      shapes: shapes of the other instructions of its computation.
-    """
-    opcode, elements = instruction.opcode, sum(shape.elements for shape in instruction.shapes)
-    operands = [shapes[name][0] for name in instruction.operands if shapes.get(name)]
-    if opcode in ("custom-call", "custom-fusion"):
-        return None
-    if opcode == "dot":
-        contracted = [int(axis) for axis in instruction.attribute("lhs_contracting_dims").split(",") if axis]
-        return 2 * elements * math.prod(operands[0].sizes[axis] for axis in contracted)
-    if opcode == "convolution":
-        return _convolution(instruction, *operands[:2])
-    if opcode == "reduce":
-        arrays = operands[: len(operands) // 2]
-        return max(0, sum(array.elements for array in arrays) - elements)
-    if opcode == "sort":
-        # XLA uses the logarithm of the total number of elements, not of the length of the sorted axis.
-        return instruction.shapes[0].elements * math.ceil(math.log2(max(1, instruction.shapes[0].elements)))
-    if opcode == "reduce-window":
-        window = math.prod(int(size) for size in _window(instruction, "size", ()))
-        return elements * (window - 1)
-    return elements if opcode in _ELEMENTWISE else 0
-
-
-def _window(instruction: Instruction, name: str, default: Sequence[str]) -> Sequence[str]:
-    found = re.search(rf"\b{name}=([\w\-]+)", instruction.attribute("window"))
-    return found[1].split("x") if found else default
-
-
-def _convolution(instruction: Instruction, lhs: Shape, rhs: Shape) -> int:
-    (out,) = instruction.shapes
-    left, right, result = re.split(r"_|->", instruction.attribute("dim_labels"))
-    rank = len(left) - 2
-    sizes = [int(size) for size in _window(instruction, "size", ["1"] * rank)]
-    strides = [int(size) for size in _window(instruction, "stride", ["1"] * rank)]
-    pads = [pad.split("_") for pad in _window(instruction, "pad", ["0_0"] * rank)]
-    lhs_dilation = [int(size) for size in _window(instruction, "lhs_dilate", ["1"] * rank)]
-    rhs_dilation = [int(size) for size in _window(instruction, "rhs_dilate", ["1"] * rank)]
-    macs = rhs.sizes[right.index("i")] * out.sizes[result.index("b")] * out.sizes[result.index("f")]
-    for axis in range(rank):
-        place = str(axis)
-        macs *= products(
-            WindowAxis(
-                lhs.sizes[left.index(place)],
-                sizes[axis],
-                out.sizes[result.index(place)],
-                strides[axis],
-                int(pads[axis][0]),
-                lhs_dilation[axis],
-                rhs_dilation[axis],
-            ),
-            padding=False,
-        )
-    return 2 * macs

@@ -1,7 +1,7 @@
 """XLA's view of a program: its counts, and the instructions of the optimized program."""
 
 import collections
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +13,7 @@ from jds._common.name_stack import Origin, origin
 from jds._common.text import as_text
 from jds._common.traceable import Traceable, as_traceable
 from jds.cost.hlo import _parse
+from jds.cost.hlo._flops import Work, flops, work
 
 
 class XlaCounts(NamedTuple):
@@ -28,6 +29,21 @@ class XlaCounts(NamedTuple):
     flops: float | None
     transcendentals: float | None
     bytes: float | None
+
+
+class XlaMemory(NamedTuple):
+    """The memory of a compiled program, in bytes.
+
+    Attributes:
+      arguments, results: sizes of the arguments and of the results.
+      temporaries: size of the buffers for everything between them.
+      peak: all of them together, with memory that arguments and results share counted once.
+    """
+
+    arguments: int
+    results: int
+    temporaries: int
+    peak: int
 
 
 class XlaInstruction(NamedTuple):
@@ -74,7 +90,7 @@ class XlaView(NamedTuple):
 
     Attributes:
       lowered, compiled: XLA's counts.
-      peak_bytes: total bytes of arguments, results and temporary buffers; None if unknown.
+      memory: the compiled program's memory; None if unknown.
       lowered_instructions: instructions of the program before compilation, without layers.
       instructions: instructions of the optimized program, in the order of its computations.
       foreign_calls: targets of foreign calls, whose FLOPs XLA does not count.
@@ -93,11 +109,16 @@ class XlaView(NamedTuple):
 
     lowered: XlaCounts
     compiled: XlaCounts
-    peak_bytes: int | None
+    memory: XlaMemory | None
     lowered_instructions: tuple[XlaInstruction, ...]
     instructions: tuple[XlaInstruction, ...]
     foreign_calls: tuple[str, ...]
     devices: int
+
+    @property
+    def peak_bytes(self) -> int | None:
+        """Total bytes of arguments, results and temporary buffers; None if unknown."""
+        return self.memory and self.memory.peak
 
     def table(self, lines: int = 20) -> Table:
         """Returns the most expensive instructions of the optimized program as a table, unknown FLOPs first.
@@ -116,7 +137,9 @@ class XlaView(NamedTuple):
         """Returns all fields as a dictionary that `json` can write."""
         names = "lowered_instructions", "instructions"
         lists = {name: [instruction._asdict() for instruction in getattr(self, name)] for name in names}
-        return self._asdict() | {"lowered": self.lowered._asdict(), "compiled": self.compiled._asdict()} | lists
+        memory = self.memory and self.memory._asdict()
+        counts = {"lowered": self.lowered._asdict(), "compiled": self.compiled._asdict()}
+        return self._asdict() | counts | {"memory": memory, "peak_bytes": self.peak_bytes} | lists
 
     def __rich__(self) -> RenderableType:
         def known(count: int | float | None) -> str:
@@ -161,9 +184,9 @@ def xla(fun: Callable[..., Any] | Traceable, *args: Any, **kwargs: Any) -> XlaVi
     modules = _parse.parse(lowered.as_text(dialect="hlo") or ""), _parse.parse(compiled.as_text() or "")
     before, optimized = map(_instructions, modules)
     return XlaView(
-        lowered=_counts(lowered.cost_analysis(), before),
-        compiled=_counts(compiled.cost_analysis(), optimized),
-        peak_bytes=_peak(compiled),
+        lowered=read_counts(lowered.cost_analysis(), work(modules[0])),
+        compiled=read_counts(compiled.cost_analysis(), work(modules[1])),
+        memory=read_memory(compiled),
         lowered_instructions=tuple(instruction for instruction in before if not _is_marker(instruction)),
         instructions=optimized,
         foreign_calls=tuple(dict.fromkeys(i.operation.partition(":")[2] for i in optimized if i.flops is None)),
@@ -192,10 +215,10 @@ def _instructions(module: _parse.Module) -> tuple[XlaInstruction, ...]:
     return tuple(_of_computation(module, module.entry, 1))
 
 
-def _counts(properties: Any, found: Sequence[XlaInstruction]) -> XlaCounts:
+def read_counts(properties: Any, counted: Iterable[Work]) -> XlaCounts:
     """Reads XLA's counts from a dictionary, or None; a missing key or -1 means unknown."""
     # XLA adds -1 for each call whose cost it does not know.
-    calls = sum(instruction.operation.startswith("custom-call") for instruction in found)
+    calls = sum(each.flops is None for each in counted)
 
     def read(key: str, correction: int = 0) -> float | None:
         count = (properties or {}).get(key)
@@ -210,12 +233,13 @@ def _is_marker(instruction: XlaInstruction) -> bool:
     return target.startswith("xla.sdy.") or target in ("Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape")
 
 
-def _peak(compiled: jax.stages.Compiled) -> int | None:
+def read_memory(compiled: jax.stages.Compiled) -> XlaMemory | None:
+    """Reads the memory of a compiled program; None if XLA does not tell."""
     stats = compiled.memory_analysis()
     if stats is None:
         return None
-    sizes = stats.argument_size_in_bytes + stats.output_size_in_bytes + stats.temp_size_in_bytes
-    return sizes - stats.alias_size_in_bytes
+    sizes = stats.argument_size_in_bytes, stats.output_size_in_bytes, stats.temp_size_in_bytes
+    return XlaMemory(*sizes, peak=sum(sizes) - stats.alias_size_in_bytes)
 
 
 # Instructions that move no data.
@@ -275,7 +299,7 @@ def _flops(
 ) -> tuple[int | None, dict[str, int]]:
     """Returns the FLOPs of an instruction and everything fused into it, in total and by opcode."""
     if instruction.opcode != "fusion":
-        count = _parse.flops(instruction, shapes)
+        count = flops(module, instruction, shapes)
         return count, {instruction.opcode: count} if count else {}
     total, parts = 0, collections.Counter[str]()
     for called in instruction.called:

@@ -1,0 +1,143 @@
+"""Marks each equation of a program, so that every instruction of the lowered and the compiled program names its own.
+
+JAX writes the scopes around an equation into the metadata of the instructions that it lowers the equation to, including
+those of functions that it calls for this, and XLA keeps them. If the scopes are replaced by a number per equation, work
+can be compared equation by equation.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
+
+from jds._common.name_stack import scopes_of
+from jds._common.traceable import Traceable
+from jds.cost.rules import find_rule
+
+# A mark is a scope with the number of the equation.
+_PREFIX = "equation_"
+_MARK = re.compile(rf"(?:^|/){_PREFIX}(\d+)(?=/|$)")
+
+# Numbers of equations, outermost first: an equation, and the equations whose jaxprs it is in.
+Chain = tuple[int, ...]
+
+
+class Marked(NamedTuple):
+    """A program whose equations are marked.
+
+    Attributes:
+      jaxpr: the program.
+      lowered: the same as passed to XLA.
+      names: the primitive of each equation.
+      params: the parameters of each equation.
+      scopes: the scopes of each equation, relative to those of the equation that calls its jaxpr.
+      parents: the equations that each equation is in; None for the program itself.
+    """
+
+    jaxpr: ClosedJaxpr
+    lowered: jax.stages.Lowered
+    names: tuple[str, ...]
+    params: tuple[Mapping[str, Any], ...]
+    scopes: tuple[tuple[str, ...], ...]
+    parents: tuple[set[int | None], ...]
+
+    def chain(self, op_names: Iterable[str]) -> Chain:
+        """Returns the equation that an instruction comes from, and those around it; empty if it is unknown.
+
+        Args:
+          op_names: the names of the calls around the instruction, and its own.
+        """
+        found: list[int] = []
+        for op_name in op_names:
+            # If an instruction stands for several equations, the first counts.
+            for mark in _MARK.findall(op_name.split(";")[0]):
+                # JAX lowers equal equations to one function, whose instructions carry the mark of the first of them:
+                # only the mark of the call counts.
+                if (found[-1] if found else None) in self.parents[int(mark)]:
+                    found.append(int(mark))
+        return tuple(found)
+
+
+class MarkedTrips(dict[str, int]):
+    """Numbers of iterations by the path of a loop, for a program whose scopes are marks."""
+
+    def __init__(self, trips: Mapping[str, int], marked: Marked) -> None:
+        super().__init__(trips)
+        self._marked = marked
+
+    def get(self, key: str, default: Any = None) -> Any:
+        chain = chain_of_scopes(key.split("/"))
+        path = "/".join(scope for number in chain for scope in self._marked.scopes[number])
+        return super().get(path, default)
+
+
+def chain_of_scopes(path: Iterable[str]) -> Chain:
+    """Returns the equations that the scopes of a marked equation stand for."""
+    return tuple(int(name.removeprefix(_PREFIX)) for name in path if name.startswith(_PREFIX))
+
+
+def mark(program: Traceable) -> Marked:
+    """Marks all equations of a program, and lowers it."""
+    marker = _Marker()
+    jaxpr, _ = marker.jaxpr(program.jaxpr, None)
+    lowered = jax.jit(jaxpr_as_fun(jaxpr)).lower(*program.arrays)
+    return Marked(
+        jaxpr=jaxpr,
+        lowered=lowered,
+        names=tuple(marker.names),
+        params=tuple(marker.params),
+        scopes=tuple(marker.scopes),
+        parents=tuple(marker.parents),
+    )
+
+
+class _Marker:
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.params: list[Mapping[str, Any]] = []
+        self.scopes: list[tuple[str, ...]] = []
+        self.parents: list[set[int | None]] = []
+        # By identity, the jaxprs that were marked, kept alive, with the result and the numbers of its equations.
+        self._done: dict[int, tuple[Any, Any, list[int]]] = {}
+
+    def jaxpr(self, jaxpr: Any, parent: int | None) -> tuple[Any, list[int]]:
+        """Returns a jaxpr, closed or not, with marked equations, and their numbers."""
+        inner = getattr(jaxpr, "jaxpr", jaxpr)
+        if inner is not jaxpr:
+            marked, numbers = self.jaxpr(inner, parent)
+            return jaxpr.replace(jaxpr=marked), numbers
+        if id(jaxpr) not in self._done:
+            numbers: list[int] = []
+            equations = [self._equation(eqn, numbers) for eqn in jaxpr.eqns]
+            self._done[id(jaxpr)] = jaxpr, jaxpr.replace(eqns=equations), numbers
+        _, marked, numbers = self._done[id(jaxpr)]
+        for number in numbers:
+            self.parents[number].add(parent)
+        return marked, numbers
+
+    def _equation(self, eqn: Any, numbers: list[int]) -> Any:
+        number, name = len(self.names), eqn.primitive.name
+        numbers.append(number)
+        self.names.append(name)
+        self.params.append(eqn.params)
+        self.scopes.append(scopes_of(eqn).path)
+        self.parents.append(set())
+        info = eqn.source_info
+        scope = type(info.name_stack)().extend(f"{_PREFIX}{number}")
+        params = dict(eqn.params)
+        # The equations inside one with a rule are not counted.
+        if find_rule(name) is None and name != "pallas_call":
+            params = {key: self._parameter(value, number) for key, value in params.items()}
+        return eqn.replace(source_info=info.replace(name_stack=scope), params=params)
+
+    def _parameter(self, value: Any, parent: int) -> Any:
+        if hasattr(getattr(value, "jaxpr", value), "eqns"):
+            return self.jaxpr(value, parent)[0]
+        if not isinstance(value, tuple | list):
+            return value
+        items = [self._parameter(item, parent) for item in value]
+        if all(new is old for new, old in zip(items, value, strict=True)):
+            return value
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)

@@ -1,0 +1,209 @@
+"""Layers are the paths of modules, in the program and in what XLA makes of it."""
+
+import equinox
+import flax.linen
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+
+from jds import cost, zoo
+from jds._common.name_stack import origin, read_scopes
+
+
+def shape(*sizes, dtype=jnp.float32):
+    return jax.ShapeDtypeStruct(sizes, dtype)
+
+
+def layers(*args, **kwargs):
+    return [row.name for row in cost.analyze(*args, **kwargs).by("layer")]
+
+
+def paths(model):
+    return {"/".join(map(str, path)) for path, node in nnx.iter_graph(model) if isinstance(node, nnx.Module)}
+
+
+@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "convnext_atto", "mobileone_s1", "mixnet_s"])
+def test_all_rows_of_a_training_step_are_modules(name):
+    model = nnx.eval_shape(lambda: zoo.create_model(name))
+    with jax.numpy_dtype_promotion("standard"):
+        found = cost.analyze(nnx.grad(lambda model, x: jnp.sum(model(x))), model, shape(2, 32, 32, 3))
+    assert {row.name for row in found.by("layer")} <= paths(model)
+
+
+class Repeated(nnx.Module):
+    """A module whose names are those that JAX's lowering adds, and the same ones again."""
+
+    def __init__(self, rngs, depth=2):
+        self.body = nnx.Linear(4, 4, rngs=rngs)
+        self.cond = nnx.Linear(4, 4, rngs=rngs)
+        self.checkpoint = nnx.List([nnx.Linear(4, 4, rngs=rngs) for _ in range(2)])
+        if depth:
+            self.closed_call = Repeated(rngs, depth - 1)
+
+    def __call__(self, x):
+        x = jax.lax.scan(lambda x, _: (jnp.tanh(self.cond(self.body(x))), None), x, length=2)[0]
+        for layer in self.checkpoint:
+            x = nnx.remat(lambda layer, x: jnp.sin(layer(x)))(layer, x)
+        return self.closed_call(x) if hasattr(self, "closed_call") else x
+
+
+@pytest.mark.parametrize("with_gradient", [False, True])
+def test_instructions_belong_to_the_modules_of_the_program(with_gradient):
+    model = Repeated(nnx.Rngs(0))
+    fun = nnx.grad(lambda model, x: jnp.sum(model(x))) if with_gradient else lambda model, x: model(x)
+    args = model, jnp.ones((4, 4))
+    measured = cost.measure_program(fun, *args, seconds=0.0)
+    rows = set(layers(fun, *args))
+    assert rows <= paths(model)
+    assert set(measured.layers) - {"(call)", "(not attributed)", ""} <= rows
+    linear = {path for path in paths(model) if path.rpartition("/")[2] in ("body", "cond", "0", "1")}
+    if not with_gradient:
+        assert linear <= set(measured.layers)
+    assert sum(time.median for time in measured.layers.values()) == pytest.approx(measured.total.median)
+
+
+@pytest.mark.parametrize(
+    ("op_name", "layer"),
+    [
+        ("jit(f)/stages/1/1/dot_general", "stages/1/1"),
+        ("jit(f)/while/body/eval_jaxpr/cell/dense/dot_general", "cell/dense"),
+        ("jit(f)/a/cond/branch_1_fun/b/mul", "a/b"),
+        ("jit(f)/body/cond/mul", "body/cond"),
+        ("jit(f)/a/jvp(a)/mul", "a/a"),
+        ("jit(f)/transpose(jvp(a))/b/jvp(a)/b/mul", "a/b"),
+        ("jit(f)/transpose(jvp(a))/while/body/closed_call/b/b/checkpoint/rematted_computation/c/mul", "a/b/c"),
+        ("jit(f)/a/checkpoint/a/mul", "a/a"),
+        ("jit(f)/q/bthd,bshd->bhts/dot_general", "q"),
+    ],
+)
+def test_names_that_lowering_adds_are_told_from_scopes(op_name, layer):
+    assert origin(op_name).layer == layer
+
+
+def test_of_a_name_that_could_be_both_the_known_layer_is_chosen():
+    name = "jit(f)/while/body/closed_call/mul"
+    assert origin(name, {"while/body"}).layer == "while/body"
+    assert origin(name, {"", "body"}).layer == ""
+    assert origin("jit(f)/unknown/mul", {"", "known"}).layer == "unknown"
+
+
+def test_scopes_are_read_once():
+    assert read_scopes("transpose(jvp(a))/b/jvp(a)/b").path == ("a", "b")
+    assert read_scopes("transpose(jvp(a))/a").path == ("a", "a")
+    assert read_scopes("b/b", is_recomputation=True).path == ("b",)
+    assert read_scopes("b/b").path == ("b", "b")
+
+
+def test_all_methods_belong_to_their_module():
+    class Tied(nnx.Module):
+        def __init__(self, rngs):
+            self.embed = nnx.Embed(10, 4, rngs=rngs)
+            self.encoder = Encoder(rngs)
+
+        def __call__(self, tokens):
+            return self.embed.attend(self.encoder.encode(self.embed(tokens)))
+
+    class Encoder(nnx.Module):
+        def __init__(self, rngs):
+            self.weight = nnx.Param(jnp.ones((4, 4)))
+
+        def encode(self, x):
+            return self._scale(x @ self.weight[...])
+
+        def _scale(self, x):
+            return 2 * x
+
+    rows = {row.name: row for row in cost.analyze(Tied(nnx.Rngs(0)), shape(3, dtype=jnp.int32)).by("layer")}
+    assert {name: row.macs for name, row in rows.items()} == {"embed": 3 * 10 * 4, "encoder": 3 * 4 * 4}
+    assert rows["encoder"].flops == 2 * 3 * 4 * 4 + 3 * 4
+
+
+def test_a_jitted_method_belongs_to_its_module():
+    class Block(nnx.Module):
+        def __init__(self, rngs):
+            self.weight, self.linear = nnx.Param(jnp.ones((4, 4))), nnx.Linear(4, 4, rngs=rngs)
+
+        @nnx.jit
+        def __call__(self, x):
+            return self.linear(x) @ self.weight[...]
+
+    class Outer(nnx.Module):
+        def __init__(self, rngs):
+            self.first, self.second = Block(rngs), Block(rngs)
+
+        def __call__(self, x):
+            return self.second(self.first(x))
+
+    assert layers(Outer(nnx.Rngs(0)), shape(2, 4)) == ["first/linear", "first", "second/linear", "second"]
+
+
+def test_equinox_modules_have_their_paths():
+    model = equinox.nn.MLP(8, 8, 8, 2, key=jax.random.key(0))
+    found = cost.analyze(model, shape(8))
+    assert [row.name for row in found.by("layer") if row.macs] == ["layers/0", "layers/1", "layers/2"]
+    assert found.total.parameters == 3 * 72
+    gradient = cost.analyze(equinox.filter_grad(lambda model, x: jnp.sum(model(x))), model, shape(8))
+    assert {row.name for row in gradient.by("layer") if row.macs} == {"layers/0", "layers/1", "layers/2"}
+    assert gradient.total.parameters == 3 * 72
+    assert not hasattr(model.layers[0], "_jds_cost_path")
+
+
+@pytest.mark.parametrize("argnums", [None, 0])
+def test_parameters_of_other_forms_are_recognized(argnums):
+    linear = nnx.Linear(8, 8, rngs=nnx.Rngs(0))
+    graph, state = nnx.split(linear)
+    assert cost.analyze(lambda m, x: m(x), linear, shape(2, 8), parameter_argnums=argnums).total.parameters == 72
+
+    def merged(state, x):
+        return nnx.merge(graph, state)(x)
+
+    assert cost.analyze(merged, state, shape(2, 8), parameter_argnums=argnums).total.parameters == 72
+
+    class Net(flax.linen.Module):
+        @flax.linen.compact
+        def __call__(self, x, train=False):
+            return flax.linen.BatchNorm(use_running_average=not train)(flax.linen.Dense(16)(x))
+
+    variables = jax.eval_shape(Net().init, jax.random.key(0), jnp.ones((2, 8)))
+    found = cost.analyze(Net().apply, variables, shape(2, 8), parameter_argnums=argnums, train=False)
+    assert found.total.parameters == 8 * 16 + 16 + 2 * 16
+
+
+def test_booleans_are_options_and_numbers_are_explained():
+    def fun(x, train):
+        return x * 2 if train else x
+
+    assert cost.analyze(fun, shape(8), True).total.flops == 8
+    assert cost.analyze(fun, shape(8), train=False).total.flops == 0
+    with pytest.raises(ValueError, match=r"Close over one that must stay a number: `lambda x: f\(x, 2\)`"):
+        cost.analyze(jax.jit(lambda x, n: x * n, static_argnums=1), shape(8), 3)
+    with pytest.raises(ValueError, match="Pass the method `apply` of a Linen module"):
+        cost.analyze(flax.linen.Dense(3), shape(2, 4))
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"trip_counts": -3}, "`trip_counts` must be a number of iterations"),
+        ({"trip_counts": {"": 1.5}}, "`trip_counts` must be a number of iterations"),
+        ({"trip_counts": {"typo": 5}}, r"must name layers with `while` loops \(''\), got typo"),
+        ({"platform": "toaster"}, "`platform` must be one of cpu, gpu"),
+    ],
+)
+def test_wrong_options_are_refused(options, match, unchecked_types):
+    with pytest.raises(ValueError, match=match):
+        cost.analyze(lambda x: jax.lax.while_loop(lambda c: c.sum() < 3, lambda c: c * 2, x), shape(4), **options)
+
+
+def test_symbolic_sizes_are_refused():
+    (batch,) = jax.export.symbolic_shape("b")
+    with pytest.raises(ValueError, match=r"must be numbers, got float32\[b,8\]; choose a size"):
+        cost.analyze(lambda x: x @ x.T, shape(batch, 8))
+
+
+def test_given_arrays_are_used_when_a_program_is_measured():
+    def until_large(x):
+        return jax.lax.while_loop(lambda c: jnp.abs(c).sum() < 3, lambda c: c * 2, x)  # never ends with zeros
+
+    assert cost.measure_program(until_large, jnp.ones(4), seconds=0.0).total.median > 0
