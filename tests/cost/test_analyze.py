@@ -305,7 +305,7 @@ def test_static_and_keyword_arguments_are_passed_on():
         (
             lambda: cost.analyze(jnp.sin, shape(2)).by("color"),
             ValueError,
-            '"layer", "kind", "operation" or "equation"',
+            '"layer", "fused", "kind", "operation" or "equation"',
         ),
         (lambda: cost.analyze(jnp.sin), TypeError, "cannot be traced"),
     ],

@@ -340,6 +340,8 @@ def test_results_are_shown_in_notebooks():
         cost.check_budget(analysis, [cost.Limit("macs", 1)]),
         cost.estimate(small(), PEAK),
         times,
+        cost.reconcile(jnp.dot, jnp.ones((2, 2)), jnp.ones((2, 2))),
+        cost.xla(jnp.dot, jnp.ones((2, 2)), jnp.ones((2, 2))),
     ]
     for each in shown:
         html = each._repr_html_()
