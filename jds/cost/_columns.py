@@ -68,7 +68,6 @@ def columns(
         Column(grouping.by, "", lambda line: line.row.name, lambda line: line.row.name or NO_LAYER, False),
         Column("kind", "The kind of most of its work.", _kind, _kind, False, 10),
         Column("output", "Shape of its last result.", _output, _output, False, 6),
-        *([_FIELD, _STRIDE] if any(row.receptive_field for row in rows) else []),
         _count("mult-adds", f"Multiply-accumulates, {padding} padding.", lambda row: row.macs, 1),
         Column("%", "Its share of the program's multiply-accumulates.", _share, _percent, True, 2),
     ]
@@ -84,6 +83,7 @@ def columns(
             "FLOP/B", _INTENSITY, lambda line: line.row.intensity, lambda line: f"{line.row.intensity:.1f}", True, 9
         ),
     ]
+    found += [_FIELD, _STRIDE] if any(row.receptive_field for row in rows) else []
     return [*found, *_times(estimate)] if estimate else found
 
 

@@ -16,6 +16,8 @@ from jds.cost._tree import Branch, branches
 
 # With more rows, those below this depth are folded at first.
 _ROWS_AT_MOST, _DEPTH_AT_FIRST = 40, 2
+# Columns whose numbers are no amounts.
+_WITHOUT_BARS = ("field", "stride")
 
 
 def page(analysis: Analysis, grouping: Grouping, estimate: Estimate | None) -> str:
@@ -62,11 +64,14 @@ def _rows(analysis: Analysis, grouping: Grouping, estimate: Estimate | None) -> 
     is_long = sum(branch.rows for branch in tree) > _ROWS_AT_MOST
     entries = [*_entries(tree, shown[1:], is_long), *_other_times(shown[1:], estimate)]
     total = total_line(analysis.total, estimate, is_lower_bound=analysis.is_lower_bound)
-    headings = [
-        Heading(column.heading, column.explanation, column.is_number, column.heading == "kind") for column in shown
-    ]
+    headings = [_heading(column) for column in shown]
     title = f"{analysis.name} by {grouping.by}"
     return _html.table(title, headings, entries, [Entry("total", _cells(shown[1:], total))])
+
+
+def _heading(column: Column) -> Heading:
+    bars = "" if column.heading in _WITHOUT_BARS else None
+    return Heading(column.heading, column.explanation, column.is_number, column.heading == "kind", bars)
 
 
 def _entries(

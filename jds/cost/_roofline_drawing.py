@@ -26,7 +26,7 @@ def roofline_figure(found: Roofline) -> str:
         _svg.labels(
             [
                 (x(ridge), y.start - 10, f"ridge: {ridge:.3g} FLOP/B"),
-                (x.end - 100, y(found.roof), f"roof: {found.rate(found.roof)}"),
+                (x.end - 140, y(found.roof) - 12, f"roof: {found.rate(found.roof)}"),
                 *((x(dot.row.intensity), y(dot.rate), _short(dot.row.name)) for dot in found.labeled(_LABELS)),
             ],
             [(x(dot.row.intensity), y(dot.rate)) for dot in found.dots],

@@ -124,6 +124,15 @@ def test_columns_have_tooltips_and_colors():
     assert kinds["normalization"] == "k-other"
 
 
+def test_receptive_fields_have_columns_if_there_is_an_image():
+    lines = {line["name"]: line for line in page_of(network()).lines}
+    rows = {row.name: row for row in network().by("layer")}
+    assert rows["stem/conv"].receptive_field == (3, 3)
+    assert [lines["stem/conv"]["texts"][name] for name in ("field", "stride")] == ["3", "2"]
+    assert lines["classifier"]["texts"]["stride"] == ""
+    assert "field" not in page_of(small()).headings
+
+
 def test_everything_is_escaped():
     analysis = small()
     estimate = cost.estimate(analysis, PEAK)
