@@ -160,6 +160,7 @@ def _mark_measured(axes: Axes, drawn: Sequence[Bar]) -> None:
     for place, bar in enumerate(drawn):
         if bar.measured is not None:
             axes.plot([bar.measured * 1e6] * 2, [place - 0.4, place + 0.4], color="0.2", linewidth=1.5)
+    axes.set_xlim(left=0)
 
 
 def _notes(drawn: Sequence[Bar], estimate: Estimate | None) -> list[str]:
