@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from jax.extend.core import JaxprEqn
@@ -78,7 +78,7 @@ def read_scopes(name_stack: str, *, is_recomputation: bool = False) -> Scopes:
     for part in parts:
         if part == _RECOMPUTED:
             names = _once(names, is_certain=True)
-        elif part != "checkpoint":
+        else:
             names += _names(part)
     names = _once(names, is_certain=is_recomputation)
     is_backward = any("transpose" in _unwrap(part)[0] or part == _RECOMPUTED for part in parts)
@@ -91,13 +91,11 @@ def scopes_of(equation: JaxprEqn) -> Scopes:
     return read_scopes(str(equation.source_info.name_stack), is_recomputation=bool(is_recomputation))
 
 
-def origin(op_name: str, layers: Collection[str] | None = None) -> Origin:
+def origin(op_name: str) -> Origin:
     """Parses the name that JAX gave to a lowered equation: its name stack and its primitive.
 
     Args:
       op_name: the name as printed by XLA, such as `jit(step)/transpose(jvp(blocks/0))/while/body/dot_general`.
-      layers: the program's layers, if known. A scope may have a name that lowering adds, such as `body`; then the layer
-        is the longest of these whose names all occur in `op_name`, in order.
 
     Returns:
       The layer, without the names that lowering adds for loops, branches and calls, and the primitive.
@@ -109,12 +107,7 @@ def origin(op_name: str, layers: Collection[str] | None = None) -> Origin:
     """
     # If an instruction stands for several equations, use the first.
     *parts, last = _split(op_name.split(";")[0])
-    layer, primitive = "/".join(_path(_without_lowering(parts))), "/".join(_unwrap(last)[1])
-    if layers is not None and layer not in layers:
-        names = [name.text for part in parts for name in _names(part)]
-        inside = [known for known in layers if known and _is_subsequence(known.split("/"), names)]
-        layer = max(inside, key=lambda known: known.count("/"), default=layer)
-    return Origin(layer, primitive)
+    return Origin("/".join(_path(_without_lowering(parts))), "/".join(_unwrap(last)[1]))
 
 
 def _without_lowering(parts: Sequence[str]) -> list[_Name]:
@@ -178,11 +171,6 @@ def _path(names: Iterable[_Name]) -> tuple[str, ...]:
 def _names(part: str) -> list[_Name]:
     transformations, names = _unwrap(part)
     return [_Name(name, tuple(transformations)) for name in names if not _EINSUM.fullmatch(name)]
-
-
-def _is_subsequence(names: Sequence[str], all_names: Sequence[str]) -> bool:
-    remaining = iter(all_names)
-    return all(name in remaining for name in names)
 
 
 def _split(name_stack: str) -> list[str]:

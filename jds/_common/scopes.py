@@ -19,8 +19,11 @@ _lock = threading.RLock()
 
 
 def is_callable_tree(leaf: Any) -> bool:
-    """Returns whether this is a callable dataclass, such as an Equinox module."""
-    return dataclasses.is_dataclass(leaf) and not isinstance(leaf, type | nnx.Pytree) and callable(leaf)
+    """Returns whether this is a callable dataclass, such as an Equinox module, but not what `filter_grad` returns."""
+    is_wrapper = type(leaf).__module__.startswith("equinox._")
+    return (
+        dataclasses.is_dataclass(leaf) and not isinstance(leaf, type | nnx.Pytree) and callable(leaf) and not is_wrapper
+    )
 
 
 def mark_paths(node: Any, path: ScopePath = ()) -> list[Any]:

@@ -12,12 +12,10 @@ import jax.numpy as jnp
 
 from jds._common.name_stack import Origin
 from jds._common.traceable import Traceable, as_traceable
-from jds.cost._analyze import count
 from jds.cost._measurement import Measurement
-from jds.cost._program import Conventions
 from jds.cost._run import Piece, Run
 from jds.cost._timing import Spread, measure, spread
-from jds.cost.hlo import origins_of_instructions
+from jds.cost.hlo import mark, origins_of_instructions
 
 _RUN = "jds: one run"
 _MOST_RUNS = 50
@@ -48,14 +46,13 @@ def measure_program(
       True
     """
     program = as_traceable(fun, args, kwargs)
-    rows = count(program, Conventions(True, jax.default_backend(), None)).by("layer")
-    # A loop outside of all layers is no row, but takes time of its own.
-    layers = {"", *(row.name for row in rows)}
-    compiled = program.compiled
+    # XLA keeps the marks, so that no name of a module is mistaken for one that JAX or XLA adds.
+    marked = mark(program)
+    compiled = marked.compiled
     arrays = tuple(map(_array, program.arrays))
     total = spread(measure({"program": (compiled, arrays)}, seconds=seconds)["program"])
     runs = max(3, min(_MOST_RUNS, round(seconds / total.median)))
-    profiled = _runs_in(_profiled(compiled, arrays, runs), origins_of_instructions(compiled, layers))
+    profiled = _runs_in(_profiled(compiled, arrays, runs), origins_of_instructions(marked))
     attributed = [_shares(run) for run in profiled]
     median = sorted(profiled, key=lambda run: run.seconds)[len(profiled) // 2]
     return Measurement(total, _scaled(attributed, total.median), spread([run.seconds for run in profiled]), median)

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 # Layers of the time that belongs to no layer.
 CALL, NOT_ATTRIBUTED = "(call)", "(not attributed)"
+# The most seconds between two instructions that are taken for the start of the second one.
+_START = 2e-6
 
 
 class Piece(NamedTuple):
@@ -62,8 +64,20 @@ class Run(NamedTuple):
         """Yields slices, one after the other, that fill the run.
 
         The time before the first instruction and after the last one belongs to `CALL`. If several threads run, each
-        moment is divided among their layers: a slice of it for each.
+        moment is divided among their layers: a slice of it for each. Up to two microseconds between two instructions
+        belong to the second one.
         """
+        gap = None
+        for each in self._slices():
+            if gap is not None:
+                each = Slice(gap.start, gap.seconds + each.seconds, each.layer)
+            gap = each if each.layer == NOT_ATTRIBUTED and each.seconds <= _START else None
+            if gap is None:
+                yield each
+        if gap is not None:
+            yield gap
+
+    def _slices(self) -> Iterator[Slice]:
         if not self.pieces:
             yield Slice(0.0, self.seconds, NOT_ATTRIBUTED)
             return

@@ -83,7 +83,6 @@ def test_functions_of_scatters_and_reductions_are_counted(fun, counts):
 
 
 def test_a_scatter_with_an_unknown_function_is_unknown():
-    @jax.custom_jvp
     def opaque(x):
         return lax.while_loop(lambda c: c < 3, lambda c: c * 2, x)
 
@@ -179,7 +178,8 @@ def test_arrays_inside_a_shard_map_count_on_all_devices_and_in_all_iterations():
     assert row.bytes_in == 4 * (16 * 8 + 4 * 8 * 8)
     assert row.bytes_out == 4 * 16 * 8
     peak = cost.Peak("made up", {"float32": 1e30}, bytes=1.0, source="")
-    assert cost.estimate(found, peak, "operation").rows[0].seconds == (row.bytes_in + row.bytes_out) / 4
+    (bound,) = [bound for bound in cost.estimate(found, peak, "operation").rows if bound.name == row.name]
+    assert bound.seconds == (row.bytes_in + row.bytes_out) / 4
 
     def repeated(x, w):
         return lax.scan(lambda x, _: (product(x, w), None), x, length=10)[0]

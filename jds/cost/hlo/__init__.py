@@ -1,9 +1,10 @@
 """XLA's view of a program, and its reconciliation with the count of the jaxpr."""
 
 from jds.cost.hlo._difference import Difference as Difference
+from jds.cost.hlo._origins import origins_of_instructions as origins_of_instructions
 from jds.cost.hlo._reconcile import Reconciliation as Reconciliation
 from jds.cost.hlo._reconcile import reconcile as reconcile
+from jds.cost.hlo._tags import mark as mark
 from jds.cost.hlo._view import XlaInstruction as XlaInstruction
 from jds.cost.hlo._view import XlaView as XlaView
-from jds.cost.hlo._view import origins_of_instructions as origins_of_instructions
 from jds.cost.hlo._view import xla as xla

@@ -151,7 +151,7 @@ def reconcile(
     platform = jax.default_backend()
     counted, skipped = (count(program, Conventions(padding, platform, trip_counts)) for padding in (True, False))
     marked = mark(program)
-    compiled = marked.lowered.compile()
+    compiled = marked.compiled
     texts = marked.lowered.as_text(dialect="hlo", debug_info=True) or "", compiled.as_text() or ""
     found = equations(counted, skipped, marked, *texts)
     before = _completed(read_counts(marked.lowered.cost_analysis(), found.lowered), found.lowered)

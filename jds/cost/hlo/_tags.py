@@ -5,9 +5,12 @@ those of functions that it calls for this, and XLA keeps them. If the scopes are
 can be compared equation by equation.
 """
 
+import dataclasses
+import functools
 import re
+import weakref
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
@@ -24,7 +27,8 @@ _MARK = re.compile(rf"(?:^|/){_PREFIX}(\d+)(?=/|$)")
 Chain = tuple[int, ...]
 
 
-class Marked(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Marked:
     """A program whose equations are marked.
 
     Attributes:
@@ -42,6 +46,15 @@ class Marked(NamedTuple):
     params: tuple[Mapping[str, Any], ...]
     scopes: tuple[tuple[str, ...], ...]
     parents: tuple[set[int | None], ...]
+
+    @functools.cached_property
+    def compiled(self) -> jax.stages.Compiled:
+        """The compiled program."""
+        return self.lowered.compile()
+
+    def layer(self, chain: Chain) -> str:
+        """Returns the path of the layer of the last of these equations."""
+        return "/".join(scope for number in chain for scope in self.scopes[number])
 
     def chain(self, op_names: Iterable[str]) -> Chain:
         """Returns the equation that an instruction comes from, and those around it; empty if it is unknown.
@@ -68,9 +81,7 @@ class MarkedTrips(dict[str, int]):
         self._marked = marked
 
     def get(self, key: str, default: Any = None) -> Any:
-        chain = chain_of_scopes(key.split("/"))
-        path = "/".join(scope for number in chain for scope in self._marked.scopes[number])
-        return super().get(path, default)
+        return super().get(self._marked.layer(chain_of_scopes(key.split("/"))), default)
 
 
 def chain_of_scopes(path: Iterable[str]) -> Chain:
@@ -78,8 +89,18 @@ def chain_of_scopes(path: Iterable[str]) -> Chain:
     return tuple(int(name.removeprefix(_PREFIX)) for name in path if name.startswith(_PREFIX))
 
 
+# A program that is both explained and measured is compiled once.
+_marked: weakref.WeakKeyDictionary[Traceable, Marked] = weakref.WeakKeyDictionary()
+
+
 def mark(program: Traceable) -> Marked:
     """Marks all equations of a program, and lowers it."""
+    if program not in _marked:
+        _marked[program] = _mark(program)
+    return _marked[program]
+
+
+def _mark(program: Traceable) -> Marked:
     marker = _Marker()
     jaxpr, _ = marker.jaxpr(program.jaxpr, None)
     lowered = jax.jit(jaxpr_as_fun(jaxpr)).lower(*program.arrays)

@@ -1,7 +1,7 @@
 """XLA's view of a program: its counts, and the instructions of the optimized program."""
 
 import collections
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -194,23 +194,6 @@ def xla(fun: Callable[..., Any] | Traceable, *args: Any, **kwargs: Any) -> XlaVi
     )
 
 
-def origins_of_instructions(compiled: jax.stages.Compiled, layers: Collection[str]) -> dict[str, Origin]:
-    """Returns the layer and the primitive of each instruction of an optimized program, and of each loop, branch and
-    call.
-
-    Args:
-      compiled: the program.
-      layers: the layers of the program, as in `Analysis.by`. An instruction that belongs to none of them is missing.
-    """
-    module = _parse.parse(compiled.as_text() or "")
-    return {
-        name: found
-        for computation in module.computations.values()
-        for name, found in _origins(computation, layers).items()
-        if found is not None and found.layer in layers
-    }
-
-
 def _instructions(module: _parse.Module) -> tuple[XlaInstruction, ...]:
     return tuple(_of_computation(module, module.entry, 1))
 
@@ -263,7 +246,7 @@ def _of_computation(
             written = sum(shape.bytes for shape in instruction.shapes)
             target = instruction.attribute("custom_call_target").strip('"')
             flops, parts = _flops(module, instruction, shapes)
-            layer, primitive = origins[instruction.name] or Origin("", "")
+            layer, primitive = origins[instruction.name]
             yield XlaInstruction(
                 name=instruction.name,
                 operation=f"{opcode}:{target}" if target else opcode,
@@ -282,16 +265,14 @@ def _times(outer: int | None, inner: int | None) -> int | None:
     return None if outer is None or inner is None else outer * inner
 
 
-def _origins(
-    computation: Sequence[_parse.Instruction], layers: Collection[str] | None = None
-) -> dict[str, Origin | None]:
-    """Returns the origin of each instruction; one without a name has the origin of its first user, if any."""
+def _origins(computation: Sequence[_parse.Instruction]) -> dict[str, Origin]:
+    """Returns the origin of each instruction; one without a name gets the origin of its first user."""
     names = {instruction.name: instruction.op_name for instruction in computation}
     for instruction in reversed(computation):
         for operand in instruction.operands:
             if operand in names:
                 names[operand] = names[operand] or names[instruction.name]
-    return {name: origin(op_name, layers) if op_name else None for name, op_name in names.items()}
+    return {name: origin(op_name) for name, op_name in names.items()}
 
 
 def _flops(
