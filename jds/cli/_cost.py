@@ -162,7 +162,7 @@ class Cost:
     def _check_mode(self, mode: str) -> None:
         """Refuses options that have no effect with another one."""
         unused = {
-            "sweep": ("xla", "measure", "html", "at_most", "top"),
+            "sweep": ("xla", "measure", "at_most", "top"),
             "against": ("xla", "measure", "plot", "device", "at_most"),
             "batch_that_fits": ("xla", "measure", "device", "at_most", "json", "csv", "html", "plot"),
         }
@@ -255,6 +255,8 @@ class Cost:
             _write_json(self.json, found.to_dict())
         if self.csv is not None:
             write_text("csv", self.csv, found.to_csv())
+        if self.html is not None:
+            write_text("html", self.html, found.to_html())
         if self.plot is not None:
             write("plot", self.plot, found.plot)
 

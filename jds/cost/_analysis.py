@@ -10,8 +10,9 @@ from typing import Any, get_args
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 
+from jds._common.html import as_html
 from jds._common.text import as_text, short_number
-from jds.cost import _columns, _data, _page, _text
+from jds.cost import _columns, _data, _text
 from jds.cost._bounds import Estimate
 from jds.cost._deployed import DeployedDtype, deployed, is_floating
 from jds.cost._grouping import By, Grouping, as_grouping
@@ -158,8 +159,9 @@ class Analysis:
     def _lines(
         self, grouping: Grouping, estimate: Estimate | None
     ) -> tuple[list[_columns.Column], list[_columns.Line], _columns.Line]:
-        columns = _columns.columns(grouping, self.total, estimate, is_padded=self.conventions.count_padding)
-        lines = _columns.lines(self.by(grouping), self.total, estimate)
+        rows = self.by(grouping)
+        columns = _columns.columns(grouping, rows, self.total, estimate, is_padded=self.conventions.count_padding)
+        lines = _columns.lines(rows, self.total, estimate)
         return columns, lines, _columns.total_line(self.total, estimate, is_lower_bound=self.is_lower_bound)
 
     def notes(self) -> list[str]:
@@ -244,6 +246,9 @@ class Analysis:
         Returns:
           The text of the page, which declares UTF-8 as its encoding.
         """
+        # Imported here, because pages need the analyses of all depths.
+        from jds.cost import _page
+
         return _page.page(self, as_grouping(by), estimate)
 
     def plot(self, path: Path, estimate: Estimate | None = None) -> None:
@@ -256,7 +261,7 @@ class Analysis:
         # Imported here, because Matplotlib is slower to import than jds.
         from jds.cost import _plot
 
-        _plot.plot(path, self.name, self.by("layer"), estimate)
+        _plot.plot(path, self, estimate)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         yield self.table(width=options.max_width)
@@ -270,7 +275,7 @@ class Analysis:
         return str(self)
 
     def _repr_html_(self) -> str:
-        return _page.fragment(self, Grouping())
+        return as_html(self.table(), *self.notes())
 
 
 def summarize(program: Program, name: str) -> Analysis:

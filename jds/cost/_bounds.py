@@ -9,6 +9,7 @@ from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from jds._common.html import as_html
 from jds._common.text import as_text
 from jds.cost._measurement import Measurement
 from jds.cost._peak import Peak
@@ -130,6 +131,9 @@ class Estimate(NamedTuple):
 
     def __str__(self) -> str:
         return as_text(self)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
 
 
 def _cells(row: Bound, name: str, is_measured: bool) -> list[str]:

@@ -7,6 +7,7 @@ from rich import box
 from rich.console import RenderableType
 from rich.table import Table
 
+from jds._common.html import as_html
 from jds._common.text import as_text, short_number
 from jds.cost._analysis import Analysis
 from jds.cost._columns import NO_LAYER
@@ -111,6 +112,9 @@ class Budget(NamedTuple):
 
     def __str__(self) -> str:
         return as_text(self)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
 
 
 def check_budget(analysis: Analysis, limits: Sequence[Limit]) -> Budget:

@@ -1,6 +1,7 @@
 """The columns of an analysis, for the terminal, notebooks and pages."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from jds._common.text import short_number
@@ -58,7 +59,9 @@ def total_line(total: CostRow, estimate: Estimate | None, *, is_lower_bound: boo
     return Line(total, total, estimate.total if estimate else None, "≥ " if is_lower_bound else "")
 
 
-def columns(grouping: Grouping, total: CostRow, estimate: Estimate | None, *, is_padded: bool) -> list[Column]:
+def columns(
+    grouping: Grouping, rows: Sequence[CostRow], total: CostRow, estimate: Estimate | None, *, is_padded: bool
+) -> list[Column]:
     """Returns all columns that have something to show, in their order."""
     padding = "including" if is_padded else "excluding"
     found = [
@@ -80,9 +83,27 @@ def columns(grouping: Grouping, total: CostRow, estimate: Estimate | None, *, is
             "FLOP/B", _INTENSITY, lambda line: line.row.intensity, lambda line: f"{line.row.intensity:.1f}", True, 9
         ),
     ]
+    found += [_FIELD, _STRIDE] if any(row.receptive_field for row in rows) else []
     return [*found, *_times(estimate)] if estimate else found
 
 
+_FIELD = Column(
+    "field",
+    "Receptive field: the number of positions of the image that one position of its last result depends on, along each "
+    "axis; one number if they are equal.",
+    lambda line: math.prod(line.row.receptive_field or ()),
+    lambda line: _along_axes(line.row.receptive_field),
+    True,
+    11,
+)
+_STRIDE = Column(
+    "stride",
+    "Positions of the image between neighbors in its last result, along each axis; one number if they are equal.",
+    lambda line: math.prod(each or 0 for each in line.row.stride or ()),
+    lambda line: _along_axes(line.row.stride),
+    True,
+    11,
+)
 _FLOPS = (
     "Operations on floating-point numbers: 2 per multiply-accumulate, and element-wise work and reductions. "
     "Transcendental functions and integers are not included."
@@ -143,6 +164,11 @@ def _kind(line: Line) -> str:
 def _output(line: Line) -> str:
     shape = line.row.output
     return "" if shape is None else "×".join(map(str, shape)) or "scalar"
+
+
+def _along_axes(sizes: Sequence[object] | None) -> str:
+    texts = ["–" if size is None else str(size) for size in sizes or ()]
+    return texts[0] if len(set(texts)) == 1 else "×".join(texts)
 
 
 def _share(line: Line) -> float:

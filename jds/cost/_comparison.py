@@ -7,8 +7,8 @@ from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from jds._common.html import as_html
 from jds._common.text import as_text, short_number
-from jds.cost import _page
 from jds.cost._analysis import Analysis
 from jds.cost._columns import NO_LAYER
 from jds.cost._data import as_csv, as_dataframe, as_dict
@@ -25,7 +25,7 @@ class Pair(NamedTuple):
 
 
 # What is compared: the heading, the key in records, and the figure of a row.
-_FIGURES: tuple[tuple[str, str, Callable[[CostRow], int]], ...] = (
+FIGURES: tuple[tuple[str, str, Callable[[CostRow], int]], ...] = (
     ("mult-adds", "macs", lambda row: row.macs),
     ("params", "parameters", lambda row: row.parameters),
     ("traffic", "traffic", lambda row: row.traffic),
@@ -59,7 +59,7 @@ class Comparison(NamedTuple):
         """Returns the figures of both and their differences as a table, for Rich to print."""
         lines = Table(box=box.SIMPLE_HEAD, header_style="", show_edge=False, padding=(0, 1, 0, 0))
         lines.add_column("", overflow="fold")
-        for heading, _, _ in _FIGURES:
+        for heading, _, _ in FIGURES:
             for column in (heading, "against", "change"):
                 lines.add_column(column, justify="right")
         for pair in self.rows:
@@ -67,8 +67,8 @@ class Comparison(NamedTuple):
         lines.add_section()
         lines.add_row("total", *_cells(self.total))
         peaks = [short_number(peak) for peak in self.peaks]
-        rest = [""] * (3 * (len(_FIGURES) - 1))
-        lines.add_row("peak memory", *rest, *peaks, _change(*self.peaks))
+        rest = [""] * (3 * (len(FIGURES) - 1))
+        lines.add_row("peak memory", *rest, *peaks, change(*self.peaks))
         return lines
 
     def notes(self) -> list[str]:
@@ -93,7 +93,7 @@ class Comparison(NamedTuple):
         """Returns columns by name, with one entry per row and one for the total."""
         pairs = (*self.rows, self.total)
         found: dict[str, list[Any]] = {"name": [pair.name for pair in pairs]}
-        for _, key, figure in _FIGURES:
+        for _, key, figure in FIGURES:
             for side in ("row", "reference"):
                 rows = [getattr(pair, side) for pair in pairs]
                 found[key if side == "row" else f"reference_{key}"] = [
@@ -111,13 +111,19 @@ class Comparison(NamedTuple):
 
     def to_html(self) -> str:
         """Returns a self-contained HTML page."""
-        return _page.comparison_page(self)
+        # Imported here, because it needs this module.
+        from jds.cost import _comparison_page
+
+        return _comparison_page.page(self)
 
     def __rich__(self) -> RenderableType:
         return Group(self.table(), "", *self.notes())
 
     def __str__(self) -> str:
         return as_text(self)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
 
 
 def compare(analysis: Analysis, reference: Analysis, by: By | Grouping = "layer") -> Comparison:
@@ -161,14 +167,14 @@ def _merged(first: Sequence[str], second: Sequence[str]) -> list[str]:
 
 def _cells(pair: Pair) -> list[str]:
     cells = []
-    for _, _, figure in _FIGURES:
+    for _, _, figure in FIGURES:
         count, reference = (None if row is None else figure(row) for row in pair[1:])
         cells += ["" if each is None else short_number(each) for each in (count, reference)]
-        cells.append("" if count is None or reference is None else _change(count, reference))
+        cells.append("" if count is None or reference is None else change(count, reference))
     return cells
 
 
-def _change(count: int, reference: int) -> str:
+def change(count: int, reference: int) -> str:
     """Returns how much more than the reference it is, in percent."""
     if count == reference:
         return "="

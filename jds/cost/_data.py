@@ -38,7 +38,7 @@ def record(analysis: "Analysis", estimate: Estimate | None) -> dict[str, Any]:
         "schema": SCHEMA,
         "name": analysis.name,
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        "jds": _version(),
+        "jds": jds_version(),
         "machine": machine_facts(),
         "conventions": analysis.conventions._asdict(),
         "is_lower_bound": analysis.is_lower_bound,
@@ -67,10 +67,11 @@ def as_dict(row: CostRow) -> dict[str, Any]:
     return row._asdict() | parts | {"stride": stride}
 
 
-def _version() -> str | None:
+def jds_version() -> str | None:
+    """Returns the version of jds; None in a source tree that was never installed."""
     try:
         return importlib.metadata.version("jds")
-    except importlib.metadata.PackageNotFoundError:  # a source tree that was never installed
+    except importlib.metadata.PackageNotFoundError:
         return None
 
 

@@ -7,6 +7,7 @@ from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from jds._common.html import as_html
 from jds._common.text import as_text
 from jds.cost._perfetto import write_trace
 from jds.cost._run import Run
@@ -112,6 +113,9 @@ class Measurement(NamedTuple):
 
     def __repr__(self) -> str:
         return f"Measurement(total={self.total}, layers={self.layers}, profiled={self.profiled})"
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
 
 
 def _cell(seconds: Spread) -> str:

@@ -6,13 +6,14 @@ from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from jds._common.html import as_html
 from jds._common.text import as_text, short_number
 from jds.cost._liveness import Liveness, Part, liveness
 from jds.cost._program import Program
 
 # What stays in memory between two runs.
-_KEPT: tuple[Part, ...] = ("parameters", "state", "optimizer")
-_IN_WORDS: dict[Part, str] = {
+KEPT: tuple[Part, ...] = ("parameters", "state", "optimizer")
+PART_NAMES: dict[Part, str] = {
     "parameters": "parameters",
     "state": "state",
     "optimizer": "optimizer state",
@@ -83,14 +84,14 @@ class Memory(NamedTuple):
         lines.add_column(f"peak memory, in {self.layer or 'no layer'}: {self.operation}")
         lines.add_column("bytes", justify="right")
         for part, size in self.parts.items():
-            lines.add_row(_IN_WORDS[part], short_number(size))
+            lines.add_row(PART_NAMES[part], short_number(size))
         lines.add_section()
         lines.add_row("total", short_number(self.bytes))
         return lines
 
     def summary(self) -> str:
         """Returns the figures in a sentence or two."""
-        parts = " + ".join(f"{short_number(size)} {_IN_WORDS[part]}" for part, size in self.parts.items() if size)
+        parts = " + ".join(f"{short_number(size)} {PART_NAMES[part]}" for part, size in self.parts.items() if size)
         found = f"Peak memory: {short_number(self.bytes)} bytes = {parts}, in {self.layer or 'no layer'}."
         if self.fused_activation_bytes < self.activation_bytes:
             found += (
@@ -110,13 +111,16 @@ class Memory(NamedTuple):
     def __str__(self) -> str:
         return as_text(self)
 
+    def _repr_html_(self) -> str:
+        return as_html(self)
+
 
 def memory_of(program: Program) -> Memory:
     """Returns the peak memory of a program."""
     found = liveness(program)
     moments = [_moment(program, found, i) for i in range(len(found.steps))]
     place = moments[found.peak] if found.peak is not None else Moment("", "", 0)
-    parts = {part: found.parts[part] for part in _IN_WORDS if part in found.parts}
+    parts = {part: found.parts[part] for part in PART_NAMES if part in found.parts}
     fused = _activations(liveness(program, fused=True).parts)
     return Memory(found.bytes, parts, place.layer, place.operation, fused, tuple(moments))
 
@@ -130,4 +134,4 @@ def _moment(program: Program, found: Liveness, number: int) -> Moment:
 
 
 def _activations(parts: dict[Part, int]) -> int:
-    return sum(size for part, size in parts.items() if part not in _KEPT)
+    return sum(size for part, size in parts.items() if part not in KEPT)

@@ -1,67 +1,106 @@
-"""An analysis as HTML: a self-contained page that works offline, or a table for a notebook."""
+"""An analysis as a self-contained page that works offline."""
 
-from collections.abc import Sequence
-from html import escape
-from importlib import resources
-from string import Template
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
 
-from jds.cost._bounds import Estimate
-from jds.cost._columns import Column, Line, columns, lines, total_line
+from jds._common.text import short_number
+from jds.cost import _html
+from jds.cost._analysis import Analysis
+from jds.cost._bounds import Bound, Estimate, microseconds
+from jds.cost._columns import NO_LAYER, Column, Line, columns, total_line
 from jds.cost._grouping import Grouping
+from jds.cost._html import Cell, Entry, Heading
+from jds.cost._memory_drawing import memory_figure
+from jds.cost._roofline import roofline
+from jds.cost._roofline_drawing import roofline_figure
+from jds.cost._tree import Branch, branches
 
-if TYPE_CHECKING:
-    from jds.cost._analysis import Analysis
+# With more rows, those below this depth are folded at first.
+_ROWS_AT_MOST, _DEPTH_AT_FIRST = 40, 2
+# Columns whose numbers are no amounts.
+_WITHOUT_BARS = ("field", "stride")
 
 
-def page(analysis: "Analysis", grouping: Grouping, estimate: Estimate | None) -> str:
-    """Returns an analysis as a self-contained page: a sortable table with bars, the notes, and a roofline."""
-    headings, body, foot = _table(analysis, grouping, estimate)
-    figure = ""
+def page(analysis: Analysis, grouping: Grouping, estimate: Estimate | None) -> str:
+    """Returns an analysis as a page: its most important numbers, its rows, a roofline, and a memory curve."""
+    drawings = [] if estimate is None else [roofline_figure(roofline(analysis, grouping, estimate))]
+    drawings.append(memory_figure(analysis.memory))
+    sections = [
+        _html.facts(analysis.name),
+        _html.figures(_figures(analysis, estimate)),
+        _rows(analysis, grouping, estimate),
+        f'<div class="drawings">{"".join(drawings)}</div>',
+        _html.notes([*analysis.notes(), *(estimate.notes() if estimate else [])]),
+    ]
+    return _html.document(analysis.name, sections)
+
+
+def _figures(analysis: Analysis, estimate: Estimate | None) -> Iterator[tuple[str, str, str]]:
+    total, memory, mark = analysis.total, analysis.memory, "≥ " if analysis.is_lower_bound else ""
+    padding = "with padding" if analysis.conventions.count_padding else "without padding"
+    yield "Mult-adds", mark + short_number(total.macs), padding
+    yield "FLOPs", mark + short_number(total.flops), "floating-point operations"
+    yield "Parameters", short_number(total.parameters), f"{short_number(total.parameter_bytes)} bytes"
+    yield "Traffic", short_number(total.traffic), "bytes: arguments, results and parameters"
+    where = f"bytes, in {memory.layer or 'no layer'}; {short_number(memory.activation_bytes)} without what is kept"
+    yield "Peak memory", short_number(memory.bytes), where
     if estimate is not None:
-        # Imported here, because Matplotlib is slower to import than jds.
-        from jds.cost import _plot
-
-        figure = _plot.roofline_figure(estimate, analysis.by(grouping))
-    template = Template(resources.files("jds.cost").joinpath("page.html").read_text(encoding="utf-8"))
-    return template.substitute(
-        title=escape(analysis.name),
-        headings="".join(f'<th scope="col"><button>{escape(heading)}</button></th>' for heading in headings),
-        rows="\n".join(f"<tr>{cells}</tr>" for cells in body),
-        total=foot,
-        figure=figure,
-        notes=_paragraphs([*analysis.notes(), *(estimate.notes() if estimate else [])]),
-    )
+        least = f"on {estimate.peak.name}, by {estimate.total.limit}"
+        yield "Least time", f"{microseconds(estimate.total.seconds)} µs", least
+    if estimate is not None and estimate.total.measured is not None:
+        yield "Measured time", f"{microseconds(estimate.total.measured)} µs", _spread(estimate)
 
 
-def fragment(analysis: "Analysis", grouping: Grouping) -> str:
-    """Returns rows and notes as a table and paragraphs, to embed in another page."""
-    headings, body, foot = _table(analysis, grouping, None)
-    cells = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
-    rows = "".join(f"<tr>{row}</tr>" for row in body)
-    return (
-        f"<table><thead><tr>{cells}</tr></thead><tbody>{rows}</tbody><tfoot><tr>{foot}</tr></tfoot></table>"
-        f"{_paragraphs(analysis.notes())}"
-    )
+def _spread(estimate: Estimate) -> str:
+    if estimate.measured is None:
+        return "median"
+    low, _, high = estimate.measured.total
+    return f"median; half of the runs: {microseconds(low)} to {microseconds(high)} µs"
 
 
-def _paragraphs(notes: Sequence[str]) -> str:
-    return "".join(f"<p>{escape(note)}</p>" for note in notes)
-
-
-def _table(analysis: "Analysis", grouping: Grouping, estimate: Estimate | None) -> tuple[list[str], list[str], str]:
-    """Returns the headings, the cells of each row, and the cells of the total."""
-    shown = columns(grouping, analysis.total, estimate, is_padded=analysis.conventions.count_padding)
-    rows = lines(analysis.by(grouping), analysis.total, estimate)
+def _rows(analysis: Analysis, grouping: Grouping, estimate: Estimate | None) -> str:
+    rows, is_padded = analysis.by(grouping), analysis.conventions.count_padding
+    shown = columns(grouping, rows, analysis.total, estimate, is_padded=is_padded)
+    tree = branches(analysis, grouping, estimate)
+    is_long = sum(branch.rows for branch in tree) > _ROWS_AT_MOST
+    entries = [*_entries(tree, shown[1:], is_long), *_other_times(shown[1:], estimate)]
     total = total_line(analysis.total, estimate, is_lower_bound=analysis.is_lower_bound)
-    return [column.heading for column in shown], [_cells(shown, line) for line in rows], _cells(shown, total)
+    headings = [_heading(column) for column in shown]
+    title = f"{analysis.name} by {grouping.by}"
+    return _html.table(title, headings, entries, [Entry("total", _cells(shown[1:], total))])
 
 
-def _cells(shown: Sequence[Column], line: Line) -> str:
-    return "".join(_cell(column, line) for column in shown)
+def _heading(column: Column) -> Heading:
+    bars = "" if column.heading in _WITHOUT_BARS else None
+    return Heading(column.heading, column.explanation, column.is_number, column.heading == "kind", bars)
 
 
-def _cell(column: Column, line: Line) -> str:
-    if not column.is_number:
-        return f"<td>{escape(column.text(line))}</td>"
-    return f'<td data-value="{column.value(line)}">{escape(column.text(line))}</td>'
+def _entries(
+    tree: Iterable[Branch], shown: Sequence[Column], is_long: bool, level: int = 0, above: str = ""
+) -> Iterator[Entry]:
+    for branch in tree:
+        row = branch.line.row
+        is_folded = bool(branch.inside) and is_long and branch.depth >= _DEPTH_AT_FIRST
+        cells = _cells(shown, branch.line)
+        yield Entry(row.name or NO_LAYER, cells, row.kind, level, above, bool(branch.inside), is_folded)
+        yield from _entries(branch.inside, shown, is_long, level + 1, row.name)
+
+
+def _other_times(shown: Sequence[Column], estimate: Estimate | None) -> Iterator[Entry]:
+    """Yields the measured times that belong to none of the rows."""
+    for bound in estimate.other_rows if estimate else ():
+        yield Entry(bound.name or NO_LAYER, [_other_time(column, bound) for column in shown])
+
+
+def _other_time(column: Column, bound: Bound) -> Cell:
+    if column.heading != "measured" or bound.measured is None:
+        return Cell("")
+    return Cell(microseconds(bound.measured), bound.measured)
+
+
+def _cells(shown: Sequence[Column], line: Line) -> list[Cell]:
+    return [_cell(column, line) for column in shown]
+
+
+def _cell(column: Column, line: Line) -> Cell:
+    text = column.text(line)
+    return Cell(text, column.value(line) if column.is_number and text else None)

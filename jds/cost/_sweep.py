@@ -9,6 +9,7 @@ from rich import box
 from rich.console import RenderableType
 from rich.table import Table
 
+from jds._common.html import as_html
 from jds._common.text import as_text, short_number
 from jds.cost._analysis import Analysis
 from jds.cost._data import as_csv, as_dataframe
@@ -89,6 +90,13 @@ class Sweep(NamedTuple):
         """Returns the points as a `pandas.DataFrame`; raises ImportError if pandas is not installed."""
         return as_dataframe(self.columns(), index=None)
 
+    def to_html(self) -> str:
+        """Returns a self-contained HTML page."""
+        # Imported here, because it needs this module.
+        from jds.cost import _sweep_page
+
+        return _sweep_page.page(self)
+
     def plot(self, path: Path) -> None:
         """Plots the points by multiply-accumulates, parameters, peak memory and time, with the Pareto front.
 
@@ -105,6 +113,9 @@ class Sweep(NamedTuple):
 
     def __str__(self) -> str:
         return as_text(self)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
 
 
 def sweep(

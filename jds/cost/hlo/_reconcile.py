@@ -9,6 +9,7 @@ from rich import box
 from rich.console import RenderableType
 from rich.table import Table
 
+from jds._common.html import as_html
 from jds._common.text import as_text
 from jds._common.traceable import Traceable, as_traceable
 from jds.cost._analyze import count
@@ -123,6 +124,9 @@ class Reconciliation(NamedTuple):
 
     def __str__(self) -> str:
         return as_text(self)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
 
 
 def reconcile(

@@ -8,6 +8,7 @@ import jax
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from jds._common.html import as_html
 from jds._common.name_stack import Origin, origin
 from jds._common.text import as_text
 from jds._common.traceable import Traceable, as_traceable
@@ -149,6 +150,9 @@ class XlaView(NamedTuple):
 
     def __str__(self) -> str:
         return as_text(self)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
 
     def __repr__(self) -> str:
         return str(self)

@@ -1,0 +1,156 @@
+"""The JSON records of `Analysis.to_dict`, and their schema."""
+
+import copy
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import jsonschema
+import pytest
+from flax import nnx
+
+import jds
+from jds import cost
+from jds.cost._graph import Graph, Node, Tensor
+
+SHAPES = [jax.ShapeDtypeStruct((4, 8), "float32"), jax.ShapeDtypeStruct((8, 8), "float32")]
+
+
+def layer(x, w):
+    with jax.named_scope("layer"):
+        return jnp.tanh(x @ w)
+
+
+def branches(x):
+    x = jax.lax.cond(x.sum() > 0, lambda x: x @ x, lambda x: jnp.linalg.eigh(x)[1], x)
+    return jax.lax.while_loop(lambda x: x[0, 0] < 1, lambda x: x + 1, x)
+
+
+def network():
+    model = jds.create_model("mobilenetv1_100", width=0.25)
+    model.eval()
+    return model, jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+
+
+def gradient():
+    model, images = network()
+    return cost.analyze(nnx.grad(lambda model, x: model(x).sum()), model, images)
+
+
+def measured():
+    found = cost.analyze(layer, *SHAPES)
+    spread = cost.Spread(1e-6, 2e-6, 3e-6)
+    times = cost.Measurement(spread, {"layer": spread, "(call)": spread}, spread)
+    return found.to_dict(cost.estimate(found, "a100", measured=times))
+
+
+def of_a_file():
+    tensors = {name: Tensor((2, 2), "float32", 16, name == "w") for name in "xwy"}
+    node = Node("layer", "Gemm", ("x", "w"), ("y",), cost.Cost("dense", cost.Counts(8, 8, 16)))
+    return cost.analyze_graph(Graph("file", tensors, (node,), ("x",), ("y",)))
+
+
+def on(device, analysis):
+    return analysis.to_dict(cost.estimate(analysis, device))
+
+
+RECORDS = {
+    "a function": lambda: cost.analyze(layer, *SHAPES).to_dict(),
+    "a network": lambda: cost.analyze(*network()).to_dict(),
+    "with times": lambda: on("pixel 4", cost.analyze(*network())),
+    "on a device for int8": lambda: on("snapdragon_8_gen_3_npu", cost.analyze(*network())),
+    "as int8": lambda: on("pixel 4", cost.analyze(*network()).as_dtype("int8")),
+    "measured": measured,
+    "a gradient": lambda: gradient().to_dict(),
+    "unknown trips": lambda: cost.analyze(branches, jax.ShapeDtypeStruct((4, 4), "float32")).to_dict(),
+    "known trips": lambda: cost.analyze(
+        branches, jax.ShapeDtypeStruct((4, 4), "float32"), trip_counts={"": 3}
+    ).to_dict(),
+    "a file": lambda: of_a_file().to_dict(),
+    "nothing": lambda: cost.analyze(lambda x: x, SHAPES[0]).to_dict(),
+}
+
+
+@functools.cache
+def validator():
+    schema = cost.json_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+@pytest.mark.parametrize("make", RECORDS.values(), ids=RECORDS)
+def test_records_have_the_schema(make):
+    record = json.loads(json.dumps(make(), allow_nan=False))
+    assert [f"{error.json_path}: {error.message}" for error in validator().iter_errors(record)] == []
+
+
+def every_object(schema):
+    if isinstance(schema, dict):
+        if schema.get("type") == "object" and "properties" in schema:
+            yield schema
+        for each in schema.values():
+            yield from every_object(each)
+    elif isinstance(schema, list):
+        for each in schema:
+            yield from every_object(each)
+
+
+def test_the_schema_is_strict_and_describes_everything():
+    for each in every_object(cost.json_schema()):
+        assert each["additionalProperties"] is False
+        assert set(each["required"]) == set(each["properties"])
+        for name, about in each["properties"].items():
+            assert about.get("description") or "const" in about, name
+
+
+def test_rows_have_the_fields_of_the_schema():
+    definitions = cost.json_schema()["$defs"]
+    assert tuple(definitions["row"]["properties"]) == cost.CostRow._fields
+    assert tuple(definitions["counts"]["properties"]) == cost.Counts._fields
+    assert tuple(definitions["bound"]["properties"]) == (*cost.Bound._fields, "share")
+    assert tuple(definitions["estimate"]["properties"]["peak"]["properties"]) == cost.Peak._fields
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("schema", "version"), 2),
+        (("name",), None),
+        (("total", "counts", "macs"), -1),
+        (("total", "counts", "macs"), 1.5),
+        (("total", "kind"), "attention"),
+        (("layer", 0, "surplus"), 1),
+        (("estimate", "total", "limit"), "luck"),
+        (("estimate", "peak", "rates", "float33"), 1e9),
+        (("estimate", "rows", 0, "seconds"), None),
+        (("memory", "parts", "luggage"), 1),
+        (("conventions", "dtype"), "float64"),
+        (("conventions", "trip_counts"), -1),
+        (("machine", "cores"), "many"),
+    ],
+)
+def test_wrong_records_are_refused(path, value):
+    record = copy.deepcopy(example())
+    target = record
+    for name in path[:-1]:
+        target = target[name]
+    target[path[-1]] = value
+    assert not validator().is_valid(record)
+
+
+@pytest.mark.parametrize("path", [("jds",), ("memory", "curve"), ("layer", 0, "output"), ("estimate", "peak", "cache")])
+def test_incomplete_records_are_refused(path):
+    record = copy.deepcopy(example())
+    target = record
+    for name in path[:-1]:
+        target = target[name]
+    del target[path[-1]]
+    assert not validator().is_valid(record)
+
+
+@functools.cache
+def example():
+    record = json.loads(json.dumps(measured()))
+    assert validator().is_valid(record)
+    return record
