@@ -136,7 +136,7 @@ class Cost:
         check_positive(self, "image_size", "width", "batch", "trip_counts", "depth", "top")
         for name in ("json", "csv", "html", "plot", "trace"):
             check_output(name, getattr(self, name))
-        kinds = {Target(name).kind for name in (self.target, self.against) if name is not None}
+        kinds: set[Kind] = {Target(name).kind for name in (self.target, self.against) if name is not None}
         for name in sorted({name for names in _OPTIONS_OF.values() for name in names}):
             if getattr(self, name) and not any(name in _OPTIONS_OF[kind] for kind in kinds):
                 raise UsageError(f"`{flag(name)}` {_reason(name, self.target)}")

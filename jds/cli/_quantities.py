@@ -40,15 +40,16 @@ def limits(texts: tuple[str, ...]) -> list[cost.Limit]:
     """
     found = []
     for text in ",".join(texts).split(","):
-        quantity, _, rest = text.partition("=")
+        name, _, rest = text.partition("=")
         most, _, device = rest.partition("@")
-        if quantity not in get_args(Quantity) or not most:
+        quantity = next((known for known in get_args(Quantity) if known == name), None)
+        if quantity is None or not most:
             names = ", ".join(get_args(Quantity))
             raise UsageError(f"`--at-most` must have the form macs=300M with one of {names}, got {text!r}")
         is_time = quantity in ("time", "bound")
-        if is_time and (not device or (fault := device_fault(device))):
-            hint = fault if device else "must name a device, as in time=3ms@raspberry_pi_5"
-            raise UsageError(f"`--at-most` {hint}, got {text!r}")
+        fault = device_fault(device) if device else "must name a device, as in time=3ms@raspberry_pi_5"
+        if is_time and fault:
+            raise UsageError(f"`--at-most` {fault}, got {text!r}")
         if device and not is_time:
             raise UsageError(f"`--at-most` has a device for time and bound only, got {text!r}")
         found.append(cost.Limit(quantity, number("--at-most", most, _TIMES if is_time else _UNITS), device or None))

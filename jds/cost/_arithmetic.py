@@ -2,10 +2,11 @@
 
 import collections
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, get_args
 
 from jax import lax
 
+from jds.cost._deployed import DeployedDtype
 from jds.cost._peak import Peak
 from jds.cost._program import Operation
 
@@ -72,13 +73,13 @@ def arithmetic_of(peak: Peak, dtype: str, *, may_be_rounded: bool = False) -> st
     return found
 
 
-def narrower_dtype(peak: Peak, dtypes: Iterable[str]) -> str | None:
+def narrower_dtype(peak: Peak, dtypes: Iterable[str]) -> DeployedDtype | None:
     """Returns the dtype that a device without these floating-point dtypes computes them in; None if it has them."""
     for dtype in dtypes:
         if dtype in _IN_ORDER:
             found = arithmetic_of(peak, dtype)
             if _BITS[found] < _BITS[dtype]:
-                return found
+                return next(deployed for deployed in get_args(DeployedDtype) if deployed == found)
     return None
 
 

@@ -14,6 +14,9 @@ from jds.cost._peak import Peak
 from jds.cost._rows import RowGroup
 from jds.cost._run import CALL, NOT_ATTRIBUTED
 
+# The row of layers of which a row has only a part.
+_IN_SEVERAL = "(layers in several rows)"
+
 
 def estimate(
     analysis: Analysis, device: Peak | str, by: By | Grouping = "layer", measured: Measurement | None = None

@@ -120,7 +120,7 @@ def memory_of(program: Program) -> Memory:
     found = liveness(program)
     moments = [_moment(program, found, i) for i in range(len(found.steps))]
     place = moments[found.peak] if found.peak is not None else Moment("", "", 0)
-    parts = {part: found.parts[part] for part in PART_NAMES if part in found.parts}
+    parts: dict[Part, int] = {part: found.parts[part] for part in PART_NAMES if part in found.parts}
     fused = _activations(liveness(program, fused=True).parts)
     return Memory(found.bytes, parts, place.layer, place.operation, fused, tuple(moments))
 

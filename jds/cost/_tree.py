@@ -1,5 +1,6 @@
 """The rows of a table that folds: layers, and the sums of the layers inside them."""
 
+import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -73,8 +74,8 @@ def _above(group: RowGroup, levels: list[_Level]) -> Iterator[_Level]:
     """Yields the levels above a row at which it is not alone, nor the only one inside of another one."""
     # A path that is shorter than a level has the same row there as at the level before.
     apart = list({level.at(group).row.name: level for level in reversed(levels)}.values())[::-1]
-    sizes = [len(level.at(group).operations) for level in apart]
-    for level, size, size_inside in zip(apart, sizes, [*sizes[1:], len(group.operations)], strict=True):
+    sizes = [len(level.at(group).operations) for level in apart] + [len(group.operations)]
+    for level, (size, size_inside) in zip(apart, itertools.pairwise(sizes), strict=True):
         if size != size_inside:
             yield level
 

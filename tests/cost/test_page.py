@@ -71,6 +71,7 @@ def test_stages_are_folded_at_first_only_if_there_are_many_rows():
     assert {line["name"] for line in lines if line["expanded"] == "true"} == {"stem", "stages"}
     assert not any(line["is_folded"] for line in lines if line["name"].count("/") < 2 and line["name"] != "stages/0/0")
     assert all(line["is_folded"] for line in lines if line["name"].startswith("stages/1/"))
+    assert len(page_of(network(), cost.Grouping("layer", depth=1)).lines) < 10
     few = page_of(network(), cost.Grouping("layer", depth=3)).lines
     assert not any(line["is_folded"] for line in few)
 
