@@ -18,6 +18,9 @@ from jds.cost._estimate import estimate as estimate
 from jds.cost._fits import largest_batch as largest_batch
 from jds.cost._forecast import Forecast as Forecast
 from jds.cost._forecast import forecast as forecast
+from jds.cost._graph import Graph as Graph
+from jds.cost._graph import Node as Node
+from jds.cost._graph import Tensor as Tensor
 from jds.cost._grouping import By as By
 from jds.cost._grouping import Grouping as Grouping
 from jds.cost._layer import Layer as Layer

@@ -42,14 +42,15 @@ class Analysis:
       ...     with jax.named_scope("layer"):
       ...         return x @ w
       >>> found = cost.analyze(fun, jnp.ones((8, 16)), jnp.ones((16, 4)), parameter_argnums=1)
-      >>> print(found)  # doctest: +ELLIPSIS
-      layer mult-adds FLOPs params bytes in out FLOP/B
-      ────────────────────────────────────────────────
-      layer       512  1024     64      512 128    1.1
+      >>> print(found)
+      layer  kind   output  mult-adds    %  FLOPs  params  bytes in  out  FLOP/B
+      ──────────────────────────────────────────────────────────────────────────
+      layer  dense  8×4           512  100   1024      64       512  128     1.1
       <BLANKLINE>
-      total       512  1024     64      512 128    1.1
+      total         8×4           512  100   1024      64       512  128     1.1
       <BLANKLINE>
-      mult-adds: multiply-accumulates, including padding. ...
+      Mult-adds include padding; FLOPs are 2 per mult-add, and element-wise work. Bytes: activations.
+      Peak memory: 896 bytes = 256 parameters + 512 inputs + 128 activations, in layer.
       >>> found.total.macs, [row.name for row in found.by("operation")]
       (512, ['dot_general'])
     """

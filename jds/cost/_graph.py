@@ -15,6 +15,11 @@ class Tensor(NamedTuple):
       bytes: its size as stored.
       is_parameter: whether it is a weight or a bias: neither an activation nor a constant such as a shape, a limit or a
         scale of rounding.
+
+    Example:
+      >>> from jds import cost
+      >>> cost.Tensor((8, 4), "int4", 16, is_parameter=True).shape
+      (8, 4)
     """
 
     shape: tuple[int, ...]
@@ -31,6 +36,11 @@ class Node(NamedTuple):
       operation: its name in the format, such as `Conv` or `DEPTHWISE_CONV_2D`.
       inputs, outputs: names of its tensors.
       cost: its cost; None if there is no rule for it.
+
+    Example:
+      >>> from jds import cost
+      >>> cost.Node("act", "Relu", ("x",), ("y",), cost.Cost("element-wise", cost.Counts(flops=8))).cost.kind
+      'element-wise'
     """
 
     layer: str
@@ -48,6 +58,12 @@ class Graph(NamedTuple):
       tensors: the arrays that its operations read and write, by name.
       nodes: its operations, in the order in which they run.
       inputs, outputs: names of the tensors that the caller passes and gets.
+
+    Example:
+      >>> from jds import cost
+      >>> tensor = cost.Tensor((8,), "float32", 32, False)
+      >>> cost.Graph("nothing", {"x": tensor}, (), ("x",), ("x",)).nodes
+      ()
     """
 
     name: str

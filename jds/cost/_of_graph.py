@@ -22,6 +22,14 @@ def analyze_graph(graph: Graph, *, count_padding: bool = True) -> Analysis:
 
     Returns:
       The analysis, by the layers that the file names.
+
+    Example:
+      >>> from jds import cost
+      >>> tensors = {name: cost.Tensor((8,), "float32", 32, False) for name in ("x", "y")}
+      >>> relu = cost.Node("act", "Relu", ("x",), ("y",), cost.Cost("element-wise", cost.Counts(flops=8)))
+      >>> graph = cost.Graph("example", tensors, (relu,), ("x",), ("y",))
+      >>> cost.analyze_graph(graph).total.flops
+      8
     """
     program = Program(Conventions(count_padding, "cpu", None))
     number_of: dict[str, int] = {}
