@@ -9,7 +9,7 @@ import pytest
 
 from jds import cli, cost
 from jds.cli import _quantities
-from jds.cost import _devices
+from jds.cost.devices import _devices
 
 
 def out(capsys):

@@ -143,7 +143,7 @@ def test_all_views_of_a_program_trace_and_compile_it_once(caplog):
 
 
 def test_the_command_traces_and_compiles_once(caplog, capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("jds.cost._devices.measure_peak", lambda: cost.DEVICES["a100"])
+    monkeypatch.setattr("jds.cost.devices._devices.measure_peak", lambda: cost.DEVICES["a100"])
     files = [f"--{kind}={tmp_path / f'file.{kind}'}" for kind in ("json", "csv", "html")]
     with jax.log_compiles(), caplog.at_level(logging.WARNING):
         Counted.calls = 0

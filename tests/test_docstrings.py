@@ -9,7 +9,7 @@ import pytest
 
 import jds
 import jds.compare
-from jds.cost import _devices
+from jds.cost.devices import _devices
 
 MODULES = ["jds", *(module.name for module in pkgutil.walk_packages(jds.__path__, "jds."))]
 PACKAGES = [jds, jds.nn, jds.models, jds.cost, jds.compare, jds.ops]

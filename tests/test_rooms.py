@@ -81,7 +81,19 @@ def test_private_modules_are_underscored_or_used_through_their_package():
         assert is_private or name in PUBLIC_FILES or folders == ["models"], file
 
 
-@pytest.mark.parametrize("package", ["ops.native", "ops.shifted", "cost.rules", "cost.hlo"])
+@pytest.mark.parametrize(
+    "package",
+    [
+        "ops.native",
+        "ops.shifted",
+        "cost.devices",
+        "cost.fields",
+        "cost.figures",
+        "cost.hlo",
+        "cost.pages",
+        "cost.rules",
+    ],
+)
 def test_inner_packages_are_used_only_through_their_init(package):
     inner = PACKAGE / package.replace(".", "/")
     wrong = [

@@ -15,8 +15,8 @@ from jds.cli._options import UsageError, check_output, check_positive, flag, opt
 from jds.cli._output import show
 from jds.cli._quantities import limits, number, ranges
 from jds.cli._target import OPTIMIZERS, Kind, Target
-from jds.cost._devices import device_fault
 from jds.cost._grouping import Sort
+from jds.cost.devices import device_fault
 
 # The stages of the networks of jds.
 _STAGES = 2

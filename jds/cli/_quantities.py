@@ -6,7 +6,7 @@ from typing import get_args
 from jds import cost
 from jds.cli._options import UsageError
 from jds.cost._budget import Quantity
-from jds.cost._devices import device_fault
+from jds.cost.devices import device_fault
 
 _UNITS = {
     "": 1, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12,

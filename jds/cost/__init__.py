@@ -11,9 +11,6 @@ from jds.cost._comparison import Comparison as Comparison
 from jds.cost._comparison import compare as compare
 from jds.cost._counts import Counts as Counts
 from jds.cost._data import json_schema as json_schema
-from jds.cost._device_table import DEVICES as DEVICES
-from jds.cost._devices import find_device as find_device
-from jds.cost._devices import measure_peak as measure_peak
 from jds.cost._estimate import estimate as estimate
 from jds.cost._fits import largest_batch as largest_batch
 from jds.cost._forecast import Forecast as Forecast
@@ -31,10 +28,7 @@ from jds.cost._machine import machine_facts as machine_facts
 from jds.cost._measurement import Measurement as Measurement
 from jds.cost._memory import Memory as Memory
 from jds.cost._of_graph import analyze_graph as analyze_graph
-from jds.cost._peak import Peak as Peak
 from jds.cost._profile import measure_program as measure_program
-from jds.cost._published import MEASURED as MEASURED
-from jds.cost._published import Latency as Latency
 from jds.cost._rows import CostRow as CostRow
 from jds.cost._sweep import Sweep as Sweep
 from jds.cost._sweep import sweep as sweep
@@ -42,6 +36,12 @@ from jds.cost._timing import Spread as Spread
 from jds.cost._timing import measure as measure
 from jds.cost._timing import ratios as ratios
 from jds.cost._timing import spread as spread
+from jds.cost.devices import DEVICES as DEVICES
+from jds.cost.devices import MEASURED as MEASURED
+from jds.cost.devices import Latency as Latency
+from jds.cost.devices import Peak as Peak
+from jds.cost.devices import find_device as find_device
+from jds.cost.devices import measure_peak as measure_peak
 from jds.cost.hlo import Difference as Difference
 from jds.cost.hlo import Reconciliation as Reconciliation
 from jds.cost.hlo import XlaInstruction as XlaInstruction

@@ -18,9 +18,9 @@ from jds.cost._deployed import DeployedDtype, deployed, is_floating
 from jds.cost._grouping import By, Grouping, as_grouping
 from jds.cost._memory import Memory, memory_of
 from jds.cost._program import Conditional, Conventions, Operation, Program
-from jds.cost._receptive_field import Field, fields
 from jds.cost._rows import CostRow, RowGroup, rows_by, total_row, used_parameters
 from jds.cost._traffic import Traffic, least_traffic
+from jds.cost.fields import Field, receptive_fields
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -78,7 +78,7 @@ class Analysis:
 
     @functools.cached_property
     def _fields(self) -> list[Field | None]:
-        return fields(self._program)
+        return receptive_fields(self._program)
 
     def groups(self, by: By | Grouping = "layer") -> tuple[RowGroup, ...]:
         """Returns rows with the indices of their `operations`; arguments and errors as for `by`."""
@@ -248,9 +248,9 @@ class Analysis:
           The text of the page, which declares UTF-8 as its encoding.
         """
         # Imported here, because pages need the analyses of all depths.
-        from jds.cost import _page
+        from jds.cost.pages import analysis_page
 
-        return _page.page(self, as_grouping(by), estimate)
+        return analysis_page(self, as_grouping(by), estimate)
 
     def plot(self, path: Path, estimate: Estimate | None = None) -> None:
         """Plots the multiply-adds and the minimum traffic of each layer.
@@ -260,9 +260,9 @@ class Analysis:
           estimate: times of the layers on a device; adds them, any measured times, and the device's roofline.
         """
         # Imported here, because Matplotlib is slower to import than jds.
-        from jds.cost import _plot
+        from jds.cost.figures import plot_analysis
 
-        _plot.plot(path, self, estimate)
+        plot_analysis(path, self, estimate)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         yield self.table(width=options.max_width)

@@ -7,8 +7,8 @@ from typing import Any, get_args
 from jax import lax
 
 from jds.cost._deployed import DeployedDtype
-from jds.cost._peak import Peak
 from jds.cost._program import Operation
+from jds.cost.devices import Peak
 
 # For each dtype, the arithmetic that a device computes it in: the first that the device has.
 _IN_ORDER: dict[str, tuple[str, ...]] = {

@@ -12,7 +12,7 @@ from rich.table import Table
 from jds._common.html import as_html
 from jds._common.text import as_text
 from jds.cost._measurement import Measurement
-from jds.cost._peak import Peak
+from jds.cost.devices import Peak
 
 Limit = Literal["arithmetic", "memory"]
 

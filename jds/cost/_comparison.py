@@ -112,9 +112,9 @@ class Comparison(NamedTuple):
     def to_html(self) -> str:
         """Returns a self-contained HTML page."""
         # Imported here, because it needs this module.
-        from jds.cost import _comparison_page
+        from jds.cost.pages import comparison_page
 
-        return _comparison_page.page(self)
+        return comparison_page(self)
 
     def __rich__(self) -> RenderableType:
         return Group(self.table(), "", *self.notes())

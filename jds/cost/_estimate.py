@@ -7,12 +7,11 @@ from collections.abc import Set as AbstractSet
 from jds.cost._analysis import Analysis
 from jds.cost._arithmetic import least_seconds, narrower_dtype, work_by_arithmetic
 from jds.cost._bounds import Bound, Estimate, Limit
-from jds.cost._devices import find_device
 from jds.cost._grouping import By, Grouping
 from jds.cost._measurement import Measurement
-from jds.cost._peak import Peak
 from jds.cost._rows import RowGroup
 from jds.cost._run import CALL, NOT_ATTRIBUTED
+from jds.cost.devices import Peak, find_device
 
 # The row of layers of which a row has only a part.
 _IN_SEVERAL = "(layers in several rows)"

@@ -11,11 +11,8 @@ from jds._common.html import as_html
 from jds._common.text import as_text, short_number
 from jds.cost._analysis import Analysis
 from jds.cost._arithmetic import arithmetic_of
-from jds.cost._device_table import DEVICES
-from jds.cost._devices import device_key
 from jds.cost._estimate import estimate
-from jds.cost._peak import Peak
-from jds.cost._published import MEASURED, Latency
+from jds.cost.devices import DEVICES, MEASURED, Latency, Peak, device_key
 
 # The estimate is made from this many networks, and from no fewer than three.
 _NEAREST, _FEWEST = 5, 3

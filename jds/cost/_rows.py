@@ -8,8 +8,8 @@ from typing import NamedTuple
 from jds.cost._counts import Counts, Kind
 from jds.cost._grouping import OTHERS, Grouping, group_operations, main_kind
 from jds.cost._program import Program
-from jds.cost._receptive_field import Field
 from jds.cost._traffic import Traffic
+from jds.cost.fields import Field
 
 
 class CostRow(NamedTuple):

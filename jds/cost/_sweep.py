@@ -93,9 +93,9 @@ class Sweep(NamedTuple):
     def to_html(self) -> str:
         """Returns a self-contained HTML page."""
         # Imported here, because it needs this module.
-        from jds.cost import _sweep_page
+        from jds.cost.pages import sweep_page
 
-        return _sweep_page.page(self)
+        return sweep_page(self)
 
     def plot(self, path: Path) -> None:
         """Plots the points by multiply-accumulates, parameters, peak memory and time, with the Pareto front.
@@ -104,9 +104,9 @@ class Sweep(NamedTuple):
           path: the file to write; its suffix selects the format.
         """
         # Imported here, because Matplotlib is slower to import than jds.
-        from jds.cost import _sweep_plot
+        from jds.cost.figures import plot_sweep
 
-        _sweep_plot.plot(path, self)
+        plot_sweep(path, self)
 
     def __rich__(self) -> RenderableType:
         return self.table()

@@ -8,8 +8,8 @@ import pytest
 from flax import nnx
 
 from jds import cost, zoo
-from jds.cost._device_table import ALIASES, DEVICES
-from jds.cost._published import MEASURED
+from jds.cost.devices._published import MEASURED
+from jds.cost.devices._table import ALIASES, DEVICES
 
 ARITHMETIC = {"float64", "float32", "tfloat32", "bfloat16", "float16", "int8"}
 BYTES = {"float32": 4, "float16": 2, "int8": 1}

@@ -13,7 +13,7 @@ from jax import lax
 
 import jds
 from jds import cost
-from jds.cost._receptive_field import fields
+from jds.cost.fields._fields import receptive_fields
 
 SIZE = 80
 
@@ -327,9 +327,9 @@ def test_the_image_is_what_the_first_convolution_reads():
     with jax.numpy_rank_promotion("allow"):
         program = cost.analyze(fun, image, kernel, other)
         assert last_field(lambda kernel, image: fun(image, kernel, 1.0), kernel, image) == ((5, 3), (2, 1))
-    last = [field for field in fields(program._program) if field is not None][-1]
+    last = [field for field in receptive_fields(program._program) if field is not None][-1]
     assert last == ((5, 3), (2, 1), (2, 3), False)
-    assert fields(cost.analyze(jnp.dot, jnp.ones((3, 3)), jnp.ones((3, 3)))._program) == [None] * 3
+    assert receptive_fields(cost.analyze(jnp.dot, jnp.ones((3, 3)), jnp.ones((3, 3)))._program) == [None] * 3
     # Without a convolution: what the first window reads.
     assert last_field(lambda x: lax.reduce_window(x, 0.0, lax.add, (3,), (2,), "SAME"), shape(9)) == (None, None)
     pooled = last_field(lambda x: lax.reduce_window(x, 0.0, lax.add, (1, 3, 1), (1, 2, 1), "SAME"), shape(1, 9, 2))

@@ -10,10 +10,11 @@ from html_page import Page
 
 import jds
 from jds import cost
-from jds.cost import _figure_labels, _pareto, _plot
+from jds.cost import _pareto
 from jds.cost._grouping import kind_of
 from jds.cost._palette import OTHER, family
 from jds.cost._roofline import roofline
+from jds.cost.figures import _labels, _layers
 
 PEAK = cost.Peak("<device>", {"float32": 1e11}, bytes=1e10, source="its <maker>")
 
@@ -192,7 +193,7 @@ def test_a_page_of_a_program_without_operations():
     found = cost.analyze(lambda x: x, jax.ShapeDtypeStruct((4,), "float32"))
     page = page_of(found, estimate=cost.estimate(found, PEAK))
     assert not page.lines
-    assert not any(bar.macs.total() for bar in _plot.bars(found))
+    assert not any(bar.macs.total() for bar in _layers.bars(found))
 
 
 def test_a_large_page_is_small_enough():
@@ -255,7 +256,7 @@ def test_a_front_has_what_nothing_else_beats():
 def figures(monkeypatch):
     """The figures that are saved."""
     found = []
-    monkeypatch.setattr(_plot.Figure, "savefig", lambda figure, *_, **__: found.append(figure))
+    monkeypatch.setattr(_layers.Figure, "savefig", lambda figure, *_, **__: found.append(figure))
     return found
 
 
@@ -286,7 +287,7 @@ def many(count):
 def test_bars_keep_their_kinds_and_add_up(make):
     analysis = make()
     estimate = cost.estimate(analysis, PEAK)
-    bars = _plot.bars(analysis, estimate)
+    bars = _layers.bars(analysis, estimate)
     assert len(bars) <= 64
     drawn = sum((collections.Counter(bar.macs) for bar in bars), collections.Counter())
     counted = collections.Counter()
@@ -314,7 +315,7 @@ def test_the_figure_draws_the_bars_and_says_what_is_missing(figures, tmp_path):
     said = " ".join([*texts, *(part.get_supxlabel() for part in figure.subfigs)])
     assert "2 of 127 layers have no measured time" in said
     assert "5 µs (call)" in said
-    bars = _plot.bars(network(), estimate)
+    bars = _layers.bars(network(), estimate)
     assert len(times.lines) == sum(bar.measured is not None for bar in bars) == len(bars) - 2
     hollow, filled = below.collections
     assert len(hollow.get_offsets()) == 2
@@ -324,7 +325,7 @@ def test_the_figure_draws_the_bars_and_says_what_is_missing(figures, tmp_path):
 
 
 def test_names_that_would_overlap_are_moved_or_left_out():
-    label = _figure_labels.place_labels
+    label = _labels.place_labels
     places = [(50.0, 50.0, "first"), (52.0, 50.0, "second")] + [(51.0, 50.0, f"other {i}") for i in range(40)]
     found = label(places, [(x, y) for x, y, _ in places], (0.0, 0.0, 200.0, 100.0), 6.0)
     assert found[0].name == "first"

@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 from jds import cli, cost
-from jds.cost import _devices
+from jds.cost.devices import _devices
 
 
 def shape(*sizes):

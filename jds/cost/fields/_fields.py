@@ -14,10 +14,10 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from jds.cost._deployed import is_floating
-from jds.cost._field_layout import Factor, Placed, Special, State, labels, plain, reshaped
-from jds.cost._field_pattern import IMAGE
-from jds.cost._field_rules import FIELD_RULES, MOVES, TOLERANT, WINDOWS
 from jds.cost._program import Loop, Operation, Program
+from jds.cost.fields._layout import Factor, Placed, Special, State, labels, plain, reshaped
+from jds.cost.fields._pattern import IMAGE
+from jds.cost.fields._rules import FIELD_RULES, MOVES, TOLERANT, WINDOWS
 from jds.cost.rules import ELEMENTWISE
 
 # What may be done to an image before its first convolution.
@@ -57,7 +57,7 @@ class _Image(NamedTuple):
     sizes: tuple[int, ...]
 
 
-def fields(program: Program) -> list[Field | None]:
+def receptive_fields(program: Program) -> list[Field | None]:
     """Returns the receptive field of each value of a program.
 
     It is None for values that do not depend on the image, and where it is unknown: in the backward pass, in loops and

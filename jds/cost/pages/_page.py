@@ -3,16 +3,16 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from jds._common.text import short_number
-from jds.cost import _html
 from jds.cost._analysis import Analysis
 from jds.cost._bounds import Bound, Estimate, microseconds
 from jds.cost._columns import NO_LAYER, Column, Line, columns, total_line
 from jds.cost._grouping import Grouping
-from jds.cost._html import Cell, Entry, Heading
-from jds.cost._memory_drawing import memory_figure
 from jds.cost._roofline import roofline
-from jds.cost._roofline_drawing import roofline_figure
-from jds.cost._tree import Branch, branches
+from jds.cost.pages import _html
+from jds.cost.pages._html import Cell, Entry, Heading
+from jds.cost.pages._memory import memory_figure
+from jds.cost.pages._roofline import roofline_figure
+from jds.cost.pages._tree import Branch, branches
 
 # With more rows, those below this depth are folded at first.
 _ROWS_AT_MOST, _DEPTH_AT_FIRST = 40, 2
@@ -20,7 +20,7 @@ _ROWS_AT_MOST, _DEPTH_AT_FIRST = 40, 2
 _WITHOUT_BARS = ("field", "stride")
 
 
-def page(analysis: Analysis, grouping: Grouping, estimate: Estimate | None) -> str:
+def analysis_page(analysis: Analysis, grouping: Grouping, estimate: Estimate | None) -> str:
     """Returns an analysis as a page: its most important numbers, its rows, a roofline, and a memory curve."""
     drawings = [] if estimate is None else [roofline_figure(roofline(analysis, grouping, estimate))]
     drawings.append(memory_figure(analysis.memory))

@@ -13,11 +13,11 @@ from matplotlib.patches import Patch
 from jds.cost._analysis import Analysis
 from jds.cost._bounds import Bound, Estimate, microseconds
 from jds.cost._columns import NO_LAYER
-from jds.cost._figure_labels import write_labels
 from jds.cost._grouping import OTHERS, Grouping, kind_of
 from jds.cost._palette import KIND_COLORS, OTHER, color, family
 from jds.cost._roofline import Roofline, roofline
 from jds.cost._rows import CostRow, RowGroup
+from jds.cost.figures._labels import write_labels
 
 _BARS_AT_MOST = 64
 _LABELS = 6
@@ -49,7 +49,7 @@ class Bar(NamedTuple):
     without_time: int
 
 
-def plot(path: Path, analysis: Analysis, estimate: Estimate | None = None) -> None:
+def plot_analysis(path: Path, analysis: Analysis, estimate: Estimate | None = None) -> None:
     """Plots the multiply-accumulates and the minimum traffic of each layer, or of each stage if there are many layers.
 
     Args:

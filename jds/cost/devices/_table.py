@@ -4,7 +4,7 @@ A lower bound on time needs rates that the hardware cannot exceed. Therefore clo
 sources differ or are vague, the higher figure is taken.
 """
 
-from jds.cost._peak import Peak
+from jds.cost.devices._peak import Peak
 
 _GIB, _MIB, _KIB = 2**30, 2**20, 2**10
 _GITHUB = "https://github.com"

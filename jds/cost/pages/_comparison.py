@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 from jds._common.text import short_number
-from jds.cost import _html
 from jds.cost._columns import NO_LAYER
 from jds.cost._comparison import FIGURES, Comparison, Pair, change
-from jds.cost._html import Cell, Entry, Heading
 from jds.cost._palette import OTHER
+from jds.cost.pages import _html
+from jds.cost.pages._html import Cell, Entry, Heading
 
 _EXPLANATIONS = {
     "mult-adds": "Multiply-accumulates.",
@@ -16,7 +16,7 @@ _EXPLANATIONS = {
 }
 
 
-def page(comparison: Comparison) -> str:
+def comparison_page(comparison: Comparison) -> str:
     """Returns a comparison as a page."""
     title = f"{comparison.name} against {comparison.reference}"
     headings = [Heading("layer", is_number=False), *_headings(comparison)]

@@ -7,7 +7,7 @@ from enum import Enum
 from fractions import Fraction
 from typing import NamedTuple
 
-from jds.cost._field_pattern import Pattern, repeated, through_window, union
+from jds.cost.fields._pattern import Pattern, repeated, through_window, union
 from jds.cost.rules import WindowAxis
 
 

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 
 from jds._common.text import short_number
-from jds.cost import _html, _svg
-from jds.cost._html import Cell, Entry, Heading
 from jds.cost._pareto import LABELS_AT_MOST, Panel, label, panels, settings_text
 from jds.cost._sweep import Point, Sweep
+from jds.cost.pages import _html, _svg
+from jds.cost.pages._html import Cell, Entry, Heading
 
 
-def page(sweep: Sweep) -> str:
+def sweep_page(sweep: Sweep) -> str:
     """Returns a sweep as a page: a table, and what each cost buys."""
     settings = list(sweep.points[0].settings) if sweep.points else []
     title = f"{sweep.name}: {' × '.join(settings)}"

@@ -6,16 +6,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from jds.cost._figure_labels import write_labels
 from jds.cost._palette import KIND_COLORS
 from jds.cost._pareto import LABELS_AT_MOST, Panel, label, panels
-from jds.cost._svg import short
 from jds.cost._sweep import Sweep
+from jds.cost.figures._labels import write_labels
+from jds.cost.pages import short
 
 _COLOR = KIND_COLORS["pointwise"]
 
 
-def plot(path: Path, sweep: Sweep) -> None:
+def plot_sweep(path: Path, sweep: Sweep) -> None:
     """Plots the points of a sweep by two quantities at a time, with the Pareto fronts.
 
     Args:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from jds._common.text import short_number
-from jds.cost import _html, _svg
 from jds.cost._memory import KEPT, PART_NAMES, Memory, Moment
+from jds.cost.pages import _html, _svg
 
 # More points than the drawing has places are drawn as the greatest of each few.
 _POINTS = 500

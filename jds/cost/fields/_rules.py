@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable, Sequence
 
-from jds.cost._field_layout import Group, Layout, Placed, Special, State, labels, merged, plain, slide
+from jds.cost.fields._layout import Group, Layout, Placed, Special, State, labels, merged, plain, slide
 from jds.cost.rules import ELEMENTWISE, Equation, WindowAxis
 
 # A function of the equation and the states of its operands, of which one at least depends on the image, which returns

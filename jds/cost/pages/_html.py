@@ -72,7 +72,7 @@ def document(title: str, sections: Iterable[str]) -> str:
       title: its title.
       sections: its contents, as HTML.
     """
-    template = Template(resources.files("jds.cost").joinpath("page.html").read_text(encoding="utf-8"))
+    template = Template(resources.files("jds.cost.pages").joinpath("page.html").read_text(encoding="utf-8"))
     # The dark counterpart of black is white; the other colors are seen on both.
     shades = {
         kind: f"light-dark({color}, #fff)" if color == "#000000" else color for kind, color in KIND_COLORS.items()

@@ -22,7 +22,7 @@ class Latency(NamedTuple):
       millions: millions of multiply-adds as TensorFlow prints them, if it does.
 
     Example:
-      >>> from jds.cost._published import MEASURED
+      >>> from jds.cost.devices._published import MEASURED
       >>> latency = next(row for row in MEASURED if row.network == "mobilenet_v2_0.35_96")
       >>> latency.device, latency.seconds, latency.build
       ('snapdragon_821_core', 0.0045, ('mobilenetv2_100', 0.35, 96))

@@ -1,8 +1,8 @@
 """A roofline as inline SVG."""
 
-from jds.cost import _html, _svg
 from jds.cost._columns import NO_LAYER
 from jds.cost._roofline import Dot, Roofline
+from jds.cost.pages import _html, _svg
 
 _X_LABEL = "FLOPs per byte of the minimum traffic"
 _LABELS = 6

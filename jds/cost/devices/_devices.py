@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 
 from jds._common.files import write_atomically
-from jds.cost._device_table import ALIASES, DEVICES
 from jds.cost._machine import busy_cores, last_cache, machine_facts
-from jds.cost._peak import Peak
 from jds.cost._timing import Spread, spread
+from jds.cost.devices._peak import Peak
+from jds.cost.devices._table import ALIASES, DEVICES
 
 # A rate is measured again if other programs used more than this share of a core, or if half of its samples were slower
 # than the fastest by more than this.
