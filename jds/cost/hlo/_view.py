@@ -1,7 +1,7 @@
 """XLA's view of a program: its counts, and the instructions of the optimized program."""
 
 import collections
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -9,11 +9,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from jds._common.html import as_html
-from jds._common.name_stack import Origin, origin
+from jds._common.name_stack import Origin
 from jds._common.text import as_text
 from jds._common.traceable import Traceable, as_traceable
 from jds.cost.hlo import _parse
 from jds.cost.hlo._flops import Work, flops, work
+from jds.cost.hlo._origins import origins_of_instructions
+from jds.cost.hlo._tags import mark
 
 
 class XlaCounts(NamedTuple):
@@ -180,9 +182,12 @@ def xla(fun: Callable[..., Any] | Traceable, *args: Any, **kwargs: Any) -> XlaVi
       (1024.0, [('f32[8,4]', 1024)])
     """
     program = as_traceable(fun, args, kwargs)
-    lowered, compiled = program.lowered, program.compiled
+    # XLA keeps the marks, so that no name of a module is mistaken for one that JAX or XLA adds.
+    marked = mark(program)
+    lowered, compiled = marked.lowered, marked.compiled
     modules = _parse.parse(lowered.as_text(dialect="hlo") or ""), _parse.parse(compiled.as_text() or "")
-    before, optimized = map(_instructions, modules)
+    before = tuple(_of_computation(modules[0], modules[0].entry, 1, {}))
+    optimized = tuple(_of_computation(modules[1], modules[1].entry, 1, origins_of_instructions(marked)))
     return XlaView(
         lowered=read_counts(lowered.cost_analysis(), work(modules[0])),
         compiled=read_counts(compiled.cost_analysis(), work(modules[1])),
@@ -192,10 +197,6 @@ def xla(fun: Callable[..., Any] | Traceable, *args: Any, **kwargs: Any) -> XlaVi
         foreign_calls=tuple(dict.fromkeys(i.operation.partition(":")[2] for i in optimized if i.flops is None)),
         devices=modules[1].partitions,
     )
-
-
-def _instructions(module: _parse.Module) -> tuple[XlaInstruction, ...]:
-    return tuple(_of_computation(module, module.entry, 1))
 
 
 def read_counts(properties: Any, counted: Iterable[Work]) -> XlaCounts:
@@ -230,23 +231,22 @@ _FREE = ("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "afte
 
 
 def _of_computation(
-    module: _parse.Module, name: str, times: int | None, in_loop: bool = False
+    module: _parse.Module, name: str, times: int | None, origins: Mapping[str, Origin], in_loop: bool = False
 ) -> Iterator[XlaInstruction]:
     computation = module.computations[name]
     shapes = {instruction.name: instruction.shapes for instruction in computation}
-    origins = _origins(computation)
     for instruction in computation:
         opcode = instruction.opcode
         if opcode in ("while", "conditional", "call"):
             trips = instruction.trips if opcode == "while" else 1
             for called in instruction.called:
-                yield from _of_computation(module, called, _times(times, trips), opcode == "while")
+                yield from _of_computation(module, called, _times(times, trips), origins, opcode == "while")
         elif opcode not in _FREE:
             read = sum(shape.bytes for operand in instruction.operands for shape in shapes.get(operand, ()))
             written = sum(shape.bytes for shape in instruction.shapes)
             target = instruction.attribute("custom_call_target").strip('"')
             flops, parts = _flops(module, instruction, shapes)
-            layer, primitive = origins[instruction.name]
+            layer, primitive = origins.get(instruction.name, Origin("", ""))
             yield XlaInstruction(
                 name=instruction.name,
                 operation=f"{opcode}:{target}" if target else opcode,
@@ -263,16 +263,6 @@ def _of_computation(
 
 def _times(outer: int | None, inner: int | None) -> int | None:
     return None if outer is None or inner is None else outer * inner
-
-
-def _origins(computation: Sequence[_parse.Instruction]) -> dict[str, Origin]:
-    """Returns the origin of each instruction; one without a name gets the origin of its first user."""
-    names = {instruction.name: instruction.op_name for instruction in computation}
-    for instruction in reversed(computation):
-        for operand in instruction.operands:
-            if operand in names:
-                names[operand] = names[operand] or names[instruction.name]
-    return {name: origin(op_name) for name, op_name in names.items()}
 
 
 def _flops(
