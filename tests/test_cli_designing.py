@@ -186,6 +186,11 @@ def test_a_sweep_prints_its_points(capsys, tmp_path):
     assert len((tmp_path / "points.csv").read_text().splitlines()) == 3
 
 
+def test_a_sweep_is_measured_if_asked_for(capsys):
+    cli.main(["cost", "mobilenetv3_small_050", "--sweep", "image_size=32", "--measure"])
+    assert "ms measured" in out(capsys)
+
+
 @pytest.mark.parametrize(
     ("text", "values"),
     [

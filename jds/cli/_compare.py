@@ -19,8 +19,11 @@ from jds.cli._output import show
 from jds.compare import _text
 from jds.cost import Layer
 from jds.cost._layer import layer_fault
+from jds.cost._machine import busy_cores
 from jds.models import MobileOne, Network
 
+# Other programs may use this share of a core.
+_BUSY = 0.3
 _TEXTBOOK = Layer("textbook", (6, 6, 3), 5, (3, 3), padding="VALID")
 _LAYER_OPTIONS = ("out_features", "kernel_size", "strides", "padding", "kernel_dilation", "channel_multiplier")
 _PADDINGS = ("SAME", "SAME_LOWER", "VALID")
@@ -57,8 +60,11 @@ class Compare:
         for name, path in (("json", self.json), ("plot", self.plot)):
             check_output(name, path)
         show(title if self.model else _text.arithmetic(layers[0], batch=self.batch), "")
+        busy = busy_cores()
         comparison = compare.Comparison(title, _measure(layers, self))
         show(comparison)
+        if busy > _BUSY:
+            show("", f"Other programs used {busy:.1f} cores when measuring began: the times may be wrong.")
         if self.json is not None:
             write_text("json", self.json, json.dumps(comparison.to_dict(), indent=1) + "\n")
         if self.plot is not None:

@@ -162,7 +162,7 @@ class Cost:
     def _check_mode(self, mode: str) -> None:
         """Refuses options that have no effect with another one."""
         unused = {
-            "sweep": ("xla", "measure", "at_most", "top"),
+            "sweep": ("xla", "at_most", "top", "trace"),
             "against": ("xla", "measure", "plot", "device", "at_most"),
             "batch_that_fits": ("xla", "measure", "device", "at_most", "json", "csv", "html", "plot"),
         }
@@ -249,6 +249,7 @@ class Cost:
             lambda **chosen: self._analysis(dataclasses.replace(target, **chosen)),
             settings,
             self.device,
+            (lambda **chosen: self._seconds(dataclasses.replace(target, **chosen))) if self.measure else None,
         )
         show(f"{target.name}, {' × '.join(settings)}", "", found)
         if self.json is not None:
@@ -259,6 +260,10 @@ class Cost:
             write_text("html", self.html, found.to_html())
         if self.plot is not None:
             write("plot", self.plot, found.plot)
+
+    def _seconds(self, target: Target) -> float:
+        _progress(f"measuring {target.name}, {target.image_size or 'its own'} pixels, width {target.width or 1}")
+        return cost.measure_program(target.program(), seconds=0.3).total.median
 
     def _run_batch_that_fits(self, target: Target) -> None:
         size = int(number("--batch-that-fits", self.batch_that_fits or ""))

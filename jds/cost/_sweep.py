@@ -24,7 +24,7 @@ class Point(NamedTuple):
       macs: multiply-accumulates.
       parameters: number of parameters.
       peak_bytes: peak memory without parameters and state, in bytes.
-      seconds: lower bound on the time on the device, or the measured time; None without either.
+      seconds: the measured time or, if nothing was measured, the lower bound on the device; None without either.
     """
 
     settings: dict[str, float]
@@ -40,6 +40,7 @@ class Sweep(NamedTuple):
     Attributes:
       name: what was swept.
       device: the name of the device of the times; None without times.
+      is_measured: whether the times are measured, and not lower bounds.
       points: the programs, in the order of the settings.
 
     Example:
@@ -53,12 +54,25 @@ class Sweep(NamedTuple):
     name: str
     device: str | None
     points: tuple[Point, ...]
+    is_measured: bool = False
+
+    @property
+    def time_heading(self) -> str:
+        """What the times are."""
+        return "ms measured" if self.is_measured else "ms at least"
+
+    @property
+    def times(self) -> str:
+        """What the times are, in words; empty without times."""
+        if self.device is None:
+            return ""
+        return "Times: measured on this machine." if self.is_measured else f"Times: lower bounds on {self.device}."
 
     def table(self) -> Table:
         """Returns the points as a table, for Rich to print."""
         lines = Table(box=box.SIMPLE_HEAD, header_style="", show_edge=False, padding=(0, 1, 0, 0))
         settings = list(self.points[0].settings) if self.points else []
-        for heading in (*settings, "mult-adds", "params", "peak memory", *(["ms at least"] if self.device else [])):
+        for heading in (*settings, "mult-adds", "params", "peak memory", *([self.time_heading] if self.device else [])):
             lines.add_column(heading, justify="right")
         for point in self.points:
             figures = [short_number(count) for count in (point.macs, point.parameters, point.peak_bytes)]
@@ -123,6 +137,7 @@ def sweep(
     make: Callable[..., Analysis],
     settings: Mapping[str, Sequence[float]],
     device: str | None = None,
+    measure: Callable[..., float] | None = None,
 ) -> Sweep:
     """Analyzes a program for every combination of settings.
 
@@ -131,6 +146,7 @@ def sweep(
       make: returns the analysis for settings, which are passed as keyword arguments.
       settings: for each setting, its values.
       device: the name of a device, as in `find_device`, for lower bounds on the times.
+      measure: returns the measured time for settings, in seconds, as `make` returns the analysis; instead of bounds.
 
     Raises:
       ValueError: there is no such device, or there are no values.
@@ -148,7 +164,10 @@ def sweep(
     for values in itertools.product(*settings.values()):
         chosen = dict(zip(settings, values, strict=True))
         found = make(**chosen)
-        seconds = estimate(found, device).total.seconds if device else None
+        if measure is not None:
+            seconds = measure(**chosen)
+        else:
+            seconds = estimate(found, device).total.seconds if device else None
         total = found.total
         points.append(Point(chosen, total.macs, total.parameters, found.memory.activation_bytes, seconds))
-    return Sweep(name, device, tuple(points))
+    return Sweep(name, "this" if measure else device, tuple(points), measure is not None)

@@ -32,7 +32,7 @@ def plot_sweep(path: Path, sweep: Sweep) -> None:
         _draw(axes, sweep, panel)
     settings = list(sweep.points[0].settings) if sweep.points else []
     figure.suptitle(f"{sweep.name}: {' × '.join(settings)}", x=0.01, ha="left", fontsize=12, fontweight="bold")
-    device = f" Times: lower bounds on {sweep.device}." if sweep.device else ""
+    device = f" {sweep.times}" if sweep.times else ""
     words = f"Labels: {', '.join(settings)}. Peak memory is without parameters and state.{device}"
     figure.supxlabel(words, x=0.01, ha="left", fontsize=9, color="0.3")
     for axes, panel in zip(all_axes, found, strict=False):

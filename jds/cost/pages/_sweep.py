@@ -32,7 +32,8 @@ def _headings(sweep: Sweep, settings: list[str]) -> Iterator[Heading]:
     yield Heading("params", "Elements of the parameters.")
     yield Heading("peak memory", "Bytes, without parameters and state.")
     if sweep.device:
-        yield Heading("ms at least", f"Lower bound on the time on {sweep.device}.")
+        words = "Measured time on this machine: the median." if sweep.is_measured else f"Lower bound on {sweep.device}."
+        yield Heading(sweep.time_heading, words)
 
 
 def _cells(sweep: Sweep, point: Point) -> Iterator[Cell]:
@@ -45,8 +46,7 @@ def _cells(sweep: Sweep, point: Point) -> Iterator[Cell]:
 
 
 def _notes(sweep: Sweep) -> list[str]:
-    found = ["Peak memory is without parameters and state."]
-    return [*found, f"Times: lower bounds on {sweep.device}."] if sweep.device else found
+    return ["Peak memory is without parameters and state.", *filter(None, [sweep.times])]
 
 
 def _drawing(sweep: Sweep, panel: Panel) -> str:

@@ -1,0 +1,1 @@
+extern "C" int jds_nothing() { return 0; }
