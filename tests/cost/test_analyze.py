@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec
 
 import jds
 from jds import cost
-from jds.cost import _flatten as flatten_module
+from jds.cost import _following
 
 
 def shape(*sizes, dtype=jnp.float32):
@@ -322,8 +322,8 @@ def test_nested_conditionals_are_followed_once_per_branch(monkeypatch):
         return jax.lax.cond(x[0] > 0, lambda x: nested(x, depth - 1), lambda x: x, x)
 
     followed = []
-    original = flatten_module._add_operation
-    monkeypatch.setattr(flatten_module, "_add_operation", lambda *args: followed.append(1) or original(*args))
+    original = _following._add_operation
+    monkeypatch.setattr(_following, "_add_operation", lambda *args: followed.append(1) or original(*args))
     found = cost.analyze(lambda x: nested(x, 8), jax.ShapeDtypeStruct((4,), jnp.float32))
     assert found.total.counts.transcendentals == 4
     assert len(found.conditionals) == 8

@@ -10,7 +10,7 @@ import pytest
 from jax import lax
 
 from jds import cost
-from jds.cost import _flatten
+from jds.cost import _following
 from jds.cost.rules import _elements, _table
 from tests.cost import algorithms, interpreter
 from tests.cost.cases import ELEMENTS, EXACT, WINDOWS, complexes, convolution_case, floats, integers, same_shape
@@ -216,4 +216,4 @@ def test_every_rule_is_tested_or_stated():
     moving = {*_elements._MOVEMENT.split(), *_elements._NOTHING.split()}
     ours = {name for name in _table._RULES if ":" not in name}
     known = {*ELEMENTS, *EXACT, *WINDOWS, *STATED.split(), *TESTED_ABOVE.split(), *moving}
-    assert ours - set(_flatten._CONTROL) == known
+    assert ours - set(_following.CONTROL) == known

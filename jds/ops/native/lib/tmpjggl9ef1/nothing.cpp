@@ -1,1 +1,0 @@
-extern "C" int jds_nothing() { return 0; }
