@@ -4,6 +4,8 @@ import io
 
 from rich.console import Console, RenderableType
 
+Number = int | float
+
 
 def as_text(content: RenderableType, *, width: int = 120) -> str:
     """Renders a Rich renderable as text, without colors and trailing spaces.

@@ -1,9 +1,11 @@
 """Reads the sizes, times and ranges of the command line."""
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import get_args
 
 from jds import cost
+from jds._common.text import Number
 from jds.cli._options import UsageError
 from jds.cost._budget import Quantity
 from jds.cost.devices import device_fault
@@ -19,7 +21,7 @@ _RANGE_STEPS = 6
 _MULTIPLES = {"image_size": 32, "batch": 1, "width": 0.05}
 
 
-def number(option: str, text: str, units: dict[str, float] = _UNITS) -> float:
+def number(option: str, text: str, units: Mapping[str, Number] = _UNITS) -> float:
     """Returns a number with a unit, such as `300M`, `16GiB` or `3ms`.
 
     Raises:
@@ -56,13 +58,13 @@ def limits(texts: tuple[str, ...]) -> list[cost.Limit]:
     return found
 
 
-def ranges(texts: tuple[str, ...]) -> dict[str, list[float]]:
+def ranges(texts: tuple[str, ...]) -> dict[str, Sequence[Number]]:
     """Returns the settings of `--sweep`, such as `width=0.25:1.4 image_size=96:288`.
 
     Raises:
       UsageError: a setting has not this form.
     """
-    found: dict[str, list[float]] = {}
+    found: dict[str, Sequence[Number]] = {}
     for text in texts:
         name, _, rest = text.partition("=")
         name = name.replace("-", "_")

@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from jds._common.html import as_html
-from jds._common.text import as_text, short_number
+from jds._common.text import Number, as_text, short_number
 from jds.cost._analysis import Analysis
 from jds.cost._columns import NO_LAYER
 from jds.cost._estimate import estimate
@@ -166,5 +166,5 @@ def _verdict(analysis: Analysis, limit: Limit) -> Verdict:
     return Verdict(limit, value, tuple((row.name, row.seconds) for row in rows))
 
 
-def _text(quantity: Quantity, value: float) -> str:
+def _text(quantity: Quantity, value: Number) -> str:
     return f"{1e3 * value:.3g} ms" if quantity in ("time", "bound") else short_number(round(value))

@@ -3,12 +3,14 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from jds._common.text import Number
+
 # A name may be this many lines of text away from its dot; the height of a line, and the radius of a dot.
 _LINES = 4
 _LINE, _DOT = 14, 4
 
-Box = tuple[float, float, float, float]
-Place = tuple[float, float]
+Box = tuple[Number, Number, Number, Number]
+Place = tuple[Number, Number]
 
 
 class Label(NamedTuple):
@@ -21,13 +23,13 @@ class Label(NamedTuple):
     """
 
     name: str
-    left: float
-    base: float
+    left: Number
+    base: Number
     leader: tuple[Place, ...]
 
 
 def place_labels(
-    places: Sequence[tuple[float, float, str]], dots: Iterable[Place], inside: Box, letter: float
+    places: Sequence[tuple[Number, Number, str]], dots: Iterable[Place], inside: Box, letter: Number
 ) -> list[Label]:
     """Finds places for names, the first ones first; names for which there is no room are left out.
 
@@ -50,7 +52,7 @@ def place_labels(
     return found
 
 
-def _beside(x: float, y: float, width: float) -> Iterator[Place]:
+def _beside(x: Number, y: Number, width: Number) -> Iterator[Place]:
     """Yields places for a name: at the right, at the left, and above and below at growing distances."""
     yield x + 7, y + 4
     yield x - 7 - width, y + 4
@@ -60,7 +62,7 @@ def _beside(x: float, y: float, width: float) -> Iterator[Place]:
             yield left, y + 17 + lines * _LINE
 
 
-def _leader(x: float, y: float, box: Box) -> tuple[Place, ...]:
+def _leader(x: Number, y: Number, box: Box) -> tuple[Place, ...]:
     left, top, right, bottom = box
     if top - _LINE < y < bottom + _LINE:
         return ()
@@ -68,8 +70,8 @@ def _leader(x: float, y: float, box: Box) -> tuple[Place, ...]:
 
 
 def _is_inside(box: Box, inside: Box) -> bool:
-    return box[0] >= inside[0] and box[1] >= inside[1] and box[2] <= inside[2] and box[3] <= inside[3]
+    return bool(box[0] >= inside[0] and box[1] >= inside[1] and box[2] <= inside[2] and box[3] <= inside[3])
 
 
 def _overlap(one: Box, other: Box) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+    return bool(one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3])

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from jds._common.text import Number
 from jds.cost._sweep import Point, Sweep
 
 
@@ -10,7 +11,7 @@ class Quantity(NamedTuple):
     """A figure of a program: its name, and how to get it."""
 
     name: str
-    of: Callable[[Point], float]
+    of: Callable[[Point], Number]
 
 
 class Panel(NamedTuple):

@@ -3,6 +3,7 @@
 import math
 from typing import NamedTuple
 
+from jds._common.text import Number
 from jds.cost._analysis import Analysis
 from jds.cost._bounds import Bound, Estimate
 from jds.cost._grouping import Grouping
@@ -19,7 +20,7 @@ class Dot(NamedTuple):
     """
 
     row: CostRow
-    rate: float
+    rate: Number
     is_measured: bool
 
 
@@ -36,34 +37,34 @@ class Roofline(NamedTuple):
     """
 
     device: str
-    roof: float
-    bandwidth: float
+    roof: Number
+    bandwidth: Number
     dots: tuple[Dot, ...]
     without_work: int
     has_times: bool
 
     @property
-    def ridge(self) -> float:
+    def ridge(self) -> Number:
         """The operations per byte from which on arithmetic is the limit."""
         return self.roof / self.bandwidth
 
-    def at_most(self, intensity: float) -> float:
+    def at_most(self, intensity: Number) -> Number:
         """Returns the most operations per second at a number of operations per byte."""
         return min(self.roof, intensity * self.bandwidth)
 
     def labeled(self, count: int) -> list[Dot]:
         """Returns the dots with the most FLOPs, the one with the most first, and one of those in the same place."""
-        apart: dict[tuple[float, float], Dot] = {}
+        apart: dict[tuple[Number, Number], Dot] = {}
         for dot in sorted(self.dots, key=lambda dot: -dot.row.flops):
             apart.setdefault((round(math.log10(dot.row.intensity), 1), round(math.log10(dot.rate), 1)), dot)
         return list(apart.values())[:count]
 
     @property
-    def unit(self) -> tuple[str, float]:
+    def unit(self) -> tuple[str, Number]:
         """The unit of the rates, and its size."""
         return ("TFLOP/s", 1e12) if self.roof >= 1e13 else ("GFLOP/s", 1e9)
 
-    def rate(self, rate: float) -> str:
+    def rate(self, rate: Number) -> str:
         """Formats a rate."""
         name, size = self.unit
         return f"{rate / size:.4g} {name}"

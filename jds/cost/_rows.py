@@ -121,7 +121,7 @@ def rows_by(
     return (*found[: grouping.top], make(OTHERS, others))
 
 
-def _order(row: CostRow, sort: str) -> tuple[float, str]:
+def _order(row: CostRow, sort: str) -> tuple[int, str]:
     return (0, row.name) if sort == "name" else (-getattr(row, sort), "")
 
 

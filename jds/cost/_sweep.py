@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from jds._common.html import as_html
-from jds._common.text import as_text, short_number
+from jds._common.text import Number, as_text, short_number
 from jds.cost._analysis import Analysis
 from jds.cost._data import as_csv, as_dataframe
 from jds.cost._estimate import estimate
@@ -27,7 +27,7 @@ class Point(NamedTuple):
       seconds: the measured time or, if nothing was measured, the lower bound on the device; None without either.
     """
 
-    settings: dict[str, float]
+    settings: dict[str, Number]
     macs: int
     parameters: int
     peak_bytes: int
@@ -135,7 +135,7 @@ class Sweep(NamedTuple):
 def sweep(
     name: str,
     make: Callable[..., Analysis],
-    settings: Mapping[str, Sequence[float]],
+    settings: Mapping[str, Sequence[Number]],
     device: str | None = None,
     measure: Callable[..., float] | None = None,
 ) -> Sweep:

@@ -19,6 +19,7 @@ ELEMENTWISE = [
     "max",
     "min",
     "neg",
+    "one_minus_square",
     "exp",
     "log",
     "tanh",
@@ -92,7 +93,7 @@ class Machine:
         if name in CALLS:
             return self.closed(params[CALLS[name]], inputs)
         if name in ("scan", "while", "cond"):
-            return getattr(self, name)(params, inputs)
+            return getattr(self, name)(eqn, inputs)
         values = eqn.primitive.bind(*(array.value for array in inputs), **params)
         values = values if eqn.primitive.multiple_results else [values]
         if name in SAME and inputs[0].buffer is not None:
@@ -109,9 +110,13 @@ class Machine:
         self.record(kind if name not in UPDATES else "update", inputs, outputs)
         return outputs
 
-    def scan(self, params, inputs):
-        consts, carries = params["num_consts"], params["num_carry"]
-        body, length = params["jaxpr"].jaxpr, params["length"]
+    def scan(self, eqn, inputs):
+        params, body, length = eqn.params, eqn.params["jaxpr"].jaxpr, eqn.params["length"]
+        # The names of the parameters that tell this differ between versions of JAX.
+        sliced = sum(jnp.ndim(x.value) > len(var.aval.shape) for x, var in zip(inputs, body.invars, strict=True))
+        pairs = zip(eqn.outvars, body.outvars, strict=True)
+        carries = sum(len(out.aval.shape) == len(inner.aval.shape) for out, inner in pairs)
+        consts = len(inputs) - sliced - carries
         constants, carried, xs = inputs[:consts], inputs[consts : consts + carries], inputs[consts + carries :]
         stacks = [self.new(jnp.zeros((length, *var.aval.shape), var.aval.dtype)) for var in body.outvars[carries:]]
         self.record("", [], stacks)
@@ -128,8 +133,8 @@ class Machine:
             self.record("", [*carried, *stacks, *parts], [])
         return [*carried, *stacks]
 
-    def cond(self, params, inputs):
-        return self.closed(params["branches"][int(inputs[0].value)], inputs[1:])
+    def cond(self, eqn, inputs):
+        return self.closed(eqn.params["branches"][int(inputs[0].value)], inputs[1:])
 
     def peak(self, inputs, held, results):
         """Returns the most bytes at a time.

@@ -148,7 +148,7 @@ def test_the_rate_is_that_of_the_arithmetic_in_which_the_device_computes(dtype, 
     assert cost.estimate(product(dtype, precision), fast).total.seconds == pytest.approx(seconds)
 
 
-def test_a_device_for_int8_reads_a_quarter_of_the_bytes():
+def test_a_device_for_int8_reads_a_quarter_of_the_bytes(unchecked_types):
     found = cost.analyze(lambda x: x + 1, shape(1000, 1000))
     npu = cost.Peak("NPU", {"int8": 1e12}, bytes=1e6, source="")
     estimate = cost.estimate(found, npu)

@@ -6,13 +6,16 @@ from typing import cast
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from jds._common.text import Number
 from jds.cost._labels import place_labels
 
 # In points; a letter is about as wide as this.
 _FONT, _LETTER = 8, 4.9
 
 
-def write_labels(axes: Axes, places: Sequence[tuple[float, float, str]], dots: Sequence[tuple[float, float]]) -> None:
+def write_labels(
+    axes: Axes, places: Sequence[tuple[Number, Number, str]], dots: Sequence[tuple[Number, Number]]
+) -> None:
     """Writes names next to dots where there is room, which fixes the layout of the figure.
 
     Args:
@@ -24,7 +27,7 @@ def write_labels(axes: Axes, places: Sequence[tuple[float, float, str]], dots: S
     figure.draw_without_rendering()
     points = 72 / figure.dpi
 
-    def place(x: float, y: float) -> tuple[float, float]:
+    def place(x: Number, y: Number) -> tuple[Number, Number]:
         right, up = axes.transData.transform((x, y))
         return right * points, -up * points
 

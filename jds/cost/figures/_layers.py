@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch
 
+from jds._common.text import Number
 from jds.cost._analysis import Analysis
 from jds.cost._bounds import Bound, Estimate, microseconds
 from jds.cost._columns import NO_LAYER
@@ -25,7 +26,7 @@ _LABELS = 6
 _ROOFLINE_HEIGHT, _LINE_HEIGHT = 4.5, 0.2
 
 # What is drawn: for each kind, a number.
-Parts = Mapping[str, float]
+Parts = Mapping[str, Number]
 
 
 class Bar(NamedTuple):
@@ -44,7 +45,7 @@ class Bar(NamedTuple):
     macs: Parts
     traffic: Parts
     seconds: Parts
-    measured: float | None
+    measured: Number | None
     layers: int
     without_time: int
 
@@ -112,7 +113,7 @@ def _bar(analysis: Analysis, group: RowGroup, layers: Mapping[str, CostRow], bou
 
 
 def _draw(analysis: Analysis, drawn: Sequence[Bar], estimate: Estimate | None) -> Figure:
-    panels: list[tuple[str, list[Parts], float]] = [
+    panels: list[tuple[str, list[Parts], Number]] = [
         ("multiply-adds, millions", [bar.macs for bar in drawn], 1e6),
         ("minimum traffic of the layers, MB", [bar.traffic for bar in drawn], 1e6),
     ]
@@ -143,7 +144,7 @@ def _time_label(estimate: Estimate) -> str:
     return f"µs alone{line}\n{textwrap.fill(estimate.peak.name, 40)}"
 
 
-def _draw_bars(axes: Axes, label: str, values: Sequence[Parts], unit: float) -> None:
+def _draw_bars(axes: Axes, label: str, values: Sequence[Parts], unit: Number) -> None:
     left = [0.0] * len(values)
     for kind in (*KIND_COLORS, OTHER):
         widths = [parts.get(kind, 0) / unit for parts in values]

@@ -7,6 +7,7 @@ from importlib import resources
 from string import Template
 from typing import NamedTuple
 
+from jds._common.text import Number
 from jds.cost._data import jds_version
 from jds.cost._machine import machine_facts
 from jds.cost._palette import KIND_COLORS, OTHER, OTHER_COLOR, family
@@ -40,7 +41,7 @@ class Cell(NamedTuple):
     """A cell: its text and, in a column of numbers, the value to sort by; None if there is none."""
 
     text: str
-    value: float | None = None
+    value: Number | None = None
 
 
 class Entry(NamedTuple):
@@ -167,7 +168,7 @@ def _heading(heading: Heading) -> str:
     return f'<th scope="col"{heading.css}{tip}{bars}><button type="button">{escape(heading.text)}</button></th>'
 
 
-def _rows(entries: Sequence[Entry], headings: Sequence[Heading], most: Sequence[float]) -> Iterable[str]:
+def _rows(entries: Sequence[Entry], headings: Sequence[Heading], most: Sequence[Number]) -> Iterable[str]:
     outer: list[int] = []
     folded: list[bool] = []
     for number, entry in enumerate(entries):
@@ -194,11 +195,11 @@ def _breakable(path: str) -> str:
     return escape(path).replace("/", "/<wbr>")
 
 
-def _cells(entry: Entry, headings: Sequence[Heading], most: Sequence[float]) -> str:
+def _cells(entry: Entry, headings: Sequence[Heading], most: Sequence[Number]) -> str:
     return "".join(_cell(*each) for each in zip(entry.cells, headings[1:], most, strict=True))
 
 
-def _cell(cell: Cell, heading: Heading, most: float) -> str:
+def _cell(cell: Cell, heading: Heading, most: Number) -> str:
     if cell.value is None:
         return f"<td{heading.css if cell.text else ''}>{escape(cell.text)}</td>"
     part = cell.value / most if most else 0.0
@@ -206,9 +207,9 @@ def _cell(cell: Cell, heading: Heading, most: float) -> str:
     return f"<td data-value={cell.value:.9g}{bar}>{escape(cell.text)}</td>"
 
 
-def _most(headings: Sequence[Heading], entries: Sequence[Entry]) -> list[float]:
+def _most(headings: Sequence[Heading], entries: Sequence[Entry]) -> list[Number]:
     """Returns for each column the value whose bar is as wide as a cell; 0 for columns without bars."""
-    most: dict[str | int, float] = {}
+    most: dict[str | int, Number] = {}
     names = [_scale(heading, i) for i, heading in enumerate(headings[1:])]
     for entry in entries:
         for name, cell in zip(names, entry.cells, strict=True):

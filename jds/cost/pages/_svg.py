@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from typing import NamedTuple
 
+from jds._common.text import Number
 from jds.cost._labels import place_labels
 
 WIDTH, HEIGHT = 560, 340
@@ -20,29 +21,29 @@ class Axis(NamedTuple):
       is_log: whether the axis is logarithmic.
     """
 
-    low: float
-    high: float
-    start: float
-    end: float
+    low: Number
+    high: Number
+    start: Number
+    end: Number
     is_log: bool = False
 
-    def __call__(self, value: float) -> float:
+    def __call__(self, value: Number) -> Number:
         low, high = self.low, self.high
         if self.is_log:
             low, high, value = math.log(low), math.log(high), math.log(value)
         return round(self.start + (self.end - self.start) * (value - low) / (high - low), 1)
 
-    def ticks(self) -> list[float]:
+    def ticks(self) -> list[Number]:
         """Returns round values in the range."""
         return _log_ticks(self.low, self.high) if self.is_log else _linear_ticks(self.low, self.high)
 
 
-def x_axis(values: Iterable[float], *, is_log: bool = False) -> Axis:
+def x_axis(values: Iterable[Number], *, is_log: bool = False) -> Axis:
     """Returns a horizontal axis for values."""
     return Axis(*_range(list(values), is_log), _LEFT, WIDTH - _RIGHT, is_log)
 
 
-def y_axis(values: Iterable[float], *, is_log: bool = False) -> Axis:
+def y_axis(values: Iterable[Number], *, is_log: bool = False) -> Axis:
     """Returns a vertical axis for values."""
     return Axis(*_range(list(values), is_log), HEIGHT - _BOTTOM, _TOP, is_log)
 
@@ -54,7 +55,7 @@ def drawing(title: str, shapes: Iterable[str]) -> str:
 
 
 def grid(
-    x: Axis, y: Axis, x_label: str, y_label: str, x_text: Callable[[float], str], y_text: Callable[[float], str]
+    x: Axis, y: Axis, x_label: str, y_label: str, x_text: Callable[[Number], str], y_text: Callable[[Number], str]
 ) -> str:
     """Draws grid lines, the numbers of the ticks, and the names of the axes."""
     found = []
@@ -70,22 +71,22 @@ def grid(
     return "".join([*found, f"{turned}{escape(y_label)}</text>"])
 
 
-def line(points: Iterable[tuple[float, float]], css: str) -> str:
+def line(points: Iterable[tuple[Number, Number]], css: str) -> str:
     """Draws a line of one or more pieces."""
     return f'<polyline class="{css}" points="{" ".join(f"{x:g},{y:g}" for x, y in points)}"/>'
 
 
-def area(points: Iterable[tuple[float, float]], css: str) -> str:
+def area(points: Iterable[tuple[Number, Number]], css: str) -> str:
     """Draws a filled polygon."""
     return f'<polygon class="{css}" points="{" ".join(f"{x:g},{y:g}" for x, y in points)}"/>'
 
 
-def dot(x: float, y: float, css: str, tip: str) -> str:
+def dot(x: Number, y: Number, css: str, tip: str) -> str:
     """Draws a dot with a tooltip."""
     return f'<circle class="{css}" cx="{x:g}" cy="{y:g}" r="4"><title>{escape(tip)}</title></circle>'
 
 
-def text(x: float, y: float, words: str, anchor: str = "start", css: str = "") -> str:
+def text(x: Number, y: Number, words: str, anchor: str = "start", css: str = "") -> str:
     """Writes words."""
     kind = f' class="{css}"' if css else ""
     return f'<text{kind} x="{x:g}" y="{y:g}" text-anchor="{anchor}">{escape(words)}</text>'
@@ -95,7 +96,7 @@ def text(x: float, y: float, words: str, anchor: str = "start", css: str = "") -
 _LETTER_WIDTH = 6.6
 
 
-def labels(places: Sequence[tuple[float, float, str]], dots: Iterable[tuple[float, float]] = ()) -> str:
+def labels(places: Sequence[tuple[Number, Number, str]], dots: Iterable[tuple[Number, Number]] = ()) -> str:
     """Writes names next to dots, the first ones first, with a line to those that are not beside their dots.
 
     Args:
@@ -113,7 +114,7 @@ def labels(places: Sequence[tuple[float, float, str]], dots: Iterable[tuple[floa
 _UNITS = {"P": 1e15, "T": 1e12, "G": 1e9, "M": 1e6, "k": 1e3}
 
 
-def short(value: float) -> str:
+def short(value: Number) -> str:
     """Formats a tick: in full below a hundred thousand, otherwise with a unit."""
     if abs(value) < 100_000:
         return f"{value:.5g}"
@@ -121,7 +122,7 @@ def short(value: float) -> str:
     return f"{value / _UNITS[unit]:.4g}{unit}"
 
 
-def _range(values: list[float], is_log: bool) -> tuple[float, float]:
+def _range(values: list[Number], is_log: bool) -> tuple[Number, Number]:
     low, high = min(values), max(values)
     if is_log:
         return low / 1.6, high * 2.5
@@ -129,7 +130,7 @@ def _range(values: list[float], is_log: bool) -> tuple[float, float]:
     return (0.0 if low == 0 else low - room), high + room
 
 
-def _linear_ticks(low: float, high: float) -> list[float]:
+def _linear_ticks(low: Number, high: Number) -> list[Number]:
     rough = (high - low) / 5
     unit = 10.0 ** math.floor(math.log10(rough))
     step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= rough)
@@ -137,7 +138,7 @@ def _linear_ticks(low: float, high: float) -> list[float]:
     return [step * i for i in range(first, math.floor(high / step) + 1)]
 
 
-def _log_ticks(low: float, high: float) -> list[float]:
+def _log_ticks(low: Number, high: Number) -> list[Number]:
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     factors = (1,) if math.log10(high / low) > 3 else (1, 2, 5)
     return [factor * 10.0**decade for decade in decades for factor in factors if low <= factor * 10.0**decade <= high]

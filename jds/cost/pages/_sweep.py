@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from jds._common.text import short_number
+from jds._common.text import Number, short_number
 from jds.cost._pareto import LABELS_AT_MOST, Panel, label, panels, settings_text
 from jds.cost._sweep import Point, Sweep
 from jds.cost.pages import _html, _svg
@@ -53,7 +53,7 @@ def _drawing(sweep: Sweep, panel: Panel) -> str:
     x = _svg.x_axis(panel.x.of(point) for point in sweep.points)
     y = _svg.y_axis(panel.y.of(point) for point in sweep.points)
 
-    def place(point: Point) -> tuple[float, float]:
+    def place(point: Point) -> tuple[Number, Number]:
         return x(panel.x.of(point)), y(panel.y.of(point))
 
     named = sweep.points if len(sweep.points) <= LABELS_AT_MOST else panel.front
