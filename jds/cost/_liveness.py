@@ -25,6 +25,8 @@ _REPEATS = "broadcast_in_dim"
 _UPDATES = {"dynamic_update_slice", *(f"scatter{ending}" for ending in ("", "-add", "-sub", "-mul", "-min", "-max"))}
 # After the third iteration of a loop, all later ones allocate and free the same.
 _ITERATIONS = 3
+# Loops inside of this many others run once, which keeps the time linear in the depth of nested loops.
+_DEEPEST = 4
 
 
 class Step(NamedTuple):
@@ -105,6 +107,7 @@ class _Run:
         self.events: list[_Event] = []
         # The buffer of each value; None for one that takes no memory.
         self.buffer_of: dict[int, int | None] = {}
+        self.depth = 0  # number of loops around
         self.backward_begins = next(
             (i for i, operation in enumerate(program.operations) if operation.phase == "backward"), None
         )
@@ -208,7 +211,9 @@ class _Run:
         stacks = [self._allocate(values[result].bytes, self._part(loop.start)) for _, result in loop.stacks]
         self._add(loop.start, (), stacks)
         carried = [self._buffer(carry.initial) for carry in loop.carries]
-        for _ in range(_ITERATIONS if loop.trips is None else min(loop.trips, _ITERATIONS)):
+        most = _ITERATIONS if self.depth < _DEEPEST else 1
+        self.depth += 1
+        for _ in range(most if loop.trips is None else min(loop.trips, most)):
             for carry, buffer in zip(loop.carries, carried, strict=True):
                 self.buffer_of |= dict.fromkeys(carry.inside, buffer)
             slices = [self._allocate(values[inner].bytes, self._part(loop.start)) for _, inner in loop.slices]
@@ -218,6 +223,7 @@ class _Run:
             carried = [self._buffer(carry.after) for carry in loop.carries]
             stacked = [self._buffer(inner) for inner, _ in loop.stacks]
             self._add(max(loop.start, loop.end - 1), [*carried, *stacks, *stacked])
+        self.depth -= 1
         self.buffer_of |= {carry.result: buffer for carry, buffer in zip(loop.carries, carried, strict=True)}
         self.buffer_of |= {result: buffer for (_, result), buffer in zip(loop.stacks, stacks, strict=True)}
 

@@ -77,7 +77,7 @@ _STEPS = [
 ]
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(30))
 def test_the_peak_is_that_of_an_interpreter_that_allocates_and_frees(seed):
     rng = np.random.default_rng(seed)
     fun = random_function(rng)
@@ -86,7 +86,7 @@ def test_the_peak_is_that_of_an_interpreter_that_allocates_and_frees(seed):
         assert cost.analyze(fun, *args).memory.bytes == brute_force_peak(fun, args)
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(14))
 def test_the_peak_of_a_gradient_is_that_of_the_interpreter(seed):
     rng = np.random.default_rng(1000 + seed)
     fun = random_function(rng, depth=1)
@@ -178,6 +178,15 @@ def test_a_loop_of_unknown_length_keeps_what_a_second_iteration_needs():
 
     x = jnp.ones((8, 8))
     assert cost.analyze(fun, x).memory.bytes == 3 * 256
+
+
+def test_deeply_nested_loops_take_little_time():
+    def nested(depth, x):
+        return jnp.tanh(x) if not depth else lax.scan(lambda x, _: (nested(depth - 1, x), None), x, length=3)[0]
+
+    found = cost.analyze(lambda x: nested(20, x), shape(8))
+    assert found.total.counts.transcendentals == 8 * 3**20
+    assert len(found.memory.curve) < 2000
 
 
 @pytest.mark.parametrize("size", [30, 1000, 1029, 1030, 1031, 5000, 10**6])
