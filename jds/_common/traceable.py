@@ -217,7 +217,7 @@ def _role(whole: Any, path: tuple[Any, ...], leaf: Any) -> Role:
     if any(type(each).__module__.partition(".")[0] == "optax" for each in on_path):
         return "optimizer"
     if any(map(is_callable_tree, on_path)):
-        return "parameter" if jax.numpy.issubdtype(leaf.dtype, jax.numpy.inexact) else "state"
+        return "parameter" if jax.numpy.issubdtype(jax.numpy.result_type(leaf), jax.numpy.inexact) else "state"
     return "argument"
 
 

@@ -38,7 +38,7 @@ def find_device(name: str) -> Peak:
       >>> cost.find_device("Raspberry Pi 5").rates["float32"]
       153600000000.0
     """
-    if name == "this":
+    if device_key(name) == "this":
         return measure_peak()
     if fault := device_fault(name):
         raise ValueError(f"find_device: `name` {fault}")
