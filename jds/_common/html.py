@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from html import escape
 
 from rich.console import Group, RenderableType
+from rich.protocol import rich_cast
 from rich.table import Table
 
 
@@ -34,7 +35,7 @@ def _pieces(content: RenderableType) -> Iterator[str]:
         if content:
             yield f"<p>{escape(content)}</p>"
     else:
-        yield from _pieces(content.__rich__())  # type: ignore[union-attr]
+        yield from _pieces(rich_cast(content))
 
 
 def _table(table: Table) -> str:

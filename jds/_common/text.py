@@ -2,7 +2,9 @@
 
 import io
 
+from rich import box
 from rich.console import Console, RenderableType
+from rich.table import Table
 
 Number = int | float
 
@@ -25,6 +27,23 @@ def as_text(content: RenderableType, *, width: int = 120) -> str:
     file = io.StringIO()
     Console(file=file, width=width, highlight=False, markup=False, emoji=False).print(content)
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+
+
+def plain_table(*, pad_edge: bool = True) -> Table:
+    """Returns an empty table in the style of the tables of jds: a line below the headings, and no others.
+
+    Args:
+      pad_edge: whether a space follows the last column.
+
+    Example:
+      >>> from jds._common.text import as_text, plain_table
+      >>> table = plain_table()
+      >>> table.add_column("name")
+      >>> print(as_text(table))
+      name
+      ─────
+    """
+    return Table(box=box.SIMPLE_HEAD, header_style="", show_edge=False, padding=(0, 1, 0, 0), pad_edge=pad_edge)
 
 
 def short_number(count: int) -> str:

@@ -32,7 +32,7 @@ _tracing = jax.make_user_context(None)
 
 
 class Traceable:
-    """A function with its arguments, which is traced, lowered and compiled on demand, each at most once.
+    """A function with its arguments, which is traced and lowered on demand, each at most once.
 
     The function and its arguments are split into arrays, which are traced, and everything else, which is kept. Modules
     are copied, which leaves the caller's state unchanged; while the function is traced, their paths are scopes.
@@ -49,7 +49,7 @@ class Traceable:
       >>> program = Traceable(jnp.dot, (jnp.ones((8, 16)), jnp.ones((16, 4))))
       >>> program.jaxpr.out_avals
       [ShapedArray(float32[8,4])]
-      >>> program.compiled(*program.arrays)[0].shape
+      >>> program.lowered.compile()(*program.arrays)[0].shape
       (8, 4)
     """
 
@@ -76,8 +76,8 @@ class Traceable:
             mark_paths(node)
         self._graph, *states = nnx.split(nodes, nnx.Param, nnx.OptState, ...)
         self._states = [jax.tree.flatten(state) for state in states]
-        self._of_states = [leaf for leaves, _ in self._states for leaf in leaves]
-        self.arrays = [*self._of_states, *(leaf for leaf in self._leaves if self._is_array(leaf))]
+        of_states = [leaf for leaves, _ in self._states for leaf in leaves]
+        self.arrays = [*of_states, *(leaf for leaf in self._leaves if self._is_array(leaf))]
         # The modules that are not in Flax: callable dataclasses, whose methods get scopes as well.
         self._trees = [
             leaf
@@ -126,11 +126,6 @@ class Traceable:
         """The program as JAX passes it to XLA; raises the same errors as `jaxpr`."""
         traced = self._traced
         return self._in_scopes(traced.lower)
-
-    @functools.cached_property
-    def compiled(self) -> jax.stages.Compiled:
-        """The compiled program, a function of `arrays`; raises the same errors as `jaxpr`."""
-        return self.lowered.compile()
 
     def parameters(self, argnums: tuple[int, ...] | None) -> list[int]:
         """Returns the indices of the parameters in `arrays`.

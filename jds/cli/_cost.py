@@ -181,18 +181,18 @@ class Cost:
         program = None if target.kind == "file" else target.program()
         found = self._analysis(target, program)
         peak, measured = self._peak(), None
-        if self.measure:
+        if self.measure and program is not None:
             _progress("compiling the program and measuring it")
-            measured = cost.measure_program(program)  # type: ignore[arg-type]
+            measured = cost.measure_program(program)
         bounds = None if peak is None else cost.estimate(found, peak, self._grouping, measured)
         show(found.name, "", found.table(self._grouping, width=_columns(), estimate=bounds), "", *found.notes())
         if bounds is not None:
             show(*bounds.notes())
-        if self.device not in (None, "this"):
-            show("", cost.forecast(found, self.device))  # type: ignore[arg-type]
-        if self.xla:
+        if self.device is not None and self.device != "this":
+            show("", cost.forecast(found, self.device))
+        if self.xla and program is not None:
             _progress("compiling the program")
-            show("", cost.reconcile(program, trip_counts=self.trip_counts))  # type: ignore[arg-type]
+            show("", cost.reconcile(program, trip_counts=self.trip_counts))
         self._write(found, bounds, peak, measured)
         if budget:
             _hold(found, budget)
@@ -213,7 +213,9 @@ class Cost:
         peak: cost.Peak | None,
         measured: cost.Measurement | None,
     ) -> None:
-        by_layer = None if peak is None else cost.estimate(found, peak, measured=measured)
+        by_layer = None
+        if peak is not None and (self.json is not None or self.plot is not None):
+            by_layer = cost.estimate(found, peak, measured=measured)
         if self.json is not None:
             _write_json(self.json, found.to_dict(by_layer))
         if self.csv is not None:
@@ -230,6 +232,9 @@ class Cost:
         grouping = self._grouping._replace(depth=depth)
         found = cost.compare(self._analysis(target), self._analysis(reference), grouping)
         show(found)
+        self._write_rows(found)
+
+    def _write_rows(self, found: cost.Comparison | cost.Sweep) -> None:
         if self.json is not None:
             _write_json(self.json, found.to_dict())
         if self.csv is not None:
@@ -252,12 +257,7 @@ class Cost:
             (lambda **chosen: self._seconds(dataclasses.replace(target, **chosen))) if self.measure else None,
         )
         show(f"{target.name}, {' × '.join(settings)}", "", found)
-        if self.json is not None:
-            _write_json(self.json, found.to_dict())
-        if self.csv is not None:
-            write_text("csv", self.csv, found.to_csv())
-        if self.html is not None:
-            write_text("html", self.html, found.to_html())
+        self._write_rows(found)
         if self.plot is not None:
             write("plot", self.plot, found.plot)
 

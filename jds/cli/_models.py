@@ -9,11 +9,9 @@ import numpy as np
 import tyro
 from flax import nnx
 from PIL import Image
-from rich import box
-from rich.table import Table
 
 from jds import zoo
-from jds._common.text import short_number
+from jds._common.text import plain_table, short_number
 from jds.cli._options import UsageError, check_positive, option
 from jds.cli._output import show
 from jds.cli._weights import Words, load
@@ -45,7 +43,7 @@ class Models:
             near = ", ".join(near_names(self.pattern, zoo.VARIANTS))
             hint = f"; did you mean {near}?" if near else ""
             raise UsageError(f"`PATTERN` matches none of the {len(zoo.VARIANTS)} networks, got {self.pattern!r}{hint}")
-        table = Table(box=box.SIMPLE_HEAD, header_style="", show_edge=False, padding=(0, 1, 0, 0))
+        table = plain_table()
         table.add_column("network", overflow="fold")
         for heading in ("parameters", "mult-adds", "image size"):
             table.add_column(heading, justify="right", no_wrap=True)

@@ -5,12 +5,12 @@ Roofline: Williams et al., https://doi.org/10.1145/1498765.1498785.
 
 from typing import Any, Literal, NamedTuple
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
 from jds._common.html import as_html
-from jds._common.text import as_text
+from jds._common.text import as_text, plain_table
+from jds.cost._deployed import DeployedDtype
 from jds.cost._measurement import Measurement
 from jds.cost.devices import Peak
 
@@ -78,7 +78,7 @@ class Estimate(NamedTuple):
     peak: Peak
     total: Bound
     rows: tuple[Bound, ...]
-    dtype: str | None = None
+    dtype: DeployedDtype | None = None
     arithmetics: tuple[str, ...] = ()
     measured: Measurement | None = None
     other_rows: tuple[Bound, ...] = ()
@@ -86,7 +86,7 @@ class Estimate(NamedTuple):
     def table(self) -> Table:
         """Returns bounds and measured times as a table, for Rich to print in 80 columns or more."""
         is_measured = self.total.measured is not None
-        lines = Table(box=box.SIMPLE_HEAD, header_style="", show_edge=False, padding=(0, 1, 0, 0))
+        lines = plain_table()
         lines.title, lines.title_justify, lines.title_style = f"On {self.peak.name}", "left", "bold"
         for heading in ("", "µs alone", "limited by", *(["µs measured", "share"] if is_measured else [])):
             is_number = heading not in ("", "limited by")

@@ -3,12 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
-from rich import box
 from rich.console import RenderableType
 from rich.table import Table
 
 from jds._common.html import as_html
-from jds._common.text import Number, as_text, short_number
+from jds._common.text import Number, as_text, plain_table, short_number
 from jds.cost._analysis import Analysis
 from jds.cost._columns import NO_LAYER
 from jds.cost._estimate import estimate
@@ -84,7 +83,7 @@ class Budget(NamedTuple):
 
     def table(self) -> Table:
         """Returns the limits as a table, for Rich to print, with the layers that cost most of what is too much."""
-        lines = Table(box=box.SIMPLE_HEAD, header_style="", show_edge=False, padding=(0, 1, 0, 0))
+        lines = plain_table()
         lines.add_column("budget", overflow="fold")
         for heading in ("cost", "at most", ""):
             lines.add_column(heading, justify="right")

@@ -3,12 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
 from jds._common.html import as_html
-from jds._common.text import as_text, short_number
+from jds._common.text import as_text, plain_table, short_number
 from jds.cost._analysis import Analysis
 from jds.cost._columns import NO_LAYER
 from jds.cost._data import as_csv, as_dataframe, as_dict
@@ -57,7 +56,7 @@ class Comparison(NamedTuple):
 
     def table(self) -> Table:
         """Returns the figures of both and their differences as a table, for Rich to print."""
-        lines = Table(box=box.SIMPLE_HEAD, header_style="", show_edge=False, padding=(0, 1, 0, 0))
+        lines = plain_table()
         lines.add_column("", overflow="fold")
         for heading, _, _ in FIGURES:
             for column in (heading, "against", "change"):

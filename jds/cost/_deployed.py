@@ -14,15 +14,22 @@ DeployedDtype = Literal["float16", "bfloat16", "int8"]
 
 def deployed(program: Program, dtype: str) -> Program:
     """Returns a program whose floating-point arrays are stored in `dtype`."""
-    return dataclasses.replace(
-        program,
-        conventions=program.conventions._replace(dtype=dtype),
-        values=[_deployed_value(value, dtype) for value in program.values],
-        other_branches={
-            number: tuple(deployed(branch, dtype) for branch in branches)
-            for number, branches in program.other_branches.items()
-        },
-    )
+    return _deployed(program, dtype, {})
+
+
+def _deployed(program: Program, dtype: str, done: dict[int, Program]) -> Program:
+    """Returns a deployed program; `done` are the branches that are, which occur in several places."""
+    if id(program) not in done:
+        done[id(program)] = dataclasses.replace(
+            program,
+            conventions=program.conventions._replace(dtype=dtype),
+            values=[_deployed_value(value, dtype) for value in program.values],
+            other_branches={
+                number: tuple(_deployed(branch, dtype, done) for branch in branches)
+                for number, branches in program.other_branches.items()
+            },
+        )
+    return done[id(program)]
 
 
 def _deployed_value(value: Value, dtype: str) -> Value:

@@ -12,7 +12,7 @@ from jax.extend.core import Literal as JaxprLiteral
 from jds._common.name_stack import scopes_of
 from jds.cost._counts import Counts
 from jds.cost._program import Conventions, Operation, Phase, Program, ScopePath, Value
-from jds.cost.rules import ELEMENTWISE, Cost, Equation, find_rule
+from jds.cost.rules import ELEMENTWISE, SCATTERS, Cost, Equation, find_rule
 
 
 class Place(NamedTuple):
@@ -256,9 +256,7 @@ def _is_one(program: Program, atom: Any, number: int | None) -> bool:
 
 
 # Primitives with a function of scalars, and the parameter that holds it.
-_BODIES = {"reduce": "jaxpr", "reduce_window": "jaxpr"} | {
-    f"scatter{ending}": "update_jaxpr" for ending in ("", "-add", "-sub", "-mul", "-min", "-max")
-}
+_BODIES = {"reduce": "jaxpr", "reduce_window": "jaxpr"} | dict.fromkeys(SCATTERS, "update_jaxpr")
 
 
 def _counts_of_body(to: Flattening, eqn: Any, place: Place) -> Counts | None:

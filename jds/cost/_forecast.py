@@ -3,12 +3,11 @@
 import math
 from typing import Any, NamedTuple
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
 from jds._common.html import as_html
-from jds._common.text import as_text, short_number
+from jds._common.text import as_text, plain_table, short_number
 from jds.cost._analysis import Analysis
 from jds.cost._arithmetic import arithmetic_of
 from jds.cost._estimate import estimate
@@ -67,7 +66,7 @@ class Forecast(NamedTuple):
 
     def table(self) -> Table:
         """Returns the most similar networks as a table, for Rich to print."""
-        lines = Table(box=box.SIMPLE_HEAD, header_style="", show_edge=False, padding=(0, 1, 0, 0))
+        lines = plain_table()
         lines.add_column("published for this device", overflow="fold")
         for heading in ("dtype", "mult-adds", "params", "ms", "ms at least", "ratio"):
             lines.add_column(heading, justify="right")

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 from jds.cost._fusion import fused_groups
 from jds.cost._program import Loop, Operation, Program
+from jds.cost.rules import SCATTERS
 
 Part = Literal["parameters", "optimizer", "state", "inputs", "activations", "saved", "gradients"]
 
@@ -22,7 +23,7 @@ _PARTS: Mapping[str | None, Part] = {
 # The caller keeps them.
 _HELD = ("parameters", "optimizer", "state")
 _REPEATS = "broadcast_in_dim"
-_UPDATES = {"dynamic_update_slice", *(f"scatter{ending}" for ending in ("", "-add", "-sub", "-mul", "-min", "-max"))}
+_UPDATES = {"dynamic_update_slice", *SCATTERS}
 # After the third iteration of a loop, all later ones allocate and free the same.
 _ITERATIONS = 3
 # Loops inside of this many others run once, which keeps the time linear in the depth of nested loops.
@@ -93,7 +94,12 @@ def liveness(program: Program, *, fused: bool = False) -> Liveness:
       program: the program.
       fused: whether operations run in groups, as in `fused_groups`, whose intermediate values take no memory.
     """
-    run = _Run(program, fused=fused)
+    return _liveness(program, fused, {})
+
+
+def _liveness(program: Program, fused: bool, inside: dict[int, int]) -> Liveness:
+    """Returns what is in memory; `inside` are the needs of branches that are known, which occur in several places."""
+    run = _Run(program, fused, inside)
     run.run()
     return run.finish()
 
@@ -101,8 +107,9 @@ def liveness(program: Program, *, fused: bool = False) -> Liveness:
 class _Run:
     """Runs a program, loops up to three times, and notes which operations read and write which buffers."""
 
-    def __init__(self, program: Program, *, fused: bool):
-        self.program, self.fused = program, fused
+    def __init__(self, program: Program, fused: bool, inside: dict[int, int]):
+        self.program, self.fused, self.inside = program, fused, inside
+        self.updates = _updates(program)
         self.buffers: list[_Buffer] = []
         self.events: list[_Event] = []
         # The buffer of each value; None for one that takes no memory.
@@ -121,7 +128,6 @@ class _Run:
         for number in program.inputs:
             value = program.values[number]
             self.buffer_of[number] = self._allocate(value.bytes, _PARTS[value.role])
-        self.updates = _updates(program)
         self._range(0, len(program.operations), program.loops)
 
     def _allocate(self, size: int, part: Part) -> int:
@@ -188,7 +194,15 @@ class _Run:
     def _more(self, number: int) -> int:
         """Returns what a conditional needs in the branches that are not counted."""
         branches = self.program.other_branches.get(number, ())
-        return max((_inside(branch, self.fused) for branch in branches), default=0)
+        return max(map(self._inside, branches), default=0)
+
+    def _inside(self, branch: Program) -> int:
+        """Returns the most bytes that a branch needs besides its operands."""
+        if id(branch) not in self.inside:
+            found = _liveness(branch, self.fused, self.inside)
+            operands = sum(branch.values[number].bytes for number in branch.inputs)
+            self.inside[id(branch)] = max(0, found.bytes - operands)
+        return self.inside[id(branch)]
 
     def _add(
         self,
@@ -323,10 +337,3 @@ def _updates(program: Program) -> dict[int, int]:
 
 def _repeats_or_changes(operation: Operation) -> bool:
     return operation.is_elementwise or operation.name == _REPEATS
-
-
-def _inside(branch: Program, fused: bool) -> int:
-    """Returns the most bytes that a branch needs besides its operands."""
-    found = liveness(branch, fused=fused)
-    operands = sum(branch.values[number].bytes for number in branch.inputs)
-    return max(0, found.bytes - operands)

@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
 from jds._common.html import as_html
-from jds._common.text import as_text
+from jds._common.text import as_text, plain_table
 from jds.cost._perfetto import write_trace
 from jds.cost._run import Run
 from jds.cost._timing import Spread
@@ -45,7 +44,7 @@ class Measurement(NamedTuple):
 
     def table(self) -> Table:
         """Returns medians and half the interquartile ranges as a table, for Rich to print."""
-        lines = Table(box=box.SIMPLE_HEAD, header_style="", show_edge=False, padding=(0, 1, 0, 0))
+        lines = plain_table()
         lines.add_column("layer", overflow="fold")
         lines.add_column("µs measured", justify="right")
         for name, seconds in self.layers.items():

@@ -2,12 +2,11 @@
 
 from typing import Any, NamedTuple
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
 from jds._common.html import as_html
-from jds._common.text import as_text, short_number
+from jds._common.text import as_text, plain_table, short_number
 from jds.cost._liveness import Liveness, Part, liveness
 from jds.cost._program import Program
 
@@ -80,7 +79,7 @@ class Memory(NamedTuple):
 
     def table(self) -> Table:
         """Returns the parts as a table, for Rich to print."""
-        lines = Table(box=box.SIMPLE_HEAD, header_style="", show_edge=False, padding=(0, 1, 0, 0))
+        lines = plain_table()
         lines.add_column(f"peak memory, in {self.layer or 'no layer'}: {self.operation}")
         lines.add_column("bytes", justify="right")
         for part, size in self.parts.items():

@@ -103,7 +103,7 @@ def roofline(analysis: Analysis, grouping: Grouping, estimate: Estimate) -> Roof
     """
     peak, bounds = estimate.peak, {bound.name: bound for bound in estimate.rows}
     # The times are of the program as the device stores it, and so must be the bytes.
-    deployed = analysis if estimate.dtype is None else analysis.as_dtype(estimate.dtype)  # type: ignore[arg-type]
+    deployed = analysis if estimate.dtype is None else analysis.as_dtype(estimate.dtype)
     rows = deployed.by(grouping)
     dots = tuple(
         _dot(row, bounds[row.name])

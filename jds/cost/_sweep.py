@@ -5,12 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rich import box
 from rich.console import RenderableType
 from rich.table import Table
 
 from jds._common.html import as_html
-from jds._common.text import Number, as_text, short_number
+from jds._common.text import Number, as_text, plain_table, short_number
 from jds.cost._analysis import Analysis
 from jds.cost._data import as_csv, as_dataframe
 from jds.cost._estimate import estimate
@@ -70,7 +69,7 @@ class Sweep(NamedTuple):
 
     def table(self) -> Table:
         """Returns the points as a table, for Rich to print."""
-        lines = Table(box=box.SIMPLE_HEAD, header_style="", show_edge=False, padding=(0, 1, 0, 0))
+        lines = plain_table()
         settings = list(self.points[0].settings) if self.points else []
         for heading in (*settings, "mult-adds", "params", "peak memory", *([self.time_heading] if self.device else [])):
             lines.add_column(heading, justify="right")

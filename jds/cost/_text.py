@@ -3,9 +3,9 @@
 import re
 from collections.abc import Sequence
 
-from rich import box
 from rich.table import Table
 
+from jds._common.text import plain_table
 from jds.cost._bounds import Estimate, microseconds
 from jds.cost._columns import NO_LAYER, Column, Line
 
@@ -29,7 +29,7 @@ def table(
     widths = [max(map(len, (column.heading, *texts))) + 2 for column, texts in zip(columns, cells, strict=True)]
     shown = _fitting(columns, widths, width)
     room = None if width is None else max(_NARROWEST_NAME, width - sum(widths[i] for i in shown if i))
-    lines = Table(box=box.SIMPLE_HEAD, header_style="", show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
+    lines = plain_table(pad_edge=False)
     for i in shown:
         lines.add_column(columns[i].heading, justify="right" if columns[i].is_number else "left", no_wrap=True)
     for number in range(len(rows)):

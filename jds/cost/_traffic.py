@@ -5,6 +5,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from jds.cost._program import Operation, Program, Value
+from jds.cost.rules import SCATTERS
 
 
 class Traffic(NamedTuple):
@@ -29,9 +30,7 @@ _PARTS = frozenset(["slice", "transpose", "rev", "convert_element_type", "real",
 # Results with elements of the first operand, selected by indices.
 _SELECTIONS = frozenset(["gather", "dynamic_slice"])
 # The position of the updates among the operands of operations that change a part of their first operand.
-_UPDATES = {"dynamic_update_slice": 1} | {
-    f"scatter{ending}": 2 for ending in ("", "-add", "-sub", "-mul", "-min", "-max")
-}
+_UPDATES = {"dynamic_update_slice": 1} | dict.fromkeys(SCATTERS, 2)
 
 
 def least_traffic(program: Program) -> Traffic:

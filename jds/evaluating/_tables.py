@@ -4,10 +4,10 @@ import collections
 from collections.abc import Iterator
 
 import numpy as np
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from jds._common.text import plain_table
 from jds.evaluating._evaluation import Evaluation, Share
 from jds.weights._errors import printable
 
@@ -25,7 +25,7 @@ def report(of: Evaluation, *, by_class: bool | None, show: int) -> RenderableTyp
 
 
 def _table(*names: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, header_style="", show_edge=False, padding=(0, 1, 0, 0))
+    table = plain_table()
     for name in names:
         table.add_column(printable(name), justify="right" if table.columns else "left", no_wrap=True)
     return table

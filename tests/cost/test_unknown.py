@@ -124,6 +124,7 @@ def test_conditionals_take_linear_time():
         start = time.perf_counter()
         found = cost.analyze(fun, shape(4))
         assert found.total.counts.transcendentals >= 4
+        assert found.as_dtype("int8").memory.bytes < found.memory.bytes
         return time.perf_counter() - start
 
     for make, size in ((in_a_row, 40), (nested, 8)):

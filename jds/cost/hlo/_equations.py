@@ -20,9 +20,6 @@ from jds.cost.hlo._flops import Work, work
 from jds.cost.hlo._tags import Chain, Marked, MarkedTrips, chain_of_scopes
 from jds.cost.rules import find_rule
 
-# Foreign calls that do no work, but mark how arrays are sharded across devices.
-_MARKERS = ("Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape")
-
 
 class Part(NamedTuple):
     """An operation in theory, or an instruction, as a part of an equation's work.
@@ -126,7 +123,7 @@ def targets(instructions: Iterable[Work]) -> Iterator[str]:
     """Yields the targets of the foreign calls among instructions."""
     for each in instructions:
         target = each.opcode.partition(":")[2]
-        if each.flops is None and target not in _MARKERS and not target.startswith("xla.sdy."):
+        if each.flops is None and not _parse.is_marker(target):
             yield target
 
 

@@ -88,6 +88,14 @@ class Module(NamedTuple):
     partitions: int
 
 
+_MARKERS = ("Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape")
+
+
+def is_marker(target: str) -> bool:
+    """Whether the target of a foreign call does no work, but marks how arrays are sharded across devices."""
+    return target in _MARKERS or target.startswith("xla.sdy.")
+
+
 def parse(text: str) -> Module:
     """Parses the result of `jax.stages.Compiled.as_text`.
 

@@ -5,12 +5,11 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from rich import box
 from rich.console import RenderableType
 from rich.table import Table
 
 from jds._common.html import as_html
-from jds._common.text import as_text
+from jds._common.text import as_text, plain_table
 from jds._common.traceable import Traceable, as_traceable
 from jds.cost._analyze import count
 from jds.cost._program import Conventions
@@ -83,7 +82,7 @@ class Reconciliation(NamedTuple):
 
     def table(self) -> Table:
         """Returns the steps as a table, for Rich to print in 80 columns or more."""
-        lines = Table(box=box.SIMPLE_HEAD, header_style="", show_edge=False, padding=(0, 1, 0, 0))
+        lines = plain_table()
         lines.add_column("from theory to XLA", overflow="fold")
         lines.add_column("FLOPs", justify="right", no_wrap=True)
         lines.add_row("in theory, with padding and all loop iterations", f"{self.theory:,}")

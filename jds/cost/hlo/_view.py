@@ -192,7 +192,7 @@ def xla(fun: Callable[..., Any] | Traceable, *args: Any, **kwargs: Any) -> XlaVi
         lowered=read_counts(lowered.cost_analysis(), work(modules[0])),
         compiled=read_counts(compiled.cost_analysis(), work(modules[1])),
         memory=read_memory(compiled),
-        lowered_instructions=tuple(instruction for instruction in before if not _is_marker(instruction)),
+        lowered_instructions=tuple(each for each in before if not _parse.is_marker(each.operation.partition(":")[2])),
         instructions=optimized,
         foreign_calls=tuple(dict.fromkeys(i.operation.partition(":")[2] for i in optimized if i.flops is None)),
         devices=modules[1].partitions,
@@ -209,12 +209,6 @@ def read_counts(properties: Any, counted: Iterable[Work]) -> XlaCounts:
         return None if count is None or count + correction < 0 else float(count + correction)
 
     return XlaCounts(read("flops", calls), read("transcendentals"), read("bytes accessed", calls))
-
-
-def _is_marker(instruction: XlaInstruction) -> bool:
-    """Whether it does no work, but marks how arrays are sharded across devices."""
-    target = instruction.operation.partition(":")[2]
-    return target.startswith("xla.sdy.") or target in ("Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape")
 
 
 def read_memory(compiled: jax.stages.Compiled) -> XlaMemory | None:

@@ -7,6 +7,7 @@ from jds.cost.rules import _products as _products
 from jds.cost.rules import _random as _random
 from jds.cost.rules import _reductions as _reductions
 from jds.cost.rules._elements import ELEMENTWISE as ELEMENTWISE
+from jds.cost.rules._elements import SCATTERS as SCATTERS
 from jds.cost.rules._table import Cost as Cost
 from jds.cost.rules._table import Equation as Equation
 from jds.cost.rules._table import find_rule as find_rule

@@ -34,8 +34,7 @@ _NOTHING = """
     reduced_vary_cast reduced_vary_cast_p xla_metadata_value vary_unreduced_cast vary_unreduced_cast_p preduced
 """
 
-_SCATTER = "scatter scatter-add scatter-sub scatter-mul scatter-min scatter-max"
-
+SCATTERS = ("scatter", "scatter-add", "scatter-sub", "scatter-mul", "scatter-min", "scatter-max")
 
 # Each element of the result depends on one element of each operand, so that the result may replace an operand.
 ELEMENTWISE = frozenset((*_ARITHMETIC.split(), *_TRANSCENDENTAL.split(), "integer_pow", "one_minus_square"))
@@ -81,7 +80,7 @@ def _movement(equation: Equation) -> Cost:
     return Cost("data movement")
 
 
-@register(*_SCATTER.split())
+@register(*SCATTERS)
 def _scatter(equation: Equation) -> Cost | None:
     # One run of its function per update.
     return None if equation.body is None else Cost("data movement", equation.body * size(equation.inputs[-1]))
