@@ -1,6 +1,7 @@
 """Follows the equations of a jaxpr, and adds their operations to a `Program`."""
 
 import math
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -202,7 +203,7 @@ def _add_operation(to: Flattening, eqn: Any, inputs: list[int | None], place: Pl
         primitive=eqn.primitive.name,
         inputs=[atom.aval for atom in eqn.invars],
         outputs=[var.aval for var in eqn.outvars],
-        params=eqn.params,
+        params={name: _as_python(value) for name, value in eqn.params.items()},
         count_padding=conventions.count_padding,
         is_backward=place.phase == "backward",
         weights=[i is not None and values[i].parameter is not None for i in inputs],
@@ -224,6 +225,18 @@ def _add_operation(to: Flattening, eqn: Any, inputs: list[int | None], place: Pl
         values[written[0]].is_one = True
     program.operations.append(operation._replace(is_by_one=name == "mul" and any(ones)))
     return list(written)
+
+
+def _as_python(value: Any) -> Any:
+    """Returns a parameter with Python's integers, which do not overflow, for those of NumPy."""
+    if isinstance(value, np.integer):
+        return int(value)
+    if not isinstance(value, tuple) or not value:
+        return value
+    items = [_as_python(item) for item in value]
+    if all(map(operator.is_, items, value)):
+        return value
+    return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
 
 
 def _are_same(eqn: Any) -> bool:
