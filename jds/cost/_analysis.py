@@ -16,6 +16,7 @@ from jds.cost import _columns, _data, _text
 from jds.cost._bounds import Estimate
 from jds.cost._deployed import DeployedDtype, deployed, is_floating
 from jds.cost._grouping import By, Grouping, as_grouping
+from jds.cost._least import Least, least_of
 from jds.cost._memory import Memory, memory_of
 from jds.cost._program import Conditional, Conventions, Operation, Program
 from jds.cost._rows import CostRow, RowGroup, rows_by, total_row, used_parameters
@@ -91,6 +92,11 @@ class Analysis:
     def memory(self) -> Memory:
         """The peak memory, by the liveness of the program's arrays."""
         return memory_of(self._program)
+
+    @functools.cached_property
+    def least(self) -> Least:
+        """The work and the traffic that no compiler can leave out, on which lower bounds on time are based."""
+        return least_of(self._program, self._traffic)
 
     def as_dtype(self, dtype: DeployedDtype) -> "Analysis":
         """Returns the analysis of the program as deployed: all floating-point numbers are stored in a dtype.

@@ -1,11 +1,13 @@
 """The time that operations need at a device's peak rates."""
 
 import collections
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
+import jax.numpy as jnp
 from jax import lax
 
+from jds._common.text import Number
 from jds.cost._deployed import DeployedDtype
 from jds.cost._program import Operation
 from jds.cost.devices import Peak
@@ -14,31 +16,32 @@ from jds.cost.devices import Peak
 _IN_ORDER: dict[str, tuple[str, ...]] = {
     "float64": ("float64", "float32", "tfloat32", "bfloat16", "float16", "int8"),
     "float32": ("float32", "tfloat32", "bfloat16", "float16", "int8"),
+    "tfloat32": ("tfloat32", "float32", "bfloat16", "float16", "int8"),
     "bfloat16": ("bfloat16", "float32", "tfloat32", "float16", "int8"),
     "float16": ("float16", "float32", "tfloat32", "bfloat16", "int8"),
 }
 _BITS = {"float64": 64, "float32": 32, "tfloat32": 32, "bfloat16": 16, "float16": 16, "int8": 8}
 
 
-def least_seconds(operations: Iterable[Operation], peak: Peak, dtype: str | None = None) -> float:
-    """Returns the least time that one device needs for these operations.
+def least_seconds(work: Mapping[str, Number], peak: Peak) -> float:
+    """Returns the least time that one device needs for operations in its arithmetics, as from `work_by_arithmetic`.
 
-    The units for different arithmetics may run at the same time, so that the bound is the longest time in one of them,
-    not their sum.
-
-    Args:
-      operations: the operations.
-      peak: the device.
-      dtype: what floating-point numbers are on the device, if not what they are in the program.
+    The units for different arithmetics may run at the same time, so that it is the longest time in one of them, not
+    their sum.
     """
-    work = work_by_arithmetic(operations, peak, dtype)
     return max((count / peak.rates[name] for name, count in work.items()), default=0.0)
 
 
 def work_by_arithmetic(
     operations: Iterable[Operation], peak: Peak, dtype: str | None = None
 ) -> collections.Counter[str]:
-    """Returns the number of operations in each arithmetic of a device; arguments as in `least_seconds`."""
+    """Returns the number of operations in each arithmetic of a device.
+
+    Args:
+      operations: the operations.
+      peak: the device.
+      dtype: what floating-point numbers are on the device, if not what they are in the program.
+    """
     found: collections.Counter[str] = collections.Counter()
     for operation in operations:
         if operation.cost is None:
@@ -50,9 +53,9 @@ def work_by_arithmetic(
         for count, is_product in ((of_products, True), (rest, False)):
             if count:
                 own = _dtype_of(operation, dtype)
-                found[arithmetic_of(peak, own, may_be_rounded=is_product and _may_be_rounded(operation))] += (
-                    count * operation.times
-                )
+                rounded = _rounded_to(operation, own) if is_product else None
+                name = arithmetic_of(peak, rounded or own, may_be_rounded=is_product and _may_be_rounded(operation))
+                found[name] += count * operation.times
     return found
 
 
@@ -104,4 +107,26 @@ _REAL_PART = {"complex64": "float32", "complex128": "float64"}
 def _may_be_rounded(operation: Operation) -> bool:
     precision = operation.equation.params.get("precision")
     both = precision if isinstance(precision, tuple) else (precision,)
-    return lax.Precision.HIGHEST not in both
+    is_chosen = isinstance(precision, lax.DotAlgorithm | lax.DotAlgorithmPreset) and precision != _DEFAULT
+    return lax.Precision.HIGHEST not in both and not is_chosen
+
+
+_DEFAULT = lax.DotAlgorithmPreset.DEFAULT
+
+
+def _rounded_to(operation: Operation, dtype: str) -> str | None:
+    """Returns the dtype in which a product is computed, if the program asks for another one than that of its factors.
+
+    An algorithm of several products counts as one of them.
+    """
+    precision = operation.equation.params.get("precision")
+    if isinstance(precision, lax.DotAlgorithm):
+        return jnp.dtype(precision.lhs_precision_type).name
+    if not isinstance(precision, lax.DotAlgorithmPreset):
+        return None
+    name = precision.name.split("_")[0]
+    return _FACTORS.get(name, "int8" if name == "ANY" else dtype)  # eight bits, as in float8
+
+
+# The dtypes of the factors, by the first part of an algorithm's name.
+_FACTORS = {"F64": "float64", "F32": "float32", "TF32": "tfloat32", "BF16": "bfloat16", "F16": "float16"}

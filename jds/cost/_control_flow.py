@@ -16,7 +16,7 @@ from jds.cost._following import (
     follow_closed,
     use,
 )
-from jds.cost._program import Carry, Conditional, Loop, Operation, Program, ScopePath
+from jds.cost._program import Carry, Conditional, Inlined, Loop, Operation, Program, ScopePath
 from jds.cost.rules import Cost, Equation
 
 
@@ -151,9 +151,14 @@ def _follow_cond(to: Flattening, eqn: Any, inputs: list[int | None], place: Plac
         _add_branches(to, eqn, trials, place, inputs[1:], outputs, totals[counted])
         return list(outputs)
     others = [trial for trial in trials if trial is not trials[counted]]
+    number = len(program.operations)
     if others:
         _add_branches(to, eqn, others, place, inputs[1:])
-    return follow_closed(to, branches[counted], inputs[1:], place)
+    start = len(program.operations)
+    results = follow_closed(to, branches[counted], inputs[1:], place)
+    if others:
+        program.inlined[number] = Inlined(trials[counted], start, len(program.operations), tuple(results))
+    return results
 
 
 # The names of `jax.default_backend` and those of `jax.lax.platform_dependent`.

@@ -28,6 +28,10 @@ def _deployed(program: Program, dtype: str, done: dict[int, Program]) -> Program
                 number: tuple(_deployed(branch, dtype, done) for branch in branches)
                 for number, branches in program.other_branches.items()
             },
+            inlined={
+                number: inlined._replace(program=_deployed(inlined.program, dtype, done))
+                for number, inlined in program.inlined.items()
+            },
         )
     return done[id(program)]
 

@@ -22,10 +22,12 @@ def estimate(
 ) -> Estimate:
     """Returns a lower bound on the time of a program, and the time that each row would need alone.
 
-    Transcendental functions and operations on integers other than products are assumed to be free, and everything else
-    to run at the peak rate of its arithmetic. Arrays that fit into the device's last cache are assumed to be there. A
-    device that does not compute in the program's dtypes, such as a unit for int8, gets the program in its own, as it
-    would be deployed. For a program that `shard_map` splits across several devices, the bound is for one device.
+    The bound is based on `analysis.least`: what no compiler can leave out, whichever branches of conditionals run. It
+    assumes that products are computed term by term, as Winograd's convolutions, for example, are not. Transcendental
+    functions and operations on integers other than products are assumed to be free, and everything else to run at the
+    peak rate of its arithmetic. Arrays that fit into the device's last cache are assumed to be there. A device that
+    does not compute in the program's dtypes, such as a unit for int8, gets the program in its own, as it would be
+    deployed. For a program that `shard_map` splits across several devices, the bound is for one device.
 
     Args:
       analysis: the cost of the program.
@@ -56,7 +58,7 @@ def estimate(
     rows = tuple(
         _bound(
             group.row.name,
-            least_seconds((operations[number] for number in group.operations), peak, stored),
+            least_seconds(work_by_arithmetic((operations[i] for i in group.operations), peak, stored), peak),
             # Each of several devices reads and writes its part.
             group.row.traffic / max(operations[number].devices for number in group.operations) / peak.bytes,
             _measured(inside, measured),
@@ -64,9 +66,13 @@ def estimate(
         for group, inside in zip(groups, layers, strict=True)
     )
     devices = max((operation.devices for operation in operations), default=1)
-    traffic = max(0.0, deployed.total.traffic / devices - (peak.cache or 0))
+    least = deployed.least
+    traffic = max(0.0, least.bytes / devices - (peak.cache or 0))
     total = _bound(
-        "total", least_seconds(operations, peak, stored), traffic / peak.bytes, measured and measured.total.median
+        "total",
+        least_seconds(least.work.by_arithmetic(peak, stored), peak),
+        traffic / peak.bytes,
+        measured and measured.total.median,
     )
     arithmetics = tuple(work_by_arithmetic(operations, peak, stored))
     shown = {layer for inside in layers for layer in inside}

@@ -218,7 +218,13 @@ def _add_operation(to: Flattening, eqn: Any, inputs: list[int | None], place: Pl
     written = tuple(add_value(program, var.aval, copies) for var in eqn.outvars)
     for i in written:
         values[i].made_by = number
-    operation = operation._replace(operands=tuple(inputs), outputs=written, is_elementwise=name in ELEMENTWISE)
+    literals = tuple(atom.val if isinstance(atom, JaxprLiteral) else None for atom in eqn.invars)
+    operation = operation._replace(
+        operands=tuple(inputs),
+        literals=literals if None in inputs else (),
+        outputs=written,
+        is_elementwise=name in ELEMENTWISE,
+    )
     _mark_parameters(program, operation, number)
     ones = [_is_one(program, atom, i) for atom, i in zip(eqn.invars, inputs, strict=True)]
     if name in _KEEP_ONE and all(ones):

@@ -36,6 +36,7 @@ class Node(NamedTuple):
       operation: its name in the format, such as `Conv` or `DEPTHWISE_CONV_2D`.
       inputs, outputs: names of its tensors.
       cost: its cost; None if there is no rule for it.
+      without_padding: its cost without multiply-accumulates with padding, for lower bounds; None if it is the same.
 
     Example:
       >>> from jds import cost
@@ -48,6 +49,7 @@ class Node(NamedTuple):
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     cost: Cost | None
+    without_padding: Cost | None = None
 
 
 class Graph(NamedTuple):

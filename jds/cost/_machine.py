@@ -48,13 +48,21 @@ def _cores() -> int:
 
 
 def last_cache() -> int | None:
-    """Returns the size in bytes of the largest cache that the first core uses; None if the system does not tell it."""
-    sizes = Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")
-    try:
-        found = [int(file.read_text().strip().removesuffix("K")) * 1024 for file in sizes]
-    except (OSError, ValueError):
+    """Returns the size in bytes of all last caches that this process may use; None if the system does not tell it."""
+    if not hasattr(os, "sched_getaffinity"):
         return None
-    return max(found, default=None)
+    found: dict[str, int] = {}
+    for core in os.sched_getaffinity(0):
+        levels = sorted(Path(f"/sys/devices/system/cpu/cpu{core}/cache").glob("index*"))
+        try:
+            by_level = {int((each / "level").read_text()): each for each in levels}
+            last = by_level[max(by_level)]
+            # Cores may share it.
+            cores, size = ((last / name).read_text().strip() for name in ("shared_cpu_list", "size"))
+            found[cores] = int(size.removesuffix("K")) * 1024
+        except (OSError, ValueError):
+            return None
+    return sum(found.values()) or None
 
 
 def busy_cores(seconds: float = 0.2) -> float:

@@ -54,7 +54,7 @@ def analyze_graph(graph: Graph, *, count_padding: bool = True) -> Analysis:
             node.operation,
             [_aval(graph.tensors[name]) for name in node.inputs if name],
             [_aval(graph.tensors[name]) for name in node.outputs if name],
-            {},
+            {} if node.without_padding is None else {"without_padding": node.without_padding},
         )
         operation = Operation(equation, node.operation, node.cost, tuple(node.layer.split("/")) if node.layer else ())
         if node.operation in _SAME and operands:

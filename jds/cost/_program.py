@@ -1,7 +1,7 @@
 """A program as a flat list of operations, each with its layer, its number of runs, its inputs and its outputs."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from jds._common.traceable import Role
@@ -67,6 +67,7 @@ class Operation(NamedTuple):
       times: number of runs.
       devices: number of devices that run it, each on its own part.
       operands: the values of its operands, in order; None for a literal.
+      literals: for each operand, its number if it is a literal; None for all others. Empty if there are none.
       outputs: the values that it produces; none if its result is its operand under another shape.
       is_elementwise: whether each element of its result depends on one element of each operand, so that the result may
         replace an operand.
@@ -81,6 +82,7 @@ class Operation(NamedTuple):
     times: int = 1
     devices: int = 1
     operands: tuple[int | None, ...] = ()
+    literals: tuple[Any, ...] = ()
     outputs: tuple[int, ...] = ()
     is_elementwise: bool = False
     is_by_one: bool = False
@@ -110,6 +112,21 @@ class Conditional(NamedTuple):
     branches: tuple[Counts, ...]
     are_lower_bounds: tuple[bool, ...]
     counted: int
+
+
+class Inlined(NamedTuple):
+    """The branch of a conditional that is counted, whose operations are part of the program.
+
+    Attributes:
+      program: the branch by itself.
+      start, end: its operations are those from `start` to before `end`.
+      outputs: the values of its results; None for a literal.
+    """
+
+    program: "Program"
+    start: int
+    end: int
+    outputs: tuple[int | None, ...]
 
 
 class Carry(NamedTuple):
@@ -149,6 +166,13 @@ class Loop(NamedTuple):
     inner: tuple["Loop", ...] = ()
 
 
+def all_loops(loops: Sequence[Loop]) -> Iterator[Loop]:
+    """Yields these loops and all in them."""
+    for loop in loops:
+        yield loop
+        yield from all_loops(loop.inner)
+
+
 class Conventions(NamedTuple):
     """The options of `analyze`, under the same names, and `dtype`, that of `Analysis.as_dtype`."""
 
@@ -170,6 +194,8 @@ class Program:
     conditionals: list[Conditional] = dataclasses.field(default_factory=list)
     # For an operation that stands for a conditional, the branches that are not counted.
     other_branches: dict[int, tuple["Program", ...]] = dataclasses.field(default_factory=dict)
+    # For such an operation, the branch that is counted, if it is not one of the others.
+    inlined: dict[int, Inlined] = dataclasses.field(default_factory=dict)
     # For each parameter that is read, its first reader, through values derived from it alone.
     first_readers: dict[int, int] = dataclasses.field(default_factory=dict)
     inputs: list[int] = dataclasses.field(default_factory=list)

@@ -5,7 +5,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from jds.cost._program import Operation, Program, Value
-from jds.cost.rules import SCATTERS
+from jds.cost.rules import ELEMENTWISE, SCATTERS
 
 
 class Traffic(NamedTuple):
@@ -27,6 +27,8 @@ class Traffic(NamedTuple):
 # Results with a part of the operand, or with its elements in another order: of the operand, no more is read than of the
 # result.
 _PARTS = frozenset(["slice", "transpose", "rev", "convert_element_type", "real", "imag", "split", "unstack"])
+# Others of which each element of the result needs one of the operand at most.
+_BY_ELEMENT = frozenset([*ELEMENTWISE, "pad", "concatenate", "broadcast_in_dim"])
 # Results with elements of the first operand, selected by indices.
 _SELECTIONS = frozenset(["gather", "dynamic_slice"])
 # The position of the updates among the operands of operations that change a part of their first operand.
@@ -49,7 +51,6 @@ def least_traffic(program: Program) -> Traffic:
 def _reads(program: Program) -> tuple[dict[tuple[int, int], int], list[int]]:
     values, operations = program.values, program.operations
     needed = [0] * len(values)  # bytes of each value that its readers read
-    results = set(program.results)
     reads: dict[tuple[int, int], int] = {}
     # An operation's results come after its operands: in reverse order, the readers of a value are done before it.
     for number in reversed(range(len(values))):
@@ -62,14 +63,15 @@ def _reads(program: Program) -> tuple[dict[tuple[int, int], int], list[int]]:
             needed[value.source] += min(outer.all_bytes, share)
         elif value.made_by is not None and operations[value.made_by].outputs[0] == number:
             operation = operations[value.made_by]
-            if number in results and operation.name not in _UPDATES:
+            if None in value.used_by and operation.name not in _UPDATES:  # a result, or handed on by a loop
                 needed[number] = value.all_bytes
             for place, operand in enumerate(operation.operands):
                 if operand is not None:
                     read = _read(program, operation, place, values[operand], needed)
                     key = value.made_by, operand
                     reads[key] = min(values[operand].all_bytes, reads.get(key, 0) + read)
-                    needed[operand] += read
+                    needs = _needed(program, operation, place, needed)
+                    needed[operand] += read if needs is None else needs
     for number, operation in enumerate(operations):
         if not operation.outputs:
             whole = 0 if operation.name == "cond" else 1
@@ -83,9 +85,8 @@ def _read(program: Program, operation: Operation, place: int, operand: Value, ne
         return 0
     name, (first, *_) = operation.name, operation.outputs
     result = program.values[first]
-    if name in _PARTS and result.bytes and operand.elements:
-        itemsizes = Fraction(operand.bytes * result.elements, operand.elements * result.bytes)
-        return min(operand.all_bytes, int(sum(needed[out] for out in operation.outputs) * itemsizes))
+    if name in _PARTS:
+        return _as_many(program, operation, operand, needed)
     if place == 0 and name in _SELECTIONS:
         return min(operand.all_bytes, result.all_bytes)
     if place == 0 and name in _UPDATES:
@@ -95,13 +96,34 @@ def _read(program: Program, operation: Operation, place: int, operand: Value, ne
     return operand.all_bytes
 
 
+def _needed(program: Program, operation: Operation, place: int, needed: Sequence[int]) -> int | None:
+    """Returns the bytes of an operand that the readers of the result need; None if it is what the operation reads."""
+    operand, result = (program.values[number] for number in (operation.operands[place], operation.outputs[0]))
+    if operation.name in _UPDATES and place == 0:
+        maker = operand.made_by
+        is_computed = maker is not None and program.operations[maker].name not in _UPDATES
+        return operand.all_bytes if is_computed else None  # before a part of it is changed
+    if operation.name not in _BY_ELEMENT:
+        return None
+    found = _as_many(program, operation, operand, needed)
+    return found * operand.elements // max(1, result.elements) if operation.name == "concatenate" else found
+
+
+def _as_many(program: Program, operation: Operation, operand: Value, needed: Sequence[int]) -> int:
+    """Returns the bytes of as many elements as are needed of the results."""
+    result = program.values[operation.outputs[0]]
+    if not result.bytes or not operand.elements:
+        return operand.all_bytes
+    itemsizes = Fraction(operand.bytes * result.elements, operand.elements * result.bytes)
+    return min(operand.all_bytes, int(sum(needed[out] for out in operation.outputs) * itemsizes))
+
+
 def _bytes_of_updates(program: Program, operation: Operation) -> int:
     place = _UPDATES[operation.name]
     number = operation.operands[place]
-    if number is not None:
-        return program.values[number].all_bytes
     literal = operation.equation.inputs[place]
-    return int(literal.dtype.itemsize) * operation.times * operation.devices
+    one = int(literal.dtype.itemsize) if number is None else program.values[number].bytes
+    return one * operation.times * operation.devices
 
 
 def _written(program: Program, writes: Mapping[int, int]) -> dict[int, int]:

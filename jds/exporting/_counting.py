@@ -1,8 +1,8 @@
 """Counts the operations of known functions by the conventions of `jds.cost`, for the readers of all formats."""
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -135,6 +135,13 @@ def convolution(conv: Convolution, *, integers: bool, count_padding: bool) -> Co
 def window(axes: Sequence[WindowAxis], rest: int, *, count_padding: bool) -> int:
     """Returns the number of pairs of an output and an element of its window, for `rest` images of one channel."""
     return rest * math.prod(products(axis, padding=count_padding) for axis in axes)
+
+
+def costs_of(cost_of: Callable[[Any], Cost | None], operator: Any) -> tuple[Cost | None, Cost | None]:
+    """Returns the cost of an operator of a file, and that without padding if it differs."""
+    cost = cost_of(operator)
+    without = cost_of(operator._replace(count_padding=False)) if operator.count_padding else cost
+    return cost, without if without != cost else None
 
 
 def product(macs: int, *, integers: bool, is_batched: bool = False) -> Cost:

@@ -230,7 +230,8 @@ def test_devices_add_up():
     assert (found.total.per_device.macs, found.total.per_device.flops) == (2 * 4 * 4, 2 * 2 * 4 * 4 + 2 * 4)
     assert "One device does 32 of the mult-adds and 72 of the FLOPs." in found.notes()
     peak = cost.Peak("made up", {"float32": 1.0}, bytes=1e9, source="")
-    assert cost.estimate(found, peak).total.seconds == 72
+    # How much work the sum over devices is depends on the algorithm.
+    assert cost.estimate(found, peak).total.seconds == 64
     assert [row.name for row in found.by("kind") if row.counts.flops] == ["dense", "communication"]
     assert not found.is_lower_bound
 

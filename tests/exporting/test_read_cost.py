@@ -489,3 +489,12 @@ def test_operators_that_tflite_does_not_have_have_no_cost(tmp_path):
     path.write_bytes(packed(model))
     unknown = {node.operation for node in read_cost(path).nodes if node.cost is None}
     assert unknown == {"Mine"}
+
+
+def test_padding_is_not_in_the_lower_bound_of_a_file(tmp_path):
+    peak = cost.Peak("arithmetic", {"float32": 1.0}, bytes=math.inf, source="")
+    model = network("mobilenetv2_035")
+    file = cost.analyze_graph(read_cost(written(model, tmp_path / "model.onnx")))
+    model.eval()
+    images = cost.analyze(model, IMAGES, count_padding=False)
+    assert 2 * images.total.macs <= cost.estimate(file, peak).total.seconds < 2 * file.total.macs

@@ -5,18 +5,13 @@ import datetime
 import difflib
 import json
 import os
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
 from jds._common.files import write_atomically
 from jds.cost._machine import busy_cores, last_cache, machine_facts
-from jds.cost._timing import Spread, spread
 from jds.cost.devices._peak import Peak
+from jds.cost.devices._rates import arithmetic_rates, memory_rate
 from jds.cost.devices._table import ALIASES, DEVICES
 
 # A rate is measured again if other programs used more than this share of a core, or if half of its samples were slower
@@ -67,16 +62,16 @@ def device_fault(name: str) -> str | None:
 def measure_peak(*, again: bool = False) -> Peak:
     """Measures the peak rates of the device that JAX uses, and keeps them.
 
-    The arithmetic rate is the higher of the rates of matrix products and of chains of multiply-adds; the memory rate is
-    the rate of adding to an array in place. They are kept in `~/.cache/jds`, or under `$XDG_CACHE_HOME`. Rates that
-    were measured on a busy machine, or that varied, are too low. They are measured again the next time, and the higher
-    of the old and new rates is kept.
+    The arithmetic rates are those of matrix products in each dtype, or of chains of multiply-adds in float32 if these
+    are faster; the memory rate is that of adding to an array in place, or of reading one. They are kept in
+    `~/.cache/jds`, or under `$XDG_CACHE_HOME`. Rates that were measured on a busy machine, or that varied, are too low.
+    They are measured again the next time, and the higher of the old and new rates is kept.
 
     Args:
       again: measure even if earlier rates are kept that look right.
 
     Returns:
-      The rates, in float32. `source` tells when they were measured, how much they varied and how busy the machine was.
+      The rates. `source` tells when they were measured, how much they varied and how busy the machine was.
 
     Example:
       >>> from jds import cost
@@ -98,11 +93,11 @@ def measure_peak(*, again: bool = False) -> Peak:
 def _measured() -> dict[str, Any]:
     """Measures the rates now."""
     busy = busy_cores()
-    flops, bytes = _arithmetic_rate(), _memory_rate()
+    arithmetic, memory = arithmetic_rates(), memory_rate()
     return {
-        "flops": flops.high,
-        "bytes": bytes.high,
-        "slower": max(flops.high / flops.median, bytes.high / bytes.median),
+        "rates": {name: rate.high for name, rate in arithmetic.items()},
+        "bytes": memory.high,
+        "slower": max(rate.high / rate.median for rate in (arithmetic["float32"], memory)),
         "busy": busy,
         "date": datetime.datetime.now().astimezone().isoformat(timespec="minutes"),
     }
@@ -116,22 +111,23 @@ def _better(new: dict[str, Any], old: dict[str, Any] | None) -> dict[str, Any]:
     """Returns the new record with the higher rates of both; a record that looks right stays one."""
     if old is None:
         return new
-    rates = {name: max(new[name], old[name]) for name in ("flops", "bytes")}
-    return (old if _looks_right(old) and not _looks_right(new) else new) | rates
+    rates = {name: max(rate, old["rates"].get(name, rate)) for name, rate in new["rates"].items()}
+    steady = old if _looks_right(old) and not _looks_right(new) else new
+    return steady | {"rates": rates, "bytes": max(new["bytes"], old["bytes"])}
 
 
 def _as_peak(key: str, record: dict[str, Any]) -> Peak:
     source = (
-        f"measured on this machine on {record['date']}: multiply-adds, and an in-place sum; the fastest of samples "
+        f"measured on this machine on {record['date']}: matrix products, and an in-place sum; the fastest of samples "
         f"whose median is {record['slower']:.2f} times slower, while other programs used {record['busy']:.1f} cores"
     )
-    return Peak(f"{key}", {"float32": record["flops"]}, record["bytes"], source, cache=last_cache())
+    return Peak(f"{key}", record["rates"], record["bytes"], source, cache=last_cache())
 
 
 def _read(file: Path) -> dict[str, dict[str, Any]]:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-        names = {"flops", "bytes", "slower", "busy", "date"}
+        names = {"rates", "bytes", "slower", "busy", "date"}
         return {key: record for key, record in found.items() if record.keys() == names}
     except (OSError, ValueError, AttributeError):
         return {}  # missing, damaged or of another version: the rates are measured again
@@ -142,50 +138,3 @@ def _write(file: Path, kept: dict[str, dict[str, Any]]) -> None:
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, lambda path: path.write_text(json.dumps(kept, indent=1), encoding="utf-8"))
-
-
-def _arithmetic_rate() -> Spread:
-    return max((*(_product_rate(size) for size in (512, 1024, 2048)), _chain_rate()), key=lambda rate: rate.high)
-
-
-def _product_rate(size: int) -> Spread:
-    matrix = jnp.ones((size, size))
-    multiply = jax.jit(jnp.dot)
-    return _rate(2 * size**3, lambda: multiply(matrix, matrix).block_until_ready())
-
-
-def _chain_rate(size: int = 2**18, chains: int = 8, steps: int = 64) -> Spread:
-    """Returns the rate of independent chains of multiply-adds in registers."""
-
-    @jax.jit
-    def run(x: jax.Array) -> jax.Array:
-        values = [x + i for i in range(chains)]
-        for _ in range(steps):
-            values = [value * x + 0.001 for value in values]
-        return sum(values, x)
-
-    numbers = jnp.full(size, 0.5)
-    return _rate(2 * size * chains * steps, lambda: run(numbers).block_until_ready())
-
-
-def _memory_rate(size: int = 2**26) -> Spread:
-    # In place, because page faults on a new array would cost more than the sum.
-    add = jax.jit(lambda x: x + 1, donate_argnums=0)
-    held = [jnp.zeros(size)]
-
-    def run():
-        held[0] = add(held[0]).block_until_ready()
-
-    return _rate(2 * 4 * size, run)
-
-
-def _rate(count: int, run: Callable[[], object], seconds: float = 0.5) -> Spread:
-    """Returns how often per second something is done that a call does `count` times: quartile, median and highest."""
-    run()
-    samples: list[float] = []
-    start = time.perf_counter()
-    while time.perf_counter() - start < seconds or len(samples) < 3:
-        begin = time.perf_counter()
-        run()
-        samples.append(count / (time.perf_counter() - begin))
-    return spread(samples)._replace(high=max(samples))

@@ -9,12 +9,12 @@ to channels.
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 from jds.cost._deployed import is_floating
-from jds.cost._program import Loop, Operation, Program
+from jds.cost._program import Loop, Operation, Program, all_loops
 from jds.cost.fields._layout import Factor, Placed, Special, State, labels, plain, reshaped
 from jds.cost.fields._pattern import IMAGE
 from jds.cost.fields._rules import FIELD_RULES, MOVES, TOLERANT, WINDOWS
@@ -193,7 +193,7 @@ class _Walk:
         )
         self.states: dict[int, State] = {argument: Placed((IMAGE,) * len(axes), layout)}
         self.loop_of = {
-            inside: loop for loop in _all_loops(program.loops) for carry in loop.carries for inside in carry.inside
+            inside: loop for loop in all_loops(program.loops) for carry in loop.carries for inside in carry.inside
         }
         self.reads: dict[tuple[int, int], bool] = {}
 
@@ -260,9 +260,3 @@ class _Walk:
         if Special.UNKNOWN in states and operation.name not in TOLERANT:
             return Special.UNKNOWN
         return Special.EVERYTHING if Special.EVERYTHING in states else rule(operation.equation, states)
-
-
-def _all_loops(loops: Sequence[Loop]) -> Iterator[Loop]:
-    for loop in loops:
-        yield loop
-        yield from _all_loops(loop.inner)

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Callable, Sequence
 
 from jds.cost.fields._layout import Group, Layout, Placed, Special, State, labels, merged, plain, slide
-from jds.cost.rules import ELEMENTWISE, Equation, WindowAxis
+from jds.cost.rules import ELEMENTWISE, Equation, WindowAxis, convolution_axes, window_axes
 
 # A function of the equation and the states of its operands, of which one at least depends on the image, which returns
 # the state of its results: of each, or one for all.
@@ -86,30 +86,17 @@ def _reduce(equation: Equation, states: Sequence[State]) -> State:
 
 @_rule("conv_general_dilated")
 def _convolution(equation: Equation, states: Sequence[State]) -> State:
-    (lhs, rhs), (out,), params = equation.inputs, equation.outputs, equation.params
+    lhs, (out,), params = equation.inputs[0], equation.outputs, equation.params
     state, kernel = states
     if not isinstance(state, Placed) or (kernel is not None and _has_positions(kernel)):
         return Special.UNKNOWN
-    of_lhs, of_rhs, of_out = params["dimension_numbers"]
+    of_lhs, _, of_out = params["dimension_numbers"]
     batch = state.layout[of_lhs[0]]
     if labels([batch]) and params["batch_group_count"] > 1:
         return Special.UNKNOWN
     if _sees_all([state.layout[of_lhs[1]]]):
         return Special.EVERYTHING
-    windows = [
-        WindowAxis(lhs.shape[i], rhs.shape[k], out.shape[o], stride, low, lhs_dilation, rhs_dilation)
-        for i, k, o, stride, (low, _), lhs_dilation, rhs_dilation in zip(
-            of_lhs[2:],
-            of_rhs[2:],
-            of_out[2:],
-            params["window_strides"],
-            params["padding"],
-            params["lhs_dilation"],
-            params["rhs_dilation"],
-            strict=True,
-        )
-    ]
-    result = slide(state._replace(layout=tuple(state.layout[axis] for axis in of_lhs[2:])), windows)
+    result = slide(state._replace(layout=tuple(state.layout[axis] for axis in of_lhs[2:])), convolution_axes(equation))
     batch = batch if out.shape[of_out[0]] == lhs.shape[of_lhs[0]] else plain(out.shape[of_out[0]])
 
     def change(spatial: Layout) -> Layout:
@@ -130,22 +117,10 @@ def _sees_all(groups: Sequence[Group]) -> bool:
 
 @_rule(*WINDOWS)
 def _windows(equation: Equation, states: Sequence[State]) -> State:
-    array, out, params = equation.inputs[0], equation.outputs[0], equation.params
     state = merged(states)
     if not isinstance(state, Placed):
         return state
-    ones = (1,) * len(out.shape)
-    windows = map(
-        WindowAxis,
-        array.shape,
-        params["window_dimensions"],
-        out.shape,
-        params["window_strides"],
-        (low for low, _ in params["padding"]),
-        params.get("base_dilation", ones),
-        params.get("window_dilation", ones),
-    )
-    return slide(state, list(windows))
+    return slide(state, window_axes(equation.inputs[0], equation.outputs[0], equation.params))
 
 
 @_rule("pad")

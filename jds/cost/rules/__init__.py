@@ -13,4 +13,6 @@ from jds.cost.rules._table import Equation as Equation
 from jds.cost.rules._table import find_rule as find_rule
 from jds.cost.rules._table import register as register
 from jds.cost.rules._windows import WindowAxis as WindowAxis
+from jds.cost.rules._windows import convolution_axes as convolution_axes
 from jds.cost.rules._windows import products as products
+from jds.cost.rules._windows import window_axes as window_axes

@@ -4,26 +4,13 @@ import math
 
 from jds.cost._counts import Counts, Kind
 from jds.cost.rules._table import Cost, Equation, multiply_accumulates, register
-from jds.cost.rules._windows import WindowAxis, products
+from jds.cost.rules._windows import WindowAxis, convolution_axes, products
 
 
 @register("conv_general_dilated")
 def _convolution(equation: Equation) -> Cost:
-    (lhs, rhs), (out,), params = equation.inputs, equation.outputs, equation.params
-    numbers = params["dimension_numbers"]
-    axes = [
-        WindowAxis(lhs.shape[i], rhs.shape[k], out.shape[o], stride, low, lhs_dilation, rhs_dilation)
-        for i, k, o, stride, (low, _), lhs_dilation, rhs_dilation in zip(
-            numbers.lhs_spec[2:],
-            numbers.rhs_spec[2:],
-            numbers.out_spec[2:],
-            params["window_strides"],
-            params["padding"],
-            params["lhs_dilation"],
-            params["rhs_dilation"],
-            strict=True,
-        )
-    ]
+    rhs, (out,), numbers = equation.inputs[1], equation.outputs, equation.params["dimension_numbers"]
+    axes = convolution_axes(equation)
     features = rhs.shape[numbers.rhs_spec[1]] * out.shape[numbers.out_spec[0]] * out.shape[numbers.out_spec[1]]
     counted = features * math.prod(products(axis, padding=True) for axis in axes)
     macs = features * math.prod(products(axis, padding=equation.count_padding) for axis in axes)

@@ -4,7 +4,7 @@ import math
 
 from jds.cost._counts import Counts
 from jds.cost.rules._table import Cost, Equation, operations, register, size
-from jds.cost.rules._windows import WindowAxis, products
+from jds.cost.rules._windows import products, window_axes
 
 
 @register("argmax", "argmin", *(f"reduce_{name}" for name in ("sum", "max", "min", "prod", "and", "or", "xor")))
@@ -48,21 +48,7 @@ def _general_reduce(equation: Equation) -> Cost | None:
 
 def _window_sums(equation: Equation, array, out) -> int:
     """Returns the number of pairs of an output and an element of its window, with padding if `count_padding`."""
-    params = equation.params
-    ones = (1,) * len(out.shape)
-    axes = (
-        WindowAxis(i, k, o, stride, low, base, dilation)
-        for i, k, o, stride, (low, _), base, dilation in zip(
-            array.shape,
-            params["window_dimensions"],
-            out.shape,
-            params["window_strides"],
-            params["padding"],
-            params.get("base_dilation", ones),
-            params.get("window_dilation", ones),
-            strict=True,
-        )
-    )
+    axes = window_axes(array, out, equation.params)
     return math.prod(products(axis, padding=equation.count_padding) for axis in axes)
 
 

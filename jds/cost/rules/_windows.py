@@ -1,9 +1,12 @@
-"""Counts the products of a kernel and an input along one axis."""
+"""The axes of convolutions and of other windows, and the products of a kernel and an input along one of them."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
+
+from jds.cost.rules._table import Equation
 
 
 class WindowAxis(NamedTuple):
@@ -20,6 +23,43 @@ class WindowAxis(NamedTuple):
     low: int = 0
     lhs_dilation: int = 1
     rhs_dilation: int = 1
+
+
+def convolution_axes(equation: Equation) -> list[WindowAxis]:
+    """Returns the spatial axes of a `conv_general_dilated`."""
+    (lhs, rhs), (out,), params = equation.inputs, equation.outputs, equation.params
+    numbers = params["dimension_numbers"]
+    return [
+        WindowAxis(lhs.shape[i], rhs.shape[k], out.shape[o], stride, low, lhs_dilation, rhs_dilation)
+        for i, k, o, stride, (low, _), lhs_dilation, rhs_dilation in zip(
+            numbers.lhs_spec[2:],
+            numbers.rhs_spec[2:],
+            numbers.out_spec[2:],
+            params["window_strides"],
+            params["padding"],
+            params["lhs_dilation"],
+            params["rhs_dilation"],
+            strict=True,
+        )
+    ]
+
+
+def window_axes(array: Any, out: Any, params: Mapping[str, Any]) -> list[WindowAxis]:
+    """Returns all axes of a `reduce_window` or a primitive like it, with one result of the shape `out` per window."""
+    ones = (1,) * len(out.shape)
+    return [
+        WindowAxis(i, k, o, stride, low, base, dilation)
+        for i, k, o, stride, (low, _), base, dilation in zip(
+            array.shape,
+            params["window_dimensions"],
+            out.shape,
+            params["window_strides"],
+            params["padding"],
+            params.get("base_dilation", ones),
+            params.get("window_dilation", ones),
+            strict=True,
+        )
+    ]
 
 
 def products(axis: WindowAxis, *, padding: bool) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 
 from jds._common.name_stack import origin
 from jds.cost._graph import Graph, Node, Tensor
-from jds.exporting._counting import Array, Padded
+from jds.exporting._counting import Array, Padded, costs_of
 from jds.exporting._unreadable import UnreadableError
 from jds.exporting.litert._file_rules import Operator, cost_of
 from jds.exporting.litert._model import dtype_of, kind_of, read
@@ -79,9 +79,9 @@ class _File:
             read = [self.stored.get(place, place) for place in inputs]
             if kind in _PADS:
                 self._note_padding(read, outputs[0])
-            cost = cost_of(self._operator(kind, operator, read, outputs))
+            costs = costs_of(cost_of, self._operator(kind, operator, read, outputs))
             names = [[self.names[place] for place in places if place >= 0] for places in (read, outputs)]
-            yield Node(self._layer(read, outputs), kind, tuple(dict.fromkeys(names[0])), tuple(names[1]), cost)
+            yield Node(self._layer(read, outputs), kind, tuple(dict.fromkeys(names[0])), tuple(names[1]), *costs)
 
     def _operator(self, kind: str, operator: Any, inputs: Sequence[int], outputs: Sequence[int]) -> Operator:
         return Operator(

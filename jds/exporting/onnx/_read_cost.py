@@ -9,7 +9,7 @@ import numpy as np
 from onnx import AttributeProto, GraphProto, NodeProto
 
 from jds.cost._graph import Graph, Node, Tensor
-from jds.exporting._counting import Padded
+from jds.exporting._counting import Padded, costs_of
 from jds.exporting.onnx._file_constants import Constants
 from jds.exporting.onnx._file_model import load
 from jds.exporting.onnx._file_rounding import Step, in_integers
@@ -76,9 +76,9 @@ class _File:
             self._note_padding(step, names)
         for name in filter(None, step.outputs):
             known(self.arrays, name, node)
-        cost = cost_of(self._operator(step, names)) if self._may_have_rule(node) else None
+        costs = costs_of(cost_of, self._operator(step, names)) if self._may_have_rule(node) else (None, None)
         read = dict.fromkeys(filter(None, (*names, *self._captured(node))))
-        return Node(_layer(node), node.op_type, tuple(read), tuple(filter(None, step.outputs)), cost)
+        return Node(_layer(node), node.op_type, tuple(read), tuple(filter(None, step.outputs)), *costs)
 
     def _may_have_rule(self, node: NodeProto) -> bool:
         is_of_runtime = node.domain == _OF_RUNTIME and node.op_type not in _OTHERWISE_IN_RUNTIME
