@@ -9,12 +9,12 @@ import jax.numpy as jnp
 from jds.ops._fused_block import Block, FusedForm, Step
 from jds.ops.native import _library
 from jds.ops.native._attributes import MAX_AXES, AxisGeometry, epilogue_attributes, geometry_attributes
-from jds.ops.native._constants import MAX_TAPS
+from jds.ops.native._constants import MAX_CONTRACTED_FEATURES, MAX_TAPS
 from jds.ops.native._convolution import DTYPES, MAX_WINDOW
 
 
 def fused_block(images: jax.Array, *operands: jax.Array, block: Block) -> jax.Array:
-    """Computes a block on the CPU: one ordinary convolution, or a depthwise and a pointwise convolution.
+    """Computes a block on the CPU: one convolution that is not grouped, or a depthwise and a pointwise convolution.
 
     Args:
       images: `(batch, *spatial, in_features)`.
@@ -28,24 +28,29 @@ def fused_block(images: jax.Array, *operands: jax.Array, block: Block) -> jax.Ar
     first = block.steps[0]
     rank = len(first.geometry.strides)
     ones = (1,) * (MAX_AXES - rank)
+    batch, *spatial, in_features = images.shape
+    positions = _positions(spatial, operands[0].shape[:rank], first)
+    out_features = _out_features(operands)
+    kinds = FusedForm(block, (images, *operands)).kinds
+    target = "jds_separable" if len(kinds) == 2 else "jds_depthwise" if kinds[0] == "depthwise" else "jds_ordinary"
+    # The depthwise kernel alone takes features as `(groups, features per group)`.
+    groups = (first.feature_group_count,) if target == "jds_depthwise" else ()
     rest = iter(operands)
-    arrays = [images.reshape(images.shape[0], *ones, *images.shape[1:])]
+    arrays = [images.reshape(batch, *ones, *spatial, *_split(in_features, groups))]
     for number, step in enumerate(block.steps):
         kernel = next(rest)
         if number:
-            arrays.append(kernel.reshape(kernel.shape[-2:]))
-        elif len(block.steps) == 2:
-            features = images.shape[-1]
-            arrays.append(kernel.reshape(*ones, *kernel.shape[:-2], features, 1, kernel.shape[-1] // features))
+            kernel = kernel.reshape(kernel.shape[-2:])
+        elif target == "jds_ordinary":
+            kernel = kernel.reshape(*ones, *kernel.shape)
         else:
-            arrays.append(kernel.reshape(*ones, *kernel.shape))
+            kernel = _by_groups(kernel.reshape(*ones, *kernel.shape), step.feature_group_count)
+        arrays.append(kernel)
         arrays += [next(rest).astype(jnp.float32) for present in (step.has_scale, step.has_bias) if present]
-    positions = _positions(images.shape[1:-1], operands[0].shape[:rank], first)
-    out = jax.ShapeDtypeStruct((images.shape[0], *ones, *positions, _out_features(operands)), images.dtype)
+    out = jax.ShapeDtypeStruct((batch, *ones, *positions, *_split(out_features, groups)), images.dtype)
     attributes = geometry_attributes(_geometry(first)) | epilogue_attributes(block.steps)
-    target = "jds_separable" if len(block.steps) == 2 else "jds_ordinary"
     result = jax.ffi.ffi_call(target, out)(*arrays, **attributes)
-    return result.reshape(images.shape[0], *positions, out.shape[-1])
+    return result.reshape(batch, *positions, out_features)
 
 
 def unsupported_block(form: FusedForm) -> str | None:
@@ -64,15 +69,25 @@ def unsupported_block(form: FusedForm) -> str | None:
         return "an array is empty"
     if math.prod(window) > MAX_TAPS:
         return f"the kernel sums at most {MAX_TAPS} terms, not {math.prod(window)}"
-    if len(block.steps) == 1:
-        if first.feature_group_count != 1:
-            return "a block of one step is supported only if it is an ordinary convolution"
-        if math.prod(kernel.shape[:-1]) > MAX_WINDOW:
-            return f"the kernel's windows have at most {MAX_WINDOW} elements, not {math.prod(kernel.shape[:-1])}"
-    if fault := _library.fault():
-        return fault
-    unknown = [step.activation for step in block.steps if step.activation not in (None, *_library.activations())]
-    return f"the kernel does not support {unknown[0]}" if unknown else None
+    kind = form.kinds[0]
+    if kind == "grouped":
+        return "the kernel computes no grouped convolutions but depthwise ones"
+    if kind == "depthwise" and kernel.shape[-2] > MAX_CONTRACTED_FEATURES:
+        return f"the kernel contracts at most {MAX_CONTRACTED_FEATURES} features of a group, not {kernel.shape[-2]}"
+    if kind == "ordinary" and math.prod(kernel.shape[:-1]) > MAX_WINDOW:
+        return f"the kernel's windows have at most {MAX_WINDOW} elements, not {math.prod(kernel.shape[:-1])}"
+    return _library.fault()
+
+
+def _by_groups(kernel: jax.Array, groups: int) -> jax.Array:
+    """Returns a kernel as `(*window, groups, in_features, out_features)`, with the features of each group."""
+    *window, in_features, out_features = kernel.shape
+    return kernel.reshape(*window, in_features, groups, out_features // groups).swapaxes(-3, -2)
+
+
+def _split(features: int, groups: tuple[int, ...]) -> tuple[int, ...]:
+    """Returns features as `(groups, features per group)`, or as they are if there are no groups."""
+    return (*groups, features // math.prod(groups))
 
 
 def _out_features(operands: Sequence[jax.Array]) -> int:

@@ -142,6 +142,15 @@ Status convolution(Call& call, const GeometryAttributes& attributes) {
   return operation(left, right, call.next(), geometry, call.threads);
 }
 
+Status depthwise(Call& call, const BlockAttributes& attributes) {
+  if (Status status = expect_steps(call, attributes, 1); !status.ok()) return status;
+  jds::Geometry geometry;
+  if (Status status = read_geometry(attributes, geometry); !status.ok()) return status;
+  const jds::Array &moving = call.next(), &filter = call.next();
+  const jds::EpilogueArrays epilogue = next_epilogue(call, attributes, 0);
+  return jds::depthwise(moving, filter, epilogue, call.next(), geometry, call.threads);
+}
+
 Status separable(Call& call, const BlockAttributes& attributes) {
   if (Status status = expect_steps(call, attributes, 2); !status.ok()) return status;
   jds::Geometry geometry;
@@ -203,7 +212,7 @@ auto binding_of(Status (*)(Call&, const Attributes&)) {
 }  // namespace
 
 #define JDS_HANDLERS(HANDLER)                                       \
-  HANDLER(jds_depthwise, convolution<jds::depthwise>)               \
+  HANDLER(jds_depthwise, depthwise)                                 \
   HANDLER(jds_kernel_gradient, convolution<jds::kernel_gradient>)   \
   HANDLER(jds_grouped_gradient, convolution<jds::grouped_gradient>) \
   HANDLER(jds_matrix_product, matrix_product)                       \

@@ -105,8 +105,8 @@ inline void block_of_outputs(const Depthwise& d, const TapPointers<T>& taps, con
     } else {
       sum_of_taps<kBlock>(taps, channels, sums);
     }
-    const VectorEpilogue epilogue = load_epilogue(d.epilogue, channels);
-    for (int j = 0; j < kBlock; ++j) writer.store(pixels[j], channels, epilogue(sums[j]));
+    apply_epilogue(d.epilogue, channels, sums);
+    for (int j = 0; j < kBlock; ++j) writer.store(pixels[j], channels, sums[j]);
   });
 }
 
@@ -148,7 +148,7 @@ inline void run_of_outputs(const Depthwise& d, TapPointers<T>& taps, int64_t out
 template <class T, class Out>
 inline void contracted_output(const Depthwise& d, const TapPointers<T>& taps, Out* out) {
   constexpr int64_t kBuffer = kMaxContractedFeatures;
-  float sums[kBuffer];
+  float sums[kBuffer], totals[kBuffer];
   const int64_t groups_at_once = kBuffer / d.in_features;
   for (int64_t g = 0; g < d.groups; g += groups_at_once) {
     const int64_t groups = d.groups - g < groups_at_once ? d.groups - g : groups_at_once, first = g * d.in_features;
@@ -163,8 +163,16 @@ inline void contracted_output(const Depthwise& d, const TapPointers<T>& taps, Ou
     for (int64_t group = 0; group < groups; ++group) {
       float total = 0;
       for (int64_t i = 0; i < d.in_features; ++i) total += sums[group * d.in_features + i];
-      narrow(total, out + g + group);
+      totals[group] = total;
     }
+    const Epilogue epilogue = {.scale = d.epilogue.scale ? d.epilogue.scale + g : nullptr,
+                               .bias = d.epilogue.bias ? d.epilogue.bias + g : nullptr,
+                               .activation = d.epilogue.activation};
+    each_vector(groups, 1, [&](const auto& channels) {
+      Simd::Vector values[1] = {channels.out(totals)};
+      apply_epilogue(epilogue, channels, values);
+      channels.store(out + g + channels.c, values[0]);
+    });
   }
 }
 

@@ -2,45 +2,57 @@
 #ifndef JDS_KERNELS_EPILOGUE_H_
 #define JDS_KERNELS_EPILOGUE_H_
 
+#include "kernels/activation.h"
 #include "kernels/params.h"
 #include "kernels/simd/simd.h"
 
 namespace jds {
 namespace {
 
-// An epilogue's numbers for one vector of channels.
-struct VectorEpilogue {
-  Simd::Vector scale, bias, low, high;
-  bool is_hard;
-  Activation activation;
+// min(max(v, low), high), on the numbers before an activation is complete. NaN stays NaN, as in jax.nn.
+template <int kCount>
+inline __attribute__((always_inline)) void clamp(Simd::Vector low, Simd::Vector high, Simd::Vector (&values)[kCount]) {
+#pragma GCC unroll 16
+  for (int i = 0; i < kCount; ++i) values[i] = Simd::minimum(Simd::maximum(values[i], low), high);
+}
 
-  // NaN stays NaN, as in jax.nn.
-  Simd::Vector operator()(Simd::Vector v) const {
-    v = Simd::multiply_add(v, scale, bias);
-    if (is_hard) return hard(v);
-    return Simd::minimum(Simd::maximum(v, low), high);
+template <int kCount>
+inline __attribute__((always_inline)) void hard(bool is_silu, Simd::Vector (&values)[kCount]) {
+  const Simd::Vector three = Simd::broadcast(3), six = Simd::broadcast(6), sixth = Simd::broadcast(1.0f / 6.0f);
+#pragma GCC unroll 16
+  for (int i = 0; i < kCount; ++i) {
+    Simd::Vector gate[1] = {Simd::add(values[i], three)};
+    clamp(Simd::zero(), six, gate);
+    gate[0] = Simd::multiply(gate[0], sixth);
+    values[i] = is_silu ? Simd::multiply(values[i], gate[0]) : gate[0];
   }
+}
 
-  Simd::Vector hard(Simd::Vector v) const {
-    const Simd::Vector shifted = Simd::add(v, Simd::broadcast(3));
-    const Simd::Vector clamped = Simd::minimum(Simd::maximum(shifted, low), high);
-    const Simd::Vector gate = Simd::multiply(clamped, Simd::broadcast(1.0f / 6.0f));
-    return activation == Activation::kHardSilu ? Simd::multiply(v, gate) : gate;
-  }
-};
-
-// A step that is not there is expressed by neutral numbers: a branch per vector of results would cost more.
-template <class Channels>
-inline VectorEpilogue load_epilogue(const Epilogue& epilogue, const Channels& channels) {
+// Applies an epilogue to `kCount` sums of the same channels. The activation is chosen once for all of them.
+template <int kCount, class Channels>
+inline __attribute__((always_inline)) void apply_epilogue(const Epilogue& epilogue, const Channels& channels,
+                                                          Simd::Vector (&values)[kCount]) {
+  // A step that is not there is expressed by neutral numbers: a branch would cost more.
+  const Simd::Vector scale = epilogue.scale ? channels.out(epilogue.scale) : Simd::broadcast(1);
+  const Simd::Vector bias = epilogue.bias ? channels.out(epilogue.bias) : Simd::zero();
+#pragma GCC unroll 16
+  for (int i = 0; i < kCount; ++i) values[i] = Simd::multiply_add(values[i], scale, bias);
   const float infinity = __builtin_inff();
   const Activation activation = epilogue.activation;
-  const bool bounded = activation != Activation::kNone && activation != Activation::kRelu;
-  return {.scale = epilogue.scale ? channels.out(epilogue.scale) : Simd::broadcast(1),
-          .bias = epilogue.bias ? channels.out(epilogue.bias) : Simd::zero(),
-          .low = Simd::broadcast(activation == Activation::kNone ? -infinity : 0),
-          .high = Simd::broadcast(bounded ? 6 : infinity),
-          .is_hard = activation == Activation::kHardSigmoid || activation == Activation::kHardSilu,
-          .activation = activation};
+  if (activation <= Activation::kRelu6) {
+    clamp(Simd::broadcast(activation == Activation::kNone ? -infinity : 0),
+          Simd::broadcast(activation == Activation::kRelu6 ? 6 : infinity), values);
+  } else if (activation <= Activation::kHardSilu) {
+    hard(activation == Activation::kHardSilu, values);
+  } else {
+    // A copy: `values` itself stays in registers because nothing points to it.
+    Simd::Vector curved[kCount];
+#pragma GCC unroll 16
+    for (int i = 0; i < kCount; ++i) curved[i] = values[i];
+    activate(activation, curved, kCount);
+#pragma GCC unroll 16
+    for (int i = 0; i < kCount; ++i) values[i] = curved[i];
+  }
 }
 
 }  // namespace

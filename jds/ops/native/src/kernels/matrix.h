@@ -62,9 +62,12 @@ template <int kCount, class Channels, class Out>
 inline __attribute__((always_inline)) void store_column(const Channels& columns, const Epilogue& epilogue,
                                                         const Sums<kCount, kVectors>& sums, int v, Out* out,
                                                         int64_t out_stride) {
-  const VectorEpilogue apply = load_epilogue(epilogue, columns);
+  Simd::Vector values[kCount];
 #pragma GCC unroll 16
-  for (int r = 0; r < kCount; ++r) columns.store(out + r * out_stride, apply(sums[r][v]));
+  for (int r = 0; r < kCount; ++r) values[r] = sums[r][v];
+  apply_epilogue(epilogue, columns, values);
+#pragma GCC unroll 16
+  for (int r = 0; r < kCount; ++r) columns.store(out + r * out_stride, values[r]);
 }
 
 // Prefetches the next `each` rows, into the second-level cache: the first-level cache is in use.

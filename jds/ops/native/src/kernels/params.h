@@ -17,10 +17,13 @@ enum class Type : int32_t { kFloat32, kBFloat16, kFloat16 };
 
 inline int64_t bytes_of(Type type) { return type == Type::kFloat32 ? 4 : 2; }
 
-enum class Activation : int32_t { kNone, kRelu, kRelu6, kHardSigmoid, kHardSilu, kLast = kHardSilu };
+enum class Activation : int32_t {
+  kNone, kRelu, kRelu6, kHardSigmoid, kHardSilu, kSigmoid, kSilu, kGelu, kGeluTanh, kLast = kGeluTanh
+};
 
 // The names that Python has for them, in the same order.
-constexpr const char* kActivationNames[] = {"none", "relu", "relu6", "hard_sigmoid", "hard_silu"};
+constexpr const char* kActivationNames[] = {"none", "relu",    "relu6", "hard_sigmoid", "hard_silu",
+                                            "sigmoid", "silu", "gelu",  "gelu_tanh"};
 static_assert(sizeof(kActivationNames) / sizeof(*kActivationNames) == static_cast<int32_t>(Activation::kLast) + 1);
 
 // A position of the short array, and the position of the moving array that it is multiplied with.

@@ -38,9 +38,10 @@ struct [[nodiscard]] Status {
 inline Status invalid(std::string message) { return {std::move(message)}; }
 
 // moving: (batch, m0, m1, m2, groups, in_features); filter: (s0, s1, s2, groups, in_features, out_features);
-// out: (batch, l0, l1, l2, groups, out_features). At most one of in_features and out_features is more than 1.
-Status depthwise(const Array& moving, const Array& filter, const Array& out, const Geometry& geometry,
-                 Threads& threads);
+// out: (batch, l0, l1, l2, groups, out_features). At most one of in_features and out_features is more than 1. The
+// epilogue's arrays have groups * out_features numbers.
+Status depthwise(const Array& moving, const Array& filter, const EpilogueArrays& arrays, const Array& out,
+                 const Geometry& geometry, Threads& threads);
 
 // moving: (batch, m0, m1, m2, groups, moving_features); fixed: (batch, l0, l1, l2, groups, fixed_features);
 // out: (s0, s1, s2, groups, moving_features, fixed_features). At most one kind of features is more than 1.
