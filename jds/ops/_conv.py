@@ -50,7 +50,8 @@ def conv(
       scale, bias, activation: the epilogue, `activation(result * scale + bias)`, fused with the convolution where
         possible; None omits a step. `scale` and `bias` have shape `(out_features,)` and the dtype of the kernel, or
         float32 with a 16-bit kernel. `activation` is an elementwise function, such as `jax.nn.relu`. The fused kernels
-        support `jax.nn.relu`, `relu6`, `hard_sigmoid` and `hard_silu`; any other function runs after the convolution.
+        support `jax.nn.relu`, `relu6`, `silu`, `sigmoid`, `hard_silu`, `hard_sigmoid` and `gelu`; any other function
+        runs after the convolution.
       implementation: `"xla"`, `"shifted"`, `"native"`, or None to let jds choose (see `select_implementation`).
 
     Returns:

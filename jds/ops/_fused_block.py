@@ -118,6 +118,11 @@ class FusedForm(NamedTuple):
         )
 
 
+def is_by_element(activation: Activation | None) -> bool:
+    """Whether an activation is known to treat each element by itself; true of None."""
+    return activation is None or name_of(activation) is not None
+
+
 def name_of(activation: Activation) -> str | None:
     """Returns the name of an activation in `ACTIVATIONS`, or None."""
     return next((name for name, known in ACTIVATIONS.items() if known is activation), None)

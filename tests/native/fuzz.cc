@@ -121,6 +121,11 @@ struct RandomEpilogue {
       case Activation::kRelu6: return {std::min(std::max(x, 0.0), 6.0), magnitude};
       case Activation::kHardSigmoid: return {gate, magnitude + 1};
       case Activation::kHardSilu: return {x * gate, 2 * magnitude + 3};
+      case Activation::kSigmoid: return {1 / (1 + std::exp(-x)), magnitude + 1};
+      case Activation::kSilu: return {x / (1 + std::exp(-x)), 2 * magnitude + 1};
+      case Activation::kGelu: return {x * std::erfc(-x * std::sqrt(0.5)) / 2, 2 * magnitude + 1};
+      case Activation::kGeluTanh:
+        return {x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))) / 2, 2 * magnitude + 1};
     }
     return {};
   }
@@ -177,8 +182,12 @@ void depthwise() {
   const int64_t in = chance(0.2) ? draw(2, chance(0.1) ? 256 : 5) : 1, out = in == 1 && chance(0.3) ? draw(2, 5) : 1;
   const Numbers moving(type, space.with(2, {batch}, {groups, in})), filter(type, space.with(1, {}, {groups, in, out}));
   const Numbers result(draw_out_type(type), space.with(0, {batch}, {groups, out}), true);
+  const RandomEpilogue epilogue(groups * out);
   SomeThreads threads;
-  if (!ran([&] { return jds::depthwise(moving.array, filter.array, result.array, space.geometry, threads); })) return;
+  const auto call = [&] {
+    return jds::depthwise(moving.array, filter.array, epilogue.get(), result.array, space.geometry, threads);
+  };
+  if (!ran(call)) return;
   const std::vector<double> x = moving.read(), w = filter.read();
   std::vector<Sum> sums(result.array.size());
   for (int64_t b = 0; b < batch; ++b) {
@@ -191,6 +200,7 @@ void depthwise() {
       }
     });
   }
+  for (size_t i = 0; i < sums.size(); ++i) sums[i] = epilogue.apply(sums[i], i % (groups * out));
   compare(result, sums);
 }
 
@@ -343,7 +353,7 @@ void nonsense() {
   }
   const Array arrays[3] = {{Type::kFloat32, dims[0], nullptr}, {Type::kFloat32, dims[1], nullptr}, {Type::kFloat32, dims[2], nullptr}};
   SomeThreads threads;
-  if (jds::depthwise(arrays[0], arrays[1], arrays[2], geometry, threads).ok()) fail("nonsense was accepted");
+  if (jds::depthwise(arrays[0], arrays[1], {}, arrays[2], geometry, threads).ok()) fail("nonsense was accepted");
 }
 
 }  // namespace

@@ -46,6 +46,8 @@ DEFECTS = (
     ("a task's exception leaves its thread", "runtime/threads.cc", "failure_.keep();", "throw;"),
     ("a task's exception is forgotten", "runtime/threads.cc", "shared->failure.rethrow();", ""),
     ("all panels of weights lie in one place", "kernels/matrix.h", "panels + column * b.depth);", "panels);"),
+    ("each group has the bias of the first", "kernels/depthwise.h", "d.epilogue.bias + g", "d.epilogue.bias"),
+    ("an activation is its neighbor", "kernels/activation.h", "activate_each<silu>(", "activate_each<sigmoid>("),
 )  # fmt: skip
 
 

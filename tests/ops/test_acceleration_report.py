@@ -137,10 +137,9 @@ def test_the_report_says_what_is_left_and_why():
 def test_blocks_are_reported_as_they_are_lowered():
     bias, point = jnp.ones(4), jax.ShapeDtypeStruct((1, 1, 4, 6), jnp.float32)
 
-    def block(x, k, p, activation=jax.nn.relu6):
-        return jds.separable_conv(
-            x, k, p, depthwise_bias=bias, depthwise_activation=activation, pointwise_scale=jnp.ones(6)
-        )
+    def block(x, k, p, **options):
+        options["depthwise_activation"] = jax.nn.relu6
+        return jds.separable_conv(x, k, p, depthwise_bias=bias, pointwise_scale=jnp.ones(6), **options)
 
     def targets(fun, *args):
         text = jax.jit(fun).lower(*args).as_text()
@@ -151,12 +150,14 @@ def test_blocks_are_reported_as_they_are_lowered():
     assert (row.choice.implementation, targets(block, IMAGES, KERNEL, point)) == ("native", {"separable"})
     assert "2×8×8×4 * 3×3×1×4 * 1×1×4×6" in str(report(block, IMAGES, KERNEL, point))
 
-    # A block whose activation the kernel does not know runs step by step, each with its own implementation.
-    swish = functools.partial(block, activation=jax.nn.silu)
-    rows = report(swish, IMAGES, KERNEL, point).convolutions
+    # A block that the kernel does not support runs step by step, each with its own implementation.
+    halves = [jax.ShapeDtypeStruct(array.shape, jnp.bfloat16) for array in (IMAGES, KERNEL, point)]
+    widened = functools.partial(block, preferred_element_type=jnp.float32)
+    rows = report(widened, *halves).convolutions
     assert [(row.form, row.choice.implementation) for row in rows] == [("depthwise", "native"), ("pointwise", "native")]
-    assert all(row.choice.reason.endswith("(epilogue not fused: the kernel does not support silu)") for row in rows)
-    assert targets(swish, IMAGES, KERNEL, point) == {"depthwise", "matrix_product"}
+    reason = "(epilogue not fused: the kernel's results always have the dtype of its inputs)"
+    assert all(row.choice.reason.endswith(reason) for row in rows)
+    assert targets(widened, *halves) == {"depthwise", "matrix_product"}
     # The place of a step is the caller's line, even if the block was traced before.
     assert all("test_acceleration_report.py" in row.places[0] for row in rows)
 
@@ -170,12 +171,15 @@ def test_blocks_are_reported_as_they_are_lowered():
 @pytest.mark.parametrize(
     ("kernel", "groups", "extras", "fused"),
     [
-        ((3, 3, 4, 4), 1, {"bias": (4,), "activation": jax.nn.relu}, True),
-        ((3, 3, 4, 4), 1, {"scale": (4,)}, True),
-        ((3, 3, 4, 4), 1, {}, False),
-        ((3, 3, 4, 4), 1, {"bias": (4,), "activation": jax.nn.silu}, False),
-        ((3, 3, 1, 4), 4, {"bias": (4,), "activation": jax.nn.relu}, False),
-        ((9, 9, 40, 4), 1, {"bias": (4,)}, False),  # windows too long for the cache
+        ((3, 3, 4, 4), 1, {"bias": (4,), "activation": jax.nn.relu}, "ordinary"),
+        ((3, 3, 4, 4), 1, {"scale": (4,)}, "ordinary"),
+        ((3, 3, 4, 4), 1, {}, None),
+        ((1, 1, 1100, 4), 1, {"bias": (4,), "activation": jax.nn.silu}, "pointwise"),
+        ((3, 3, 1, 4), 4, {"bias": (4,), "activation": jax.nn.relu}, "depthwise"),
+        ((3, 3, 2, 4), 4, {"bias": (4,)}, "depthwise"),  # each group has one output feature
+        ((3, 3, 300, 2), 2, {"bias": (2,)}, None),  # more features of a group than the kernel contracts
+        ((3, 3, 2, 4), 2, {"bias": (4,)}, None),  # grouped
+        ((9, 9, 40, 4), 1, {"bias": (4,)}, None),  # windows too long for the cache
     ],
 )
 def test_selection_knows_the_epilogue(kernel, groups, extras, fused):
@@ -185,11 +189,15 @@ def test_selection_knows_the_epilogue(kernel, groups, extras, fused):
     rest = (jax.ShapeDtypeStruct(kernel, jnp.float32), shapes)
     found = jds.select_implementation(images, rest[0], **shapes, **options, platform="cpu").forward
     text = jax.jit(lambda x, k, e: jds.conv(x, k, **e, **options)).lower(images, *rest).as_text()
-    assert found.reason.startswith("fused") == ("@jds_ordinary" in text) == fused
+    assert found.reason.startswith("fused") == (fused is not None)
     assert (found.implementation == "xla") == ("stablehlo.convolution" in text)
+    if fused:
+        target = "depthwise" if fused == "depthwise" else "ordinary"
+        assert text.count("stablehlo.custom_call") == text.count(f"@jds_{target}(") == 1
     # The report on the same call agrees.
     (row,) = report(lambda x, k, e: jds.conv(x, k, **e, **options), images, *rest).convolutions
     assert row.choice == found
+    assert row.form.startswith(f"fused {fused}") == (fused is not None)
 
 
 def test_symbolic_shapes_are_reported_as_they_are_exported():
