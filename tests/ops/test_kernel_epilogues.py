@@ -22,7 +22,9 @@ FORMS = (
     Fused("depthwise", "depthwise_conv", (2, 4, 11, 19), ((3, 3, 1, 19),), SCALE_AND_BIAS, {}, {}),
     Fused("depthwise, strided", "conv", (1, 9, 23, 19), ((5, 5, 1, 19),), ("bias",), GROUPED | {"strides": 2}, {}),
     Fused("depthwise, 1D", "depthwise_conv", (3, 40, 6), ((2, 1, 6),), ("bias",), {"padding": "CAUSAL"}, {}),
-    Fused("depthwise, 3D", "depthwise_conv", (1, 3, 4, 5, 6), ((2, 2, 3, 1, 6),), ("bias",), {"kernel_dilation": 2}, {}),
+    Fused(
+        "depthwise, 3D", "depthwise_conv", (1, 3, 4, 5, 6), ((2, 2, 3, 1, 6),), ("bias",), {"kernel_dilation": 2}, {}
+    ),
     Fused("multiplied", "depthwise_conv", (2, 5, 7, 7), ((3, 3, 1, 21),), SCALE_AND_BIAS, {"padding": "SAME"}, {}),
     # The kernel sums 256 features at a time: these are more.
     Fused("contracted", "conv", (1, 5, 6, 285), ((3, 3, 15, 19),), SCALE_AND_BIAS, GROUPED, {}),

@@ -2,6 +2,8 @@
 #ifndef JDS_KERNELS_DEPTHWISE_H_
 #define JDS_KERNELS_DEPTHWISE_H_
 
+#include <type_traits>
+
 #include "kernels/channels.h"
 #include "kernels/epilogue.h"
 #include "kernels/params.h"
@@ -88,6 +90,15 @@ struct PixelWriter {
   }
 };
 
+// Writes one vector of channels to each of some pixels.
+template <int kBlock, class Writer, class Channels>
+struct PixelStore {
+  typename Writer::Pixel pixels[kBlock];
+  Channels channels;
+
+  void operator()(int j, Simd::Vector v) const { Writer::store(pixels[j], channels, v); }
+};
+
 // Computes `kBlock` neighboring outputs. `kTaps` taps per row and stride `kStride`, or 0 and 0 for any.
 template <int kBlock, int kTaps, int kStride, class T, class Writer>
 inline void block_of_outputs(const Depthwise& d, const TapPointers<T>& taps, const Writer& writer) {
@@ -105,8 +116,12 @@ inline void block_of_outputs(const Depthwise& d, const TapPointers<T>& taps, con
     } else {
       sum_of_taps<kBlock>(taps, channels, sums);
     }
-    apply_epilogue(d.epilogue, channels, sums);
-    for (int j = 0; j < kBlock; ++j) writer.store(pixels[j], channels, sums[j]);
+    const auto store = [&](int j, Simd::Vector v) { Writer::store(pixels[j], channels, v); };
+    store_results(d.epilogue, channels, sums, store, [&] {
+      PixelStore<kBlock, Writer, std::decay_t<decltype(channels)>> copy = {{}, channels};
+      for (int j = 0; j < kBlock; ++j) copy.pixels[j] = pixels[j];
+      return copy;
+    });
   });
 }
 
@@ -170,8 +185,8 @@ inline void contracted_output(const Depthwise& d, const TapPointers<T>& taps, Ou
                                .activation = d.epilogue.activation};
     each_vector(groups, 1, [&](const auto& channels) {
       Simd::Vector values[1] = {channels.out(totals)};
-      apply_epilogue(epilogue, channels, values);
-      channels.store(out + g + channels.c, values[0]);
+      const PixelStore<1, PixelWriter<Out>, std::decay_t<decltype(channels)>> store = {{out + g}, channels};
+      store_results(epilogue, channels, values, store, [&] { return store; });
     });
   }
 }

@@ -58,6 +58,16 @@ inline __attribute__((always_inline)) void add_products(const float* left, int64
   }
 }
 
+// Writes to a column of results.
+template <class Channels, class Out>
+struct ColumnStore {
+  Channels columns;
+  Out* out;
+  int64_t stride;
+
+  void operator()(int row, Simd::Vector v) const { columns.store(out + row * stride, v); }
+};
+
 template <int kCount, class Channels, class Out>
 inline __attribute__((always_inline)) void store_column(const Channels& columns, const Epilogue& epilogue,
                                                         const Sums<kCount, kVectors>& sums, int v, Out* out,
@@ -65,9 +75,8 @@ inline __attribute__((always_inline)) void store_column(const Channels& columns,
   Simd::Vector values[kCount];
 #pragma GCC unroll 16
   for (int r = 0; r < kCount; ++r) values[r] = sums[r][v];
-  apply_epilogue(epilogue, columns, values);
-#pragma GCC unroll 16
-  for (int r = 0; r < kCount; ++r) columns.store(out + r * out_stride, values[r]);
+  const ColumnStore<Channels, Out> store = {columns, out, out_stride};
+  store_results(epilogue, columns, values, store, [&] { return store; });
 }
 
 // Prefetches the next `each` rows, into the second-level cache: the first-level cache is in use.
