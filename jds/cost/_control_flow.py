@@ -16,7 +16,7 @@ from jds.cost._following import (
     follow_closed,
     use,
 )
-from jds.cost._program import Carry, Conditional, Loop, Operation, Program, ScopePath
+from jds.cost._program import Branches, Carry, Conditional, Loop, Operation, Program, ScopePath
 from jds.cost.rules import Cost, Equation
 
 
@@ -151,9 +151,13 @@ def _follow_cond(to: Flattening, eqn: Any, inputs: list[int | None], place: Plac
         _add_branches(to, eqn, trials, place, inputs[1:], outputs, totals[counted])
         return list(outputs)
     others = [trial for trial in trials if trial is not trials[counted]]
+    number = len(program.operations)
     if others:
         _add_branches(to, eqn, others, place, inputs[1:])
-    return follow_closed(to, branches[counted], inputs[1:], place)
+    results = follow_closed(to, branches[counted], inputs[1:], place)
+    if others:
+        program.other_branches[number] = Branches(tuple(others), len(program.operations))
+    return results
 
 
 # The names of `jax.default_backend` and those of `jax.lax.platform_dependent`.
@@ -180,7 +184,7 @@ def _add_branches(
         program.values[i].made_by = number
     for i in stand_in.inputs:
         use(program, i, number)
-    program.other_branches[number] = tuple(branches)
+    program.other_branches[number] = Branches(tuple(branches), number + 1)
     for branch in branches:
         program.operations += [
             each._replace(times=each.times * place.times, devices=each.devices * place.devices, operands=(), outputs=())
@@ -202,6 +206,7 @@ def _follow_shard_map(to: Flattening, eqn: Any, inputs: list[int | None], place:
         use(program, number, None)
         inner.append(_enter(program, var.aval, inside.times * inside.devices, number))
         if number is not None:
+            program.shards.setdefault(number, []).append(inner[-1])
             values[inner[-1]].parameter = values[number].parameter
     after = follow(to, body, inner, inside)
     return [_leave(program, var.aval, place, number) for var, number in zip(eqn.outvars, after, strict=True)]

@@ -13,6 +13,7 @@ from jax.extend.core import Literal as JaxprLiteral
 from jds._common.name_stack import scopes_of
 from jds.cost._counts import Counts
 from jds.cost._program import Conventions, Operation, Phase, Program, ScopePath, Value
+from jds.cost._sizes import array_bytes
 from jds.cost.rules import ELEMENTWISE, SCATTERS, Cost, Equation, find_rule
 
 
@@ -21,6 +22,7 @@ class Place(NamedTuple):
     phase: Phase = "forward"
     times: int = 1
     devices: int = 1
+    is_recomputed: bool = False
 
 
 # Programs of branches and of functions of scalars, by the identity of their jaxpr, which is kept alive, and their path.
@@ -58,17 +60,17 @@ def fill(to: Flattening, jaxpr: Jaxpr, place: Place) -> None:
     """Adds the operations and the results of a jaxpr, whose constants and arguments are the program's inputs."""
     program = to.program
     results = follow(to, jaxpr, program.inputs, place)
-    passed_on = set(program.inputs)
-    program.results += dict.fromkeys(i for i in results if i is not None and i not in passed_on)
+    inputs = set(program.inputs)
+    for i in dict.fromkeys(results):
+        if i is not None:
+            (program.passed_on if i in inputs else program.results).append(i)
     for number in program.results:
         use(program, number, None)
 
 
 def add_value(program: Program, aval: Any, times: int = 1, *, source: int | None = None) -> int:
     shape, dtype = tuple(getattr(aval, "shape", ())), getattr(aval, "dtype", None)
-    # Random keys have an extended dtype, and tokens have no dtype.
-    size = math.prod(shape) * getattr(dtype, "itemsize", 0)
-    program.values.append(Value(shape, dtype, size, times, source=source))
+    program.values.append(Value(shape, dtype, array_bytes(math.prod(shape), dtype), times, source=source))
     return len(program.values) - 1
 
 
@@ -113,8 +115,11 @@ def follow(
 def _place_of(eqn: Any, outer: Place, repeated: ScopePath) -> Place:
     scopes = scopes_of(eqn)
     is_backward = scopes.is_backward or outer.phase == "backward"
-    path = outer.path + scopes.path[len(repeated) :]
-    return outer._replace(path=path, phase="backward" if is_backward else "forward")
+    return outer._replace(
+        path=outer.path + scopes.path[len(repeated) :],
+        phase="backward" if is_backward else "forward",
+        is_recomputed=outer.is_recomputed or scopes.is_recomputed,
+    )
 
 
 def _follow_equation(
@@ -218,7 +223,12 @@ def _add_operation(to: Flattening, eqn: Any, inputs: list[int | None], place: Pl
     written = tuple(add_value(program, var.aval, copies) for var in eqn.outvars)
     for i in written:
         values[i].made_by = number
-    operation = operation._replace(operands=tuple(inputs), outputs=written, is_elementwise=name in ELEMENTWISE)
+    operation = operation._replace(
+        operands=tuple(inputs),
+        outputs=written,
+        is_elementwise=name in ELEMENTWISE,
+        is_recomputed=place.is_recomputed,
+    )
     _mark_parameters(program, operation, number)
     ones = [_is_one(program, atom, i) for atom, i in zip(eqn.invars, inputs, strict=True)]
     if name in _KEEP_ONE and all(ones):

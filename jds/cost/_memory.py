@@ -7,7 +7,8 @@ from rich.table import Table
 
 from jds._common.html import as_html
 from jds._common.text import as_text, plain_table, short_number
-from jds.cost._liveness import Liveness, Part, liveness
+from jds.cost._liveness import Liveness, liveness
+from jds.cost._parts import Part
 from jds.cost._program import Program
 
 # What stays in memory between two runs.
@@ -120,7 +121,8 @@ def memory_of(program: Program) -> Memory:
     moments = [_moment(program, found, i) for i in range(len(found.steps))]
     place = moments[found.peak] if found.peak is not None else Moment("", "", 0)
     parts: dict[Part, int] = {part: found.parts[part] for part in PART_NAMES if part in found.parts}
-    fused = _activations(liveness(program, fused=True).parts)
+    # What does not save memory need not be fused.
+    fused = min(_activations(found.parts), _activations(liveness(program, fused=True).parts))
     return Memory(found.bytes, parts, place.layer, place.operation, fused, tuple(moments))
 
 
