@@ -11,6 +11,7 @@ from jds.cost._following import (
     FollowEquation,
     Place,
     add_value,
+    constants_of,
     flattened,
     follow,
     follow_closed,
@@ -48,7 +49,7 @@ def _follow_scan(to: Flattening, eqn: Any, inputs: list[int | None], place: Plac
     if length:
         for outer in inputs[constants:]:
             use(program, outer, None)
-    closed = [add_value(program, var.aval) for var in body.constvars]
+    closed = constants_of(to, eqn.params["jaxpr"])
     start, before_loop = len(program.operations), len(program.loops)
     after = follow(to, body, [*closed, *inputs[:constants], *entering], inside)
     results = [_leave(program, var.aval, place, inner) for var, inner in zip(eqn.outvars, after, strict=True)]

@@ -35,13 +35,21 @@ class Flattening(NamedTuple):
     Attributes:
       program: the program.
       bodies: the bodies that were already flattened.
-      is_body: whether it is such a body, of which only the sums, the unknowns and the peak of memory are needed. There
-        a conditional is one operation, which keeps the time linear in the depth of nested conditionals.
+      constants: the values of the constants of inner functions, by their identity; None if it is such a body, of which
+        only the sums, the unknowns and the peak of memory are needed. There a conditional is one operation, which keeps
+        the time linear in the depth of nested conditionals.
+      are_parameters: whether floating-point constants are parameters.
     """
 
     program: Program
     bodies: Bodies
-    is_body: bool = False
+    constants: dict[int, int] | None = None
+    are_parameters: bool = False
+
+    @property
+    def is_body(self) -> bool:
+        """Whether it is the body of a conditional or of a function of scalars."""
+        return self.constants is None
 
 
 # How to follow equations with control flow, by their primitive.
@@ -178,8 +186,25 @@ def follow_closed(
     """Adds the operations of a jaxpr, closed or not."""
     if not hasattr(body, "consts"):
         return follow(to, body, inputs, place, repeated)
-    constants = [add_value(to.program, var.aval) for var in body.jaxpr.constvars]
-    return follow(to, body.jaxpr, [*constants, *inputs], place, repeated)
+    return follow(to, body.jaxpr, [*constants_of(to, body), *inputs], place, repeated)
+
+
+def constants_of(to: Flattening, body: Any) -> list[int]:
+    """Returns the values of the constants of a closed jaxpr, which are inputs of the program, each once."""
+    return [_constant(to, var.aval, value) for var, value in zip(body.jaxpr.constvars, body.consts, strict=True)]
+
+
+def _constant(to: Flattening, aval: Any, constant: Any) -> int:
+    known = {} if to.constants is None else to.constants
+    if id(constant) not in known:
+        number = known[id(constant)] = add_value(to.program, aval)
+        if to.constants is not None:
+            value = to.program.values[number]
+            is_floating = value.dtype is not None and jax.numpy.issubdtype(value.dtype, jax.numpy.floating)
+            value.role = "parameter" if is_floating else "state"
+            value.parameter = number if is_floating and to.are_parameters else None
+            to.program.inputs.append(number)
+    return known[id(constant)]
 
 
 def flattened(to: Flattening, body: Any, place: Place) -> Program:
@@ -189,7 +214,7 @@ def flattened(to: Flattening, body: Any, place: Place) -> Program:
     if key not in to.bodies:
         program = new_program(to.program.conventions, (*jaxpr.constvars, *jaxpr.invars))
         to.bodies[key] = jaxpr, program
-        fill(Flattening(program, to.bodies, is_body=True), jaxpr, Place(place.path, place.phase))
+        fill(Flattening(program, to.bodies), jaxpr, Place(place.path, place.phase))
     return to.bodies[key][1]
 
 

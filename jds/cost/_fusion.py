@@ -148,13 +148,19 @@ class _Fusion:
             if value in self.numbers:
                 continue
             if maker is None:
-                source = self.program.values[value].source
-                if source is not None:
+                if self.program.values[value].source is not None and not self._is_held(value):
                     yield -1  # it comes from outside of the loop
             elif maker in self.group_of:
                 yield self.group_of[maker]
             elif self.program.operations[maker].name in _DEFERRED:
                 yield from self._groups_before(maker)
+
+    def _is_held(self, value: int) -> bool:
+        """Whether a value inside a loop is, or begins as, a part of an argument that the caller keeps."""
+        values = self.program.values
+        while values[value].made_by is None and (source := values[value].source) is not None:
+            value = source
+        return values[value].role in ("parameter", "optimizer", "state")
 
     def _new_group(self, number: int) -> int:
         self.anchors.append(number)

@@ -1,10 +1,10 @@
 """What the arrays of a program are: parameters, their gradients, activations and others."""
 
 import collections
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from jds.cost._program import Program
+from jds.cost._program import Loop, Program
 from jds.cost.rules import SCATTERS
 
 Part = Literal["parameters", "optimizer", "state", "inputs", "activations", "saved", "gradients"]
@@ -41,7 +41,7 @@ def parts_of(program: Program) -> Parts:
     updates = _updates(program)
     found: list[Part] = []
     begins = next((i for i, each in enumerate(program.operations) if each.phase == "backward"), None)
-    arguments, saved = set(program.inputs), _read_backward(program)
+    arguments, saved, stacks = set(program.inputs), _read_backward(program), set(_stacks(program.loops))
     of_updates = {number: argument for argument, path in updates.items() for number in path}
     for number, value in enumerate(program.values):
         maker = value.made_by
@@ -51,7 +51,8 @@ def parts_of(program: Program) -> Parts:
             part = _OF_ROLES[program.values[of_updates[number]].role]
         elif maker is None:  # a part or a copy of another value, or a constant
             part = "activations" if value.source is None else found[value.source]
-            part = "activations" if part in HELD else part
+            if part in HELD or (part == "inputs" and number in stacks):
+                part = "saved" if number in saved else "activations"
         else:
             operation = program.operations[maker]
             follows = begins is not None and maker > begins
@@ -65,6 +66,13 @@ def parts_of(program: Program) -> Parts:
                 part = "saved" if number in saved else "activations"
         found.append(part)
     return Parts(found, frozenset(updates))
+
+
+def _stacks(loops: Sequence[Loop]) -> Iterator[int]:
+    """Yields the results that loops stack."""
+    for loop in loops:
+        yield from (result for _, result in loop.stacks)
+        yield from _stacks(loop.inner)
 
 
 def _read_backward(program: Program) -> set[int]:
