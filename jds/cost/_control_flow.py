@@ -157,8 +157,31 @@ def _follow_cond(to: Flattening, eqn: Any, inputs: list[int | None], place: Plac
         _add_branches(to, eqn, others, place, inputs[1:])
     results = follow_closed(to, branches[counted], inputs[1:], place)
     if others:
-        program.other_branches[number] = Branches(tuple(others), len(program.operations))
+        copies = _copies(program, branches, inputs[1:], results)
+        program.other_branches[number] = Branches(tuple(others), len(program.operations), tuple(copies.values()))
+        results = [copies.get(i, result) for i, result in enumerate(results)]
     return results
+
+
+def _copies(
+    program: Program, branches: Sequence[Any], operands: Sequence[int | None], results: Sequence[int | None]
+) -> dict[int, int]:
+    """Returns values of their own for the results, by place, that are operands in the counted branch only."""
+    found = {}
+    for i, result in enumerate(results):
+        places = {_place_of_operand(branch.jaxpr, i) for branch in branches}
+        if result is None or result not in operands or (len(places) == 1 and None not in places):
+            continue
+        outer = program.values[result]
+        use(program, result, None)
+        found[i] = add_value(program, outer, outer.times, source=result)
+        program.values[found[i]].parameter = outer.parameter
+    return found
+
+
+def _place_of_operand(branch: Any, place: int) -> int | None:
+    """Returns the place of the operand that a branch returns at a place; None if it returns something else."""
+    return next((i for i, var in enumerate(branch.invars) if var is branch.outvars[place]), None)
 
 
 # The names of `jax.default_backend` and those of `jax.lax.platform_dependent`.

@@ -84,7 +84,8 @@ class _Fusion:
         operation = self.program.operations[number]
         if operation.name in _DEFERRED:
             return
-        if self.anchors and not operation.operands and not operation.outputs:  # a change of shape
+        is_change_of_shape = not operation.operands and not operation.outputs
+        if self.anchors and is_change_of_shape and number not in self.program.other_branches:
             self.group_of[number] = len(self.anchors) - 1
             return
         if operation.is_elementwise or is_order_of_product(self.program, number):

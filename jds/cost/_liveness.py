@@ -118,6 +118,7 @@ class _Run:
         # The buffer of each value; None for one that takes no memory.
         self.buffer_of: dict[int, int | None] = {}
         self.depth = 0  # number of loops around
+        self.after: dict[int, int] = {}  # for the event of a conditional, the last one of its counted branch
         # What runs at the place of an operation.
         self.at: dict[int, tuple[int, ...]] = (
             dict(fused_groups(program)) if fused else {i: (i,) for i in range(len(program.operations))}
@@ -148,16 +149,33 @@ class _Run:
     def _range(self, start: int, end: int, loops: Sequence[Loop]) -> None:
         """Runs the operations from `start` to before `end`; `loops` are the loops directly among them."""
         now = start
+        conditionals: list[int] = []  # the events of those whose counted branch runs
         for loop in loops:
-            self._operations(now, loop.start)
+            self._operations(now, loop.start, conditionals)
             self._loop(loop)
             now = loop.end
-        self._operations(now, end)
+        self._operations(now, end, conditionals)
 
-    def _operations(self, start: int, end: int) -> None:
+    def _operations(self, start: int, end: int, conditionals: list[int]) -> None:
         for number in range(start, end):
+            self._leave_branches(number, conditionals)
             if number in self.at:
                 self._run_group(number, self.at[number])
+            if number in self.program.other_branches:
+                conditionals.append(len(self.events) - 1)
+        self._leave_branches(end, conditionals)
+
+    def _leave_branches(self, now: int, conditionals: list[int]) -> None:
+        """Gives the results of the conditionals that end before an operation memory of their own."""
+        while conditionals and (branches := self._branches(conditionals[-1])).end <= now:
+            for number in branches.copies:
+                outer = self._buffer(self.program.values[number].source)
+                self.buffer_of[number] = self._allocate(number)
+                self._add(now - 1, [outer], [self.buffer_of[number] or 0], whole=set())
+            self.after[conditionals.pop()] = len(self.events) - 1
+
+    def _branches(self, event: int) -> Branches:
+        return self.program.other_branches[self.events[event].operation]
 
     def _run_group(self, place: int, members: Sequence[int]) -> None:
         """Runs operations as one, at the place of an operation."""
@@ -250,8 +268,7 @@ class _Run:
         event = self.events[now]
         if not event.conditional:
             return 0
-        branches = self.program.other_branches[event.operation]
-        after = self._after(now, branches)
+        branches, after = self._branches(now), self.after[now]
         operands = self.program.operations[event.operation].operands
         staying = [i for i, number in enumerate(operands) if self._last(number) > after]
         written = sum(self.buffers[buffer].bytes for buffer in event.writes)
@@ -260,13 +277,6 @@ class _Run:
     def _last(self, number: int | None) -> int:
         buffer = self._buffer(number)
         return -1 if buffer is None else self.buffers[buffer].last
-
-    def _after(self, now: int, branches: Branches) -> int:
-        """Returns the last event of the branch of a conditional that is counted."""
-        start = self.events[now].operation
-        while now + 1 < len(self.events) and start < self.events[now + 1].operation < branches.end:
-            now += 1
-        return now
 
     def _inside(self, branch: Program, operands: int, staying: Iterable[int]) -> int:
         """Returns the most bytes that a branch needs besides its operands, of which some stay in memory."""

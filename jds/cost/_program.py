@@ -157,10 +157,12 @@ class Branches(NamedTuple):
     Attributes:
       programs: the branches.
       end: the counted branch's operations are those before `end`, from the one that stands for the others.
+      copies: the results that are operands in the counted branch, but not in all others.
     """
 
     programs: tuple["Program", ...]
     end: int
+    copies: tuple[int, ...] = ()
 
 
 class Conventions(NamedTuple):

@@ -109,7 +109,7 @@ class Machine:
         if name in CALLS:
             return self.closed(params[CALLS[name]], inputs)
         if name in ("scan", "while", "cond"):
-            return getattr(self, name)(eqn, inputs)
+            return {"scan": self.scan, "while": self.loop, "cond": self.cond}[name](eqn, inputs)
         values = eqn.primitive.bind(*(array.value for array in inputs), **params)
         values = values if eqn.primitive.multiple_results else [values]
         if name in SAME and inputs[0].buffer is not None:
@@ -147,6 +147,15 @@ class Machine:
             ]
             self.record("", [*carried, *stacks, *parts], [])
         return [*carried, *stacks]
+
+    def loop(self, eqn, inputs):
+        params = eqn.params
+        split = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
+        of_condition, of_body, carried = inputs[: split[0]], inputs[split[0] : split[1]], inputs[split[1] :]
+        while self.closed(params["cond_jaxpr"], [*of_condition, *carried])[0].value:
+            carried = self.closed(params["body_jaxpr"], [*of_body, *carried])
+            self.record("", carried, [])
+        return carried
 
     def cond(self, eqn, inputs):
         return self.closed(eqn.params["branches"][int(inputs[0].value)], inputs[1:])
