@@ -35,8 +35,8 @@ def parts_of(program: Program) -> Parts:
     """Returns what each value is.
 
     What comes from an argument that the caller keeps and becomes its update is what the argument is. Gradients are all
-    values of the backward pass and what is computed from them or from the optimizer's state, such as the steps that
-    parameters take.
+    values of the backward pass, and after it what is computed from them or from the optimizer's state, such as the
+    steps that parameters take, or only for that.
     """
     updates = _updates(program)
     found: list[Part] = []
@@ -55,17 +55,32 @@ def parts_of(program: Program) -> Parts:
                 part = "saved" if number in saved else "activations"
         else:
             operation = program.operations[maker]
-            follows = begins is not None and maker > begins
             if operation.is_recomputed:
                 part = "activations"
             elif operation.phase == "backward" or (
-                follows and any(found[i] in ("gradients", "optimizer") for i in operation.inputs)
+                _follows(program, number, begins)
+                and any(found[i] in ("gradients", "optimizer") for i in operation.inputs)
             ):
                 part = "gradients"
             else:
                 part = "saved" if number in saved else "activations"
         found.append(part)
+    for number in reversed(range(len(found))):
+        users = program.values[number].used_by
+        if found[number] == "activations" and _follows(program, number, begins) and users:
+            if all(user is not None and _makes_gradients(program, user, found) for user in users):
+                found[number] = "gradients"
     return Parts(found, frozenset(updates))
+
+
+def _follows(program: Program, number: int, begins: int | None) -> bool:
+    maker = program.values[number].made_by
+    return begins is not None and maker is not None and maker > begins and not program.operations[maker].is_recomputed
+
+
+def _makes_gradients(program: Program, number: int, parts: Sequence[Part]) -> bool:
+    outputs = program.operations[number].outputs
+    return bool(outputs) and all(parts[i] == "gradients" for i in outputs)
 
 
 def _stacks(loops: Sequence[Loop]) -> Iterator[int]:

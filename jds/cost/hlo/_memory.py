@@ -25,14 +25,14 @@ class MemoryDifference(NamedTuple):
 _EXPLANATIONS = {
     "arguments": (
         "XLA keeps all of them until the program ends",
-        "XLA is not passed what is not read, and holds constants among the temporaries",
+        "XLA is not passed what is not read, nor constants, which are a part of the compiled program",
     ),
     "results": (
         "XLA gives them memory from the beginning, not that of arguments that are not donated",
         "XLA gives them the memory of arguments that are donated",
     ),
     "temporaries": (
-        "XLA has an order of its own, copies, holds constants, and gives its kernels memory to work in",
+        "XLA has an order of its own, copies, may hold constants, and gives its kernels memory to work in",
         "XLA fuses operations, has an order of its own, and uses the memory of results meanwhile",
     ),
 }
