@@ -96,8 +96,8 @@ def test_loops_and_branches_are_explained():
         return jax.lax.while_loop(lambda x: x[0, 0] < 1, lambda x: x + 1, x)
 
     notes = " ".join(cost.analyze(fun, jax.ShapeDtypeStruct((4, 4), "float32")).notes())
-    assert "Conditional in no layer: branches of" in notes
-    assert "Lower bound: `while` in no layer is counted as one iteration" in notes
+    assert "Conditional outside of all layers: branches of" in notes
+    assert "Lower bound: `while` outside of all layers is counted as one iteration" in notes
 
 
 @pytest.mark.parametrize(

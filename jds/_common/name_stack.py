@@ -26,10 +26,12 @@ class Scopes(NamedTuple):
     Attributes:
       path: the scopes around it, outermost first.
       is_backward: whether it belongs to a backward pass.
+      is_recomputed: whether it computes a part of the forward pass again for the backward pass.
     """
 
     path: tuple[str, ...]
     is_backward: bool
+    is_recomputed: bool = False
 
 
 class Origin(NamedTuple):
@@ -71,7 +73,7 @@ def read_scopes(name_stack: str, *, is_recomputation: bool = False) -> Scopes:
     Example:
       >>> from jds._common.name_stack import read_scopes
       >>> read_scopes("transpose(jvp(blocks))/0")
-      Scopes(path=('blocks', '0'), is_backward=True)
+      Scopes(path=('blocks', '0'), is_backward=True, is_recomputed=False)
     """
     parts = _split(name_stack)
     names: list[_Name] = []
@@ -81,8 +83,9 @@ def read_scopes(name_stack: str, *, is_recomputation: bool = False) -> Scopes:
         else:
             names += _names(part)
     names = _once(names, is_certain=is_recomputation)
-    is_backward = any("transpose" in _unwrap(part)[0] or part == _RECOMPUTED for part in parts)
-    return Scopes(_path(names), is_backward)
+    is_recomputed = _RECOMPUTED in parts
+    is_backward = is_recomputed or any("transpose" in _unwrap(part)[0] for part in parts)
+    return Scopes(_path(names), is_backward, is_recomputed)
 
 
 def scopes_of(equation: JaxprEqn) -> Scopes:

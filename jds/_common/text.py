@@ -61,3 +61,14 @@ def short_number(count: int) -> str:
         value, units = value / 1000, units[1:]
     unit = units[0]
     return f"{value:.{sum(value < limit for limit in (100, 1000))}f}{unit}"
+
+
+def in_layer(path: str) -> str:
+    """Returns words for the place of an operation, from the path of its layer.
+
+    Example:
+      >>> from jds._common.text import in_layer
+      >>> in_layer("stem/conv"), in_layer("")
+      ('in stem/conv', 'outside of all layers')
+    """
+    return f"in {path}" if path else "outside of all layers"

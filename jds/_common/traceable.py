@@ -199,6 +199,9 @@ _HINTS = {
 }
 
 
+_ROLES: Mapping[str, Role] = {"params": "parameter", "opt_state": "optimizer"}
+
+
 def _role(whole: Any, path: tuple[Any, ...], leaf: Any) -> Role:
     """Returns the role of an array outside of NNX modules, from the objects on the path to it."""
     on_path, node = [], whole
@@ -206,11 +209,14 @@ def _role(whole: Any, path: tuple[Any, ...], leaf: Any) -> Role:
         on_path.append(node)
         node = _child(node, key)
     depth = 2 if path[0].idx else 1  # of an argument, or of the function
+    if any(type(each).__module__.partition(".")[0] == "optax" for each in on_path):
+        return "optimizer"
     if len(on_path) > depth and isinstance(on_path[depth], Mapping) and "params" in on_path[depth]:
         # The variables of a Linen module.
         return "parameter" if getattr(path[depth], "key", None) == "params" else "state"
-    if any(type(each).__module__.partition(".")[0] == "optax" for each in on_path):
-        return "optimizer"
+    for each, key in zip(on_path, path, strict=True):
+        if hasattr(each, "params") and hasattr(each, "opt_state"):  # as Flax's TrainState has
+            return _ROLES.get(getattr(key, "name", ""), "state")
     if any(map(is_callable_tree, on_path)):
         return "parameter" if jax.numpy.issubdtype(jax.numpy.result_type(leaf), jax.numpy.inexact) else "state"
     return "argument"

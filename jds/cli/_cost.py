@@ -266,7 +266,8 @@ class Cost:
         return cost.measure_program(target.program(), seconds=0.3).total.median
 
     def _run_batch_that_fits(self, target: Target) -> None:
-        size = int(number("--batch-that-fits", self.batch_that_fits or ""))
+        written = self.batch_that_fits or ""
+        size = int(number("--batch-that-fits", written))
         if target.kind != "network":
             raise UsageError(f"`--batch-that-fits` requires a network, not {target.name}")
         if self.batch is not None:
@@ -278,10 +279,10 @@ class Cost:
         batch = cost.largest_batch(lambda batch: analysis(batch).memory.bytes, size)
         if not batch:
             needed = analysis(1)
-            show(f"{needed.name} does not fit. {needed.memory.summary()}")
+            show(f"{needed.name} does not fit into {written}. {needed.memory.summary()}")
             sys.exit(1)
         found = analysis(batch)
-        show(f"{found.name} fits.", "", found.memory)
+        show(f"{found.name} fits into {written}.", "", found.memory)
 
 
 def _reason(name: str, target: str) -> str:

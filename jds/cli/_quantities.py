@@ -54,7 +54,8 @@ def limits(texts: tuple[str, ...]) -> list[cost.Limit]:
             raise UsageError(f"`--at-most` {fault}, got {text!r}")
         if device and not is_time:
             raise UsageError(f"`--at-most` has a device for time and bound only, got {text!r}")
-        found.append(cost.Limit(quantity, number("--at-most", most, _TIMES if is_time else _UNITS), device or None))
+        value = number("--at-most", most, _TIMES if is_time else _UNITS)
+        found.append(cost.Limit(quantity, value, device or None, most.strip()))
     return found
 
 

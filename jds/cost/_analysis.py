@@ -11,7 +11,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 
 from jds._common.html import as_html
-from jds._common.text import as_text, short_number
+from jds._common.text import as_text, in_layer, short_number
 from jds.cost import _columns, _data, _text
 from jds.cost._bounds import Estimate
 from jds.cost._deployed import DeployedDtype, deployed, is_floating
@@ -186,7 +186,8 @@ class Analysis:
             )
         if one != counts:
             found.append(
-                f"One device does {short_number(one.macs)} of the mult-adds and {short_number(one.flops)} of the FLOPs."
+                f"One device does {short_number(one.macs)} of the mult-adds and {short_number(one.flops)} of the "
+                "FLOPs, and the peak memory is that of one device."
             )
         return [*found, *self._unknowns(), self.memory.summary()]
 
@@ -197,12 +198,12 @@ class Analysis:
                 ("≥ " if is_lower_bound else "") + short_number(branch.flops)
                 for branch, is_lower_bound in zip(conditional.branches, conditional.are_lower_bounds, strict=True)
             )
-            place = "/".join(conditional.path) or "no layer"
-            found.append(f"Conditional in {place}: branches of {costs} FLOPs; the most expensive one is counted.")
+            place = in_layer("/".join(conditional.path))
+            found.append(f"Conditional {place}: branches of {costs} FLOPs; the most expensive one is counted.")
         if self.unknown_trips:
-            places = ", ".join(path or "no layer" for path in dict.fromkeys(self.unknown_trips))
+            places = ", ".join(map(in_layer, dict.fromkeys(self.unknown_trips)))
             found.append(
-                f"Lower bound: `while` in {places} is counted as one iteration; set the number with `trip_counts` "
+                f"Lower bound: `while` {places} is counted as one iteration; set the number with `trip_counts` "
                 "(`--trip-counts`)."
             )
         if self.total.unknown:

@@ -100,9 +100,10 @@ def count(program: Traceable, conventions: Conventions, argnums: tuple[int, ...]
     jaxpr, _ = partial_eval.dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars), instantiate=True)
     constants = [i for i, value in enumerate(closed.consts) if jnp.issubdtype(jnp.result_type(value), jnp.floating)]
     inputs = [len(closed.consts) + i for i in program.parameters(argnums)]
-    roles: list[Role] = ["parameter" if i in constants else "argument" for i in range(len(closed.consts))]
+    roles: list[Role] = ["parameter" if i in constants else "state" for i in range(len(closed.consts))]
     parameters = [*(constants if argnums is None else ()), *inputs]
-    return summarize(flatten(jaxpr, [*roles, *program.roles], parameters, conventions), program.title)
+    flat = flatten(jaxpr, [*roles, *program.roles], parameters, conventions, constants_are_parameters=argnums is None)
+    return summarize(flat, program.title)
 
 
 def _check_sizes(program: Traceable) -> None:

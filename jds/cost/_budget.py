@@ -28,6 +28,7 @@ class Limit(NamedTuple):
         seconds) or `"bound"` (the lower bound on the time, in seconds).
       most: the limit.
       device: for `"time"` and `"bound"`, the name of a device, as in `find_device`.
+      text: the limit as it was written, such as `"16GiB"`, for tables; None for a number with four digits.
 
     Example:
       >>> from jds import cost
@@ -38,6 +39,7 @@ class Limit(NamedTuple):
     quantity: Quantity
     most: float
     device: str | None = None
+    text: str | None = None
 
 
 class Verdict(NamedTuple):
@@ -88,11 +90,12 @@ class Budget(NamedTuple):
         for heading in ("cost", "at most", ""):
             lines.add_column(heading, justify="right")
         for limit, value, worst in self.verdicts:
+            most = limit.text or _text(limit.quantity, limit.most)
             is_kept = value is not None and value <= limit.most
             where = f" on {limit.device}" if limit.device else ""
             shown = "unknown" if value is None else _text(limit.quantity, value)
             words = "kept" if is_kept else "unknown" if value is None else f"× {value / limit.most:.2f}"
-            lines.add_row(limit.quantity + where, shown, _text(limit.quantity, limit.most), words)
+            lines.add_row(limit.quantity + where, shown, most, words)
             for name, part in () if is_kept else worst:
                 lines.add_row(f"  {name or NO_LAYER}", _text(limit.quantity, part), "", "")
         return lines
@@ -144,7 +147,7 @@ _FIGURES: Mapping[str, Callable[[CostRow], int]] = {
 
 
 def _verdict(analysis: Analysis, limit: Limit) -> Verdict:
-    quantity, _, device = limit
+    quantity, device = limit.quantity, limit.device
     if quantity not in get_args(Quantity):
         raise ValueError(f"check_budget: a quantity must be {', '.join(get_args(Quantity))}, got {quantity!r}")
     if quantity in _FIGURES:

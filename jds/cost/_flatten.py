@@ -10,7 +10,14 @@ from jds.cost._following import Flattening, Place, fill, new_program
 from jds.cost._program import Conventions, Program
 
 
-def flatten(jaxpr: Jaxpr, roles: Sequence[Role], parameters: Iterable[int], conventions: Conventions) -> Program:
+def flatten(
+    jaxpr: Jaxpr,
+    roles: Sequence[Role],
+    parameters: Iterable[int],
+    conventions: Conventions,
+    *,
+    constants_are_parameters: bool = False,
+) -> Program:
     """Flattens a jaxpr and all jaxprs that it calls.
 
     Args:
@@ -18,6 +25,7 @@ def flatten(jaxpr: Jaxpr, roles: Sequence[Role], parameters: Iterable[int], conv
       roles: the role of each constant and argument.
       parameters: indices of the parameters among the constants and arguments.
       conventions: the options of `analyze`.
+      constants_are_parameters: whether the floating-point constants of inner functions are, too.
     """
     program = new_program(conventions, (*jaxpr.constvars, *jaxpr.invars))
     for number, role in zip(program.inputs, roles, strict=True):
@@ -25,5 +33,5 @@ def flatten(jaxpr: Jaxpr, roles: Sequence[Role], parameters: Iterable[int], conv
     for number in parameters:
         program.values[number].parameter = number
         program.values[number].role = "parameter"
-    fill(Flattening(program, {}), jaxpr, Place())
+    fill(Flattening(program, {}, {}, constants_are_parameters), jaxpr, Place())
     return program

@@ -13,6 +13,7 @@ from jax.extend.core import Literal as JaxprLiteral
 from jds._common.name_stack import scopes_of
 from jds.cost._counts import Counts
 from jds.cost._program import Conventions, Operation, Phase, Program, ScopePath, Value
+from jds.cost._sizes import array_bytes
 from jds.cost.rules import ELEMENTWISE, SCATTERS, Cost, Equation, find_rule
 
 
@@ -21,6 +22,7 @@ class Place(NamedTuple):
     phase: Phase = "forward"
     times: int = 1
     devices: int = 1
+    is_recomputed: bool = False
 
 
 # Programs of branches and of functions of scalars, by the identity of their jaxpr, which is kept alive, and their path.
@@ -33,13 +35,21 @@ class Flattening(NamedTuple):
     Attributes:
       program: the program.
       bodies: the bodies that were already flattened.
-      is_body: whether it is such a body, of which only the sums, the unknowns and the peak of memory are needed. There
-        a conditional is one operation, which keeps the time linear in the depth of nested conditionals.
+      constants: the values of the constants of inner functions, by their identity; None if it is such a body, of which
+        only the sums, the unknowns and the peak of memory are needed. There a conditional is one operation, which keeps
+        the time linear in the depth of nested conditionals.
+      are_parameters: whether floating-point constants are parameters.
     """
 
     program: Program
     bodies: Bodies
-    is_body: bool = False
+    constants: dict[int, int] | None = None
+    are_parameters: bool = False
+
+    @property
+    def is_body(self) -> bool:
+        """Whether it is the body of a conditional or of a function of scalars."""
+        return self.constants is None
 
 
 # How to follow equations with control flow, by their primitive.
@@ -58,17 +68,17 @@ def fill(to: Flattening, jaxpr: Jaxpr, place: Place) -> None:
     """Adds the operations and the results of a jaxpr, whose constants and arguments are the program's inputs."""
     program = to.program
     results = follow(to, jaxpr, program.inputs, place)
-    passed_on = set(program.inputs)
-    program.results += dict.fromkeys(i for i in results if i is not None and i not in passed_on)
+    inputs = set(program.inputs)
+    for i in dict.fromkeys(results):
+        if i is not None:
+            (program.passed_on if i in inputs else program.results).append(i)
     for number in program.results:
         use(program, number, None)
 
 
 def add_value(program: Program, aval: Any, times: int = 1, *, source: int | None = None) -> int:
     shape, dtype = tuple(getattr(aval, "shape", ())), getattr(aval, "dtype", None)
-    # Random keys have an extended dtype, and tokens have no dtype.
-    size = math.prod(shape) * getattr(dtype, "itemsize", 0)
-    program.values.append(Value(shape, dtype, size, times, source=source))
+    program.values.append(Value(shape, dtype, array_bytes(math.prod(shape), dtype), times, source=source))
     return len(program.values) - 1
 
 
@@ -113,8 +123,11 @@ def follow(
 def _place_of(eqn: Any, outer: Place, repeated: ScopePath) -> Place:
     scopes = scopes_of(eqn)
     is_backward = scopes.is_backward or outer.phase == "backward"
-    path = outer.path + scopes.path[len(repeated) :]
-    return outer._replace(path=path, phase="backward" if is_backward else "forward")
+    return outer._replace(
+        path=outer.path + scopes.path[len(repeated) :],
+        phase="backward" if is_backward else "forward",
+        is_recomputed=outer.is_recomputed or scopes.is_recomputed,
+    )
 
 
 def _follow_equation(
@@ -173,8 +186,25 @@ def follow_closed(
     """Adds the operations of a jaxpr, closed or not."""
     if not hasattr(body, "consts"):
         return follow(to, body, inputs, place, repeated)
-    constants = [add_value(to.program, var.aval) for var in body.jaxpr.constvars]
-    return follow(to, body.jaxpr, [*constants, *inputs], place, repeated)
+    return follow(to, body.jaxpr, [*constants_of(to, body), *inputs], place, repeated)
+
+
+def constants_of(to: Flattening, body: Any) -> list[int]:
+    """Returns the values of the constants of a closed jaxpr, which are inputs of the program, each once."""
+    return [_constant(to, var.aval, value) for var, value in zip(body.jaxpr.constvars, body.consts, strict=True)]
+
+
+def _constant(to: Flattening, aval: Any, constant: Any) -> int:
+    known = {} if to.constants is None else to.constants
+    if id(constant) not in known:
+        number = known[id(constant)] = add_value(to.program, aval)
+        if to.constants is not None:
+            value = to.program.values[number]
+            is_floating = value.dtype is not None and jax.numpy.issubdtype(value.dtype, jax.numpy.floating)
+            value.role = "parameter" if is_floating else "state"
+            value.parameter = number if is_floating and to.are_parameters else None
+            to.program.inputs.append(number)
+    return known[id(constant)]
 
 
 def flattened(to: Flattening, body: Any, place: Place) -> Program:
@@ -184,7 +214,7 @@ def flattened(to: Flattening, body: Any, place: Place) -> Program:
     if key not in to.bodies:
         program = new_program(to.program.conventions, (*jaxpr.constvars, *jaxpr.invars))
         to.bodies[key] = jaxpr, program
-        fill(Flattening(program, to.bodies, is_body=True), jaxpr, Place(place.path, place.phase))
+        fill(Flattening(program, to.bodies), jaxpr, Place(place.path, place.phase))
     return to.bodies[key][1]
 
 
@@ -224,6 +254,7 @@ def _add_operation(to: Flattening, eqn: Any, inputs: list[int | None], place: Pl
         literals=literals if None in inputs else (),
         outputs=written,
         is_elementwise=name in ELEMENTWISE,
+        is_recomputed=place.is_recomputed,
     )
     _mark_parameters(program, operation, number)
     ones = [_is_one(program, atom, i) for atom, i in zip(eqn.invars, inputs, strict=True)]

@@ -67,7 +67,7 @@ def _bytes(program: Program, same_as: Sequence[int], least: LeastWork, traffic: 
     """Returns the bytes of what is needed of the arguments, and of the results, each once."""
     read = sum(least.shares[number] * program.values[number].bytes for number in program.inputs)
     # A branch, or no iteration, may leave an argument as it is.
-    uncertain = {number for inlined in program.inlined.values() for number in inlined.outputs}
+    uncertain = {number for branches in program.other_branches.values() for number in branches.outputs}
     uncertain |= {carry.result for loop in all_loops(program.loops) if loop.trips is None for carry in loop.carries}
     results = {same_as[number]: traffic.written[number] for number in program.results if number not in uncertain}
     return read + sum(results.values())
@@ -103,9 +103,11 @@ class _Least:
             for number in (*carry.inside, carry.result)
         }
         self.stacked = {result for loop in self.all_loops for _, result in loop.stacks}
+        others = program.other_branches
         self.conditional_around = {
-            place: number for number, inlined in program.inlined.items() for place in range(inlined.start, inlined.end)
+            place: number for number, branches in others.items() for place in range(number + 1, branches.end)
         }
+        self.copies = {copy: number for number, branches in others.items() for copy in branches.copies}
 
     def run(self) -> LeastWork:
         self._find_live()
@@ -137,10 +139,11 @@ class _Least:
 
     def _sources(self, number: int) -> Sequence[int | None]:
         """Returns the values from which a value is computed."""
-        value = self.program.values[number]
+        value, operations = self.program.values[number], self.program.operations
+        if number in self.copies:
+            return operations[self.copies[number]].operands
         if value.made_by is not None:
-            place = self.conditional_around.get(value.made_by, value.made_by)
-            return self.program.operations[place].operands
+            return operations[self.conditional_around.get(value.made_by, value.made_by)].operands
         if number in self.carries:
             carry = self.carries[number][1]
             return carry.initial, carry.after
@@ -187,7 +190,9 @@ class _Least:
     def _follow(self, number: int) -> None:
         """Notes what is needed of the values from which a value is computed."""
         value, share = self.program.values[number], (self.shares[number], self.computed[number])
-        if value.made_by is not None:
+        if number in self.copies:
+            self._follow_conditional(self.copies[number])
+        elif value.made_by is not None:
             self._follow_operation(value.made_by, number)
         elif number in self.carries:
             loop, carry = self.carries[number]
@@ -199,14 +204,13 @@ class _Least:
     def _follow_operation(self, place: int, number: int) -> None:
         operations = self.program.operations
         if place in self.conditional_around:
-            around = self.conditional_around[place]
-            self._follow_conditional(around, self.program.inlined[around].outputs)
+            self._follow_conditional(self.conditional_around[place])
             return
         operation = operations[place]
         if number != min(filter(self._is_left, operation.outputs)) or not self.merged.runs[place]:
             return
         if operation.name == "cond":
-            self._follow_conditional(place, operation.outputs)
+            self._follow_conditional(place)
             return
         shares = self.computed if _is_product(operation) else self.shares
         needed, computed = (self._elements(operation.outputs, each) for each in (shares, self.computed))
@@ -224,16 +228,16 @@ class _Least:
     def _elements(self, outputs: Sequence[int], shares: Sequence[float]) -> float:
         return sum(shares[output] * self.program.values[output].elements for output in outputs)
 
-    def _follow_conditional(self, place: int, outputs: Sequence[int | None]) -> None:
+    def _follow_conditional(self, place: int) -> None:
         if place in self.conditionals:
             return
         self.conditionals[place] = 0, ()
+        conditional = self.program.other_branches[place]
+        outputs = self.program.operations[place].outputs if conditional.counted is None else conditional.outputs
         made = [self.merged.same_as[number] for number in outputs if number is not None]
         if not all(number in self.live or number in self.merged.uniform for number in made):
             return  # XLA leaves out what only computes results that are not used
-        programs = [*self.program.other_branches[place]]
-        if place in self.program.inlined:
-            programs.append(self.program.inlined[place].program)
+        programs = [*conditional.programs, *([conditional.counted] if conditional.counted else [])]
         branches = [self._branch(program) for program in programs]
         self.conditionals[place] = self.merged.runs[place], branches
         if not self.merged.runs[place]:

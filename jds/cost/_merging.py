@@ -71,7 +71,9 @@ class _Merging:
         self.known: dict[Hashable, int] = {}
         self.loops = loops_around(program)
         self.unchanging, self.entering, self.leaving = _boundaries(program.loops)
-        self.inlined = {place for each in program.inlined.values() for place in range(each.start, each.end)}
+        self.in_branches = {
+            place for number, branches in program.other_branches.items() for place in range(number + 1, branches.end)
+        }
 
     def run(self) -> Merged:
         for number, value in enumerate(self.program.values):
@@ -120,7 +122,7 @@ class _Merging:
         if (same := self._operand_that_it_is(operation, operands)) is not None:
             self._alias(outputs[0], same)
             return
-        key = None if place in self.inlined else self._key(operation, operands)
+        key = None if place in self.in_branches else self._key(operation, operands)
         first = self.known.setdefault(key, outputs[0]) if key is not None else outputs[0]
         if first != outputs[0]:
             for number, other in zip(outputs, self._outputs_with(first), strict=True):

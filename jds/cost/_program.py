@@ -72,6 +72,7 @@ class Operation(NamedTuple):
       is_elementwise: whether each element of its result depends on one element of each operand, so that the result may
         replace an operand.
       is_by_one: whether it multiplies by the constant 1, as in the gradient of a sum.
+      is_recomputed: whether it computes a part of the forward pass again for the backward pass, to which it belongs.
     """
 
     equation: Equation
@@ -86,6 +87,7 @@ class Operation(NamedTuple):
     outputs: tuple[int, ...] = ()
     is_elementwise: bool = False
     is_by_one: bool = False
+    is_recomputed: bool = False
 
     @property
     def inputs(self) -> tuple[int, ...]:
@@ -112,21 +114,6 @@ class Conditional(NamedTuple):
     branches: tuple[Counts, ...]
     are_lower_bounds: tuple[bool, ...]
     counted: int
-
-
-class Inlined(NamedTuple):
-    """The branch of a conditional that is counted, whose operations are part of the program.
-
-    Attributes:
-      program: the branch by itself.
-      start, end: its operations are those from `start` to before `end`.
-      outputs: the values of its results; None for a literal.
-    """
-
-    program: "Program"
-    start: int
-    end: int
-    outputs: tuple[int | None, ...]
 
 
 class Carry(NamedTuple):
@@ -173,6 +160,24 @@ def all_loops(loops: Sequence[Loop]) -> Iterator[Loop]:
         yield from all_loops(loop.inner)
 
 
+class Branches(NamedTuple):
+    """The branches of a conditional that are not counted.
+
+    Attributes:
+      programs: the branches.
+      end: the counted branch's operations are those before `end`, from the one that stands for the others.
+      copies: the results that are operands in the counted branch, but not in all others.
+      counted: the counted branch by itself; None if none is, and the operation stands for all branches.
+      outputs: the values of its results; None for a literal.
+    """
+
+    programs: tuple["Program", ...]
+    end: int
+    copies: tuple[int, ...] = ()
+    counted: "Program | None" = None
+    outputs: tuple[int | None, ...] = ()
+
+
 class Conventions(NamedTuple):
     """The options of `analyze`, under the same names, and `dtype`, that of `Analysis.as_dtype`."""
 
@@ -193,14 +198,16 @@ class Program:
     loops: list[Loop] = dataclasses.field(default_factory=list)
     conditionals: list[Conditional] = dataclasses.field(default_factory=list)
     # For an operation that stands for a conditional, the branches that are not counted.
-    other_branches: dict[int, tuple["Program", ...]] = dataclasses.field(default_factory=dict)
-    # For such an operation, the branch that is counted, if it is not one of the others.
-    inlined: dict[int, Inlined] = dataclasses.field(default_factory=dict)
+    other_branches: dict[int, Branches] = dataclasses.field(default_factory=dict)
+    # For a value that enters `shard_map`, each time: the value that one device has inside.
+    shards: dict[int, list[int]] = dataclasses.field(default_factory=dict)
     # For each parameter that is read, its first reader, through values derived from it alone.
     first_readers: dict[int, int] = dataclasses.field(default_factory=dict)
     inputs: list[int] = dataclasses.field(default_factory=list)
     # Excluding results that are also inputs.
     results: list[int] = dataclasses.field(default_factory=list)
+    # The inputs that are results.
+    passed_on: list[int] = dataclasses.field(default_factory=list)
     # Paths of all `while` loops, and of those with unknown trip counts, which are counted as one iteration.
     while_loops: list[ScopePath] = dataclasses.field(default_factory=list)
     unknown_trips: list[ScopePath] = dataclasses.field(default_factory=list)

@@ -70,7 +70,7 @@ def _reads(program: Program) -> tuple[dict[tuple[int, int], int], list[int]]:
                     read = _read(program, operation, place, values[operand], needed)
                     key = value.made_by, operand
                     reads[key] = min(values[operand].all_bytes, reads.get(key, 0) + read)
-                    needs = _needed(program, operation, place, needed)
+                    needs = _needed(program, operation, place, values[operand], needed)
                     needed[operand] += read if needs is None else needs
     for number, operation in enumerate(operations):
         if not operation.outputs:
@@ -96,9 +96,9 @@ def _read(program: Program, operation: Operation, place: int, operand: Value, ne
     return operand.all_bytes
 
 
-def _needed(program: Program, operation: Operation, place: int, needed: Sequence[int]) -> int | None:
+def _needed(program: Program, operation: Operation, place: int, operand: Value, needed: Sequence[int]) -> int | None:
     """Returns the bytes of an operand that the readers of the result need; None if it is what the operation reads."""
-    operand, result = (program.values[number] for number in (operation.operands[place], operation.outputs[0]))
+    result = program.values[operation.outputs[0]]
     if operation.name in _UPDATES and place == 0:
         maker = operand.made_by
         is_computed = maker is not None and program.operations[maker].name not in _UPDATES

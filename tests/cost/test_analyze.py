@@ -228,7 +228,8 @@ def test_devices_add_up():
     found = cost.analyze(fun, shape(8, 4), shape(4, 4))
     assert found.total.macs == 8 * 4 * 4
     assert (found.total.per_device.macs, found.total.per_device.flops) == (2 * 4 * 4, 2 * 2 * 4 * 4 + 2 * 4)
-    assert "One device does 32 of the mult-adds and 72 of the FLOPs." in found.notes()
+    words = "One device does 32 of the mult-adds and 72 of the FLOPs, and the peak memory is that of one device."
+    assert words in found.notes()
     peak = cost.Peak("made up", {"float32": 1.0}, bytes=1e9, source="")
     # How much work the sum over devices is depends on the algorithm.
     assert cost.estimate(found, peak).total.seconds == 64

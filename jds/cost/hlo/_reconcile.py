@@ -12,6 +12,7 @@ from jds._common.html import as_html
 from jds._common.text import as_text, plain_table
 from jds._common.traceable import Traceable, as_traceable
 from jds.cost._analyze import count
+from jds.cost._liveness import liveness
 from jds.cost._program import Conventions
 from jds.cost.hlo._compilation import to_compiled
 from jds.cost.hlo._difference import Difference, largest_opcodes
@@ -58,8 +59,6 @@ class Reconciliation(NamedTuple):
       bytes that the compiled program's instructions read and write                                           896
       <BLANKLINE>
       bytes of memory, by the liveness of its arrays                                                          896
-        results: XLA gives them memory of their own from the beginning                                       +128
-        temporaries: XLA fuses operations, has an order of its own, and its kernels need memory to work in   -128
       bytes of memory, compiled                                                                               896
     """
 
@@ -184,7 +183,7 @@ def reconcile(
         compiled_bytes=after.bytes,
         liveness_bytes=counted.memory.bytes,
         memory=memory,
-        to_memory=tuple(memory_differences(counted.memory, memory)) if memory else (),
+        to_memory=tuple(memory_differences(liveness(counted._program), memory)) if memory else (),
     )
 
 

@@ -41,7 +41,7 @@ def _figures(analysis: Analysis, estimate: Estimate | None) -> Iterator[tuple[st
     yield "FLOPs", mark + short_number(total.flops), "floating-point operations"
     yield "Parameters", short_number(total.parameters), f"{short_number(total.parameter_bytes)} bytes"
     yield "Traffic", short_number(total.traffic), "bytes: arguments, results and parameters"
-    where = f"bytes, in {memory.layer or 'no layer'}; {short_number(memory.activation_bytes)} without what is kept"
+    where = f"bytes{memory.place}; {short_number(memory.activation_bytes)} without what is kept"
     yield "Peak memory", short_number(memory.bytes), where
     if estimate is not None:
         least = f"on {estimate.peak.name}, by {estimate.total.limit}"
