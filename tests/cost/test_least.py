@@ -126,7 +126,7 @@ ROW, IDS = 4 * 8, shape(4, dtype=jnp.int32)
         (
             lambda flag, table: lax.cond(flag, lambda: table, lambda: table[:1] * 0.0 + jnp.ones((1000, 8))).sum(0),
             (FLAG, TABLE),
-            ROW + ROW,
+            ROW,
         ),
         (lambda flag, table, x: jnp.where(flag, table, x), (FLAG, TABLE, TABLE), 1 + 1000 * ROW),
         # In place.
