@@ -67,9 +67,9 @@ def parts_of(program: Program) -> Parts:
         found.append(part)
     for number in reversed(range(len(found))):
         users = program.values[number].used_by
-        if found[number] == "activations" and _follows(program, number, begins) and users:
-            if all(user is not None and _makes_gradients(program, user, found) for user in users):
-                found[number] = "gradients"
+        is_candidate = found[number] == "activations" and _follows(program, number, begins) and users
+        if is_candidate and all(user is not None and _makes_gradients(program, user, found) for user in users):
+            found[number] = "gradients"
     return Parts(found, frozenset(updates))
 
 
