@@ -35,15 +35,15 @@ class Flattening(NamedTuple):
     Attributes:
       program: the program.
       bodies: the bodies that were already flattened.
-      constants: the values of the constants of inner functions, by their identity; None if it is such a body, of which
-        only the sums, the unknowns and the peak of memory are needed. There a conditional is one operation, which keeps
-        the time linear in the depth of nested conditionals.
+      constants: the constants of inner functions, by their identity, and their values; None if it is such a body, of
+        which only the sums, the unknowns and the peak of memory are needed. There a conditional is one operation, which
+        keeps the time linear in the depth of nested conditionals.
       are_parameters: whether floating-point constants are parameters.
     """
 
     program: Program
     bodies: Bodies
-    constants: dict[int, int] | None = None
+    constants: dict[int, tuple[Any, int]] | None = None
     are_parameters: bool = False
 
     @property
@@ -197,14 +197,15 @@ def constants_of(to: Flattening, body: Any) -> list[int]:
 def _constant(to: Flattening, aval: Any, constant: Any) -> int:
     known = {} if to.constants is None else to.constants
     if id(constant) not in known:
-        number = known[id(constant)] = add_value(to.program, aval)
+        number = add_value(to.program, aval)
+        known[id(constant)] = constant, number  # kept alive, so that the identity stays its own
         if to.constants is not None:
             value = to.program.values[number]
             is_floating = value.dtype is not None and jax.numpy.issubdtype(value.dtype, jax.numpy.floating)
             value.role = "parameter" if is_floating else "state"
             value.parameter = number if is_floating and to.are_parameters else None
             to.program.inputs.append(number)
-    return known[id(constant)]
+    return known[id(constant)][1]
 
 
 def flattened(to: Flattening, body: Any, place: Place) -> Program:

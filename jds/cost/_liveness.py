@@ -170,8 +170,8 @@ class _Run:
         while conditionals and (branches := self._branches(conditionals[-1])).end <= now:
             for number in branches.copies:
                 outer = self._buffer(self.program.values[number].source)
-                self.buffer_of[number] = self._allocate(number)
-                self._add(now - 1, [outer], [self.buffer_of[number] or 0], whole=set())
+                new = self.buffer_of[number] = self._allocate(number)
+                self._add(now - 1, [outer], [new], whole=set())
             self.after[conditionals.pop()] = len(self.events) - 1
 
     def _branches(self, event: int) -> Branches:
@@ -241,11 +241,13 @@ class _Run:
 
     def _finish(self) -> Liveness:
         """Returns what is in memory at each event."""
-        end, inputs = len(self.events), {self.buffer_of[number]: number for number in self.program.inputs}
-        results = {self._buffer(number) for number in self.program.results}
-        kept = {buffer for buffer, number in inputs.items() if buffer is not None and self._is_kept(number)}
-        for number in {*results, *kept} - {None}:
-            self.buffers[number or 0].last = end
+        # The inputs have the first buffers.
+        end, inputs = len(self.events), dict(enumerate(self.program.inputs))
+        found = map(self._buffer, self.program.results)
+        results = {buffer for buffer in found if buffer is not None}
+        kept = {buffer for buffer, number in inputs.items() if self._is_kept(number)}
+        for buffer in results | kept:
+            self.buffers[buffer].last = end
         more = [self._needed(now) for now in range(end)]
         self._share(kept)
         changes = [0] * (end + 2)
@@ -272,7 +274,7 @@ class _Run:
         operands = self.program.operations[event.operation].operands
         staying = [i for i, number in enumerate(operands) if self._last(number) > after]
         written = sum(self.buffers[buffer].bytes for buffer in event.writes)
-        return max(0, *(self._inside(branch, len(operands), staying) for branch in branches.programs)) - written
+        return max(0, *(self._inside(branch, len(operands), staying) - written for branch in branches.programs))
 
     def _last(self, number: int | None) -> int:
         buffer = self._buffer(number)
@@ -308,8 +310,9 @@ class _Run:
         return number
 
     def _at_peak(
-        self, steps: tuple[Step, ...], peak: int | None, more: int, inputs: set[int | None], results: set[int | None]
+        self, steps: tuple[Step, ...], peak: int | None, more: int, inputs: set[int], results: set[int]
     ) -> Liveness:
+        """Returns what is in memory at the peak, with what a conditional needs `more` there."""
         now = peak or 0
         holds: dict[int, Part] = {}
         final = set[int]()
@@ -324,9 +327,8 @@ class _Run:
         for home, part in holds.items():
             parts[part] = parts.get(part, 0) + self.buffers[home].bytes
         if more:
-            part: Part = (
-                "gradients" if self.program.operations[steps[now].operation].phase == "backward" else "activations"
-            )
+            is_backward = self.program.operations[steps[now].operation].phase == "backward"
+            part: Part = "gradients" if is_backward else "activations"
             parts[part] = parts.get(part, 0) + more
         arguments, of_results = (
             sum(self.buffers[home].bytes for home in homes) for homes in (holds.keys() & inputs, final - inputs)

@@ -48,18 +48,18 @@ class Reconciliation(NamedTuple):
       >>> steps.theory, steps.lowered, steps.unexplained_lowered
       (1024, 1024.0, 0.0)
       >>> print(steps)
-      from theory to XLA                                                                                    FLOPs
-      ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-      in theory, with padding and all loop iterations                                                       1,024
-      lowered: as JAX passes it to XLA                                                                      1,024
-      compiled: as XLA runs it                                                                              1,024
+      from theory to XLA                                             FLOPs
+      ─────────────────────────────────────────────────────────────────────
+      in theory, with padding and all loop iterations                1,024
+      lowered: as JAX passes it to XLA                               1,024
+      compiled: as XLA runs it                                       1,024
       <BLANKLINE>
-      bytes of arguments and results, each once                                                               896
-      bytes that the lowered program's instructions read and write                                            896
-      bytes that the compiled program's instructions read and write                                           896
+      bytes of arguments and results, each once                        896
+      bytes that the lowered program's instructions read and write     896
+      bytes that the compiled program's instructions read and write    896
       <BLANKLINE>
-      bytes of memory, by the liveness of its arrays                                                          896
-      bytes of memory, compiled                                                                               896
+      bytes of memory, by the liveness of its arrays                   896
+      bytes of memory, compiled                                        896
     """
 
     theory: int
