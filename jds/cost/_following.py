@@ -10,7 +10,8 @@ import numpy as np
 from jax.extend.core import Jaxpr
 from jax.extend.core import Literal as JaxprLiteral
 
-from jds._common.name_stack import scopes_of
+from jds._common.name_stack import distinct, scopes_of
+from jds._common.openings import openings
 from jds.cost._counts import Counts
 from jds.cost._program import Conventions, Operation, Phase, Program, ScopePath, Value
 from jds.cost.rules import ELEMENTWISE, SCATTERS, Cost, Equation, find_rule
@@ -77,9 +78,7 @@ def use(program: Program, number: int | None, operation: int | None) -> None:
         program.values[number].used_by.append(operation)
 
 
-def follow(
-    to: Flattening, jaxpr: Any, inputs: Sequence[int | None], place: Place, repeated: ScopePath = ()
-) -> list[int | None]:
+def follow(to: Flattening, jaxpr: Any, inputs: Sequence[int | None], place: Place) -> list[int | None]:
     """Adds the operations of a jaxpr.
 
     Args:
@@ -87,8 +86,6 @@ def follow(
       jaxpr: the jaxpr.
       inputs: the values of its constants and arguments.
       place: where it is called.
-      repeated: the scopes of the equation that calls it. JAX 0.12 repeats them in the equations of some functions with
-        their own derivative.
 
     Returns:
       The values of its results.
@@ -98,29 +95,21 @@ def follow(
     def read(atom: Any) -> int | None:
         return None if isinstance(atom, JaxprLiteral) else env[atom]
 
-    places = [_place_of(eqn, place, ()) for eqn in jaxpr.eqns]
-    if repeated and places:
-        start = len(place.path)
-        if all(inner.path[start : start + len(repeated)] == repeated for inner in places):
-            places = [_place_of(eqn, place, repeated) for eqn in jaxpr.eqns]
-    for eqn, inner in zip(jaxpr.eqns, places, strict=True):
-        own = inner.path[len(place.path) :]
-        outputs = _follow_equation(to, eqn, [read(atom) for atom in eqn.invars], inner, own)
+    for eqn in jaxpr.eqns:
+        outputs = _follow_equation(to, eqn, [read(atom) for atom in eqn.invars], _place_of(eqn, place))
         env.update(zip(eqn.outvars, outputs, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def _place_of(eqn: Any, outer: Place, repeated: ScopePath) -> Place:
+def _place_of(eqn: Any, outer: Place) -> Place:
     scopes = scopes_of(eqn)
     is_backward = scopes.is_backward or outer.phase == "backward"
-    path = outer.path + scopes.path[len(repeated) :]
+    # JAX 0.12 repeats the scopes around some functions with their own derivative in the equations of these.
+    path = distinct((*outer.path, *scopes.path))
     return outer._replace(path=path, phase="backward" if is_backward else "forward")
 
 
-def _follow_equation(
-    to: Flattening, eqn: Any, inputs: list[int | None], place: Place, own: ScopePath
-) -> list[int | None]:
-    """Adds the operations of an equation; `own` are the scopes that it adds to those around it."""
+def _follow_equation(to: Flattening, eqn: Any, inputs: list[int | None], place: Place) -> list[int | None]:
     name = eqn.primitive.name
     follow = CONTROL.get(name)
     if follow is not None:
@@ -129,10 +118,10 @@ def _follow_equation(
         body = _expanded(eqn)
         if body is None:
             return _add_operation(to, eqn, inputs, place)
-        return follow_closed(to, body, inputs, place, own)
+        return follow_closed(to, body, inputs, place)
     body = None if find_rule(name) else _own_jaxpr(eqn)
     if body is not None:
-        return follow_closed(to, body, inputs, place, own if name.startswith("custom_") else ())
+        return follow_closed(to, body, inputs, place)
     return _add_operation(to, eqn, inputs, place)
 
 
@@ -145,7 +134,8 @@ def _expanded(eqn: Any) -> Any:
         return primitive.expand(*(leaves if tree is None else tree.unflatten(leaves)))
 
     try:
-        return jax.make_jaxpr(expand)(*(atom.aval for atom in eqn.invars))
+        with openings():
+            return jax.make_jaxpr(expand)(*(atom.aval for atom in eqn.invars))
     except Exception:  # whatever its author's code raises: its cost is unknown
         return None
 
@@ -167,14 +157,12 @@ def _type(atom: Any) -> tuple[Any, Any]:
     return getattr(atom.aval, "shape", None), getattr(atom.aval, "dtype", None)
 
 
-def follow_closed(
-    to: Flattening, body: Any, inputs: Sequence[int | None], place: Place, repeated: ScopePath = ()
-) -> list[int | None]:
+def follow_closed(to: Flattening, body: Any, inputs: Sequence[int | None], place: Place) -> list[int | None]:
     """Adds the operations of a jaxpr, closed or not."""
     if not hasattr(body, "consts"):
-        return follow(to, body, inputs, place, repeated)
+        return follow(to, body, inputs, place)
     constants = [add_value(to.program, var.aval) for var in body.jaxpr.constvars]
-    return follow(to, body.jaxpr, [*constants, *inputs], place, repeated)
+    return follow(to, body.jaxpr, [*constants, *inputs], place)
 
 
 def flattened(to: Flattening, body: Any, place: Place) -> Program:
