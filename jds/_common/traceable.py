@@ -129,7 +129,8 @@ class Traceable:
 
         Args:
           argnums: the arguments that are parameters; of a module, its parameters are. By default, the parameters are
-            the `nnx.Param`s, the floating-point arrays of callable dataclasses, and those under the key `"params"`.
+            the `nnx.Param`s, the floating-point arrays of the function itself and of callable dataclasses, and those
+            under the key `"params"`.
         """
         if argnums is None:
             return [i for i, (_, role) in enumerate(self._places) if role == "parameter"]
@@ -211,7 +212,7 @@ def _role(whole: Any, path: tuple[Any, ...], leaf: Any) -> Role:
         return "parameter" if getattr(path[depth], "key", None) == "params" else "state"
     if any(type(each).__module__.partition(".")[0] == "optax" for each in on_path):
         return "optimizer"
-    if any(map(is_callable_tree, on_path)):
+    if path[0].idx == 0 or any(map(is_callable_tree, on_path)):
         return "parameter" if jax.numpy.issubdtype(jax.numpy.result_type(leaf), jax.numpy.inexact) else "state"
     return "argument"
 

@@ -102,7 +102,10 @@ def count(program: Traceable, conventions: Conventions, argnums: tuple[int, ...]
     inputs = [len(closed.consts) + i for i in program.parameters(argnums)]
     roles: list[Role] = ["parameter" if i in constants else "argument" for i in range(len(closed.consts))]
     parameters = [*(constants if argnums is None else ()), *inputs]
-    return summarize(flatten(jaxpr, [*roles, *program.roles], parameters, conventions), program.title)
+    flat = flatten(
+        jaxpr, [*roles, *program.roles], parameters, conventions, closed.consts, has_parameters=argnums is None
+    )
+    return summarize(flat, program.title)
 
 
 def _check_sizes(program: Traceable) -> None:

@@ -24,6 +24,8 @@ class Place(NamedTuple):
     devices: int = 1
 
 
+# By identity, the arrays that functions close over, which are kept alive, and their values.
+Constants = dict[int, tuple[Any, int]]
 # Programs of branches and of functions of scalars, by the identity of their jaxpr, which is kept alive, and their path.
 Bodies = dict[tuple[int, ScopePath], tuple[Any, Program]]
 
@@ -34,12 +36,16 @@ class Flattening(NamedTuple):
     Attributes:
       program: the program.
       bodies: the bodies that were already flattened.
+      constants: the arrays that the program and the functions that it calls close over, and that were seen.
+      has_parameters: whether such arrays of floating-point numbers are parameters.
       is_body: whether it is such a body, of which only the sums, the unknowns and the peak of memory are needed. There
         a conditional is one operation, which keeps the time linear in the depth of nested conditionals.
     """
 
     program: Program
     bodies: Bodies
+    constants: Constants
+    has_parameters: bool = False
     is_body: bool = False
 
 
@@ -161,8 +167,23 @@ def follow_closed(to: Flattening, body: Any, inputs: Sequence[int | None], place
     """Adds the operations of a jaxpr, closed or not."""
     if not hasattr(body, "consts"):
         return follow(to, body, inputs, place)
-    constants = [add_value(to.program, var.aval) for var in body.jaxpr.constvars]
+    constants = [_constant(to, var.aval, array) for var, array in zip(body.jaxpr.constvars, body.consts, strict=True)]
     return follow(to, body.jaxpr, [*constants, *inputs], place)
+
+
+def _constant(to: Flattening, aval: Any, array: Any) -> int:
+    """Returns the value of an array that a called function closes over, as an input of the program."""
+    program = to.program
+    if to.is_body:
+        return add_value(program, aval)
+    if id(array) not in to.constants:
+        number = add_value(program, aval)
+        program.inputs.append(number)
+        is_parameter = jax.numpy.issubdtype(jax.numpy.result_type(array), jax.numpy.floating)
+        program.values[number].role = "parameter" if is_parameter else "argument"
+        program.values[number].parameter = number if is_parameter and to.has_parameters else None
+        to.constants[id(array)] = array, number
+    return to.constants[id(array)][1]
 
 
 def flattened(to: Flattening, body: Any, place: Place) -> Program:
@@ -172,7 +193,7 @@ def flattened(to: Flattening, body: Any, place: Place) -> Program:
     if key not in to.bodies:
         program = new_program(to.program.conventions, (*jaxpr.constvars, *jaxpr.invars))
         to.bodies[key] = jaxpr, program
-        fill(Flattening(program, to.bodies, is_body=True), jaxpr, Place(place.path, place.phase))
+        fill(Flattening(program, to.bodies, {}, is_body=True), jaxpr, Place(place.path, place.phase))
     return to.bodies[key][1]
 
 
