@@ -8,7 +8,7 @@ What opened them, and when, does.
 import contextlib
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -41,25 +41,22 @@ class Opening(str):
 def openings() -> Iterator[None]:
     """Context manager in which scopes that are opened get an `Opening` for a name; for one thread at a time."""
     with _lock:
-        yield from _marking()
-
-
-def _marking() -> Iterator[None]:
-    enter = _Scope.__enter__
-
-    def enter_marked(scope: Any) -> Any:
-        name = scope.name
-        scope.name = _opening(name, sys._getframe(1))
+        enter = _Scope.__enter__
+        # A lambda, because type-checking import hooks would wrap a `def` in a function with a frame of its own.
+        _Scope.__enter__ = lambda scope: _enter(enter, scope, sys._getframe(1))
         try:
-            return enter(scope)
+            yield
         finally:
-            scope.name = name
+            _Scope.__enter__ = enter
 
-    _Scope.__enter__ = enter_marked
+
+def _enter(enter: Callable[[Any], Any], scope: Any, opener: FrameType) -> Any:
+    name = scope.name
+    scope.name = _opening(name, opener)
     try:
-        yield
+        return enter(scope)
     finally:
-        _Scope.__enter__ = enter
+        scope.name = name
 
 
 def _opening(name: str, opener: FrameType) -> Opening:

@@ -174,8 +174,8 @@ class Traceable:
             for leaf, is_traced in zip(self._leaves, self._is_traced, strict=True)
         ]
         fun, args, kwargs = self._tree.unflatten(leaves)
-        for tree in _trees((fun, args, kwargs)):
-            self._calls.note(tree)
+        for module in (*_trees((fun, args, kwargs)), *_owners(fun)):
+            self._calls.note(module)
         results = jax.tree.leaves(fun(*args, **kwargs), is_leaf=_is_node)
         nodes = [*(leaf for leaf in results if _is_node(leaf)), *nodes]
         # State that was not written must not be a result: XLA would copy it.
@@ -249,6 +249,14 @@ def _is_module(leaf: Any) -> bool:
 def _trees(whole: Any) -> list[Any]:
     """Returns the modules that are not in Flax: callable dataclasses."""
     return [leaf for leaf in jax.tree.leaves(whole, is_leaf=_is_module) if is_callable_tree(leaf)]
+
+
+def _owners(fun: Any) -> Iterator[Any]:
+    """Yields the objects whose method a function is, possibly transformed."""
+    while fun is not None:
+        if inspect.ismethod(fun):
+            yield fun.__self__
+        fun = fun.func if isinstance(fun, functools.partial) else getattr(fun, "__wrapped__", None)
 
 
 def _are_traced(fun: Any, arguments: Any, traces_numbers: bool) -> Iterator[bool]:
