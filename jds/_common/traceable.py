@@ -194,6 +194,9 @@ _HINTS = {
     "Non-hashable static arguments": (
         "\nA number is traced as an array. Close over one that must stay a number: `lambda x: f(x, 2)`."
     ),
+    "'ShapeDtypeStruct'": (
+        "\nPass a module without arrays as an argument, rather than close over it: `analyze(lambda m, x: m(x), m, x)`."
+    ),
     "compact methods on unbound modules": (
         "\nPass the method `apply` of a Linen module, and its variables: `analyze(module.apply, variables, x)`."
     ),

@@ -303,3 +303,12 @@ def test_arrays_that_jitted_functions_close_over_are_counted_once():
     assert (found.total.parameters, found.total.macs) == (72, 3 * 256)
     assert found.memory.parts["parameters"] == 72 * 4
     assert cost.analyze(lambda x: jitted(x), X, parameter_argnums=()).total.parameters == 0
+
+
+@pytest.mark.parametrize("way", ["vmap", "partial", "lambda", "jit"])
+def test_modules_without_arrays_must_be_arguments(way):
+    model = jax.eval_shape(block)
+    assert rows_with_products(model, X) == ["first", "rest/0", "rest/1"]
+    assert rows_with_products(lambda m, x: WAYS[way](m)(x), model, X) == ["first", "rest/0", "rest/1"]
+    with pytest.raises(TypeError, match="Pass a module without arrays as an argument"):
+        cost.analyze(WAYS[way](model), X)
