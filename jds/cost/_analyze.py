@@ -26,25 +26,28 @@ def analyze(
 
     The function is traced as by `jax.make_jaxpr`, and its equations are counted as described in `jds.cost.Counts`;
     operations that no result depends on are excluded, as in XLA. Layers are the paths of NNX modules, as printed by
-    `nnx.tabulate`, and `jax.named_scope`s. Primitives without a rule are listed, and make every total a lower bound.
+    `nnx.tabulate`, and of callable dataclasses, such as Equinox modules, and `jax.named_scope`s. Primitives without a
+    rule are listed, and make every total a lower bound.
 
     Args:
-      fun: a function, jitted or not, or an NNX module.
-      *args: its arguments: arrays, `jax.ShapeDtypeStruct`s, NNX modules (with arrays, or abstract, from
-        `nnx.eval_shape`) and pytrees of these; anything else is passed on unchanged.
+      fun: a function, jitted or not, or a module.
+      *args: its arguments: arrays, numbers, `jax.ShapeDtypeStruct`s, NNX modules (with arrays, or abstract, from
+        `nnx.eval_shape`) and pytrees of these; anything else, Booleans, and numbers in callable dataclasses are passed
+        on unchanged.
       count_padding: whether to count multiply-accumulates with padding, as papers do but XLA does not.
       platform: the platform whose branch of `jax.lax.platform_dependent` is counted; None for JAX's default backend.
       trip_counts: number of iterations of `while` loops: one number for all loops, or a mapping from their paths. A
         loop without a number counts as one iteration, and the result is a lower bound.
       parameter_argnums: indices of the arguments that are parameters. By default, the parameters are the `nnx.Param`s
-        of modules, and the floating-point constants that the function closes over.
+        of modules, the floating-point arrays of callable dataclasses, and those that the function closes over.
       **kwargs: its keyword arguments, like `args`.
 
     Returns:
       The analysis.
 
     Raises:
-      ValueError, TypeError: an option is wrong, or the function cannot be traced with these arguments.
+      ValueError, TypeError: an option is wrong, the function cannot be traced with these arguments, or it has no
+        branch for the platform.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -102,7 +105,9 @@ def count(program: Traceable, conventions: Conventions, argnums: tuple[int, ...]
     inputs = [len(closed.consts) + i for i in program.parameters(argnums)]
     roles: list[Role] = ["parameter" if i in constants else "state" for i in range(len(closed.consts))]
     parameters = [*(constants if argnums is None else ()), *inputs]
-    flat = flatten(jaxpr, [*roles, *program.roles], parameters, conventions, constants_are_parameters=argnums is None)
+    flat = flatten(
+        jaxpr, [*roles, *program.roles], parameters, conventions, closed.consts, has_parameters=argnums is None
+    )
     return summarize(flat, program.title)
 
 

@@ -139,9 +139,8 @@ def _follow_cond(to: Flattening, eqn: Any, inputs: list[int | None], place: Plac
     branches = eqn.params["branches"]
     platforms = eqn.params.get("branches_platforms")
     if platforms is not None:
-        wanted = _LOWERING_PLATFORMS.get(program.conventions.platform, (program.conventions.platform,))
-        here = [i for i, names in enumerate(platforms) if names is None or any(name in wanted for name in names)]
-        return follow_closed(to, branches[here[0]], inputs[1:], place) if here else []
+        branch = _branch_here(platforms, program.conventions.platform, place)
+        return follow_closed(to, branches[branch], inputs[1:], place)
     trials = [flattened(to, branch, place) for branch in branches]
     totals = tuple(trial.counts for trial in trials)
     counted = max(range(len(totals)), key=lambda i: (sum(totals[i][2:]), totals[i]))
@@ -184,6 +183,20 @@ def _copies(
 def _place_of_operand(branch: Any, place: int) -> int | None:
     """Returns the place of the operand that a branch returns at a place; None if it returns something else."""
     return next((i for i, var in enumerate(branch.invars) if var is branch.outvars[place]), None)
+
+
+def _branch_here(platforms: Sequence[Sequence[str] | None], platform: str, place: Place) -> int:
+    """Returns the branch of a platform; None stands for the platforms of the default."""
+    wanted = _LOWERING_PLATFORMS.get(platform, (platform,))
+    for i, names in enumerate(platforms):
+        if names is None or any(name in wanted for name in names):
+            return i
+    known = ", ".join(name for names in platforms for name in names or ())
+    where = f" in {'/'.join(place.path)}" if place.path else ""
+    raise ValueError(
+        f"analyze: `jax.lax.platform_dependent`{where} has branches for {known}, and no default, got platform "
+        f"{platform!r}: pass `platform`, or give it a `default`"
+    )
 
 
 # The names of `jax.default_backend` and those of `jax.lax.platform_dependent`.

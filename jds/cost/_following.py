@@ -10,7 +10,8 @@ import numpy as np
 from jax.extend.core import Jaxpr
 from jax.extend.core import Literal as JaxprLiteral
 
-from jds._common.name_stack import scopes_of
+from jds._common.name_stack import distinct, scopes_of
+from jds._common.openings import openings
 from jds.cost._counts import Counts
 from jds.cost._program import Conventions, Operation, Phase, Program, ScopePath, Value
 from jds.cost._sizes import array_bytes
@@ -25,6 +26,8 @@ class Place(NamedTuple):
     is_recomputed: bool = False
 
 
+# By identity, the arrays that functions close over, which are kept alive, and their values.
+Constants = dict[int, tuple[Any, int]]
 # Programs of branches and of functions of scalars, by the identity of their jaxpr, which is kept alive, and their path.
 Bodies = dict[tuple[int, ScopePath], tuple[Any, Program]]
 
@@ -35,21 +38,17 @@ class Flattening(NamedTuple):
     Attributes:
       program: the program.
       bodies: the bodies that were already flattened.
-      constants: the constants of inner functions, by their identity, and their values; None if it is such a body, of
-        which only the sums, the unknowns and the peak of memory are needed. There a conditional is one operation, which
-        keeps the time linear in the depth of nested conditionals.
-      are_parameters: whether floating-point constants are parameters.
+      constants: the arrays that the program and the functions that it calls close over, and that were seen.
+      has_parameters: whether such arrays of floating-point numbers are parameters.
+      is_body: whether it is such a body, of which only the sums, the unknowns and the peak of memory are needed. There
+        a conditional is one operation, which keeps the time linear in the depth of nested conditionals.
     """
 
     program: Program
     bodies: Bodies
-    constants: dict[int, tuple[Any, int]] | None = None
-    are_parameters: bool = False
-
-    @property
-    def is_body(self) -> bool:
-        """Whether it is the body of a conditional or of a function of scalars."""
-        return self.constants is None
+    constants: Constants
+    has_parameters: bool = False
+    is_body: bool = False
 
 
 # How to follow equations with control flow, by their primitive.
@@ -87,9 +86,7 @@ def use(program: Program, number: int | None, operation: int | None) -> None:
         program.values[number].used_by.append(operation)
 
 
-def follow(
-    to: Flattening, jaxpr: Any, inputs: Sequence[int | None], place: Place, repeated: ScopePath = ()
-) -> list[int | None]:
+def follow(to: Flattening, jaxpr: Any, inputs: Sequence[int | None], place: Place) -> list[int | None]:
     """Adds the operations of a jaxpr.
 
     Args:
@@ -97,8 +94,6 @@ def follow(
       jaxpr: the jaxpr.
       inputs: the values of its constants and arguments.
       place: where it is called.
-      repeated: the scopes of the equation that calls it. JAX 0.12 repeats them in the equations of some functions with
-        their own derivative.
 
     Returns:
       The values of its results.
@@ -108,32 +103,24 @@ def follow(
     def read(atom: Any) -> int | None:
         return None if isinstance(atom, JaxprLiteral) else env[atom]
 
-    places = [_place_of(eqn, place, ()) for eqn in jaxpr.eqns]
-    if repeated and places:
-        start = len(place.path)
-        if all(inner.path[start : start + len(repeated)] == repeated for inner in places):
-            places = [_place_of(eqn, place, repeated) for eqn in jaxpr.eqns]
-    for eqn, inner in zip(jaxpr.eqns, places, strict=True):
-        own = inner.path[len(place.path) :]
-        outputs = _follow_equation(to, eqn, [read(atom) for atom in eqn.invars], inner, own)
+    for eqn in jaxpr.eqns:
+        outputs = _follow_equation(to, eqn, [read(atom) for atom in eqn.invars], _place_of(eqn, place))
         env.update(zip(eqn.outvars, outputs, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def _place_of(eqn: Any, outer: Place, repeated: ScopePath) -> Place:
+def _place_of(eqn: Any, outer: Place) -> Place:
     scopes = scopes_of(eqn)
     is_backward = scopes.is_backward or outer.phase == "backward"
+    # JAX 0.12 repeats the scopes around some functions with their own derivative in the equations of these.
     return outer._replace(
-        path=outer.path + scopes.path[len(repeated) :],
+        path=distinct((*outer.path, *scopes.path)),
         phase="backward" if is_backward else "forward",
         is_recomputed=outer.is_recomputed or scopes.is_recomputed,
     )
 
 
-def _follow_equation(
-    to: Flattening, eqn: Any, inputs: list[int | None], place: Place, own: ScopePath
-) -> list[int | None]:
-    """Adds the operations of an equation; `own` are the scopes that it adds to those around it."""
+def _follow_equation(to: Flattening, eqn: Any, inputs: list[int | None], place: Place) -> list[int | None]:
     name = eqn.primitive.name
     follow = CONTROL.get(name)
     if follow is not None:
@@ -142,10 +129,10 @@ def _follow_equation(
         body = _expanded(eqn)
         if body is None:
             return _add_operation(to, eqn, inputs, place)
-        return follow_closed(to, body, inputs, place, own)
+        return follow_closed(to, body, inputs, place)
     body = None if find_rule(name) else _own_jaxpr(eqn)
     if body is not None:
-        return follow_closed(to, body, inputs, place, own if name.startswith("custom_") else ())
+        return follow_closed(to, body, inputs, place)
     return _add_operation(to, eqn, inputs, place)
 
 
@@ -158,7 +145,8 @@ def _expanded(eqn: Any) -> Any:
         return primitive.expand(*(leaves if tree is None else tree.unflatten(leaves)))
 
     try:
-        return jax.make_jaxpr(expand)(*(atom.aval for atom in eqn.invars))
+        with openings():
+            return jax.make_jaxpr(expand)(*(atom.aval for atom in eqn.invars))
     except Exception:  # whatever its author's code raises: its cost is unknown
         return None
 
@@ -180,32 +168,30 @@ def _type(atom: Any) -> tuple[Any, Any]:
     return getattr(atom.aval, "shape", None), getattr(atom.aval, "dtype", None)
 
 
-def follow_closed(
-    to: Flattening, body: Any, inputs: Sequence[int | None], place: Place, repeated: ScopePath = ()
-) -> list[int | None]:
+def follow_closed(to: Flattening, body: Any, inputs: Sequence[int | None], place: Place) -> list[int | None]:
     """Adds the operations of a jaxpr, closed or not."""
     if not hasattr(body, "consts"):
-        return follow(to, body, inputs, place, repeated)
-    return follow(to, body.jaxpr, [*constants_of(to, body), *inputs], place, repeated)
+        return follow(to, body, inputs, place)
+    return follow(to, body.jaxpr, [*constants_of(to, body), *inputs], place)
 
 
 def constants_of(to: Flattening, body: Any) -> list[int]:
     """Returns the values of the constants of a closed jaxpr, which are inputs of the program, each once."""
-    return [_constant(to, var.aval, value) for var, value in zip(body.jaxpr.constvars, body.consts, strict=True)]
+    return [_constant(to, var.aval, array) for var, array in zip(body.jaxpr.constvars, body.consts, strict=True)]
 
 
-def _constant(to: Flattening, aval: Any, constant: Any) -> int:
-    known = {} if to.constants is None else to.constants
-    if id(constant) not in known:
+def _constant(to: Flattening, aval: Any, array: Any) -> int:
+    if to.is_body:
+        return add_value(to.program, aval)
+    if id(array) not in to.constants:
         number = add_value(to.program, aval)
-        known[id(constant)] = constant, number  # kept alive, so that the identity stays its own
-        if to.constants is not None:
-            value = to.program.values[number]
-            is_floating = value.dtype is not None and jax.numpy.issubdtype(value.dtype, jax.numpy.floating)
-            value.role = "parameter" if is_floating else "state"
-            value.parameter = number if is_floating and to.are_parameters else None
-            to.program.inputs.append(number)
-    return known[id(constant)][1]
+        value = to.program.values[number]
+        is_floating = value.dtype is not None and jax.numpy.issubdtype(value.dtype, jax.numpy.floating)
+        value.role = "parameter" if is_floating else "state"
+        value.parameter = number if is_floating and to.has_parameters else None
+        to.program.inputs.append(number)
+        to.constants[id(array)] = array, number
+    return to.constants[id(array)][1]
 
 
 def flattened(to: Flattening, body: Any, place: Place) -> Program:
@@ -215,7 +201,7 @@ def flattened(to: Flattening, body: Any, place: Place) -> Program:
     if key not in to.bodies:
         program = new_program(to.program.conventions, (*jaxpr.constvars, *jaxpr.invars))
         to.bodies[key] = jaxpr, program
-        fill(Flattening(program, to.bodies), jaxpr, Place(place.path, place.phase))
+        fill(Flattening(program, to.bodies, {}, is_body=True), jaxpr, Place(place.path, place.phase))
     return to.bodies[key][1]
 
 

@@ -180,6 +180,24 @@ def test_a_branch_by_platform_is_that_of_the_given_platform():
     assert cost.analyze(fun, shape(4, 4), platform="tpu").total.macs == 128
 
 
+@pytest.mark.parametrize("place", ["", "layer/inner"])
+def test_a_platform_without_a_branch_is_refused(place):
+    def fun(x):
+        with jax.named_scope(place):
+            return jax.lax.platform_dependent(x, cuda=lambda x: x @ x, tpu=lambda x: x @ x @ x)
+
+    assert [cost.analyze(fun, shape(4, 4), platform=name).total.macs for name in ("gpu", "cuda", "tpu")] == [
+        64,
+        64,
+        128,
+    ]
+    where = f" in {place}" if place else ""
+    with pytest.raises(ValueError, match=f"`jax.lax.platform_dependent`{where} has branches for cuda, tpu, and no "):
+        cost.analyze(fun, shape(4, 4), platform="rocm")
+    with pytest.raises(ValueError, match="got platform 'cpu': pass `platform`, or give it a `default`"):
+        cost.analyze(jax.jit(lambda x: jax.lax.scan(lambda x, _: (fun(x), None), x, length=2)), shape(4, 4))
+
+
 def test_a_while_loop_is_counted_as_often_as_the_caller_says():
     def fun(x):
         with jax.named_scope("loop"):

@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 from jds import cost, zoo
-from jds._common.name_stack import origin, read_scopes
+from jds._common.name_stack import origin
 
 
 def shape(*sizes, dtype=jnp.float32):
@@ -79,13 +79,6 @@ def test_instructions_belong_to_the_modules_of_the_program(with_gradient):
 )
 def test_names_that_lowering_adds_are_told_from_scopes(op_name, layer):
     assert origin(op_name).layer == layer
-
-
-def test_scopes_are_read_once():
-    assert read_scopes("transpose(jvp(a))/b/jvp(a)/b").path == ("a", "b")
-    assert read_scopes("transpose(jvp(a))/a").path == ("a", "a")
-    assert read_scopes("b/b", is_recomputation=True).path == ("b",)
-    assert read_scopes("b/b").path == ("b", "b")
 
 
 def test_all_methods_belong_to_their_module():

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
-from jds._common.name_stack import scopes_of
+from jds._common.name_stack import distinct, scopes_of
 from jds._common.traceable import Traceable
 from jds.cost.rules import find_rule
 
@@ -54,7 +54,7 @@ class Marked:
 
     def layer(self, chain: Chain) -> str:
         """Returns the path of the layer of the last of these equations."""
-        return "/".join(scope for number in chain for scope in self.scopes[number])
+        return "/".join(distinct(scope for number in chain for scope in self.scopes[number]))
 
     def chain(self, op_names: Iterable[str]) -> Chain:
         """Returns the equation that an instruction comes from, and those around it; empty if it is unknown.
