@@ -3,12 +3,14 @@
 import functools
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jax.extend.core import JaxprEqn
 
 _TRANSFORMATION = re.compile(r"(\w+)\((.*)\)")
 _FUNCTIONS = ("jit", "pjit", "core_call", "custom_jvp_call", "custom_vjp_call")
+# The primitives of functions with their own derivative.
+_REPEATING = ("custom_jvp_call", "custom_vjp_call", "call_hi_primitive")
 # Set around equations that the backward pass computes again.
 _RECOMPUTED = "rematted_computation"
 # `jnp.einsum` names its scope after its subscripts.
@@ -89,6 +91,21 @@ def scopes_of(equation: JaxprEqn) -> Scopes:
     """Returns the scopes of an equation of a jaxpr, relative to those of the equation that calls the jaxpr."""
     is_recomputation = equation.primitive.name in ("checkpoint", "remat2") and equation.params.get("differentiated")
     return read_scopes(str(equation.source_info.name_stack), is_recomputation=bool(is_recomputation))
+
+
+def scopes_in(jaxpr: Any, caller: str = "", around: Sequence[str] = ()) -> list[Scopes]:
+    """Returns the scopes of each equation of a jaxpr, relative to those of the equation that calls the jaxpr.
+
+    Args:
+      jaxpr: the jaxpr.
+      caller: the primitive of the equation that calls it.
+      around: the scopes of this equation. JAX 0.12 repeats them in some functions with their own derivative.
+    """
+    found = [scopes_of(equation) for equation in jaxpr.eqns]
+    repeated = tuple(around) if caller.startswith(_REPEATING) else ()
+    if any(scopes.path[: len(repeated)] != repeated for scopes in found):
+        return found
+    return [scopes._replace(path=scopes.path[len(repeated) :]) for scopes in found]
 
 
 def origin(op_name: str) -> Origin:

@@ -10,7 +10,7 @@ import numpy as np
 from jax.extend.core import Jaxpr
 from jax.extend.core import Literal as JaxprLiteral
 
-from jds._common.name_stack import scopes_of
+from jds._common.name_stack import scopes_in
 from jds.cost._counts import Counts
 from jds.cost._program import Conventions, Operation, Phase, Program, ScopePath, Value
 from jds.cost.rules import ELEMENTWISE, SCATTERS, Cost, Equation, find_rule
@@ -78,7 +78,7 @@ def use(program: Program, number: int | None, operation: int | None) -> None:
 
 
 def follow(
-    to: Flattening, jaxpr: Any, inputs: Sequence[int | None], place: Place, repeated: ScopePath = ()
+    to: Flattening, jaxpr: Any, inputs: Sequence[int | None], place: Place, caller: str = "", own: ScopePath = ()
 ) -> list[int | None]:
     """Adds the operations of a jaxpr.
 
@@ -87,8 +87,8 @@ def follow(
       jaxpr: the jaxpr.
       inputs: the values of its constants and arguments.
       place: where it is called.
-      repeated: the scopes of the equation that calls it. JAX 0.12 repeats them in the equations of some functions with
-        their own derivative.
+      caller: the primitive of the equation that calls it.
+      own: the scopes that this equation adds to those around it.
 
     Returns:
       The values of its results.
@@ -98,23 +98,12 @@ def follow(
     def read(atom: Any) -> int | None:
         return None if isinstance(atom, JaxprLiteral) else env[atom]
 
-    places = [_place_of(eqn, place, ()) for eqn in jaxpr.eqns]
-    if repeated and places:
-        start = len(place.path)
-        if all(inner.path[start : start + len(repeated)] == repeated for inner in places):
-            places = [_place_of(eqn, place, repeated) for eqn in jaxpr.eqns]
-    for eqn, inner in zip(jaxpr.eqns, places, strict=True):
-        own = inner.path[len(place.path) :]
-        outputs = _follow_equation(to, eqn, [read(atom) for atom in eqn.invars], inner, own)
+    for eqn, scopes in zip(jaxpr.eqns, scopes_in(jaxpr, caller, own), strict=True):
+        phase = "backward" if scopes.is_backward else place.phase
+        inner = place._replace(path=place.path + scopes.path, phase=phase)
+        outputs = _follow_equation(to, eqn, [read(atom) for atom in eqn.invars], inner, scopes.path)
         env.update(zip(eqn.outvars, outputs, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
-
-
-def _place_of(eqn: Any, outer: Place, repeated: ScopePath) -> Place:
-    scopes = scopes_of(eqn)
-    is_backward = scopes.is_backward or outer.phase == "backward"
-    path = outer.path + scopes.path[len(repeated) :]
-    return outer._replace(path=path, phase="backward" if is_backward else "forward")
 
 
 def _follow_equation(
@@ -129,10 +118,10 @@ def _follow_equation(
         body = _expanded(eqn)
         if body is None:
             return _add_operation(to, eqn, inputs, place)
-        return follow_closed(to, body, inputs, place, own)
+        return follow_closed(to, body, inputs, place, name, own)
     body = None if find_rule(name) else _own_jaxpr(eqn)
     if body is not None:
-        return follow_closed(to, body, inputs, place, own if name.startswith("custom_") else ())
+        return follow_closed(to, body, inputs, place, name, own)
     return _add_operation(to, eqn, inputs, place)
 
 
@@ -168,13 +157,13 @@ def _type(atom: Any) -> tuple[Any, Any]:
 
 
 def follow_closed(
-    to: Flattening, body: Any, inputs: Sequence[int | None], place: Place, repeated: ScopePath = ()
+    to: Flattening, body: Any, inputs: Sequence[int | None], place: Place, caller: str = "", own: ScopePath = ()
 ) -> list[int | None]:
-    """Adds the operations of a jaxpr, closed or not."""
+    """Adds the operations of a jaxpr, closed or not; the last two arguments are as for `follow`."""
     if not hasattr(body, "consts"):
-        return follow(to, body, inputs, place, repeated)
+        return follow(to, body, inputs, place, caller, own)
     constants = [add_value(to.program, var.aval) for var in body.jaxpr.constvars]
-    return follow(to, body.jaxpr, [*constants, *inputs], place, repeated)
+    return follow(to, body.jaxpr, [*constants, *inputs], place, caller, own)
 
 
 def flattened(to: Flattening, body: Any, place: Place) -> Program:
