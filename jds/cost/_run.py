@@ -1,6 +1,7 @@
 """One profiled run of a program: which instruction ran when, and what each moment belongs to."""
 
 import collections
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -93,7 +94,7 @@ class Run(NamedTuple):
     @property
     def waiting(self) -> float:
         """Seconds between the first and the last instruction in which none ran but those that hold others."""
-        return sum(each.seconds for each in self.slices() if each.is_wait)
+        return math.fsum(each.seconds for each in self.slices() if each.is_wait)
 
     def slices(self) -> Iterator[Slice]:
         """Yields slices, one after the other, that fill the run.
