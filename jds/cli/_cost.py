@@ -151,11 +151,8 @@ class Cost:
             raise UsageError(f"`--device` {fault}")
         if self.trace is not None and not self.measure:
             raise UsageError("`--trace` requires `--measure`")
-        if self.measure:
-            if self.device not in (None, "this"):
-                raise UsageError(f"`--measure` runs on this machine, not on {self.device}; leave out `--device`")
-            if self.by not in ("layer", "fused"):
-                raise UsageError(f"`--measure` shows the times of layers, and so has no rows by {self.by}")
+        if self.measure and self.device not in (None, "this"):
+            raise UsageError(f"`--measure` runs on this machine, not on {self.device}; leave out `--device`")
         if modes:
             self._check_mode(modes[0])
 

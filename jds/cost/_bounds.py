@@ -110,8 +110,8 @@ class Estimate(NamedTuple):
         if self.measured is not None:
             found.append(
                 "Measured: medians. Share: time alone / measured time. It exceeds 1 if arrays stay in a cache or XLA "
-                "has fused a layer's work into another layer's instruction; a layer without a time has no instruction "
-                "named after it."
+                "has fused a row's work into another row's instruction; a row without a time has no instruction named "
+                "after it."
             )
             found += self.measured.notes()
         return found

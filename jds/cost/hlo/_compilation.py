@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from jds._common.text import in_layer
-from jds.cost.hlo._difference import PRODUCTS, Difference, Share, is_function, kind_of, numbers, share_of, summed
+from jds.cost.hlo._difference import Difference, Share, is_function, kind_of, numbers, share_of, summed
 from jds.cost.hlo._equations import Equations, EquationWork, targets, total
 from jds.cost.hlo._flops import Work
+from jds.cost.hlo._parse import PRODUCTS
 
 # An equation with more than this many times its products is computed by another algorithm.
 _DENSE = 1.5
