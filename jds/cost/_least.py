@@ -26,7 +26,7 @@ class LeastWork(NamedTuple):
 
     operations: Sequence[Operation]
     conditionals: Sequence[tuple[int, Sequence["LeastWork"]]]
-    shares: Sequence[float]
+    shares: Sequence[Number]
 
     def by_arithmetic(self, peak: Peak, dtype: str | None) -> collections.Counter[str]:
         """Returns the operations in each arithmetic of a device, as `work_by_arithmetic`."""
@@ -149,14 +149,14 @@ class _Least:
             return carry.initial, carry.after
         return (value.source,)
 
-    def _need(self, number: int | None, share: float, computed: float = 0.0) -> None:
+    def _need(self, number: int | None, share: Number, computed: Number = 0) -> None:
         """Notes that a share of a value is needed."""
         if number is not None:
             number = self.merged.same_as[number]
             self.shares[number] = max(self.shares[number], min(1.0, share))
             self.computed[number] = max(self.computed[number], min(1.0, max(share, computed)))
 
-    def _keep(self, number: int | None, share: float = 1.0) -> None:
+    def _keep(self, number: int | None, share: Number = 1.0) -> None:
         """Notes that a value leaves the program, or is handed on: it is needed, or else only changed in place."""
         if number is None:
             return
@@ -167,7 +167,7 @@ class _Least:
         else:
             self._need(number, share)
 
-    def _update(self, number: int | None, share: float) -> None:
+    def _update(self, number: int | None, share: Number) -> None:
         """Notes that a value is changed in place, and a share of it stays: of an argument, nothing is read for that."""
         if number is None:
             return
@@ -225,7 +225,7 @@ class _Least:
             if operation.name == "dynamic_update_slice":
                 self._need(operation.operands[1], 1.0)
 
-    def _elements(self, outputs: Sequence[int], shares: Sequence[float]) -> float:
+    def _elements(self, outputs: Sequence[int], shares: Sequence[Number]) -> Number:
         return sum(shares[output] * self.program.values[output].elements for output in outputs)
 
     def _follow_conditional(self, place: int) -> None:

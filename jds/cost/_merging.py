@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jds._common.text import Number
 from jds.cost._program import Loop, Operation, Program
 
 # All elements are this number.
@@ -17,7 +18,7 @@ _COMMUTATIVE = frozenset(["add", "mul", "max", "min", "and", "or", "xor", "add_a
 # Of uniform operands, they make a uniform result with the same number.
 _REPEATING = frozenset(["broadcast_in_dim", "convert_element_type", "copy"])
 # The number that changes nothing, by the operand that may be it.
-_NEUTRAL: Mapping[str, tuple[float, Sequence[int]]] = {
+_NEUTRAL: Mapping[str, tuple[Number, Sequence[int]]] = {
     "add": (0, (0, 1)), "add_any": (0, (0, 1)), "sub": (0, (1,)), "mul": (1, (0, 1)), "div": (1, (1,)),
 }  # fmt: skip
 
@@ -231,7 +232,7 @@ class _Merging:
         return operation.name, min(both), str(out.dtype)
 
 
-def _equals(number: Any, other: float) -> bool:
+def _equals(number: Any, other: Number) -> bool:
     return number is not None and np.ndim(number) == 0 and bool(number == other)
 
 
