@@ -108,6 +108,8 @@ def test_an_error_in_a_callback_is_reported_without_jaxs_traceback(mine, capfd, 
         ("def f(x): pass", ["--arguments", "str[3]"], "must start with a dtype"),
         ("def f(x): yield x", ["--arguments", "f32[3]"], "got a generator or a coroutine"),
         ("async def f(x): pass", ["--arguments", "f32[3]"], "got a generator or a coroutine"),
+        ("def f(x): return 'text'", ["--arguments", "f32[3]"], "mine.py:f returns no arrays"),
+        ("class Box: pass\ndef f(x):\n box = Box(); box.x = x * 2; return box", ["--arguments", "f32[3]"], "returns no arrays"),
         ("def f(x): return 1.0", ["--arguments", "f32[3]", "--grad"], "requires a floating-point result"),
         ("def f(x): return x", ["--arguments", "f32[3]", "--trip-counts", "3"], "`--trip-counts` has no effect: mine.py:f has no"),
         ("def f(x): return x", ["--arguments", "f32[3]", "--trip-counts", "-1"], "`--trip-counts` must be 0 or more, got -1"),
@@ -142,6 +144,12 @@ def test_a_wrong_target_says_what_to_do(target, message, mine, capfd):
     mine("x = 1")
     mine("", "model.pt")
     assert message in refused([target], capfd)
+
+
+def test_a_function_without_results_may_have_an_effect(mine, capfd):
+    mine("import jax\ndef f(x): jax.debug.print('{x}', x=x * 2)\n")
+    cli.main(["cost", "mine.py:f", "--arguments", "f32[4]"])
+    assert "(no layer)" in capfd.readouterr().out
 
 
 def test_a_decorator_may_change_the_arguments(mine, capfd):

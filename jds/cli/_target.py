@@ -93,7 +93,9 @@ class Target:
             return self._of_file()
         program = program or self.program()
         with user_code(f"{self.name} cannot be traced"):
-            _ = program.jaxpr
+            jaxpr = program.jaxpr
+        if not jaxpr.out_avals and not jaxpr.effects:
+            raise UsageError(f"{self.name} returns no arrays, so that none of its work is needed")
         with user_code(f"{self.name} cannot be counted", is_all=False):
             found = cost.analyze(program, count_padding=self.count_padding, trip_counts=self.trip_counts)
         if self.trip_counts is not None and not found.while_loops:
