@@ -115,7 +115,7 @@ class Budget(NamedTuple):
         """Says what is unknown; one paragraph per string."""
         found = []
         if any(verdict.words == "unproven" for verdict in self.verdicts):
-            found.append("Unproven: it costs more than is counted, by an unknown amount; what is not counted is above.")
+            found.append("Unproven: it costs more than is counted, by an unknown amount.")
         if any(verdict.value is None for verdict in self.verdicts):
             found.append("Unknown: too few networks with published times on this device; `bound` has no need of them.")
         return found
@@ -131,7 +131,7 @@ class Budget(NamedTuple):
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         yield self.table(width=options.max_width)
-        yield from self.notes()
+        yield from ("", *notes) if (notes := self.notes()) else ()
 
     def __str__(self) -> str:
         return as_text(self)
@@ -203,4 +203,4 @@ def _text(quantity: Quantity, value: Number) -> str:
 def _times(ratio: float) -> str:
     """Formats a ratio above 1, which is not shown as 1."""
     text = f"{ratio:.2f}" if ratio < 10 else amount(ratio)
-    return "× 1.01" if text == "1.00" else f"× {text}"
+    return "× > 1" if text == "1.00" else f"× {text}"

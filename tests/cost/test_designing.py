@@ -121,6 +121,12 @@ def test_a_cost_that_is_not_known_is_not_within_a_limit():
         cost.check_budget(dense, [cost.Limit("time", 1.0)])
 
 
+def test_a_limit_that_is_just_exceeded_is_not_shown_as_reached():
+    found = cost.analyze(jnp.dot, shape(100, 100), shape(100, 100))
+    budget = cost.check_budget(found, [cost.Limit("macs", most) for most in (1e6, 999_999, 5e5)])
+    assert [verdict.words for verdict in budget.verdicts] == ["kept", "× > 1", "× 2.00"]
+
+
 def forever(x):
     return jax.lax.while_loop(lambda c: c[0, 0] < 3, lambda c: c @ c, x)
 
