@@ -1,5 +1,6 @@
 """Converts a function with its arguments to a function of arrays, traced once with the modules' paths as scopes."""
 
+import contextlib
 import functools
 import inspect
 import itertools
@@ -25,8 +26,10 @@ Role = Literal["parameter", "optimizer", "state", "argument"]
 
 # JAX treats this file and its arguments as the user's.
 _THIS_FILE = re.compile(rf"\nThe error occurred while tracing the function \S+ at {re.escape(__file__)}[^\n]*")
-# Lines in these folders are not the user's: the site-packages of JAX and NumPy, and jds itself.
-_LIBRARIES = tuple(f"{Path(file).parents[1]}{os.sep}" for file in (jax.__file__, np.__file__, __file__))
+# Lines in these folders are not the user's: the site-packages of JAX and NumPy, Python's own library, and jds itself.
+_FOLDERS = [*(Path(file).parents[1] for file in (jax.__file__, np.__file__, __file__)), Path(os.__file__).parent]
+_FRAME = re.compile(r'^ +File "([^"]+)", line (\d+)', re.MULTILINE)
+_LIBRARIES = tuple(f"{folder}{os.sep}" for folder in _FOLDERS)
 
 # Part of the key of JAX's caches: functions already traced without the modules' scopes are traced again.
 _tracing = jax.make_user_context(None)
@@ -62,8 +65,10 @@ class Traceable:
         *,
         traces_numbers: bool = True,
     ):
+        if fault := _fault(fun):
+            raise TypeError(f"`fun` must be a function or a module, {fault}")
         kwargs = dict(kwargs or {})
-        self.name = getattr(fun, "__name__", type(fun).__name__)  # for messages
+        self.name = _name_of(fun)  # for messages
         self.title = self.name  # for reports
         self._shapes = ", ".join(map(_in_words, jax.tree.leaves((args, kwargs), is_leaf=_is_node)))
         self.argument_count = len(args)
@@ -154,7 +159,8 @@ class Traceable:
             except flax.errors.TraceContextError as error:
                 raise ValueError(
                     f"{self.name} changes the state of a module that it closes over, for example in training mode: "
-                    f"pass the module as an argument, got only ({self._shapes})"
+                    "switch the module to evaluation mode with `module.eval()`, or pass it as an argument; the "
+                    f"arguments are ({self._shapes}){_place(error)}"
                 ) from error
             except (TypeError, ValueError, flax.errors.FlaxError) as error:
                 kind = TypeError if isinstance(error, TypeError) else ValueError
@@ -191,8 +197,9 @@ def as_traceable(fun: Callable[..., Any] | Traceable, args: tuple[Any, ...], kwa
 
 # What a part of an error message is a sign of.
 _HINTS = {
-    "Non-hashable static arguments": (
-        "\nA number is traced as an array. Close over one that must stay a number: `lambda x: f(x, 2)`."
+    **dict.fromkeys(
+        ("Non-hashable static arguments", "Shapes must be 1D sequences of concrete values"),
+        "\nA number is traced as an array. Close over one that must stay a number: `lambda x: f(x, 2)`.",
     ),
     "'ShapeDtypeStruct'": (
         "\nPass a module without arrays as an argument, rather than close over it: `analyze(lambda m, x: m(x), m, x)`."
@@ -237,14 +244,49 @@ def _child(node: Any, key: Any) -> Any:
     return None  # of a node that is registered without names
 
 
+def places_in_user_code(error: BaseException) -> list[str]:
+    """Returns the lines of the user's code that were running when an error was raised, the innermost last.
+
+    An error in a callback has them in its message.
+
+    Example:
+      >>> from jds._common.traceable import places_in_user_code
+      >>> places_in_user_code(ValueError("never raised"))
+      []
+    """
+    lines: list[tuple[str, Any]] = [
+        (frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)
+    ]
+    with contextlib.suppress(Exception):  # a message that cannot be made
+        lines += _FRAME.findall(str(error))
+    return [f"{file}:{line}" for file, line in lines if not file.startswith(_LIBRARIES) and "<" not in file]
+
+
 def _place(error: Exception) -> str:
     """Returns the place in user code where an error was raised, if any."""
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith(_LIBRARIES) and "<" not in frame.filename
-    ]
-    return f"\n({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return "".join(f"\n({place})" for place in places_in_user_code(error)[-1:])
+
+
+def _name_of(fun: Any) -> str:
+    """Returns the name of a function; for a gradient by Flax, whose name is `grad_wrapper`, that of what it is of."""
+    inner = inspect.unwrap(fun) if inspect.isfunction(fun) else fun
+    if inspect.isfunction(inner) and inner.__name__ == "grad_wrapper":
+        fun = inspect.getclosurevars(inner).nonlocals.get("f", fun)
+    return getattr(fun, "__name__", type(fun).__name__)
+
+
+def _fault(fun: Any) -> str | None:
+    """Says why something cannot be called with arrays; None if it can."""
+    if not callable(fun):
+        return f"got {type(fun).__name__}" + (", which has no `__call__`" if _is_node(fun) else "")
+    if any(
+        test(fun) for test in (inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction)
+    ):
+        return "got a generator or a coroutine, whose body does not run when it is called"
+    makes_modules = isinstance(fun, type) and (
+        issubclass(fun, nnx.Pytree) or any("__call__" in vars(base) for base in fun.__mro__)
+    )
+    return f"got the class {fun.__name__}; pass an instance of it" if makes_modules else None
 
 
 def _is_node(leaf: Any) -> bool:

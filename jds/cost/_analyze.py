@@ -61,19 +61,24 @@ def analyze(
     conventions = Conventions(count_padding, _platform(platform), trip_counts)
     if fault := _trips_fault(trip_counts):
         raise ValueError(f"analyze: {fault}")
-    wanted = (parameter_argnums,) if isinstance(parameter_argnums, int) else parameter_argnums
     program = as_traceable(fun, args, kwargs)
-    if wanted is not None and any(not 0 <= number < program.argument_count for number in wanted):
-        raise ValueError(
-            f"analyze: `parameter_argnums` must index the {program.argument_count} arguments from 0, got "
-            f"{parameter_argnums}"
-        )
+    wanted = _indices(parameter_argnums, program.argument_count)
     found = count(program, conventions, wanted)
     if isinstance(trip_counts, Mapping) and (typos := trip_counts.keys() - found.while_loops):
         loops = ", ".join(map(repr, found.while_loops)) or "none"
         raise ValueError(
             f"analyze: `trip_counts` must name layers with `while` loops ({loops}), got {', '.join(sorted(typos))}"
         )
+    return found
+
+
+def _indices(argnums: Any, count: int) -> tuple[int, ...] | None:
+    """Returns `parameter_argnums` as a tuple; raises ValueError unless they index `count` arguments."""
+    if argnums is None:
+        return None
+    found = tuple(argnums) if isinstance(argnums, tuple | list) else (argnums,)
+    if any(isinstance(each, bool) or not isinstance(each, int) or not 0 <= each < count for each in found):
+        raise ValueError(f"analyze: `parameter_argnums` must index the {count} arguments from 0, got {argnums!r}")
     return found
 
 
@@ -87,7 +92,7 @@ def _platform(name: str | None) -> str:
 def _trips_fault(trip_counts: int | Mapping[str, int] | None) -> str | None:
     numbers = trip_counts.values() if isinstance(trip_counts, Mapping) else [trip_counts or 0]
     if any(isinstance(number, bool) or not isinstance(number, int) or number < 0 for number in numbers):
-        return f"`trip_counts` must be a number of iterations, or a mapping from paths to numbers, got {trip_counts}"
+        return f"`trip_counts` must be a number of iterations, or a mapping from paths to numbers, got {trip_counts!r}"
     return None
 
 

@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from jds._common.html import as_html
-from jds._common.text import as_text, plain_table
+from jds._common.text import as_text, plain_number, plain_table
 from jds.cost._perfetto import write_trace
 from jds.cost._run import Owner, Run
 from jds.cost._timing import Spread
@@ -131,4 +131,4 @@ class Measurement(NamedTuple):
 
 
 def _cell(seconds: Spread) -> str:
-    return f"{seconds.median * 1e6:.4g} ±{seconds.half_width * 1e6:.2g}"
+    return f"{plain_number(seconds.median * 1e6, 4)} ±{plain_number(seconds.half_width * 1e6, 2)}"

@@ -221,3 +221,17 @@ class Program:
     def uncounted(self) -> list[Operation]:
         """The operations without a cost."""
         return [operation for operation in self.operations if operation.cost is None]
+
+    @property
+    def uncertain(self) -> set[int]:
+        """Indices of the operations that cost more than is counted, by an unknown amount."""
+        found = {number for number, operation in enumerate(self.operations) if operation.cost is None}
+        found |= {number for number, branches in self.other_branches.items() if any(b.unknown_trips for b in branches)}
+        loops = list(self.loops)
+        while loops:
+            loop = loops.pop()
+            if loop.trips is None:
+                found.update(range(loop.start, loop.end))
+            else:
+                loops += loop.inner
+        return found
