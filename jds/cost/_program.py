@@ -226,12 +226,10 @@ class Program:
     def uncertain(self) -> set[int]:
         """Indices of the operations that cost more than is counted, by an unknown amount."""
         found = {number for number, operation in enumerate(self.operations) if operation.cost is None}
-        found |= {number for number, branches in self.other_branches.items() if any(b.unknown_trips for b in branches)}
-        loops = list(self.loops)
-        while loops:
-            loop = loops.pop()
+        for number, branches in self.other_branches.items():
+            if any(program.unknown_trips for program in branches.programs):
+                found.add(number)
+        for loop in all_loops(self.loops):
             if loop.trips is None:
                 found.update(range(loop.start, loop.end))
-            else:
-                loops += loop.inner
         return found
