@@ -24,7 +24,8 @@ class Neighbor(NamedTuple):
 
     Attributes:
       latency: the published measurement.
-      bound: the lower bound on the time of its multiply-adds and its memory traffic, in seconds.
+      bound: the time of its multiply-adds, with padding, and of its memory traffic at the device's peak rates, in
+        seconds.
     """
 
     latency: Latency
@@ -73,7 +74,7 @@ class Forecast(NamedTuple):
           width: number of columns of the terminal; table columns that do not fit are left out. None for all.
         """
         sizes = [Heading("dtype", 5), Heading("mult-adds", 2), Heading("params", 4)]
-        times = [Heading("ms", 0), Heading("ms at least", 3), Heading("ratio", 1)]
+        times = [Heading("ms", 0), Heading("ms at peak", 3), Heading("ratio", 1)]
         headings = [Heading("published for this device", is_number=False), *sizes, *times]
         rows = []
         for latency, bound in self.neighbors:
@@ -89,8 +90,8 @@ class Forecast(NamedTuple):
             return f"{least} No estimate: fewer than {_FEWEST} networks with published times on this device are known."
         ratios = [neighbor.ratio for neighbor in self.neighbors]
         return (
-            f"{least} Similar networks took {min(ratios):.1f} to {max(ratios):.1f} times the bound of their mult-adds, "
-            f"so expect {duration(self.low)} to {duration(self.high)}."
+            f"{least} Similar networks took {min(ratios):.1f} to {max(ratios):.1f} times as long as their mult-adds at "
+            f"peak rates, so expect {duration(self.low)} to {duration(self.high)}."
         )
 
     def to_dict(self) -> dict[str, Any]:
