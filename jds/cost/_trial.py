@@ -10,7 +10,7 @@ import numpy as np
 from jax.extend.core import jaxpr_as_fun
 
 from jds._common.name_stack import scopes_of
-from jds.cost.hlo._tags import Marked, chain_of_scopes, has_own_cost, replace_jaxprs
+from jds.cost.hlo import Marked, chain_of_scopes, has_own_cost, replace_jaxprs
 
 
 def try_program(marked: Marked, arrays: Sequence[Any], time_limit: float) -> None:

@@ -50,7 +50,7 @@ class Reconciliation(NamedTuple):
       (1024, 1024.0, 0.0)
       >>> print(steps)
       from theory to XLA                                             FLOPs
-      ─────────────────────────────────────────────────────────────────────
+      ────────────────────────────────────────────────────────────────────
       in theory, with padding and all loop iterations                1,024
       lowered: as JAX passes it to XLA                               1,024
       compiled: as XLA runs it                                       1,024

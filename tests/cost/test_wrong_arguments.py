@@ -75,7 +75,7 @@ def test_errors_name_the_users_function(wrap):
 def test_a_module_in_training_mode_that_is_closed_over_is_explained():
     net = nnx.BatchNorm(4, rngs=nnx.Rngs(0))
     with pytest.raises(
-        ValueError, match=r"(?s)switch the module to evaluation mode with `module.eval\(\)`.*test_argum"
+        ValueError, match=r"(?s)switch the module to evaluation mode with `module.eval\(\)`.*test_wrong_argum"
     ):
         cost.analyze(lambda x: net(x), X)
 
