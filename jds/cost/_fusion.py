@@ -1,9 +1,9 @@
 """Groups the operations of a program as devices fuse them: a product or a reduction with what is done to its result."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from jds.cost._program import Loop, Program
+from jds.cost._program import Program, loops_around
 
 # They repeat elements or make constants, and run as a part of the operation that reads the result.
 _DEFERRED = frozenset(("broadcast_in_dim", "iota"))
@@ -67,7 +67,7 @@ class _Fusion:
         self.group_of: dict[int, int] = {}
         self.anchors: list[int] = []
         self.numbers: set[int] = set()
-        self.loop_of = _loops_of(program.loops, len(program.operations))
+        self.loop_of = [around[-1] if around else None for around in loops_around(program)]
 
     def groups(self) -> list[Group]:
         for number in range(len(self.program.operations)):
@@ -177,14 +177,3 @@ class _Fusion:
                 maker = self.program.values[value].made_by
                 if maker is not None and maker not in self.group_of and self.loop_of[maker] is self.loop_of[member]:
                     entering.append(maker)
-
-
-def _loops_of(loops: Sequence[Loop], count: int) -> list[Loop | None]:
-    """Returns, for each operation, the innermost loop around it."""
-    found: list[Loop | None] = [None] * count
-    waiting = list(loops)
-    while waiting:
-        loop = waiting.pop()  # always before the loops in it
-        found[loop.start : loop.end] = [loop] * (loop.end - loop.start)
-        waiting += loop.inner
-    return found

@@ -7,12 +7,12 @@ from typing import NamedTuple
 from jds._common.text import Number
 from jds.cost._arithmetic import work_by_arithmetic
 from jds.cost._counts import Counts
-from jds.cost._demand import UPDATES, elements, least_demand
+from jds.cost._demand import least_demand
 from jds.cost._merging import merged
 from jds.cost._program import Loop, Operation, Program, all_loops
 from jds.cost._traffic import Traffic
 from jds.cost.devices import Peak
-from jds.cost.rules import Cost, find_rule
+from jds.cost.rules import UPDATES, Cost, find_rule, size
 
 
 class LeastWork(NamedTuple):
@@ -103,11 +103,8 @@ class _Least:
             for number in (*carry.inside, carry.result)
         }
         self.stacked = {result for loop in self.all_loops for _, result in loop.stacks}
-        others = program.other_branches
-        self.conditional_around = {
-            place: number for number, branches in others.items() for place in range(number + 1, branches.end)
-        }
-        self.copies = {copy: number for number, branches in others.items() for copy in branches.copies}
+        self.conditional_around = program.conditional_around
+        self.copies = {copy: number for number, branches in program.other_branches.items() for copy in branches.copies}
 
     def run(self) -> LeastWork:
         self._find_live()
@@ -214,13 +211,13 @@ class _Least:
             return
         shares = self.computed if _is_product(operation) else self.shares
         needed, computed = (self._elements(operation.outputs, each) for each in (shares, self.computed))
-        is_choice = operation.name == "select_n" and elements(operation.equation.inputs[0]) == 1
+        is_choice = operation.name == "select_n" and size(operation.equation.inputs[0]) == 1
         for position, operand in enumerate(operation.operands):
-            whole = max(1, elements(operation.equation.inputs[position]))
+            whole = max(1, size(operation.equation.inputs[position]))
             share = 0.0 if is_choice and position else least_demand(operation, position, needed) / whole
             self._need(operand, share, least_demand(operation, position, computed) / whole)
         if number in self.updated:
-            array, changed = (elements(operation.equation.inputs[i]) for i in (0, UPDATES[operation.name]))
+            array, changed = (size(operation.equation.inputs[i]) for i in (0, UPDATES[operation.name]))
             self._update(operation.operands[0], max(0.0, self.updated[number] - changed / max(1, array)))
             if operation.name == "dynamic_update_slice":
                 self._need(operation.operands[1], 1.0)

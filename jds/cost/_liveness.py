@@ -12,8 +12,9 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from jds.cost._fusion import fused_groups, is_order_of_product
-from jds.cost._parts import HELD, UPDATES, Part, parts_of
+from jds.cost._parts import HELD, Part, parts_of
 from jds.cost._program import Branches, Loop, Operation, Program
+from jds.cost.rules import UPDATES
 
 _REPEATS = "broadcast_in_dim"
 # After the third iteration of a loop, all later ones allocate and free the same.

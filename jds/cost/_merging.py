@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jds._common.text import Number
-from jds.cost._program import Loop, Operation, Program
+from jds.cost._program import Loop, Operation, Program, loops_around
 
 # All elements are this number.
 _Uniform = Any
@@ -72,9 +72,7 @@ class _Merging:
         self.known: dict[Hashable, int] = {}
         self.loops = loops_around(program)
         self.unchanging, self.entering, self.leaving = _boundaries(program.loops)
-        self.in_branches = {
-            place for number, branches in program.other_branches.items() for place in range(number + 1, branches.end)
-        }
+        self.in_branches = program.conditional_around
 
     def run(self) -> Merged:
         for number, value in enumerate(self.program.values):
@@ -104,7 +102,13 @@ class _Merging:
             self.depth[number] = min(self.depth[source], self.leaving.get(number, self.depth[source]))
 
     def _runs(self, place: int, depth: int) -> int:
-        return _runs(self.program.operations[place], self.loops[place], depth)
+        """Returns the runs of an operation that changes only in the first `depth` of the loops around it."""
+        loops, times = self.loops[place], self.program.operations[place].times
+        if any(loop.trips is None for loop in loops):
+            return 0
+        if depth >= len(loops) or not times:
+            return times
+        return max(1, times // math.prod(loop.trips or 1 for loop in loops[depth:]))
 
     def _alias(self, number: int, other: int) -> None:
         other = self.same_as[other]
@@ -245,30 +249,6 @@ def _hashable(value: Any) -> Hashable:
     except TypeError:
         return repr(value)
     return value
-
-
-def _runs(operation: Operation, loops: Sequence[Loop], depth: int) -> int:
-    """Returns the runs of an operation that changes only in the first `depth` of the loops around it."""
-    if any(loop.trips is None for loop in loops):
-        return 0
-    if depth >= len(loops) or not operation.times:
-        return operation.times
-    return max(1, operation.times // math.prod(loop.trips or 1 for loop in loops[depth:]))
-
-
-def loops_around(program: Program) -> list[tuple[Loop, ...]]:
-    """Returns, for each operation, the loops around it, the outermost first."""
-    found: list[tuple[Loop, ...]] = [()] * len(program.operations)
-
-    def visit(loop: Loop, outer: tuple[Loop, ...]) -> None:
-        around = (*outer, loop)
-        found[loop.start : loop.end] = [around] * (loop.end - loop.start)
-        for inner in loop.inner:
-            visit(inner, around)
-
-    for loop in program.loops:
-        visit(loop, ())
-    return found
 
 
 def _boundaries(loops: Sequence[Loop]) -> tuple[dict[int, int | None], dict[int, int], dict[int, int]]:

@@ -4,15 +4,13 @@ import collections
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from jds.cost._program import Loop, Program
-from jds.cost.rules import SCATTERS
+from jds.cost._program import Program, all_loops
+from jds.cost.rules import UPDATES
 
 Part = Literal["parameters", "optimizer", "state", "inputs", "activations", "saved", "gradients"]
 
 # The caller keeps them.
 HELD: tuple[Part, ...] = ("parameters", "optimizer", "state")
-# They write their result into their first operand.
-UPDATES = frozenset(("dynamic_update_slice", *SCATTERS))
 
 _OF_ROLES: Mapping[str | None, Part] = {
     "parameter": "parameters", "optimizer": "optimizer", "state": "state", "argument": "inputs", None: "inputs",
@@ -41,7 +39,11 @@ def parts_of(program: Program) -> Parts:
     updates = _updates(program)
     found: list[Part] = []
     begins = next((i for i, each in enumerate(program.operations) if each.phase == "backward"), None)
-    arguments, saved, stacks = set(program.inputs), _read_backward(program), set(_stacks(program.loops))
+    arguments, saved, stacks = (
+        set(program.inputs),
+        _read_backward(program),
+        {result for loop in all_loops(program.loops) for _, result in loop.stacks},
+    )
     of_updates = {number: argument for argument, path in updates.items() for number in path}
     for number, value in enumerate(program.values):
         maker = value.made_by
@@ -81,13 +83,6 @@ def _follows(program: Program, number: int, begins: int | None) -> bool:
 def _makes_gradients(program: Program, number: int, parts: Sequence[Part]) -> bool:
     outputs = program.operations[number].outputs
     return bool(outputs) and all(parts[i] == "gradients" for i in outputs)
-
-
-def _stacks(loops: Sequence[Loop]) -> Iterator[int]:
-    """Yields the results that loops stack."""
-    for loop in loops:
-        yield from (result for _, result in loop.stacks)
-        yield from _stacks(loop.inner)
 
 
 def _read_backward(program: Program) -> set[int]:

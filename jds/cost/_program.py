@@ -160,6 +160,21 @@ def all_loops(loops: Sequence[Loop]) -> Iterator[Loop]:
         yield from all_loops(loop.inner)
 
 
+def loops_around(program: "Program") -> list[tuple[Loop, ...]]:
+    """Returns, for each operation, the loops around it, the outermost first."""
+    found: list[tuple[Loop, ...]] = [()] * len(program.operations)
+
+    def visit(loop: Loop, outer: tuple[Loop, ...]) -> None:
+        around = (*outer, loop)
+        found[loop.start : loop.end] = [around] * (loop.end - loop.start)
+        for inner in loop.inner:
+            visit(inner, around)
+
+    for loop in program.loops:
+        visit(loop, ())
+    return found
+
+
 class Branches(NamedTuple):
     """The branches of a conditional that are not counted.
 
@@ -221,6 +236,15 @@ class Program:
     def uncounted(self) -> list[Operation]:
         """The operations without a cost."""
         return [operation for operation in self.operations if operation.cost is None]
+
+    @property
+    def conditional_around(self) -> dict[int, int]:
+        """For each operation of a counted branch, the operation that stands for the other branches."""
+        return {
+            place: number
+            for number, branches in self.other_branches.items()
+            for place in range(number + 1, branches.end)
+        }
 
     @property
     def uncertain(self) -> set[int]:
