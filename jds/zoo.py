@@ -187,9 +187,9 @@ def find(name: str) -> Variant:
     return VARIANTS[name]
 
 
-def name_fault(name: str) -> str | None:
-    """Returns an error message for an unknown network name, or None for a known one."""
+def name_fault(name: str, listing: str = "list_models()") -> str | None:
+    """Returns an error message, with what lists the names, for an unknown network name, or None for a known one."""
     if name in VARIANTS:
         return None
     near = ", ".join(near_names(name, VARIANTS))
-    return f"there is no {name!r}; did you mean {near or 'one of list_models()'}?"
+    return f"there is no {name!r}; did you mean {near or f'one of {listing}'}?"

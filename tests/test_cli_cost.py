@@ -25,7 +25,7 @@ def test_a_network_is_printed_layer_by_layer_with_its_files(capsys, tmp_path):
     assert "stages/4/1/pointwise 51.38M 9.0 102.8M 1.05M" in out
     assert "total 568.7M" in out
     data = json.loads(record.read_text())
-    assert data["schema"] == {"name": "jds.cost", "version": 3}
+    assert data["schema"] == {"name": "jds.cost", "version": 4}
     assert data["total"]["counts"]["macs"] == 568_740_352
     with rows.open() as file:
         lines = list(csv.DictReader(file))
@@ -96,8 +96,8 @@ def test_loops_and_branches_are_explained():
         return jax.lax.while_loop(lambda x: x[0, 0] < 1, lambda x: x + 1, x)
 
     notes = " ".join(cost.analyze(fun, jax.ShapeDtypeStruct((4, 4), "float32")).notes())
-    assert "Conditional in no layer: branches of" in notes
-    assert "Lower bound: `while` in no layer is counted as one iteration" in notes
+    assert "Conditional outside of all layers: branches of" in notes
+    assert "Lower bound: `while` outside of all layers is counted as one iteration" in notes
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,8 @@ def test_loops_and_branches_are_explained():
             ["jax.numpy:square", "--arguments", "int32[3,3]", "--grad"],
             "`--grad` requires a floating-point argument to differentiate with respect to, got jax.numpy:square(int32[3,3])",
         ),
-        (["jax.numpy:zeros", "--grad"], "`--grad` requires a floating-point argument"),
+        (["jax.random:bits", "--arguments", "key", "--grad"], "`--grad` requires a floating-point argument"),
+        (["jax.numpy:zeros"], "cannot be called with no `--arguments`: missing a required argument: 'shape'"),
         (["flax.nnx:Dropout", "--arguments", "f32[3]"], "must be a function or an instance, got the class Dropout"),
         (["jax.numpy:dot", "--batch", "2"], "`--batch` requires a network"),
         (["mobilenetv1_100", "--plot", "x.gif"], "`--plot` must end in .png, .svg, .pdf, got 'x.gif'"),

@@ -3,6 +3,7 @@
 import collections
 import functools
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import pytest
 from flax import nnx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from jax import lax
+from rich.table import Table
 
 from jds import cli, compare, cost
 from jds.cli import _output
@@ -72,10 +75,78 @@ WIDE = collections.Counter()
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(width=st.one_of(st.sampled_from([20, 30, 40]), st.integers(1, 200)))
 def test_every_number_and_name_is_complete_at_any_width(width, capsys, monkeypatch):
-    """Compares the words with those at 200 columns, where none is cropped or broken."""
+    """Compares the words of tables with those at 200 columns, where none is cropped or broken, and all paragraphs."""
+    tables = [part for part in parts() if isinstance(part, Table)]
     if not WIDE:
-        WIDE.update(printed(200, capsys, monkeypatch, *parts()).split())
-    assert collections.Counter(printed(width, capsys, monkeypatch, *parts()).split()) == WIDE
+        WIDE.update(printed(200, capsys, monkeypatch, *tables).split())
+    assert collections.Counter(printed(width, capsys, monkeypatch, *tables).split()) == WIDE
+    paragraphs = [part for part in parts() if isinstance(part, str)]
+    # Only spaces are added and removed; where a word is broken, none is.
+    assert "".join(printed(width, capsys, monkeypatch, *paragraphs).split()) == "".join("".join(paragraphs).split())
+
+
+def long_names(x, w):
+    with jax.named_scope(
+        "a_stage_with_a_rather_long_name_of_its_own/block/withoutanyplacewhereitcouldbefoldedinanyway"
+    ):
+        return lax.while_loop(lambda x: x[0, 0] < 3, lambda x: jnp.linalg.svd(x @ w)[0], x)
+
+
+@functools.cache
+def faces():
+    """All that `jds cost` prints, of small, huge and unknown programs."""
+    return list(made_faces())
+
+
+def made_faces():
+    huge = [jax.ShapeDtypeStruct((2**20, 2**20, 2**20), jnp.float32)] * 2
+    unknown = cost.analyze(long_names, *[jax.ShapeDtypeStruct((4, 4), jnp.float32)] * 2)
+    analyses = [counted(), cost.analyze(lambda x, w: x @ w, *huge), unknown, cost.analyze(lambda x: x, 1.0)]
+    limits = [cost.Limit(name, 1.0) for name in ("macs", "flops", "params", "peak", "memory")]
+    limits += [cost.Limit(name, 1e-12, "snapdragon_845_core") for name in ("time", "bound")]
+    limits += [cost.Limit("macs", 1e30), cost.Limit("time", 1.0, "snapdragon_8_gen_3_npu")]
+    for each in analyses:
+        spread = cost.Spread(1e-4, 2e-4, 3e-4)
+        measured = cost.Measurement(spread, {"": spread, "(call)": spread}, spread)
+        for by in ("layer", "fused", "equation"):
+            bounds = cost.estimate(each, "snapdragon 845", by, measured)
+            yield lambda width, each=each, by=by, bounds=bounds: each.table(by, width=width, estimate=bounds)
+            yield lambda width, each=each, by=by: each.table(by, width=width)
+            yield from bounds.notes()
+        yield from (each, *each.notes(), each.memory.summary())
+        yield from (cost.forecast(each, "snapdragon 845"), cost.forecast(each, "h100"))
+        yield cost.check_budget(each, limits)
+        yield from (cost.compare(each, other) for other in analyses)
+        settings = {"width": [0.25, 1e9], "image_size": [32, 1024], "batch": [1, 512]}
+        yield cost.sweep("several", lambda each=each, **_: each, settings, "h100")
+    yield cost.reconcile(lambda x: jnp.linalg.svd(jnp.sort(x) @ x), jnp.ones((4, 4)))
+    yield f"module:function({', '.join(['float32[8,16]'] * 20)})"
+
+
+@pytest.mark.parametrize("width", [40, 41, 47, 60, 72, 80, 100, 133, 200])
+def test_no_face_is_wider_than_the_terminal(width, capsys, monkeypatch):
+    shown = [part(width) if callable(part) else part for part in faces()]
+    for line in printed(width, capsys, monkeypatch, *shown).splitlines():
+        assert len(line) <= width, line
+
+
+def test_a_wide_terminal_shows_all_columns(capsys, monkeypatch):
+    for width, is_wide in ((200, True), (40, False)):
+        text = printed(width, capsys, monkeypatch, *(face for face in faces() if not callable(face)))
+        for heading in ("FLOP/B", "traffic", "at most", "dtype", "params  peak memory"):
+            assert (heading in text) == is_wide
+        for heading in ("mult-adds", "change", "cost", "ratio", "image_size"):
+            assert heading in text
+
+
+def test_numbers_have_no_exponents_and_nouns_the_right_number(capsys, monkeypatch):
+    text = " ".join(printed(200, capsys, monkeypatch, *(face for face in faces() if not callable(face))).split())
+    assert not re.search(r"\d(\.\d+)?e[+-]\d", text)
+    one = cost.analyze(lambda x: jnp.exp(x), 1.0), cost.analyze(lambda n: n + 1, jnp.int32(1))
+    notes = " ".join(note for each in one for note in each.notes())
+    assert "Not in the FLOPs: 1 transcendental function. " in notes
+    assert "Not in the FLOPs: 1 operation on integers. " in notes
+    assert not re.search(r"\b(0|1) (transcendental functions|operations)", text + notes)
 
 
 def test_paragraphs_are_wrapped_and_tables_are_not(capsys, monkeypatch):

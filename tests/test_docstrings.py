@@ -9,7 +9,7 @@ import pytest
 
 import jds
 import jds.compare
-from jds.cost.devices import _devices
+from jds.cost.devices import _rates
 
 MODULES = ["jds", *(module.name for module in pkgutil.walk_packages(jds.__path__, "jds."))]
 PACKAGES = [jds, jds.nn, jds.models, jds.cost, jds.compare, jds.ops]
@@ -20,7 +20,7 @@ def test_examples_are_right(module, request, monkeypatch, tmp_path):
     if module.startswith(("jds.models", "jds.nn", "jds.zoo", "jds.weights")):
         request.getfixturevalue("quick_compilation")  # these compile whole networks; the values do not depend on it
     # The rates of this machine take seconds to measure, and are cached in the user's folder.
-    monkeypatch.setattr(_devices, "_rate", lambda count, run: _devices.Spread(1.0, 1.0, 1.0))
+    monkeypatch.setattr(_rates, "_rate", lambda count, run: _rates.Spread(1.0, 1.0, 1.0))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     failed, _ = doctest.testmod(importlib.import_module(module))
     assert not failed

@@ -77,6 +77,8 @@ class Visit:
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("console", lambda line: self.errors.append(line.text) if line.type == "error" else None)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        # Chromium takes a while to hand choosers of files over: listening from the start, none is missed.
+        self.page.on("filechooser", lambda _: None)
         self.url = url
         self.page.goto(url)
 

@@ -69,7 +69,9 @@ def keyboard(browser: Any, url: str, photograph: Path) -> str:
             })()""")
             demand(outline == "solid", f"{focused}: the focus cannot be seen")
             if focused == "file":
-                _chosen_by_enter(visit).set_files(photograph)
+                with visit.page.expect_file_chooser() as chooser:
+                    visit.page.keyboard.press("Enter")
+                chooser.value.set_files(photograph)
                 visit.classified()
         demand("file" in reached, f"the keyboard reaches only {reached}")
         live = visit.page.get_attribute("#results", "aria-live")
@@ -80,19 +82,6 @@ def keyboard(browser: Any, url: str, photograph: Path) -> str:
         demand(not unnamed, f"without a name: {unnamed}")
         visit.demand_nothing_from_elsewhere()
     return f"reaches {', '.join(reached)}"
-
-
-def _chosen_by_enter(visit: Any) -> Any:
-    """Returns the chooser of files that Enter opens; on a busy machine, Chromium may drop the first key."""
-    faults = []
-    for _ in range(3):
-        try:
-            with visit.page.expect_file_chooser(timeout=10_000) as chooser:
-                visit.page.keyboard.press("Enter")
-            return chooser.value
-        except Exception as fault:  # playwright's own class of time-outs
-            faults.append(fault)
-    raise faults[-1]
 
 
 def phone(browser: Any, url: str, photograph: Path) -> str:

@@ -1,19 +1,23 @@
 """Reads JAX's name stacks: the scopes that an equation was traced in, and the transformations around them."""
 
-import functools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from jax.extend.core import JaxprEqn
+from jax.extend.source_info_util import NameStack
 
+from jds._common.openings import Opening, Part
+
+# The type of the elements of a name stack that stand for transformations.
+_Transformation = type(NameStack().transform("").stack[0])
 _TRANSFORMATION = re.compile(r"(\w+)\((.*)\)")
 _FUNCTIONS = ("jit", "pjit", "core_call", "custom_jvp_call", "custom_vjp_call")
 # Set around equations that the backward pass computes again.
 _RECOMPUTED = "rematted_computation"
-# `jnp.einsum` names its scope after its subscripts.
+# `jnp.einsum` names its scope after its subscripts, as it got them.
 _EINSUM = re.compile(r"[\w,.]*->[\w.]*")
-_EQUINOX = re.compile(r"eqx\.nn\.\w+")
+_EQUINOX = re.compile(r"eqx\.nn\.\w+|checkpointed-(no-vjp|fwd|bwd)")
 # Names that lowering always adds, and names that it adds after or before another one.
 _OF_LOWERING = ("closed_call", "eval_jaxpr", "checkpoint", "remat2", "shard_map", _RECOMPUTED)
 _OF_LOOPS = ("while/body", "while/cond")
@@ -26,10 +30,12 @@ class Scopes(NamedTuple):
     Attributes:
       path: the scopes around it, outermost first.
       is_backward: whether it belongs to a backward pass.
+      is_recomputed: whether it computes a part of the forward pass again for the backward pass.
     """
 
     path: tuple[str, ...]
     is_backward: bool
+    is_recomputed: bool = False
 
 
 class Origin(NamedTuple):
@@ -55,40 +61,44 @@ class _Name(NamedTuple):
         return "transpose" in self.transformations
 
 
-@functools.lru_cache(maxsize=2**14)
-def read_scopes(name_stack: str, *, is_recomputation: bool = False) -> Scopes:
-    """Parses the text of an equation's name stack.
-
-    Args:
-      name_stack: a name stack as printed by JAX, such as `transpose(jvp(blocks))/0`.
-      is_recomputation: whether the equation computes a part of the forward pass again for the backward pass
-        (`checkpoint` with `differentiated=True`). JAX writes the scopes around such an equation twice, as it does
-        around some other equations of the backward pass, where it shows in the transformations.
-
-    Returns:
-      The scopes, without those added by transformations and by `jnp.einsum`.
-
-    Example:
-      >>> from jds._common.name_stack import read_scopes
-      >>> read_scopes("transpose(jvp(blocks))/0")
-      Scopes(path=('blocks', '0'), is_backward=True)
-    """
-    parts = _split(name_stack)
-    names: list[_Name] = []
-    for part in parts:
-        if part == _RECOMPUTED:
-            names = _once(names, is_certain=True)
-        else:
-            names += _names(part)
-    names = _once(names, is_certain=is_recomputation)
-    is_backward = any("transpose" in _unwrap(part)[0] or part == _RECOMPUTED for part in parts)
-    return Scopes(_path(names), is_backward)
-
-
 def scopes_of(equation: JaxprEqn) -> Scopes:
-    """Returns the scopes of an equation of a jaxpr, relative to those of the equation that calls the jaxpr."""
-    is_recomputation = equation.primitive.name in ("checkpoint", "remat2") and equation.params.get("differentiated")
-    return read_scopes(str(equation.source_info.name_stack), is_recomputation=bool(is_recomputation))
+    """Returns the scopes of an equation of a jaxpr, relative to those of the equation that calls the jaxpr.
+
+    The scopes that JAX opens are left out, and those that it lists twice are there once.
+    """
+    names: list[_Name] = []
+    transformations: list[str] = []
+    is_backward = is_recomputed = False
+    for element in equation.source_info.name_stack.stack:
+        if isinstance(element, _Transformation):
+            transformations.append(element.name)
+            is_backward = is_backward or element.name == "transpose"
+        elif _is_of_jax(element.name):
+            is_recomputed = is_recomputed or element.name == _RECOMPUTED
+        else:
+            names += [_Name(part, tuple(transformations)) for part in _parts(element.name)]
+            transformations = []
+    if not any(isinstance(name.text, Part) for name in names):
+        is_recomputation = equation.primitive.name in ("checkpoint", "remat2") and equation.params.get("differentiated")
+        names = _once(names, is_certain=bool(is_recomputation))
+    return Scopes(distinct(_path(names)), is_backward or is_recomputed, is_recomputed)
+
+
+def distinct(path: Iterable[str]) -> tuple[str, ...]:
+    """Returns the names on a path, each opening of a scope once."""
+    found: dict[int, str] = {}
+    for place, name in enumerate(path):
+        found.setdefault(id(name) if isinstance(name, Part) else -place, name)
+    return tuple(found.values())
+
+
+def _parts(name: str) -> Iterable[str]:
+    return name.parts if isinstance(name, Opening) else filter(None, name.split("/"))
+
+
+def _is_of_jax(name: str) -> bool:
+    """Returns whether JAX opened a scope. If the program was traced elsewhere, its name has to tell."""
+    return name.is_of_jax if isinstance(name, Opening) else name == _RECOMPUTED or bool(_EINSUM.fullmatch(name))
 
 
 def origin(op_name: str) -> Origin:
@@ -163,7 +173,7 @@ def _half(names: list[_Name]) -> list[_Name] | None:
 
 def _path(names: Iterable[_Name]) -> tuple[str, ...]:
     path = tuple(name.text for name in names)
-    # Equinox names its layers' scopes after their classes, which says nothing where they have a path.
+    # Equinox names scopes after its classes and loops, which says nothing where they have a path.
     with_path = tuple(name for name in path if not _EQUINOX.fullmatch(name))
     return with_path or path
 

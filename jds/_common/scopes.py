@@ -8,73 +8,83 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import flax.linen
 import jax
 from flax import nnx
+
+from jds._common.openings import openings
 
 ScopePath = tuple[str, ...]
 
 # Modules keep this attribute when they are split and merged, as in `nnx.grad` and `nnx.scan`.
 _MARK = "_jds_cost_path"
-_lock = threading.RLock()
+# Packages whose callable dataclasses are no layers; Equinox has layers in `equinox.nn` only.
+_WITHOUT_LAYERS = ("jax", "flax", "optax", "jds")
 
 
 def is_callable_tree(leaf: Any) -> bool:
     """Returns whether this is a callable dataclass, such as an Equinox module, but not what `filter_grad` returns."""
-    is_wrapper = type(leaf).__module__.startswith("equinox._")
+    return _is_layer(type(leaf))
+
+
+def _is_layer(cls: type) -> bool:
     return (
-        dataclasses.is_dataclass(leaf) and not isinstance(leaf, type | nnx.Pytree) and callable(leaf) and not is_wrapper
+        dataclasses.is_dataclass(cls)
+        and any("__call__" in vars(base) for base in cls.__mro__)
+        and not issubclass(cls, nnx.Pytree | flax.linen.Module)
+        and _may_be_layer(cls)
     )
 
 
+def _may_be_layer(cls: type) -> bool:
+    package, _, rest = cls.__module__.partition(".")
+    return package not in _WITHOUT_LAYERS and (package != "equinox" or rest.startswith("nn."))
+
+
 def mark_paths(node: Any, path: ScopePath = ()) -> list[Any]:
-    """Stores on each module in a graph or tree its path from `node`, as in `nnx.tabulate`; returns the modules."""
-    is_tree = is_callable_tree(node)
-    found = _in_tree(node) if is_tree else [pair for pair in nnx.iter_graph(node) if isinstance(pair[1], nnx.Module)]
-    modules = [(parts, module) for parts, module in found if not is_tree or not hasattr(module, _MARK)]
+    """Stores on each NNX module in a graph its path from `node`, as in `nnx.tabulate`; returns the modules."""
+    modules = [(parts, module) for parts, module in nnx.iter_graph(node) if isinstance(module, nnx.Module)]
     for parts, module in modules:
-        # Plain assignment fails inside a trace for a module created outside it, and for a frozen dataclass.
+        # Plain assignment fails inside a trace for a module created outside it.
         object.__setattr__(module, _MARK, (*path, *map(str, parts)))
     return [module for _, module in modules]
 
 
-def _in_tree(node: Any, path: ScopePath = ()) -> Iterator[tuple[ScopePath, Any]]:
-    """Yields the paths of the callable dataclasses in a tree of dataclasses and containers, and these themselves."""
-    if is_callable_tree(node):
+def modules_in_tree(node: Any, path: ScopePath = ()) -> Iterator[tuple[ScopePath, Any]]:
+    """Yields the callable dataclasses and the NNX modules in a tree of dataclasses and containers, with their paths."""
+    if isinstance(node, nnx.Pytree) or is_callable_tree(node):
         yield path, node
-        # A field may be missing while the tree is built.
-        children: Iterable[tuple[Any, Any]] = (
-            (field.name, getattr(node, field.name, None)) for field in dataclasses.fields(node)
-        )
-    elif isinstance(node, list | tuple):
+    children: Iterable[tuple[Any, Any]] = ()
+    if isinstance(node, list | tuple):
         children = enumerate(node)
-    else:
-        children = node.items() if isinstance(node, dict) else ()
+    elif isinstance(node, dict):
+        children = node.items()
+    elif dataclasses.is_dataclass(node) and not isinstance(node, type | nnx.Pytree):
+        # A field may be missing while the tree is built.
+        children = ((field.name, getattr(node, field.name, None)) for field in dataclasses.fields(node))
     for name, child in children:
-        yield from _in_tree(child, (*path, str(name)))
+        yield from modules_in_tree(child, (*path, str(name)))
 
 
 @contextlib.contextmanager
-def module_scopes(trees: Iterable[Any] = ()) -> Iterator[None]:
-    """Context manager that wraps the methods of all NNX modules; for one thread at a time.
-
-    Args:
-      trees: callable dataclasses whose classes, and those of the callable dataclasses in them, are wrapped too.
-    """
-    with _lock:
-        classes = {*_subclasses(nnx.Module)} - {nnx.Module}
-        classes |= {type(node) for tree in trees for _, node in _in_tree(tree)}
+def module_scopes() -> Iterator["Calls"]:
+    """Context manager that wraps the methods of all NNX modules and callable dataclasses; for one thread at a time."""
+    with openings():
+        classes = _subclasses(nnx.Module) - {nnx.Module}
+        trees = filter(_is_layer, _subclasses(object))
+        classes |= {base for cls in trees for base in cls.__mro__ if base is not object and _may_be_layer(base)}
         methods = [
             (cls, name, method) for cls in classes for name, method in vars(cls).items() if _is_method(name, method)
         ]
-        calling = _Calling()
+        calls = Calls()
         try:
             for cls, name, method in methods:
-                setattr(cls, name, _scoped(method, calling))
-            yield
+                setattr(cls, name, _scoped(method, calls))
+            yield calls
         finally:
             for cls, name, method in methods:
                 setattr(cls, name, method)
-            for module in calling.marked:
+            for module in calls.marked:
                 vars(module).pop(_MARK, None)
 
 
@@ -85,42 +95,98 @@ def _is_method(name: str, attribute: Any) -> bool:
     return inspect.isfunction(attribute) or (callable(attribute) and hasattr(type(attribute), "__get__"))
 
 
-class _Calling:
-    """The paths of the modules being called, and the modules that were marked."""
+class Calls:
+    """The modules being called, and the paths of modules.
+
+    Attributes:
+      running: the modules being called, with their paths.
+      marked: the NNX modules that were marked meanwhile.
+    """
 
     def __init__(self):
-        self.paths: list[ScopePath] = []
+        self.running: list[tuple[Any, ScopePath]] = []
         self.marked: list[Any] = []
         self.thread = threading.get_ident()
+        # Callable dataclasses may be frozen: by identity, they themselves, which keeps them alive, and their paths.
+        self._paths: dict[int, tuple[Any, ScopePath]] = {}
+        # Transformations rebuild dataclasses from their arrays: their structure is left. None if several have it.
+        self._path_of_structure: dict[Any, ScopePath | None] = {}
+
+    @property
+    def here(self) -> ScopePath:
+        """The path of the innermost module being called."""
+        return self.running[-1][1] if self.running else ()
+
+    def note(self, tree: Any, path: ScopePath = ()) -> None:
+        """Notes the paths of the callable dataclasses and NNX modules in a tree, which is at `path` itself."""
+        for parts, node in modules_in_tree(tree, path):
+            if isinstance(node, nnx.Pytree):
+                self.marked += [] if hasattr(node, _MARK) else mark_paths(node, parts)
+            elif id(node) not in self._paths:
+                self._paths[id(node)] = node, parts
+                structure = _structure(node)
+                is_only = self._path_of_structure.setdefault(structure, parts) == parts
+                self._path_of_structure[structure] = parts if is_only and structure is not None else None
 
     def path_of(self, module: Any) -> ScopePath:
-        path = getattr(module, _MARK, None)
-        if path is None:
-            # It was closed over, or created during the call.
-            path = (*self.paths[-1], type(module).__name__) if self.paths else ()
-            self.marked += mark_paths(module, path)
-        return path
+        if isinstance(module, nnx.Module):
+            if not hasattr(module, _MARK):
+                # It was closed over, or created during the call.
+                path = (*self.here, type(module).__name__) if self.running else ()
+                self.marked += mark_paths(module, path)
+            return getattr(module, _MARK)
+        if id(module) not in self._paths:
+            # A callable dataclass may be an attribute of an NNX module.
+            for caller, path in self.running:
+                if isinstance(caller, nnx.Module):
+                    self.note(vars(caller), path)
+            self.note(module, self._likely_path(module))
+        return self._paths[id(module)][1]
+
+    def _likely_path(self, module: Any) -> ScopePath:
+        """Returns the path of a callable dataclass that is not part of another one that was seen."""
+        known = self._path_of_structure.get(_structure(module))
+        if known is not None and known[: len(self.here)] == self.here:
+            return known
+        has_arrays = any(hasattr(leaf, "dtype") for leaf in jax.tree.leaves(module))
+        return (*self.here, type(module).__name__) if self.running and has_arrays else self.here
 
 
-def _scoped(method: Any, calling: _Calling) -> Callable[..., Any]:
+def _structure(module: Any) -> Any:
+    """Returns what is left of a dataclass without its arrays; None if it is not registered as a pytree."""
+    structure = jax.tree.structure(module)
+    try:
+        hash(structure)
+    except TypeError:
+        return None
+    return None if jax.tree_util.treedef_is_leaf(structure) else structure
+
+
+def _scoped(method: Any, calls: Calls) -> Callable[..., Any]:
     # A lambda, because there is one per method, and type-checking import hooks take a millisecond per `def`.
-    return functools.wraps(method)(lambda self, *args, **kwargs: _call(method, calling, self, *args, **kwargs))
+    return functools.wraps(method)(lambda self, *args, **kwargs: _call(method, calls, self, *args, **kwargs))
 
 
-def _call(method: Any, calling: _Calling, module: Any, *args: Any, **kwargs: Any) -> Any:
+def _call(method: Any, calls: Calls, module: Any, *args: Any, **kwargs: Any) -> Any:
     bound = method.__get__(module, type(module))
-    if threading.get_ident() != calling.thread:
+    is_module = isinstance(module, nnx.Module) or is_callable_tree(module)
+    if threading.get_ident() != calls.thread or not is_module:
         return bound(*args, **kwargs)
-    path, here = calling.path_of(module), calling.paths[-1] if calling.paths else ()
+    path, here = calls.path_of(module), calls.here
     # If a module calls another of its methods, or its parent's `__call__`, it is already in its scope.
     relative = path[len(here) :] if path[: len(here)] == here else path
-    calling.paths.append(path)
+    calls.running.append((module, path))
     try:
         with jax.named_scope("/".join(relative)) if relative else contextlib.nullcontext():
             return bound(*args, **kwargs)
     finally:
-        calling.paths.pop()
+        calls.running.pop()
 
 
 def _subclasses(cls: type) -> set[type]:
-    return {cls}.union(*map(_subclasses, cls.__subclasses__()))
+    found: set[type] = set()
+    new = [cls]
+    while new:
+        found.update(new)
+        new = [each for parent in new for each in type.__subclasses__(parent) if each not in found]
+    return found

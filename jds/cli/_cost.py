@@ -1,7 +1,9 @@
 """`jds cost`: prints the cost of a program in the terminal."""
 
 import dataclasses
+import itertools
 import json
+import math
 import shutil
 import sys
 from pathlib import Path
@@ -11,21 +13,45 @@ import tyro
 
 from jds import cost
 from jds._common.traceable import Traceable
-from jds.cli._options import UsageError, check_output, check_positive, flag, option, write, write_text
+from jds.cli._options import (
+    UsageError,
+    check_different,
+    check_output,
+    check_positive,
+    flag,
+    option,
+    write,
+    write_text,
+)
 from jds.cli._output import show
 from jds.cli._quantities import limits, number, ranges
-from jds.cli._target import OPTIMIZERS, Kind, Target
+from jds.cli._target import OPTIMIZERS, Kind, Target, user_code
+from jds.cost._fits import batch_record
 from jds.cost._grouping import Sort
-from jds.cost.devices import device_fault
+from jds.cost.devices import device_fault, device_key
 
 # The stages of the networks of jds.
 _STAGES = 2
 # The options that apply to each kind of target.
 _OPTIONS_OF: dict[Kind, tuple[str, ...]] = {
-    "network": ("image_size", "width", "batch", "grad", "optimizer", "trip_counts"),
+    "network": ("image_size", "width", "batch", "grad", "optimizer"),
     "function": ("arguments", "grad", "optimizer", "trip_counts"),
     "file": ("batch",),
 }
+_ROWS = ("by", "depth", "sort", "top")
+# The options that have no effect with another one.
+_UNUSED: dict[str, tuple[str, ...]] = {
+    "sweep": ("xla", "at_most", "trace", "measure_peaks", *_ROWS),
+    "against": ("xla", "at_most", "trace", "measure_peaks", "measure", "device", "plot", "top"),
+    "batch_that_fits": (
+        *("xla", "at_most", "trace", "measure_peaks", "measure", "device", "plot", "csv", "html", "count_padding"),
+        *_ROWS,
+    ),
+    # The program is compiled and measured in its own dtypes.
+    "xla": ("as_dtype",),
+    "measure": ("as_dtype",),
+}
+_FILES = ("json", "csv", "html", "plot", "trace")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,20 +104,23 @@ class Cost:
     against: Annotated[
         str | None, option("MODEL|module:function|FILE", "compare with another program, by default stage by stage")
     ] = None
+    against_arguments: Annotated[
+        tuple[str, ...], option("[NAME=]DTYPE[SIZES]", "arguments of the other function (default: the same)")
+    ] = ()
     sweep: Annotated[
-        tuple[str, ...],
+        tuple[str, ...] | None,
         option(
             "NAME=LOW:HIGH[:STEP]", "a network's width, image_size and batch, such as width=0.25:1.4 image_size=96,128"
         ),
-    ] = ()
+    ] = None
     at_most: Annotated[
-        tuple[str, ...],
+        tuple[str, ...] | None,
         option(
             "LIMITS",
             "exit with status 1 above a limit: macs=300M,flops=1G,params=5M,peak=1MiB,memory=8MiB,time=3ms@DEVICE,"
             "bound=1ms@DEVICE",
         ),
-    ] = ()
+    ] = None
     batch_that_fits: Annotated[str | None, option("SIZE", "the largest batch in a memory, such as 16GiB")] = None
     xla: Annotated[bool, option("", "compile it, and explain how XLA's counts differ from theory")] = False
     device: Annotated[
@@ -100,7 +129,7 @@ class Cost:
     ] = None
     measure: Annotated[bool, option("", "run it on this machine, and show measured times next to the bounds")] = False
     measure_peaks: Annotated[bool, option("", "measure the peak rates of this machine again")] = False
-    json: Annotated[Path | None, option("FILE", "write everything as JSON")] = None
+    json: Annotated[Path | None, option("FILE", "write the counts, memory and times as JSON")] = None
     csv: Annotated[Path | None, option("FILE", "write the rows as CSV")] = None
     html: Annotated[Path | None, option("FILE", "write a page in HTML")] = None
     plot: Annotated[Path | None, option("FILE", "plot the layers, or a sweep: .png, .svg or .pdf")] = None
@@ -126,21 +155,35 @@ class Cost:
         applying = {each: getattr(self, each) for each in _OPTIONS_OF[target.kind]}
         if is_reference and self._target(self.target).kind == target.kind:
             applying.pop("width", None)  # it is what is compared
+        if is_reference and self.against_arguments:
+            applying["arguments"] = self.against_arguments
         return dataclasses.replace(target, **applying)
+
+    def _has(self, name: str) -> bool:
+        """Whether an option was given, with another value than its default."""
+        return getattr(self, name) != getattr(type(self), name)
+
+    @property
+    def _is_here(self) -> bool:
+        """Whether times are for this machine."""
+        return self.measure if self.device is None else device_key(self.device) == "this"
 
     @property
     def _grouping(self) -> cost.Grouping:
         return cost.Grouping(self.by, self.depth, self.sort, self.top)
 
     def _check(self) -> None:
-        check_positive(self, "image_size", "width", "batch", "trip_counts", "depth", "top")
-        for name in ("json", "csv", "html", "plot", "trace"):
+        check_positive(self, "image_size", "width", "batch", "depth", "top")
+        if self.trip_counts is not None and self.trip_counts < 0:
+            raise UsageError(f"`--trip-counts` must be 0 or more, got {self.trip_counts}")
+        for name in ("sweep", "at_most"):
+            if getattr(self, name) == ():
+                raise UsageError(f"`{flag(name)}` must be followed by values; see `jds cost --help`")
+        for name in _FILES:
             check_output(name, getattr(self, name))
-        kinds: set[Kind] = {Target(name).kind for name in (self.target, self.against) if name is not None}
-        for name in sorted({name for names in _OPTIONS_OF.values() for name in names}):
-            if getattr(self, name) and not any(name in _OPTIONS_OF[kind] for kind in kinds):
-                raise UsageError(f"`{flag(name)}` {_reason(name, self.target)}")
-        modes = [name for name in ("sweep", "against", "batch_that_fits") if getattr(self, name)]
+        check_different(self, _FILES, [self.target, self.against])
+        self._check_targets()
+        modes = [name for name in ("sweep", "against", "batch_that_fits") if self._has(name)]
         if len(modes) > 1:
             raise UsageError(f"{' and '.join(f'`{flag(name)}`' for name in modes)} do not go together")
         if self.optimizer and not self.grad:
@@ -151,24 +194,23 @@ class Cost:
             raise UsageError(f"`--device` {fault}")
         if self.trace is not None and not self.measure:
             raise UsageError("`--trace` requires `--measure`")
-        if self.measure:
-            if self.device not in (None, "this"):
-                raise UsageError(f"`--measure` runs on this machine, not on {self.device}; leave out `--device`")
-            if self.by not in ("layer", "fused"):
-                raise UsageError(f"`--measure` shows the times of layers, and so has no rows by {self.by}")
-        if modes:
-            self._check_mode(modes[0])
+        if self.measure and not self._is_here:
+            raise UsageError(f"`--measure` runs on this machine, not on {self.device}; leave out `--device`")
+        for mode, unused in _UNUSED.items():
+            for name in unused:
+                if self._has(mode) and self._has(name):
+                    raise UsageError(f"`{_typed(name)}` does not go together with `{flag(mode)}`")
+        if self.measure_peaks and not self._is_here:
+            raise UsageError("`--measure-peaks` requires `--measure` or `--device this`: it is for this machine")
 
-    def _check_mode(self, mode: str) -> None:
-        """Refuses options that have no effect with another one."""
-        unused = {
-            "sweep": ("xla", "at_most", "top", "trace"),
-            "against": ("xla", "measure", "plot", "device", "at_most"),
-            "batch_that_fits": ("xla", "measure", "device", "at_most", "json", "csv", "html", "plot"),
-        }
-        for name in unused[mode]:
-            if getattr(self, name):
-                raise UsageError(f"`{flag(name)}` does not go together with `{flag(mode)}`")
+    def _check_targets(self) -> None:
+        """Refuses options that have no effect with the programs that are counted."""
+        kinds: set[Kind] = {Target(name).kind for name in (self.target, self.against) if name is not None}
+        for name in sorted({name for names in _OPTIONS_OF.values() for name in names}):
+            if self._has(name) and not any(name in _OPTIONS_OF[kind] for kind in kinds):
+                raise UsageError(f"`{flag(name)}` {_reason(name, self.target)}")
+        if self.against_arguments and (self.against is None or Target(self.against).kind != "function"):
+            raise UsageError("`--against-arguments` requires a function to compare with, as in `--against mine:g`")
 
     def _analysis(self, target: Target, program: Traceable | None = None) -> cost.Analysis:
         found = target.analysis(program)
@@ -183,16 +225,19 @@ class Cost:
         peak, measured = self._peak(), None
         if self.measure and program is not None:
             _progress("compiling the program and measuring it")
-            measured = cost.measure_program(program)
+            with user_code(f"{target.name} cannot be measured"):
+                measured = cost.measure_program(program)
         bounds = None if peak is None else cost.estimate(found, peak, self._grouping, measured)
         show(found.name, "", found.table(self._grouping, width=_columns(), estimate=bounds), "", *found.notes())
         if bounds is not None:
             show(*bounds.notes())
-        if self.device is not None and self.device != "this":
+        if self.device is not None and not self._is_here:
             show("", cost.forecast(found, self.device))
         if self.xla and program is not None:
             _progress("compiling the program")
-            show("", cost.reconcile(program, trip_counts=self.trip_counts))
+            with user_code(f"{target.name} cannot be compiled"):
+                reconciled = cost.reconcile(program, trip_counts=self.trip_counts)
+            show("", reconciled)
         self._write(found, bounds, peak, measured)
         if budget:
             _hold(found, budget)
@@ -201,9 +246,9 @@ class Cost:
         if self.measure_peaks:
             _progress("measuring the peak rates of this machine, which takes a few seconds")
             cost.measure_peak(again=True)
-        name = self.device or ("this" if self.measure else None)
-        if name == "this" and not self.measure_peaks:
+        if self._is_here and not self.measure_peaks:
             _progress("looking up the peak rates of this machine, which takes a few seconds the first time")
+        name = "this" if self._is_here else self.device
         return None if name is None else cost.find_device(name)
 
     def _write(
@@ -243,30 +288,35 @@ class Cost:
             write_text("html", self.html, found.to_html())
 
     def _run_sweep(self, target: Target) -> None:
-        settings = ranges(self.sweep)
+        settings = ranges(self.sweep or ())
         if target.kind != "network":
             raise UsageError(f"`--sweep` requires a network, not {target.name}")
         for name in settings:
             if getattr(self, name) is not None:
                 raise UsageError(f"`{flag(name)}` and `--sweep {name}=...` do not go together")
-        found = cost.sweep(
-            target.name,
-            lambda **chosen: self._analysis(dataclasses.replace(target, **chosen)),
-            settings,
-            self.device,
-            (lambda **chosen: self._seconds(dataclasses.replace(target, **chosen))) if self.measure else None,
-        )
+        points, number = math.prod(map(len, settings.values())), itertools.count(1)
+
+        def analysis(**chosen: Any) -> cost.Analysis:
+            words = ", ".join(f"{name} {value:.6g}" for name, value in chosen.items())
+            _progress(f"{next(number)} of {points} points: {words}")
+            return self._analysis(dataclasses.replace(target, **chosen))
+
+        def seconds(**chosen: Any) -> float:
+            with user_code(f"{target.name} cannot be measured"):
+                program = dataclasses.replace(target, **chosen).program()
+                return cost.measure_program(program, seconds=0.3).total.median
+
+        found = cost.sweep(target.name, analysis, settings, self.device, seconds if self.measure else None)
         show(f"{target.name}, {' × '.join(settings)}", "", found)
         self._write_rows(found)
         if self.plot is not None:
             write("plot", self.plot, found.plot)
 
-    def _seconds(self, target: Target) -> float:
-        _progress(f"measuring {target.name}, {target.image_size or 'its own'} pixels, width {target.width or 1}")
-        return cost.measure_program(target.program(), seconds=0.3).total.median
-
     def _run_batch_that_fits(self, target: Target) -> None:
-        size = int(number("--batch-that-fits", self.batch_that_fits or ""))
+        written = self.batch_that_fits or ""
+        size = math.floor(number("--batch-that-fits", written))
+        if not size:
+            raise UsageError(f"`--batch-that-fits` must be at least one byte, got {written}")
         if target.kind != "network":
             raise UsageError(f"`--batch-that-fits` requires a network, not {target.name}")
         if self.batch is not None:
@@ -275,13 +325,22 @@ class Cost:
         def analysis(batch: int) -> cost.Analysis:
             return self._analysis(dataclasses.replace(target, batch=batch))
 
-        batch = cost.largest_batch(lambda batch: analysis(batch).memory.bytes, size)
+        try:
+            batch = cost.largest_batch(lambda batch: analysis(batch).memory.bytes, size)
+        except ValueError as error:
+            words = str(error).removeprefix("largest_batch: ")
+            raise UsageError(f"`--batch-that-fits {self.batch_that_fits}` is too much: {words}") from None
+        found = analysis(batch or 1)
+        show(f"{found.name} {'fits' if batch else 'does not fit'} into {written}.", "", found.memory)
+        if self.json is not None:
+            _write_json(self.json, batch_record(found, batch, size))
         if not batch:
-            needed = analysis(1)
-            show(f"{needed.name} does not fit. {needed.memory.summary()}")
             sys.exit(1)
-        found = analysis(batch)
-        show(f"{found.name} fits.", "", found.memory)
+
+
+def _typed(name: str) -> str:
+    """Returns an option as it is typed to change its default."""
+    return "--no-count-padding" if name == "count_padding" else "--as" if name == "as_dtype" else flag(name)
 
 
 def _reason(name: str, target: str) -> str:

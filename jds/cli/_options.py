@@ -9,7 +9,8 @@ import tyro
 
 from jds._common.files import check_writable, write_atomically
 
-PLOT_SUFFIXES = (".png", ".svg", ".pdf")
+# The endings of the files of some options.
+_ENDINGS = {"plot": (".png", ".svg", ".pdf"), "trace": (".json", ".json.gz")}
 
 
 class UsageError(Exception):
@@ -41,8 +42,9 @@ def check_output(name: str, path: Path | None) -> None:
     """Raises UsageError, before any work is done, if the output file could not be written."""
     if path is None:
         return
-    if name == "plot" and path.suffix not in PLOT_SUFFIXES:
-        raise UsageError(f"`--plot` must end in {', '.join(PLOT_SUFFIXES)}, got '{path}'")
+    endings = _ENDINGS.get(name, ("",))
+    if not path.name.endswith(endings):
+        raise UsageError(f"`{flag(name)}` must end in {', '.join(endings)}, got '{path}'")
     if path.is_dir():
         raise UsageError(f"`{flag(name)}` must name a file, got the directory '{path}'")
     if path.exists() and not path.is_file():
@@ -51,6 +53,17 @@ def check_output(name: str, path: Path | None) -> None:
         check_writable(path)
     except OSError as error:
         raise UsageError(_cannot_write(name, path, error)) from None
+
+
+def check_different(options: Any, names: Sequence[str], inputs: Sequence[str | None]) -> None:
+    """Raises UsageError if two options write the same file, or one writes an input."""
+    known: dict[Path, str] = {Path(path).absolute(): f"the input {path}" for path in inputs if path is not None}
+    for name in names:
+        path = getattr(options, name)
+        if path is not None:
+            other = known.setdefault(path.absolute(), f"`{flag(name)}`")
+            if other != f"`{flag(name)}`":
+                raise UsageError(f"`{flag(name)}` must be another file than {other}, got '{path}'")
 
 
 def write(name: str, path: Path, writer: Callable[[Path], object]) -> None:

@@ -10,10 +10,14 @@ import sys
 import textwrap
 from collections.abc import Iterator
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleRenderable, Group, RenderableType
 from rich.measure import Measurement
 from rich.protocol import rich_cast
+from rich.segment import Segment
+from rich.table import Table
 from rich.text import Text
+
+from jds._common.text import folded
 
 # Characters that a terminal without Unicode cannot show.
 _PLAIN = {
@@ -61,12 +65,13 @@ def writing() -> Iterator[None]:
 
 
 def show(*parts: RenderableType) -> None:
-    """Prints paragraphs, wrapped at words, and tables at their full width.
+    """Prints paragraphs, folded at words and slashes, and tables at the width that they have.
 
-    A number or name wider than the terminal overflows rather than being cropped, which would change it.
+    A table that is wider than the terminal overflows rather than being cropped, which would change its numbers.
 
     Args:
-      *parts: strings, styled text, tables and other Rich renderables; each starts on a new line.
+      *parts: strings, styled text, tables, and objects that make these for the terminal's width; each starts on a new
+        line.
 
     Raises:
       OutputError: standard output cannot be written.
@@ -116,6 +121,10 @@ def _printed(console: Console, part: RenderableType) -> str:
     part = rich_cast(part)
     if isinstance(part, Group):
         return "".join(_printed(console, each) for each in part.renderables)
+    if not isinstance(part, str | Text | Table) and isinstance(part, ConsoleRenderable):
+        inner = [each for each in part.__rich_console__(console, console.options) if not isinstance(each, Segment)]
+        if inner:  # paragraphs and tables, made for the terminal's width
+            return "".join(_printed(console, each) for each in inner)
     if isinstance(part, str):
         return _wrapped(part, console.width or 80) + "\n"
     if isinstance(part, Text):
@@ -130,4 +139,5 @@ def _printed(console: Console, part: RenderableType) -> str:
 
 def _wrapped(text: str, width: int) -> str:
     lines = text.splitlines() or [""]
-    return "\n".join(textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False) for line in lines)
+    filled = "\n".join(textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False) for line in lines)
+    return "\n".join(folded(line, width) for line in filled.split("\n"))

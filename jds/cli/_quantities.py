@@ -1,5 +1,6 @@
 """Reads the sizes, times and ranges of the command line."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import get_args
@@ -15,8 +16,11 @@ _UNITS = {
     "B": 1, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12,
     "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
 }  # fmt: skip
-_TIMES = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
+# Two characters look like µ.
+_TIMES = {"ns": 1e-9, "us": 1e-6, "\N{MICRO SIGN}s": 1e-6, "\N{GREEK SMALL LETTER MU}s": 1e-6, "ms": 1e-3, "s": 1.0}
 _RANGE_STEPS = 6
+# A network takes a second or two.
+_MOST_POINTS = 1000
 # The values of a range are rounded to a multiple of this.
 _MULTIPLES = {"image_size": 32, "batch": 1, "width": 0.05}
 
@@ -27,10 +31,11 @@ def number(option: str, text: str, units: Mapping[str, Number] = _UNITS) -> floa
     Raises:
       UsageError: it is no positive number, or its unit is unknown.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([A-Za-zµ]*)", text.strip())
-    if found is None or found[2] not in units or float(found[1]) == 0:
-        known = ", ".join(unit for unit in units if unit)
-        raise UsageError(f"`{option}` must be a positive number with one of the units {known}, got {text!r}")
+    found = re.fullmatch(r"((?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([^\W\d_]*)", text.strip())
+    if found is None or found[2] not in units or not 0 < float(found[1]) < math.inf:
+        known = ", ".join(unit for unit in units if unit and unit != "\N{GREEK SMALL LETTER MU}s")
+        words = "without a unit or with one of" if "" in units else "with one of the units"
+        raise UsageError(f"`{option}` must be a positive number {words} {known}, got {text!r}")
     return float(found[1]) * units[found[2]]
 
 
@@ -49,12 +54,14 @@ def limits(texts: tuple[str, ...]) -> list[cost.Limit]:
             names = ", ".join(get_args(Quantity))
             raise UsageError(f"`--at-most` must have the form macs=300M with one of {names}, got {text!r}")
         is_time = quantity in ("time", "bound")
-        fault = device_fault(device) if device else "must name a device, as in time=3ms@raspberry_pi_5"
-        if is_time and fault:
-            raise UsageError(f"`--at-most` {fault}, got {text!r}")
+        if is_time and not device:
+            raise UsageError(f"`--at-most` must name a device, as in time=3ms@raspberry_pi_5, got {text!r}")
+        if is_time and (fault := device_fault(device)):
+            raise UsageError(f"the device of `--at-most {text}` {fault}")
         if device and not is_time:
             raise UsageError(f"`--at-most` has a device for time and bound only, got {text!r}")
-        found.append(cost.Limit(quantity, number("--at-most", most, _TIMES if is_time else _UNITS), device or None))
+        value = number("--at-most", most, _TIMES if is_time else _UNITS)
+        found.append(cost.Limit(quantity, value, device or None, most.strip()))
     return found
 
 
@@ -70,6 +77,8 @@ def ranges(texts: tuple[str, ...]) -> dict[str, Sequence[Number]]:
         name = name.replace("-", "_")
         if name not in _MULTIPLES or not rest:
             raise UsageError(f"`--sweep` must have the form width=0.25:1.4 with {', '.join(_MULTIPLES)}, got {text!r}")
+        if name in found:
+            raise UsageError(f"`--sweep` must have {name} once, as in {name}=1,2,4, got {' '.join(texts)}")
         try:
             values = _values(name, rest)
         except ValueError:
@@ -78,7 +87,13 @@ def ranges(texts: tuple[str, ...]) -> dict[str, Sequence[Number]]:
                 f"image_size=96:288:32, got {text!r}"
             ) from None
         found[name] = values if name == "width" else [int(value) for value in values]
+    _check_number(math.prod(map(len, found.values())))
     return found
+
+
+def _check_number(points: int) -> None:
+    if points > _MOST_POINTS:
+        raise UsageError(f"`--sweep` must have at most {_MOST_POINTS} points, got {points}; take wider steps")
 
 
 def _values(name: str, text: str) -> list[float]:
@@ -86,14 +101,17 @@ def _values(name: str, text: str) -> list[float]:
         values = [float(part) for part in text.split(",")]
     else:
         low, high, *steps = (float(part) for part in text.split(":"))
-        if len(steps) > 1 or not 0 < low < high or (steps and steps[0] <= 0):
+        if len(steps) > 1 or not 0 < low < high < math.inf or (steps and not steps[0] > 0):
             raise ValueError(text)
         if steps:
-            values = [low + i * steps[0] for i in range(int((high - low) / steps[0] + 1e-9) + 1)]
+            # As many as a double can count, at most.
+            count = int(min((high - low) / steps[0], 2.0**53) + 1e-9) + 1
+            _check_number(count)
+            values = [round(low + i * steps[0], 9) for i in range(count)]
         else:
             multiple = _MULTIPLES[name]
             between = [low + (high - low) * i / (_RANGE_STEPS - 1) for i in range(1, _RANGE_STEPS - 1)]
             values = [low, *(round(round(value / multiple) * multiple, 6) for value in between), high]
-    if not values or min(values) <= 0 or (name != "width" and any(value % 1 for value in values)):
+    if not all(0 < value < math.inf for value in values) or (name != "width" and any(value % 1 for value in values)):
         raise ValueError(text)
     return list(dict.fromkeys(values))

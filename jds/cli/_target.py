@@ -1,12 +1,14 @@
 """What `jds cost` counts: a network, a function or a module, or an exported file."""
 
+import contextlib
 import dataclasses
 import importlib
 import importlib.util
 import inspect
+import logging
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +18,7 @@ import optax
 from flax import nnx
 
 from jds import cost
-from jds._common.traceable import Traceable
+from jds._common.traceable import Traceable, places_in_user_code
 from jds.cli._network import build, find_variant, network_title
 from jds.cli._options import UsageError
 from jds.exporting import read_cost
@@ -60,7 +62,7 @@ class Target:
     @property
     def kind(self) -> Kind:
         """What the name stands for."""
-        if Path(self.name).suffix in FILES:
+        if Path(self.name).suffix.lower() in FILES:
             return "file"
         return "function" if ":" in self.name else "network"
 
@@ -70,11 +72,12 @@ class Target:
         Raises:
           UsageError: there is no such program, or the options do not apply.
         """
-        title, fun, args, kwargs = _network(self) if self.kind == "network" else _function(self)
-        if self.grad:
-            fun, args = _with_gradient(title, fun, args, self.optimizer)
-        program = Traceable(fun, args, kwargs)
-        program.title = title
+        with user_code(f"{self.name} cannot be traced"):
+            title, fun, args, kwargs = _network(self) if self.kind == "network" else _function(self)
+            if self.grad:
+                fun, args = _with_gradient(title, fun, args, self.optimizer)
+            program = Traceable(fun, args, kwargs)
+        program.name, program.title = self.name, title
         return program
 
     def analysis(self, program: Traceable | None = None) -> cost.Analysis:
@@ -86,24 +89,93 @@ class Target:
         Raises:
           UsageError: it cannot be read or traced.
         """
-        try:
-            if self.kind == "file":
-                return self._of_file()
-            return cost.analyze(
-                program or self.program(), count_padding=self.count_padding, trip_counts=self.trip_counts
-            )
-        except (TypeError, ValueError, ImportError, OSError) as error:
-            raise UsageError(str(error)) from None
+        if self.kind == "file":
+            return self._of_file()
+        program = program or self.program()
+        with user_code(f"{self.name} cannot be traced"):
+            jaxpr = program.jaxpr
+        if not jaxpr.out_avals and not jaxpr.effects:
+            raise UsageError(f"{self.name} returns no arrays, so that none of its work is needed")
+        with user_code(f"{self.name} cannot be counted", is_all=False):
+            found = cost.analyze(program, count_padding=self.count_padding, trip_counts=self.trip_counts)
+        if self.trip_counts is not None and not found.while_loops:
+            raise UsageError(f"`--trip-counts` has no effect: {self.name} has no `while` loops")
+        return found
 
     def _of_file(self) -> cost.Analysis:
-        graph = read_cost(self.name, batch=self.batch or 1, count_padding=self.count_padding)
+        try:
+            graph = read_cost(self.name, batch=self.batch or 1, count_padding=self.count_padding)
+        except (ValueError, ImportError, OSError) as error:
+            raise UsageError(str(error).removeprefix("read_cost: ")) from None
+        first = [graph.tensors[name].shape[:1] for name in graph.inputs]
+        if self.batch is not None and (self.batch,) not in first:
+            sizes = " and ".join(str(size) for (size,) in filter(None, first)) or "nothing"
+            raise UsageError(
+                f"`--batch` is for files that leave the batch open; in {self.name} it is fixed: its inputs begin with "
+                f"{sizes}. Export it again, with `--batch free` or with this batch"
+            )
         return cost.analyze_graph(graph._replace(name=self.name), count_padding=self.count_padding)
+
+
+@contextlib.contextmanager
+def user_code(fault: str, *, is_all: bool = True) -> Iterator[None]:
+    """Converts what the user's code raises to UsageError, with a fault in words and the lines of the user's code.
+
+    Args:
+      fault: what went wrong.
+      is_all: whether everything that is raised is the user's fault, and not only a wrong value or type, and what is
+        raised in the user's own files.
+    """
+    try:
+        with _quiet_callbacks():
+            yield
+    except UsageError:
+        raise
+    except (Exception, SystemExit) as error:
+        places = places_in_user_code(error)
+        is_described = isinstance(error, TypeError | ValueError | ImportError | AttributeError | OSError | SyntaxError)
+        if not (is_all or is_described or places):
+            raise
+        message = _message(error, with_type=not is_described or bool(places))
+        where = f"\n({', '.join(places[-_PLACES_AT_MOST:])})" if places else ""
+        # The message of a program that cannot be traced already says so.
+        start = "" if message.startswith(fault) else f"{fault}: "
+        raise UsageError(f"{start}{message.removeprefix('analyze: ')}{where}") from None
+
+
+# The calls in the user's code that an error shows.
+_PLACES_AT_MOST = 3
+
+
+def _message(error: BaseException, *, with_type: bool) -> str:
+    """Returns an error in words, without the traceback that the error of a callback contains."""
+    try:
+        text = re.sub(r"Traceback \(most recent call last\):\n(?:\s.*\n)*", "", str(error))
+    except Exception:
+        text = ""  # its own message cannot be made
+    return f"{type(error).__name__}: {text}".removesuffix(": ") if with_type or not text else text
+
+
+@contextlib.contextmanager
+def _quiet_callbacks() -> Iterator[None]:
+    """Keeps JAX from logging the traceback of an error in a callback, which it raises as well."""
+    logger = logging.getLogger("jax._src.callback")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 _Program = tuple[str, Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
 def _network(target: Target) -> _Program:
+    path = Path(target.name)
+    if path.suffix == ".py":
+        raise UsageError(f"{target.name} must be followed by what is in it, as in {target.name}:function")
+    if path.is_file():
+        raise UsageError(f"{target.name} is a file that cannot be read: {' and '.join(FILES)} files can")
     variant = find_variant(target.name, hint=" A function is written as module:function")
     size, batch = target.image_size or variant.preprocessing.image_size, target.batch or 1
     model = nnx.eval_shape(lambda: build(variant.name, target.width))
@@ -127,13 +199,16 @@ def _function(target: Target) -> _Program:
         raise UsageError(f"{target.name!r} must be a function, got {type(fun).__name__}")
     args, kwargs = [], {}
     for text in target.arguments:
-        key, _, rest = text.rpartition("=")
-        if key:
+        key, sign, rest = text.rpartition("=")
+        if key in kwargs:
+            raise UsageError(f"`--arguments` must have each name once, got {key} twice")
+        if sign:
             kwargs[key] = _argument(rest)
         elif kwargs:
             raise UsageError(f"`--arguments` must have those with a name last, got {' '.join(target.arguments)}")
         else:
             args.append(_argument(rest))
+    _check_arguments(target, fun, args, kwargs)
     title = f"{target.name}({', '.join(target.arguments)})"
     if target.grad:
         title += f", {_mode(target)}"
@@ -143,16 +218,31 @@ def _function(target: Target) -> _Program:
     return title, fun, tuple(args), kwargs
 
 
+def _check_arguments(target: Target, fun: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> None:
+    """Raises UsageError unless a function can be called with these arguments, as far as its signature tells."""
+    try:
+        # What `jax.jit` returns has the signature of its function; a decorator in Python may have another one.
+        signature = inspect.signature(inspect.unwrap(fun, stop=inspect.isfunction), follow_wrapped=False)
+    except (TypeError, ValueError):
+        return  # some functions that are written in C have none
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        given = f"`--arguments {' '.join(target.arguments)}`" if target.arguments else "no `--arguments`"
+        raise UsageError(
+            f"{target.name}{signature} cannot be called with {given}: {error}. Write each as DTYPE[SIZES] or "
+            "NAME=DTYPE[SIZES], such as `--arguments f32[8,224,224,3] y=int32[8]`"
+        ) from None
+
+
 def _imported(name: str) -> Any:
     module_name, _, path = name.rpartition(":")
     if "" not in sys.path:
         sys.path.insert(0, "")  # as in `python -m`
-    try:
+    with user_code(f"{name!r} cannot be imported"):
         found: Any = _module_of(module_name)
         for part in path.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError, OSError, SyntaxError) as error:
-        raise UsageError(f"{name!r} cannot be imported: {error}") from None
     return found
 
 
@@ -190,8 +280,12 @@ def _argument(text: str) -> Any:
         raise UsageError(f"`--arguments` must have the form float32[8,16], name=float32[8,16] or key, got {text!r}")
     try:
         dtype = jnp.dtype(_SHORT.sub(lambda short: _LONG[short[0]], match[1]))
+        if not (jnp.issubdtype(dtype, jnp.number) or dtype == jnp.bool_):
+            raise TypeError
     except TypeError:
         raise UsageError(f"`--arguments` must start with a dtype, as in float32[8,16], got {text!r}") from None
+    if dtype != jax.dtypes.canonicalize_dtype(dtype):
+        raise UsageError(f"`--arguments` with {dtype} need JAX_ENABLE_X64=1: JAX has no 64 bits without, got {text!r}")
     return jax.ShapeDtypeStruct(tuple(int(size) for size in match[2].split(",") if size), dtype)
 
 
@@ -210,8 +304,10 @@ def _with_gradient(
         raise UsageError(f"`--grad` requires a floating-point argument to differentiate with respect to, got {title}")
 
     def total(*args: Any, **kwargs: Any) -> jax.Array:
-        results = jax.tree.leaves(fun(*args, **kwargs))
+        results = [leaf for leaf in jax.tree.leaves(fun(*args, **kwargs)) if hasattr(leaf, "dtype")]
         sums = [jnp.sum(jnp.real(leaf)) for leaf in results if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+        if not sums:
+            raise UsageError(f"`--grad` requires a floating-point result to differentiate, got none from {title}")
         return sum(sums, jnp.zeros(()))
 
     differentiate = nnx.value_and_grad(total, argnums=modules or numbers)

@@ -70,7 +70,7 @@ def _architecture(config: PretrainedConfig, weights: str, words: Words) -> str:
 
 def _created(name: str, weights: str, classes: int, words: Words) -> Network:
     # Checked before the weights are read.
-    if fault := zoo.name_fault(name):
+    if fault := zoo.name_fault(name, "`jds models`"):
         raise UsageError(f"{words.model}: {fault}")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", OrderWarning)

@@ -11,7 +11,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 
 from jds._common.html import as_html
-from jds._common.text import as_text, short_number
+from jds._common.text import as_text, counted, in_layer, plain_number, short_number
 from jds.cost import _columns, _data, _text
 from jds.cost._bounds import Estimate
 from jds.cost._deployed import DeployedDtype, deployed, is_floating
@@ -148,7 +148,7 @@ class Analysis:
     @property
     def is_lower_bound(self) -> bool:
         """Whether the program costs more than is counted, by an unknown amount."""
-        return self.total.is_lower_bound or bool(self.unknown_trips)
+        return self.total.is_lower_bound
 
     def table(
         self, by: By | Grouping = "layer", *, width: int | None = None, estimate: Estimate | None = None
@@ -169,7 +169,7 @@ class Analysis:
         rows = self.by(grouping)
         columns = _columns.columns(grouping, rows, self.total, estimate, is_padded=self.conventions.count_padding)
         lines = _columns.lines(rows, self.total, estimate)
-        return columns, lines, _columns.total_line(self.total, estimate, is_lower_bound=self.is_lower_bound)
+        return columns, lines, _columns.total_line(self.total, estimate)
 
     def notes(self) -> list[str]:
         """Explains how the cost was counted and what is unknown; one paragraph per string."""
@@ -177,16 +177,23 @@ class Analysis:
         found = [f"Mult-adds {padding} padding; FLOPs are 2 per mult-add, and element-wise work. Bytes: activations."]
         ratio = self.backward_to_forward
         if ratio:
-            found.append(f"The backward pass has {ratio:.2f} times the mult-adds of the forward pass.")
+            times = f"{ratio:.2f}" if ratio >= 0.01 else plain_number(ratio)
+            found.append(f"The backward pass has {times} times the mult-adds of the forward pass.")
         counts, one = self.total.counts, self.total.per_device
-        if counts.transcendentals or counts.integer_operations:
-            found.append(
-                f"Not in the FLOPs: {short_number(counts.transcendentals)} transcendental functions, and "
-                f"{short_number(counts.integer_operations)} operations on integers."
+        others = [
+            counted(number, one, many)
+            for number, one, many in (
+                (counts.transcendentals, "transcendental function", "transcendental functions"),
+                (counts.integer_operations, "operation on integers", "operations on integers"),
             )
+            if number
+        ]
+        if others:
+            found.append(f"Not in the FLOPs: {' and '.join(others)}.")
         if one != counts:
             found.append(
-                f"One device does {short_number(one.macs)} of the mult-adds and {short_number(one.flops)} of the FLOPs."
+                f"One device does {short_number(one.macs)} of the mult-adds and {short_number(one.flops)} of the "
+                "FLOPs, and the peak memory is that of one device."
             )
         return [*found, *self._unknowns(), self.memory.summary()]
 
@@ -197,19 +204,20 @@ class Analysis:
                 ("≥ " if is_lower_bound else "") + short_number(branch.flops)
                 for branch, is_lower_bound in zip(conditional.branches, conditional.are_lower_bounds, strict=True)
             )
-            place = "/".join(conditional.path) or "no layer"
-            found.append(f"Conditional in {place}: branches of {costs} FLOPs; the most expensive one is counted.")
+            place = in_layer("/".join(conditional.path))
+            found.append(f"Conditional {place}: branches of {costs} FLOPs; the most expensive one is counted.")
         if self.unknown_trips:
-            places = ", ".join(path or "no layer" for path in dict.fromkeys(self.unknown_trips))
+            places = ", ".join(map(in_layer, dict.fromkeys(self.unknown_trips)))
             found.append(
-                f"Lower bound: `while` in {places} is counted as one iteration; set the number with `trip_counts` "
+                f"Lower bound: `while` {places} is counted as one iteration; set the number with `trip_counts` "
                 "(`--trip-counts`)."
             )
         if self.total.unknown:
             names = ", ".join(f"{name} ({times}×)" for name, times in self.total.unknown.items())
             found.append(f"Lower bound: no rule for {names}; add one with `jds.cost.register`.")
         if self.unused_parameters:
-            found.append(f"{short_number(self.unused_parameters)} parameters are not used.")
+            verb = "is" if self.unused_parameters == 1 else "are"
+            found.append(f"{counted(self.unused_parameters, 'parameter')} {verb} not used.")
         return found
 
     def to_dict(self, estimate: Estimate | None = None) -> dict[str, Any]:
@@ -258,12 +266,16 @@ class Analysis:
 
         return analysis_page(self, as_grouping(by), estimate)
 
-    def plot(self, path: Path, estimate: Estimate | None = None) -> None:
+    def plot(self, path: str | Path, estimate: Estimate | None = None) -> None:
         """Plots the multiply-adds and the minimum traffic of each layer.
 
         Args:
           path: the file to write; its suffix selects the format, such as `.png`, `.svg` or `.pdf`.
           estimate: times of the layers on a device; adds them, any measured times, and the device's roofline.
+
+        Raises:
+          ValueError: the format is unknown.
+          OSError: the file cannot be written.
         """
         # Imported here, because Matplotlib is slower to import than jds.
         from jds.cost.figures import plot_analysis
@@ -283,6 +295,12 @@ class Analysis:
 
     def _repr_html_(self) -> str:
         return as_html(self.table(), *self.notes())
+
+
+def check_analysis(function: str, words: str, value: Any) -> None:
+    """Raises TypeError, with the name of a function, unless what it gets, in words, is an analysis."""
+    if not isinstance(value, Analysis):
+        raise TypeError(f"{function}: {words} must be a result of `jds.cost.analyze`, got {type(value).__name__}")
 
 
 def summarize(program: Program, name: str) -> Analysis:

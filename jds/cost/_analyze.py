@@ -26,25 +26,28 @@ def analyze(
 
     The function is traced as by `jax.make_jaxpr`, and its equations are counted as described in `jds.cost.Counts`;
     operations that no result depends on are excluded, as in XLA. Layers are the paths of NNX modules, as printed by
-    `nnx.tabulate`, and `jax.named_scope`s. Primitives without a rule are listed, and make every total a lower bound.
+    `nnx.tabulate`, and of callable dataclasses, such as Equinox modules, and `jax.named_scope`s. Primitives without a
+    rule are listed, and make every total a lower bound.
 
     Args:
-      fun: a function, jitted or not, or an NNX module.
-      *args: its arguments: arrays, `jax.ShapeDtypeStruct`s, NNX modules (with arrays, or abstract, from
-        `nnx.eval_shape`) and pytrees of these; anything else is passed on unchanged.
+      fun: a function, jitted or not, or a module.
+      *args: its arguments: arrays, numbers, `jax.ShapeDtypeStruct`s, NNX modules (with arrays, or abstract, from
+        `nnx.eval_shape`) and pytrees of these; anything else, Booleans, and numbers in callable dataclasses are passed
+        on unchanged.
       count_padding: whether to count multiply-accumulates with padding, as papers do but XLA does not.
       platform: the platform whose branch of `jax.lax.platform_dependent` is counted; None for JAX's default backend.
       trip_counts: number of iterations of `while` loops: one number for all loops, or a mapping from their paths. A
         loop without a number counts as one iteration, and the result is a lower bound.
       parameter_argnums: indices of the arguments that are parameters. By default, the parameters are the `nnx.Param`s
-        of modules, and the floating-point constants that the function closes over.
+        of modules, the floating-point arrays of callable dataclasses, and those that the function closes over.
       **kwargs: its keyword arguments, like `args`.
 
     Returns:
       The analysis.
 
     Raises:
-      ValueError, TypeError: an option is wrong, or the function cannot be traced with these arguments.
+      ValueError, TypeError: an option is wrong, the function cannot be traced with these arguments, or it has no
+        branch for the platform.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -58,19 +61,24 @@ def analyze(
     conventions = Conventions(count_padding, _platform(platform), trip_counts)
     if fault := _trips_fault(trip_counts):
         raise ValueError(f"analyze: {fault}")
-    wanted = (parameter_argnums,) if isinstance(parameter_argnums, int) else parameter_argnums
     program = as_traceable(fun, args, kwargs)
-    if wanted is not None and any(not 0 <= number < program.argument_count for number in wanted):
-        raise ValueError(
-            f"analyze: `parameter_argnums` must index the {program.argument_count} arguments from 0, got "
-            f"{parameter_argnums}"
-        )
+    wanted = _indices(parameter_argnums, program.argument_count)
     found = count(program, conventions, wanted)
     if isinstance(trip_counts, Mapping) and (typos := trip_counts.keys() - found.while_loops):
         loops = ", ".join(map(repr, found.while_loops)) or "none"
         raise ValueError(
             f"analyze: `trip_counts` must name layers with `while` loops ({loops}), got {', '.join(sorted(typos))}"
         )
+    return found
+
+
+def _indices(argnums: Any, count: int) -> tuple[int, ...] | None:
+    """Returns `parameter_argnums` as a tuple; raises ValueError unless they index `count` arguments."""
+    if argnums is None:
+        return None
+    found = tuple(argnums) if isinstance(argnums, tuple | list) else (argnums,)
+    if any(isinstance(each, bool) or not isinstance(each, int) or not 0 <= each < count for each in found):
+        raise ValueError(f"analyze: `parameter_argnums` must index the {count} arguments from 0, got {argnums!r}")
     return found
 
 
@@ -84,7 +92,7 @@ def _platform(name: str | None) -> str:
 def _trips_fault(trip_counts: int | Mapping[str, int] | None) -> str | None:
     numbers = trip_counts.values() if isinstance(trip_counts, Mapping) else [trip_counts or 0]
     if any(isinstance(number, bool) or not isinstance(number, int) or number < 0 for number in numbers):
-        return f"`trip_counts` must be a number of iterations, or a mapping from paths to numbers, got {trip_counts}"
+        return f"`trip_counts` must be a number of iterations, or a mapping from paths to numbers, got {trip_counts!r}"
     return None
 
 
@@ -100,9 +108,12 @@ def count(program: Traceable, conventions: Conventions, argnums: tuple[int, ...]
     jaxpr, _ = partial_eval.dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars), instantiate=True)
     constants = [i for i, value in enumerate(closed.consts) if jnp.issubdtype(jnp.result_type(value), jnp.floating)]
     inputs = [len(closed.consts) + i for i in program.parameters(argnums)]
-    roles: list[Role] = ["parameter" if i in constants else "argument" for i in range(len(closed.consts))]
+    roles: list[Role] = ["parameter" if i in constants else "state" for i in range(len(closed.consts))]
     parameters = [*(constants if argnums is None else ()), *inputs]
-    return summarize(flatten(jaxpr, [*roles, *program.roles], parameters, conventions), program.title)
+    flat = flatten(
+        jaxpr, [*roles, *program.roles], parameters, conventions, closed.consts, has_parameters=argnums is None
+    )
+    return summarize(flat, program.title)
 
 
 def _check_sizes(program: Traceable) -> None:

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from jds._common.html import as_html
-from jds._common.text import as_text, plain_table
+from jds._common.text import as_text, plain_number, plain_table
 from jds.cost._deployed import DeployedDtype
 from jds.cost._measurement import Measurement
 from jds.cost.devices import Peak
@@ -102,16 +102,16 @@ class Estimate(NamedTuple):
     def notes(self) -> list[str]:
         """Explains what the bound is based on; one paragraph per string."""
         peak = self.peak
-        rates = ", ".join(f"{peak.rates[name] / 1e9:.4g} GFLOP/s in {name}" for name in self.arithmetics)
-        cache = f", {peak.cache / 2**20:.3g} MiB of cache" if peak.cache else ""
-        found = [f"{rates or 'No arithmetic'}, {peak.bytes / 1e9:.4g} GB/s{cache}: {peak.source}."]
+        rates = ", ".join(f"{plain_number(peak.rates[name] / 1e9, 4)} GFLOP/s in {name}" for name in self.arithmetics)
+        cache = f", {plain_number(peak.cache / 2**20)} MiB of cache" if peak.cache else ""
+        found = [f"{rates or 'No arithmetic'}, {plain_number(peak.bytes / 1e9, 4)} GB/s{cache}: {peak.source}."]
         if self.dtype is not None:
             found.append(f"The device does not compute in the program's dtype: the times are for {self.dtype}.")
         if self.measured is not None:
             found.append(
                 "Measured: medians. Share: time alone / measured time. It exceeds 1 if arrays stay in a cache or XLA "
-                "has fused a layer's work into another layer's instruction; a layer without a time has no instruction "
-                "named after it."
+                "has fused a row's work into another row's instruction; a row without a time has no instruction named "
+                "after it."
             )
             found += self.measured.notes()
         return found
@@ -145,7 +145,7 @@ def _cells(row: Bound, name: str, is_measured: bool) -> list[str]:
 
 def microseconds(seconds: float) -> str:
     """Formats a time in microseconds, to four digits or in full."""
-    return f"{seconds * 1e6:.4g}" if seconds < 1e-2 else f"{seconds * 1e6:,.0f}"
+    return plain_number(seconds * 1e6, 4)
 
 
 def share(row: Bound) -> str:

@@ -1,17 +1,18 @@
 """Limits on the cost of a program, for continuous integration."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
-from rich.console import RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 
 from jds._common.html import as_html
-from jds._common.text import Number, as_text, plain_table, short_number
-from jds.cost._analysis import Analysis
+from jds._common.text import Number, amount, as_text, duration, plain_number, short_number
+from jds.cost._analysis import Analysis, check_analysis
 from jds.cost._columns import NO_LAYER
 from jds.cost._estimate import estimate
 from jds.cost._forecast import forecast
+from jds.cost._grid import Heading, grid
 from jds.cost._grouping import Grouping
 from jds.cost._rows import CostRow
 
@@ -28,6 +29,7 @@ class Limit(NamedTuple):
         seconds) or `"bound"` (the lower bound on the time, in seconds).
       most: the limit.
       device: for `"time"` and `"bound"`, the name of a device, as in `find_device`.
+      text: the limit as it was written, such as `"16GiB"`, for tables; None for a number with four digits.
 
     Example:
       >>> from jds import cost
@@ -38,6 +40,7 @@ class Limit(NamedTuple):
     quantity: Quantity
     most: float
     device: str | None = None
+    text: str | None = None
 
 
 class Verdict(NamedTuple):
@@ -47,16 +50,27 @@ class Verdict(NamedTuple):
       limit: the limit.
       value: the cost; None if the time cannot be estimated.
       worst: the layers that cost most, with their costs; for peak memory, the layer of the peak.
+      is_lower_bound: whether it costs more than `value`, by an unknown amount.
     """
 
     limit: Limit
     value: float | None
     worst: tuple[tuple[str, float], ...]
+    is_lower_bound: bool = False
 
     @property
     def is_kept(self) -> bool:
-        """Whether the program costs no more than the limit."""
-        return self.value is not None and self.value <= self.limit.most
+        """Whether the program is known to cost no more than the limit."""
+        return self.value is not None and self.value <= self.limit.most and not self.is_lower_bound
+
+    @property
+    def words(self) -> str:
+        """Says whether the limit is kept or, if not, how many times it is exceeded."""
+        if self.value is None:
+            return "unknown"
+        if self.value > self.limit.most:
+            return _times(self.value / self.limit.most)
+        return "unproven" if self.is_lower_bound else "kept"
 
 
 class Budget(NamedTuple):
@@ -81,21 +95,32 @@ class Budget(NamedTuple):
         """Whether all limits are kept."""
         return all(verdict.is_kept for verdict in self.verdicts)
 
-    def table(self) -> Table:
-        """Returns the limits as a table, for Rich to print, with the layers that cost most of what is too much."""
-        lines = plain_table()
-        lines.add_column("budget", overflow="fold")
-        for heading in ("cost", "at most", ""):
-            lines.add_column(heading, justify="right")
-        for limit, value, worst in self.verdicts:
-            is_kept = value is not None and value <= limit.most
-            where = f" on {limit.device}" if limit.device else ""
-            shown = "unknown" if value is None else _text(limit.quantity, value)
-            words = "kept" if is_kept else "unknown" if value is None else f"× {value / limit.most:.2f}"
-            lines.add_row(limit.quantity + where, shown, _text(limit.quantity, limit.most), words)
-            for name, part in () if is_kept else worst:
-                lines.add_row(f"  {name or NO_LAYER}", _text(limit.quantity, part), "", "")
-        return lines
+    def table(self, *, width: int | None = None) -> Table:
+        """Returns the limits as a table, for Rich to print, with the layers that cost most of what is too much.
+
+        Args:
+          width: number of columns of the terminal; table columns that do not fit are left out. None for all.
+        """
+        rows = []
+        for verdict in self.verdicts:
+            quantity, most, device, written = verdict.limit
+            value, mark = verdict.value, "≥ " if verdict.is_lower_bound else ""
+            shown = "" if value is None else mark + _text(quantity, value)
+            name = f"{quantity} on {device}" if device else quantity
+            rows.append([name, shown, written or _text(quantity, most), verdict.words])
+            for layer, part in () if verdict.is_kept else verdict.worst:
+                rows.append([f"  {layer or NO_LAYER}", _text(quantity, part), "", ""])
+        headings = [Heading("budget", is_number=False), Heading("cost"), Heading("at most", 0), Heading("")]
+        return grid(headings, rows, width=width)
+
+    def notes(self) -> list[str]:
+        """Says what is unknown; one paragraph per string."""
+        found = []
+        if any(verdict.words == "unproven" for verdict in self.verdicts):
+            found.append("Unproven: it costs more than is counted, by an unknown amount.")
+        if any(verdict.value is None for verdict in self.verdicts):
+            found.append("Unknown: too few networks with published times on this device; `bound` has no need of them.")
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """Returns all verdicts as a dictionary that `json` can write."""
@@ -106,25 +131,27 @@ class Budget(NamedTuple):
             ],
         }
 
-    def __rich__(self) -> RenderableType:
-        return self.table()
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        yield self.table(width=options.max_width)
+        yield from ("", *notes) if (notes := self.notes()) else ()
 
     def __str__(self) -> str:
         return as_text(self)
 
     def _repr_html_(self) -> str:
-        return as_html(self)
+        return as_html(self.table(), *self.notes())
 
 
 def check_budget(analysis: Analysis, limits: Sequence[Limit]) -> Budget:
-    """Compares the cost of a program to limits. A cost that is only known to be more than a number is not kept.
+    """Compares the cost of a program to limits. A limit on a cost that is not fully known is not kept.
 
     Args:
       analysis: the cost of the program.
       limits: the limits.
 
     Raises:
-      ValueError: a quantity or a device is unknown, or a time has no device.
+      ValueError: a quantity or a device is unknown, a number is not positive, or a time has no device.
+      TypeError: `analysis` is no analysis, or a limit is no `Limit`.
 
     Example:
       >>> import jax.numpy as jnp
@@ -133,6 +160,7 @@ def check_budget(analysis: Analysis, limits: Sequence[Limit]) -> Budget:
       >>> cost.check_budget(found, [cost.Limit("macs", 1000), cost.Limit("bound", 1.0, "h100")]).is_kept
       True
     """
+    check_analysis("check_budget", "`analysis`", analysis)
     return Budget(tuple(_verdict(analysis, limit) for limit in limits))
 
 
@@ -144,15 +172,18 @@ _FIGURES: Mapping[str, Callable[[CostRow], int]] = {
 
 
 def _verdict(analysis: Analysis, limit: Limit) -> Verdict:
-    quantity, _, device = limit
+    if not isinstance(limit, Limit):
+        raise TypeError(f"check_budget: `limits` must be `jds.cost.Limit`s, got {limit!r}")
+    quantity, most, device, _ = limit
+    if not isinstance(most, Number) or not most > 0:
+        raise ValueError(f"check_budget: the most of {quantity} must be a positive number, got {most!r}")
     if quantity not in get_args(Quantity):
         raise ValueError(f"check_budget: a quantity must be {', '.join(get_args(Quantity))}, got {quantity!r}")
     if quantity in _FIGURES:
         figure = _FIGURES[quantity]
         rows = sorted(analysis.by("layer"), key=figure, reverse=True)[:_WORST]
-        is_unknown = quantity != "params" and analysis.is_lower_bound
-        value = None if is_unknown and figure(analysis.total) <= limit.most else figure(analysis.total)
-        return Verdict(limit, value, tuple((row.name, figure(row)) for row in rows if figure(row)))
+        worst = tuple((row.name, figure(row)) for row in rows if figure(row))
+        return Verdict(limit, figure(analysis.total), worst, quantity != "params" and analysis.is_lower_bound)
     if quantity in ("peak", "memory"):
         memory = analysis.memory
         value = memory.activation_bytes if quantity == "peak" else memory.bytes
@@ -162,8 +193,16 @@ def _verdict(analysis: Analysis, limit: Limit) -> Verdict:
     found = estimate(analysis, device, Grouping("fused"))
     value = found.total.seconds if quantity == "bound" else forecast(analysis, device).high
     rows = sorted(found.rows, key=lambda row: row.seconds, reverse=True)[:_WORST]
-    return Verdict(limit, value, tuple((row.name, row.seconds) for row in rows))
+    return Verdict(limit, value, tuple((row.name, row.seconds) for row in rows), analysis.is_lower_bound)
 
 
 def _text(quantity: Quantity, value: Number) -> str:
-    return f"{1e3 * value:.3g} ms" if quantity in ("time", "bound") else short_number(round(value))
+    if quantity in ("time", "bound"):
+        return duration(value)
+    return short_number(round(value)) if value >= 1 else plain_number(value)
+
+
+def _times(ratio: float) -> str:
+    """Formats a ratio above 1, which is not shown as 1."""
+    text = f"{ratio:.2f}" if ratio < 10 else amount(ratio)
+    return "× > 1" if text == "1.00" else f"× {text}"

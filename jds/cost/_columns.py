@@ -19,13 +19,11 @@ class Line(NamedTuple):
       row: the row.
       total: the row of the whole program.
       bound: its time on a device, if asked for.
-      mark: "≥ " if the row costs more than is counted.
     """
 
     row: CostRow
     total: CostRow
     bound: Bound | None
-    mark: str
 
 
 class Column(NamedTuple):
@@ -37,7 +35,7 @@ class Column(NamedTuple):
       value: the value to sort by.
       text: what is shown.
       is_number: whether it is aligned on the right.
-      priority: those with the lowest numbers are shown where there is no room for all.
+      priority: where there is no room for all, those with the lowest numbers are shown, equal ones together.
     """
 
     heading: str
@@ -51,12 +49,17 @@ class Column(NamedTuple):
 def lines(rows: tuple[CostRow, ...], total: CostRow, estimate: Estimate | None) -> list[Line]:
     """Returns the rows, each with its time if there is an estimate of the same rows."""
     bounds = {bound.name: bound for bound in estimate.rows} if estimate else {}
-    return [Line(row, total, bounds.get(row.name), "≥ " if row.is_lower_bound else "") for row in rows]
+    return [Line(row, total, bounds.get(row.name)) for row in rows]
 
 
-def total_line(total: CostRow, estimate: Estimate | None, *, is_lower_bound: bool) -> Line:
+def total_line(total: CostRow, estimate: Estimate | None) -> Line:
     """Returns the line of the whole program."""
-    return Line(total, total, estimate.total if estimate else None, "≥ " if is_lower_bound else "")
+    return Line(total, total, estimate.total if estimate else None)
+
+
+def count_text(row: CostRow, count: int) -> str:
+    """Formats a count of a row, with a mark if the row costs more than is counted."""
+    return ("≥ " if row.is_lower_bound else "") + short_number(count)
 
 
 def columns(
@@ -66,21 +69,21 @@ def columns(
     padding = "including" if is_padded else "excluding"
     found = [
         Column(grouping.by, "", lambda line: line.row.name, lambda line: line.row.name or NO_LAYER, False),
-        Column("kind", "The kind of most of its work.", _kind, _kind, False, 10),
-        Column("output", "Shape of its last result.", _output, _output, False, 6),
-        _count("mult-adds", f"Multiply-accumulates, {padding} padding.", lambda row: row.macs, 1),
-        Column("%", "Its share of the program's multiply-accumulates.", _share, _percent, True, 2),
+        Column("kind", "The kind of most of its work.", _kind, _kind, False, 12),
+        Column("output", "Shape of its last result.", _output, _output, False, 8),
+        _count("mult-adds", f"Multiply-accumulates, {padding} padding.", lambda row: row.macs, 0),
+        Column("%", "Its share of the program's multiply-accumulates.", _share, _percent, True, 3),
     ]
     if any(total.backward):
         words = "Those of its multiply-accumulates that belong to the backward pass."
-        found.append(_count("backward", words, lambda row: row.backward.macs, 3))
+        found.append(_count("backward", words, lambda row: row.backward.macs, 5))
     found += [
-        _count("FLOPs", _FLOPS, lambda row: row.flops, 7),
-        _size("params", "Elements of the parameters that it reads first.", lambda row: row.parameters, 2),
-        _size("bytes in", _BYTES_IN, lambda row: row.bytes_in, 8),
-        _size("out", "Bytes that it writes and others read, each array once.", lambda row: row.bytes_out, 8),
+        _count("FLOPs", _FLOPS, lambda row: row.flops, 9),
+        _size("params", "Elements of the parameters that it reads first.", lambda row: row.parameters, 4),
+        _size("bytes in", _BYTES_IN, lambda row: row.bytes_in, 10),
+        _size("out", "Bytes that it writes and others read, each array once.", lambda row: row.bytes_out, 10),
         Column(
-            "FLOP/B", _INTENSITY, lambda line: line.row.intensity, lambda line: f"{line.row.intensity:.1f}", True, 9
+            "FLOP/B", _INTENSITY, lambda line: line.row.intensity, lambda line: _one_place(line.row.intensity), True, 11
         ),
     ]
     found += [_FIELD, _STRIDE] if any(row.receptive_field for row in rows) else []
@@ -94,7 +97,7 @@ _FIELD = Column(
     lambda line: math.prod(line.row.receptive_field or ()),
     lambda line: _along_axes(line.row.receptive_field),
     True,
-    11,
+    13,
 )
 _STRIDE = Column(
     "stride",
@@ -102,7 +105,7 @@ _STRIDE = Column(
     lambda line: math.prod(each or 0 for each in line.row.stride or ()),
     lambda line: _along_axes(line.row.stride),
     True,
-    11,
+    13,
 )
 _FLOPS = (
     "Operations on floating-point numbers: 2 per multiply-accumulate, and element-wise work and reductions. "
@@ -132,7 +135,7 @@ def _times(estimate: Estimate) -> list[Column]:
             lambda line: bound(line).limit,
             lambda line: bound(line).limit,
             False,
-            5,
+            7,
         ),
     ]
     if estimate.total.measured is not None:
@@ -143,7 +146,7 @@ def _times(estimate: Estimate) -> list[Column]:
                 lambda line: bound(line).measured or 0.0,
                 lambda line: "" if (seconds := bound(line).measured) is None else microseconds(seconds),
                 True,
-                1,
+                2,
             ),
             Column(
                 "share",
@@ -151,7 +154,7 @@ def _times(estimate: Estimate) -> list[Column]:
                 lambda line: bound(line).share or 0.0,
                 lambda line: share(bound(line)),
                 True,
-                3,
+                6,
             ),
         ]
     return found
@@ -177,12 +180,17 @@ def _share(line: Line) -> float:
 
 def _percent(line: Line) -> str:
     percent = 100 * _share(line)
-    return f"{percent:.0f}" if percent >= 9.95 or not percent else f"{percent:.1f}"
+    return f"{percent:.0f}" if percent >= 9.95 or not percent else _one_place(percent)
+
+
+def _one_place(value: float) -> str:
+    """Formats a number with one place; what is not zero is not shown as zero."""
+    return "<0.1" if 0 < value < 0.05 else f"{value:.1f}"
 
 
 def _count(heading: str, explanation: str, count: Callable[[CostRow], int], priority: int) -> Column:
     def text(line: Line) -> str:
-        return line.mark + short_number(count(line.row))
+        return count_text(line.row, count(line.row))
 
     return Column(heading, explanation, lambda line: count(line.row), text, True, priority)
 

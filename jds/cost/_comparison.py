@@ -1,16 +1,17 @@
 """Two programs side by side."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 
 from jds._common.html import as_html
-from jds._common.text import as_text, plain_table, short_number
-from jds.cost._analysis import Analysis
-from jds.cost._columns import NO_LAYER
-from jds.cost._data import as_csv, as_dataframe, as_dict
+from jds._common.text import amount, as_text, short_number
+from jds.cost._analysis import Analysis, check_analysis
+from jds.cost._columns import NO_LAYER, count_text
+from jds.cost._data import as_csv, as_dataframe, as_dict, head
+from jds.cost._grid import Heading, grid
 from jds.cost._grouping import By, Grouping, as_grouping
 from jds.cost._rows import CostRow
 
@@ -54,34 +55,34 @@ class Comparison(NamedTuple):
     total: Pair
     peaks: tuple[int, int]
 
-    def table(self) -> Table:
-        """Returns the figures of both and their differences as a table, for Rich to print."""
-        lines = plain_table()
-        lines.add_column("", overflow="fold")
-        for heading, _, _ in FIGURES:
-            for column in (heading, "against", "change"):
-                lines.add_column(column, justify="right")
-        for pair in self.rows:
-            lines.add_row(pair.name or NO_LAYER, *_cells(pair))
-        lines.add_section()
-        lines.add_row("total", *_cells(self.total))
-        peaks = [short_number(peak) for peak in self.peaks]
-        rest = [""] * (3 * (len(FIGURES) - 1))
-        lines.add_row("peak memory", *rest, *peaks, change(*self.peaks))
-        return lines
+    def table(self, *, width: int | None = None) -> Table:
+        """Returns the figures of both and their differences as a table, for Rich to print.
+
+        Args:
+          width: number of columns of the terminal; table columns that do not fit are left out. None for all.
+        """
+        headings = [Heading("", is_number=False)]
+        for number, (heading, _, _) in enumerate(FIGURES):
+            # Of the first figure, the change is shown before what it is a change of.
+            priorities = (0, 2, 1) if number == 0 else (number + 2,) * 3
+            headings += map(Heading, (heading, "against", "change"), priorities)
+        rows = [[pair.name or NO_LAYER, *(text for text, _ in cells(pair))] for pair in (*self.rows, self.total)]
+        return grid(headings, rows[:-1], rows[-1:], width=width)
 
     def notes(self) -> list[str]:
-        """Says what is compared."""
-        return [
-            f"{self.name} against {self.reference}. Traffic: bytes that each row reads and writes. Peak memory: bytes, "
-            "without parameters and state."
+        """Says what is compared, and what memory each needs; one paragraph per string."""
+        peak, reference = map(short_number, self.peaks)
+        found = [
+            f"{self.name} against {self.reference}. Traffic: bytes that each row reads and writes.",
+            f"Peak memory, without parameters and state: {peak} bytes against {reference}, {change(*self.peaks)}.",
         ]
+        if any(row is not None and row.is_lower_bound for row in self.total[1:]):
+            found.append("≥: it costs more than is counted, so that a change is unknown.")
+        return found
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns all fields as a dictionary that `json` can write."""
-        return {
-            "schema": {"name": "jds.cost.comparison", "version": 1},
-            "name": self.name,
+        """Returns all fields as a dictionary that `json` can write; its JSON Schema is `jds.cost.json_schema()`."""
+        return head("jds.cost.comparison", self.name) | {
             "reference": self.reference,
             "rows": [_pair_as_dict(pair) for pair in self.rows],
             "total": _pair_as_dict(self.total),
@@ -92,7 +93,7 @@ class Comparison(NamedTuple):
         """Returns columns by name, with one entry per row and one for the total."""
         pairs = (*self.rows, self.total)
         found: dict[str, list[Any]] = {"name": [pair.name for pair in pairs]}
-        for _, key, figure in FIGURES:
+        for _, key, figure in (*FIGURES, ("", "is_lower_bound", lambda row: row.is_lower_bound)):
             for side in ("row", "reference"):
                 rows = [getattr(pair, side) for pair in pairs]
                 found[key if side == "row" else f"reference_{key}"] = [
@@ -115,14 +116,16 @@ class Comparison(NamedTuple):
 
         return comparison_page(self)
 
-    def __rich__(self) -> RenderableType:
-        return Group(self.table(), "", *self.notes())
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        yield self.table(width=options.max_width)
+        yield ""
+        yield from self.notes()
 
     def __str__(self) -> str:
         return as_text(self)
 
     def _repr_html_(self) -> str:
-        return as_html(self)
+        return as_html(self.table(), *self.notes())
 
 
 def compare(analysis: Analysis, reference: Analysis, by: By | Grouping = "layer") -> Comparison:
@@ -135,7 +138,8 @@ def compare(analysis: Analysis, reference: Analysis, by: By | Grouping = "layer"
         the networks of jds.
 
     Raises:
-      ValueError: the grouping is wrong.
+      ValueError: the grouping is wrong, or has `top`: the rows that it leaves out differ.
+      TypeError: one of the two is no analysis.
 
     Example:
       >>> import jax.numpy as jnp
@@ -144,7 +148,11 @@ def compare(analysis: Analysis, reference: Analysis, by: By | Grouping = "layer"
       >>> cost.compare(one, two).total.reference.macs
       1024
     """
+    check_analysis("compare", "`analysis`", analysis)
+    check_analysis("compare", "`reference`", reference)
     grouping = as_grouping(by)
+    if grouping.top is not None:
+        raise ValueError(f"compare: `top` must be None, because each program has its own rows, got {grouping.top}")
     first, second = ({row.name: row for row in each.by(grouping)} for each in (analysis, reference))
     rows = tuple(Pair(name, first.get(name), second.get(name)) for name in _merged(list(first), list(second)))
     peaks = analysis.memory.activation_bytes, reference.memory.activation_bytes
@@ -164,13 +172,20 @@ def _merged(first: Sequence[str], second: Sequence[str]) -> list[str]:
     return found
 
 
-def _cells(pair: Pair) -> list[str]:
-    cells = []
-    for _, _, figure in FIGURES:
-        count, reference = (None if row is None else figure(row) for row in pair[1:])
-        cells += ["" if each is None else short_number(each) for each in (count, reference)]
-        cells.append("" if count is None or reference is None else change(count, reference))
-    return cells
+def cells(pair: Pair) -> Iterator[tuple[str, int | None]]:
+    """Yields what is shown of a pair, and the numbers to sort by: for each figure those of both, and the change."""
+    for _, key, figure in FIGURES:
+        known = [row for row in pair[1:] if row is not None]
+        is_unknown = key == "macs" and any(row.is_lower_bound for row in known)
+        for row in pair[1:]:
+            if row is None:
+                yield "", None
+            else:
+                yield count_text(row, figure(row)) if key == "macs" else short_number(figure(row)), figure(row)
+        if len(known) < 2 or is_unknown:
+            yield "?" if len(known) == 2 else "", None
+        else:
+            yield change(*map(figure, known)), figure(known[0]) - figure(known[1])
 
 
 def change(count: int, reference: int) -> str:
@@ -180,7 +195,11 @@ def change(count: int, reference: int) -> str:
     if not reference:
         return "new"
     ratio = count / reference
-    return f"{100 * (ratio - 1):+.0f}%" if ratio < 10 else f"{ratio:.0f}×"
+    if ratio >= 10:
+        return f"{amount(ratio)}×"
+    # No difference is shown as none.
+    percent = f"{100 * (ratio - 1):+.0f}%"
+    return f"{'+' if ratio > 1 else '-'}<1%" if percent in ("+0%", "-0%") else percent
 
 
 def _pair_as_dict(pair: Pair) -> dict[str, Any]:

@@ -11,12 +11,13 @@ from jds.cost._following import (
     FollowEquation,
     Place,
     add_value,
+    constants_of,
     flattened,
     follow,
     follow_closed,
     use,
 )
-from jds.cost._program import Carry, Conditional, Inlined, Loop, Operation, Program, ScopePath
+from jds.cost._program import Branches, Carry, Conditional, Loop, Operation, Program, ScopePath
 from jds.cost.rules import Cost, Equation
 
 
@@ -48,7 +49,7 @@ def _follow_scan(to: Flattening, eqn: Any, inputs: list[int | None], place: Plac
     if length:
         for outer in inputs[constants:]:
             use(program, outer, None)
-    closed = [add_value(program, var.aval) for var in body.constvars]
+    closed = constants_of(to, eqn.params["jaxpr"])
     start, before_loop = len(program.operations), len(program.loops)
     after = follow(to, body, [*closed, *inputs[:constants], *entering], inside)
     results = [_leave(program, var.aval, place, inner) for var, inner in zip(eqn.outvars, after, strict=True)]
@@ -138,9 +139,8 @@ def _follow_cond(to: Flattening, eqn: Any, inputs: list[int | None], place: Plac
     branches = eqn.params["branches"]
     platforms = eqn.params.get("branches_platforms")
     if platforms is not None:
-        wanted = _LOWERING_PLATFORMS.get(program.conventions.platform, (program.conventions.platform,))
-        here = [i for i, names in enumerate(platforms) if names is None or any(name in wanted for name in names)]
-        return follow_closed(to, branches[here[0]], inputs[1:], place) if here else []
+        branch = _branch_here(platforms, program.conventions.platform, place)
+        return follow_closed(to, branches[branch], inputs[1:], place)
     trials = [flattened(to, branch, place) for branch in branches]
     totals = tuple(trial.counts for trial in trials)
     counted = max(range(len(totals)), key=lambda i: (sum(totals[i][2:]), totals[i]))
@@ -154,11 +154,49 @@ def _follow_cond(to: Flattening, eqn: Any, inputs: list[int | None], place: Plac
     number = len(program.operations)
     if others:
         _add_branches(to, eqn, others, place, inputs[1:])
-    start = len(program.operations)
     results = follow_closed(to, branches[counted], inputs[1:], place)
     if others:
-        program.inlined[number] = Inlined(trials[counted], start, len(program.operations), tuple(results))
+        copies = _copies(program, branches, inputs[1:], results)
+        results = [copies.get(i, result) for i, result in enumerate(results)]
+        program.other_branches[number] = Branches(
+            tuple(others), len(program.operations), tuple(copies.values()), trials[counted], tuple(results)
+        )
     return results
+
+
+def _copies(
+    program: Program, branches: Sequence[Any], operands: Sequence[int | None], results: Sequence[int | None]
+) -> dict[int, int]:
+    """Returns values of their own for the results, by place, that are operands in the counted branch only."""
+    found = {}
+    for i, result in enumerate(results):
+        places = {_place_of_operand(branch.jaxpr, i) for branch in branches}
+        if result is None or result not in operands or (len(places) == 1 and None not in places):
+            continue
+        outer = program.values[result]
+        use(program, result, None)
+        found[i] = add_value(program, outer, outer.times, source=result)
+        program.values[found[i]].parameter = outer.parameter
+    return found
+
+
+def _place_of_operand(branch: Any, place: int) -> int | None:
+    """Returns the place of the operand that a branch returns at a place; None if it returns something else."""
+    return next((i for i, var in enumerate(branch.invars) if var is branch.outvars[place]), None)
+
+
+def _branch_here(platforms: Sequence[Sequence[str] | None], platform: str, place: Place) -> int:
+    """Returns the branch of a platform; None stands for the platforms of the default."""
+    wanted = _LOWERING_PLATFORMS.get(platform, (platform,))
+    for i, names in enumerate(platforms):
+        if names is None or any(name in wanted for name in names):
+            return i
+    known = ", ".join(name for names in platforms for name in names or ())
+    where = f" in {'/'.join(place.path)}" if place.path else ""
+    raise ValueError(
+        f"analyze: `jax.lax.platform_dependent`{where} has branches for {known}, and no default, got platform "
+        f"{platform!r}: pass `platform`, or give it a `default`"
+    )
 
 
 # The names of `jax.default_backend` and those of `jax.lax.platform_dependent`.
@@ -185,7 +223,7 @@ def _add_branches(
         program.values[i].made_by = number
     for i in stand_in.inputs:
         use(program, i, number)
-    program.other_branches[number] = tuple(branches)
+    program.other_branches[number] = Branches(tuple(branches), number + 1)
     for branch in branches:
         program.operations += [
             each._replace(times=each.times * place.times, devices=each.devices * place.devices, operands=(), outputs=())
@@ -207,6 +245,7 @@ def _follow_shard_map(to: Flattening, eqn: Any, inputs: list[int | None], place:
         use(program, number, None)
         inner.append(_enter(program, var.aval, inside.times * inside.devices, number))
         if number is not None:
+            program.shards.setdefault(number, []).append(inner[-1])
             values[inner[-1]].parameter = values[number].parameter
     after = follow(to, body, inner, inside)
     return [_leave(program, var.aval, place, number) for var, number in zip(eqn.outvars, after, strict=True)]

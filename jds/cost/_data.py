@@ -18,28 +18,24 @@ from jds.cost._rows import CostRow
 if TYPE_CHECKING:
     from jds.cost._analysis import Analysis
 
-SCHEMA = {"name": "jds.cost", "version": 3}
+# The version of all records.
+_VERSION = 4
 
 
 def json_schema() -> dict[str, Any]:
-    """Returns the JSON Schema of what `Analysis.to_dict` returns.
+    """Returns the JSON Schema of what `to_dict` of an analysis, a comparison, a sweep and a largest batch returns.
 
     Example:
       >>> from jds import cost
       >>> cost.json_schema()["$id"]
-      'urn:jds:cost:3'
+      'urn:jds:cost:4'
     """
     return json.loads(resources.files("jds.cost").joinpath("record.schema.json").read_text(encoding="utf-8"))
 
 
 def record(analysis: "Analysis", estimate: Estimate | None) -> dict[str, Any]:
     """Returns an analysis as a dictionary that `json` can write."""
-    return {
-        "schema": SCHEMA,
-        "name": analysis.name,
-        "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        "jds": jds_version(),
-        "machine": machine_facts(),
+    return head("jds.cost", analysis.name) | {
         "conventions": analysis.conventions._asdict(),
         "is_lower_bound": analysis.is_lower_bound,
         "total": as_dict(analysis.total),
@@ -57,6 +53,17 @@ def record(analysis: "Analysis", estimate: Estimate | None) -> dict[str, Any]:
         "unknown_trips": list(analysis.unknown_trips),
         "unused_parameters": analysis.unused_parameters,
         "estimate": None if estimate is None else estimate.to_dict(),
+    }
+
+
+def head(schema: str, name: str) -> dict[str, Any]:
+    """Returns how each record begins: its schema, the program, and when and with what it was made."""
+    return {
+        "schema": {"name": schema, "version": _VERSION},
+        "name": name,
+        "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "jds": jds_version(),
+        "machine": machine_facts(),
     }
 
 

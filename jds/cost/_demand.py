@@ -3,29 +3,29 @@
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from jds._common.text import Number
 from jds.cost._program import Operation
-from jds.cost.rules import ELEMENTWISE, SCATTERS, Equation, WindowAxis, convolution_axes, window_axes
+from jds.cost.rules import (
+    ELEMENTWISE,
+    REDUCTIONS,
+    UPDATES,
+    WINDOWS,
+    Equation,
+    WindowAxis,
+    convolution_axes,
+    size,
+    window_axes,
+)
 
 # A function of the equation, the place of an operand, and the number of elements of the results that are needed.
 DemandRule = Callable[[Equation, int, Number], Number]
 
-# The position of the updates among the operands of operations that change a part of their first operand.
-UPDATES = {"dynamic_update_slice": 1} | dict.fromkeys(SCATTERS, 2)
-
 # Results with a part of the operand, or with its elements in another order, or changed one by one.
 _PARTS = ("slice", "transpose", "rev", "copy", "real", "imag", "complex", "split", "unstack")
-_WINDOWS = (
-    "reduce_window", "reduce_window_sum", "reduce_window_max", "reduce_window_min", "select_and_gather_add",
-)  # fmt: skip
-_REDUCTIONS = ("argmax", "argmin", *(f"reduce_{name}" for name in ("sum", "max", "min", "prod", "and", "or", "xor")))
 
 _LEAST: dict[str, DemandRule] = {}
-
-
-def elements(aval: object) -> int:
-    """Returns the number of elements of an array."""
-    return math.prod(getattr(aval, "shape", ()))
 
 
 def least_demand(operation: Operation, place: int, needed: Number) -> Number:
@@ -37,7 +37,7 @@ def least_demand(operation: Operation, place: int, needed: Number) -> Number:
       needed: how many elements of the results are needed, all results together.
     """
     equation = operation.equation
-    whole = elements(equation.inputs[place])
+    whole = size(equation.inputs[place])
     if not needed:
         return 0
     rule = _LEAST.get(operation.name) or (_each if operation.is_elementwise else None)
@@ -59,49 +59,49 @@ def _each(equation: Equation, place: int, needed: Number) -> Number:
     return needed
 
 
-@_rule("broadcast_in_dim", *_REDUCTIONS, "dot_general")
+@_rule("broadcast_in_dim", *REDUCTIONS, "dot_general")
 def _in_proportion(equation: Equation, place: int, needed: Number) -> Number:
-    return elements(equation.inputs[place]) * _share(equation, needed)
+    return size(equation.inputs[place]) * _share(equation, needed)
 
 
 @_rule("reduce")
 def _reduce(equation: Equation, place: int, needed: Number) -> Number:
     count = len(equation.inputs) // 2
-    return elements(equation.inputs[place]) * _share(equation, needed / count) if place < count else 0
+    return size(equation.inputs[place]) * _share(equation, needed / count) if place < count else 0
 
 
 def _share(equation: Equation, needed: Number) -> Number:
-    return needed / max(1, *map(elements, equation.outputs))
+    return needed / max(1, *map(size, equation.outputs))
 
 
 @_rule("pad")
 def _pad(equation: Equation, place: int, needed: Number) -> Number:
     (array, *_), (out,) = equation.inputs, equation.outputs
     kept = math.prod(
-        _kept(size, *config) for size, config in zip(array.shape, equation.params["padding_config"], strict=True)
+        _kept(length, *config) for length, config in zip(array.shape, equation.params["padding_config"], strict=True)
     )
     # All others may be padding.
-    return needed - (elements(out) - kept) if place == 0 else 0
+    return needed - (size(out) - kept) if place == 0 else 0
 
 
-def _kept(size: int, low: int, high: int, holes: int) -> int:
+def _kept(length: int, low: int, high: int, holes: int) -> int:
     """Returns how many of the elements along an axis are left; some are cut off if the padding is negative."""
     step = holes + 1
     first = max(0, -(low // step))
-    last = (step * (size - 1) + min(0, high)) // step
+    last = (step * (length - 1) + min(0, high)) // step
     return max(0, last - first + 1)
 
 
 @_rule("concatenate", "stack")
 def _concatenate(equation: Equation, place: int, needed: Number) -> Number:
-    own = elements(equation.inputs[place])
-    return needed - (elements(equation.outputs[0]) - own)
+    own = size(equation.inputs[place])
+    return needed - (size(equation.outputs[0]) - own)
 
 
 @_rule("gather")
 def _gather(equation: Equation, place: int, needed: Number) -> Number:
     if place:
-        return elements(equation.inputs[place]) * _share(equation, needed)
+        return size(equation.inputs[place]) * _share(equation, needed)
     return min(needed, math.prod(equation.params["slice_sizes"]))  # all indices may be the same
 
 
@@ -112,15 +112,15 @@ def _dynamic_slice(equation: Equation, place: int, needed: Number) -> Number:
 
 @_rule(*UPDATES)
 def _update(equation: Equation, place: int, needed: Number) -> Number:
-    (array, *_), updates = equation.inputs, elements(equation.inputs[UPDATES[equation.primitive]])
+    (array, *_), updates = equation.inputs, size(equation.inputs[UPDATES[equation.primitive]])
     if place == 0:
         return needed - updates
     if equation.primitive == "dynamic_update_slice":
-        return needed - (elements(array) - updates) if place == 1 else 1
+        return needed - (size(array) - updates) if place == 1 else 1
     return 0  # indices outside of the array change nothing
 
 
-@_rule("conv_general_dilated", *_WINDOWS)
+@_rule("conv_general_dilated", *WINDOWS)
 def _windows(equation: Equation, place: int, needed: Number) -> Number:
     array, (out, *_) = equation.inputs[place], equation.outputs
     if equation.primitive == "conv_general_dilated":
@@ -130,20 +130,21 @@ def _windows(equation: Equation, place: int, needed: Number) -> Number:
         place = 0  # of `select_and_gather_add`, both operands have the windows
         if not array.shape:
             return 0  # what a sum begins with
-    read: Number = elements(array)
+    read: Number = size(array)
     for axis in axes:
-        size = (axis.input, axis.kernel)[place]
-        read = read * _positions(axis)[place] / max(1, size)
+        read = read * _positions(axis)[place] / max(1, (axis.input, axis.kernel)[place])
     return read * _share(equation, needed)
 
 
 def _positions(axis: WindowAxis) -> Sequence[int]:
     """Returns how many positions of the input, and of the kernel, meet any of the other."""
-    inputs, kernel = set[int](), set[int]()
-    for k in range(axis.kernel):
-        for o in range(axis.output):
-            place = axis.stride * o + axis.rhs_dilation * k - axis.low
-            if place % axis.lhs_dilation == 0 and 0 <= place // axis.lhs_dilation < axis.input:
-                inputs.add(place // axis.lhs_dilation)
-                kernel.add(k)
-    return len(inputs), len(kernel)
+    inputs, met = np.zeros(axis.input, bool), [np.zeros(axis.output, bool), np.zeros(axis.kernel, bool)]
+    steps = axis.stride, axis.rhs_dilation
+    short, long = (0, 1) if axis.output < axis.kernel else (1, 0)
+    for number in range(len(met[short])):
+        places = steps[long] * np.arange(len(met[long])) + (steps[short] * number - axis.low)
+        is_read = (places % axis.lhs_dilation == 0) & (places >= 0) & (places < axis.lhs_dilation * axis.input)
+        inputs[places[is_read] // axis.lhs_dilation] = True
+        met[long] |= is_read
+        met[short][number] = is_read.any()
+    return int(inputs.sum()), int(met[1].sum())

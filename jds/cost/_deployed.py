@@ -25,12 +25,11 @@ def _deployed(program: Program, dtype: str, done: dict[int, Program]) -> Program
             conventions=program.conventions._replace(dtype=dtype),
             values=[_deployed_value(value, dtype) for value in program.values],
             other_branches={
-                number: tuple(_deployed(branch, dtype, done) for branch in branches)
+                number: branches._replace(
+                    programs=tuple(_deployed(branch, dtype, done) for branch in branches.programs),
+                    counted=branches.counted and _deployed(branches.counted, dtype, done),
+                )
                 for number, branches in program.other_branches.items()
-            },
-            inlined={
-                number: inlined._replace(program=_deployed(inlined.program, dtype, done))
-                for number, inlined in program.inlined.items()
             },
         )
     return done[id(program)]

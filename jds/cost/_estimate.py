@@ -1,20 +1,21 @@
 """Estimates the time of a program on a device."""
 
 import collections
-from collections.abc import Iterator, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Mapping, Sequence
 
 from jds.cost._analysis import Analysis
 from jds.cost._arithmetic import least_seconds, narrower_dtype, work_by_arithmetic
 from jds.cost._bounds import Bound, Estimate, Limit
-from jds.cost._grouping import By, Grouping
+from jds.cost._grouping import By, Grouping, as_grouping
 from jds.cost._measurement import Measurement
 from jds.cost._rows import RowGroup
-from jds.cost._run import CALL, NOT_ATTRIBUTED
+from jds.cost._run import CALL, LOOPS, NOT_ATTRIBUTED, Owner
 from jds.cost.devices import Peak, find_device
 
-# The row of layers of which a row has only a part.
-_IN_SEVERAL = "(layers in several rows)"
+# The row of what is neither of an operation nor of a layer that a row has whole.
+_IN_NO_ROW = "(no single row)"
+# The rows of measured time that belongs to none of the others.
+_OTHERS = ("", LOOPS, CALL, NOT_ATTRIBUTED, _IN_NO_ROW)
 
 
 def estimate(
@@ -33,8 +34,9 @@ def estimate(
       analysis: the cost of the program.
       device: peak rates, or the name of a device, as in `find_device`.
       by: how to group the rows.
-      measured: measured times of the same program on this device, to show alongside; a row of whole layers has the
-        time of these.
+      measured: measured times of the same program on this device, to show alongside. A row has the time of the
+        instructions that XLA names after its operations. A loop's own time belongs to the layer that it is in or, in
+        other rows than those of layers, to `"(loops)"`.
 
     Returns:
       The bound and the rows.
@@ -54,16 +56,16 @@ def estimate(
     deployed = analysis if dtype is None else analysis.as_dtype(dtype)
     stored = deployed.conventions.dtype
     operations, groups = deployed.operations, deployed.groups(by)
-    layers = [_whole_layers(analysis, group) for group in groups]
+    times, others = _measured(analysis, groups, measured, is_by_layer=as_grouping(by).by == "layer")
     rows = tuple(
         _bound(
             group.row.name,
             least_seconds(work_by_arithmetic((operations[i] for i in group.operations), peak, stored), peak),
             # Each of several devices reads and writes its part.
             group.row.traffic / max(operations[number].devices for number in group.operations) / peak.bytes,
-            _measured(inside, measured),
+            times.get(place),
         )
-        for group, inside in zip(groups, layers, strict=True)
+        for place, group in enumerate(groups)
     )
     devices = max((operation.devices for operation in operations), default=1)
     least = deployed.least
@@ -75,20 +77,42 @@ def estimate(
         measured and measured.total.median,
     )
     arithmetics = tuple(work_by_arithmetic(operations, peak, stored))
-    shown = {layer for inside in layers for layer in inside}
-    return Estimate(peak, total, rows, dtype, arithmetics, measured, tuple(_other_rows(measured, shown)))
+    other_rows = tuple(Bound(name, 0.0, "memory", others[name]) for name in _OTHERS if name in others)
+    return Estimate(peak, total, rows, dtype, arithmetics, measured, other_rows)
 
 
-def _other_rows(measured: Measurement | None, shown: AbstractSet[str]) -> Iterator[Bound]:
-    """Yields the measured times of no row; those of layers that are parts of several rows together."""
-    others = {name: time.median for name, time in (measured.layers if measured else {}).items() if name not in shown}
-    alone = ("", CALL, NOT_ATTRIBUTED)
-    for name in alone:
-        if name in others:
-            yield Bound(name, 0.0, "memory", others[name])
-    rest = sum(time for name, time in others.items() if name not in alone)
-    if rest:
-        yield Bound(_IN_SEVERAL, 0.0, "memory", rest)
+def _measured(
+    analysis: Analysis, groups: Sequence[RowGroup], measured: Measurement | None, *, is_by_layer: bool
+) -> tuple[Mapping[int, float], Mapping[str, float]]:
+    """Returns the measured times of rows, by their places, and those of no row, by their names."""
+    times, others = collections.defaultdict[int, float](float), collections.defaultdict[str, float](float)
+    if measured is None:
+        return times, others
+    with_operation = {number: place for place, group in enumerate(groups) for number in group.operations}
+    with_layer = {layer: place for place, group in enumerate(groups) for layer in _whole_layers(analysis, group)}
+    layers = ((Owner(name), time.median) for name, time in measured.layers.items())
+    for owner, seconds in measured.parts or layers:
+        number = _operation(owner, analysis)
+        places = [] if number is None else [with_operation.get(number)]
+        if is_by_layer or not owner.is_loop:
+            places.insert(0 if is_by_layer else len(places), with_layer.get(owner.layer))
+        place = next((place for place in places if place is not None), None)
+        if place is not None:
+            times[place] += seconds
+        elif owner.layer in _OTHERS:
+            others[owner.layer] += seconds
+        else:
+            others[LOOPS if owner.is_loop else _IN_NO_ROW] += seconds
+    return times, others
+
+
+def _operation(owner: Owner, analysis: Analysis) -> int | None:
+    """Returns the operation that a time belongs to, if it is one of the analysis: it may be of another program."""
+    if owner.operation is None or owner.operation >= len(analysis.operations):
+        return None
+    # A branch that is not counted is one operation, with the layers inside.
+    path = analysis.operations[owner.operation].path
+    return owner.operation if tuple(owner.layer.split("/"))[: len(path)] == path else None
 
 
 def _whole_layers(analysis: Analysis, group: RowGroup) -> list[str]:
@@ -97,12 +121,6 @@ def _whole_layers(analysis: Analysis, group: RowGroup) -> list[str]:
     inside = collections.Counter("/".join(each.path) for each in members if each.outputs)
     is_whole = all(count == analysis.layer_sizes[layer] for layer, count in inside.items())
     return list(inside) if is_whole else []
-
-
-def _measured(layers: Sequence[str], measured: Measurement | None) -> float | None:
-    """Returns the time of layers; None if none of them was measured."""
-    times = [measured.layers[layer].median for layer in layers if layer in measured.layers] if measured else []
-    return sum(times) if times else None
 
 
 def _bound(name: str, arithmetic: float, memory: float, measured: float | None) -> Bound:

@@ -1,6 +1,10 @@
 """The largest batch that fits into a memory."""
 
 from collections.abc import Callable
+from typing import Any
+
+from jds.cost._analysis import Analysis
+from jds.cost._data import head
 
 _LARGEST = 2**24
 
@@ -44,3 +48,15 @@ def largest_batch(bytes_of: Callable[[int], int], size: int) -> int:
         if low + 1 < high and not fits(low + 1):
             high = low + 1
     return low
+
+
+def batch_record(analysis: Analysis, batch: int, size: int) -> dict[str, Any]:
+    """Returns a largest batch as a dictionary that `json` can write; its JSON Schema is `jds.cost.json_schema()`.
+
+    Args:
+      analysis: the program with this batch, or with one image if not even one fits.
+      batch: the largest batch, or 0.
+      size: size of the memory, in bytes.
+    """
+    record = head("jds.cost.largest_batch", analysis.name)
+    return record | {"size": size, "batch": batch, "memory": analysis.memory.to_dict()}

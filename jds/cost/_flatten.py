@@ -1,6 +1,7 @@
 """Flattens a jaxpr, including all jaxprs that it calls, into a `Program`."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from jax.extend.core import Jaxpr
 
@@ -10,7 +11,15 @@ from jds.cost._following import Flattening, Place, fill, new_program
 from jds.cost._program import Conventions, Program
 
 
-def flatten(jaxpr: Jaxpr, roles: Sequence[Role], parameters: Iterable[int], conventions: Conventions) -> Program:
+def flatten(
+    jaxpr: Jaxpr,
+    roles: Sequence[Role],
+    parameters: Iterable[int],
+    conventions: Conventions,
+    constants: Sequence[Any] = (),
+    *,
+    has_parameters: bool = False,
+) -> Program:
     """Flattens a jaxpr and all jaxprs that it calls.
 
     Args:
@@ -18,6 +27,8 @@ def flatten(jaxpr: Jaxpr, roles: Sequence[Role], parameters: Iterable[int], conv
       roles: the role of each constant and argument.
       parameters: indices of the parameters among the constants and arguments.
       conventions: the options of `analyze`.
+      constants: the program's constants.
+      has_parameters: whether arrays of floating-point numbers that functions in the program close over are parameters.
     """
     program = new_program(conventions, (*jaxpr.constvars, *jaxpr.invars))
     for number, role in zip(program.inputs, roles, strict=True):
@@ -25,5 +36,6 @@ def flatten(jaxpr: Jaxpr, roles: Sequence[Role], parameters: Iterable[int], conv
     for number in parameters:
         program.values[number].parameter = number
         program.values[number].role = "parameter"
-    fill(Flattening(program, {}), jaxpr, Place())
+    known = {id(array): (array, number) for array, number in zip(constants, program.inputs, strict=False)}
+    fill(Flattening(program, {}, known, has_parameters), jaxpr, Place())
     return program

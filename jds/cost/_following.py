@@ -10,9 +10,11 @@ import numpy as np
 from jax.extend.core import Jaxpr
 from jax.extend.core import Literal as JaxprLiteral
 
-from jds._common.name_stack import scopes_of
+from jds._common.name_stack import distinct, scopes_of
+from jds._common.openings import openings
 from jds.cost._counts import Counts
 from jds.cost._program import Conventions, Operation, Phase, Program, ScopePath, Value
+from jds.cost._sizes import array_bytes
 from jds.cost.rules import ELEMENTWISE, SCATTERS, Cost, Equation, find_rule
 
 
@@ -21,8 +23,11 @@ class Place(NamedTuple):
     phase: Phase = "forward"
     times: int = 1
     devices: int = 1
+    is_recomputed: bool = False
 
 
+# By identity, the arrays that functions close over, which are kept alive, and their values.
+Constants = dict[int, tuple[Any, int]]
 # Programs of branches and of functions of scalars, by the identity of their jaxpr, which is kept alive, and their path.
 Bodies = dict[tuple[int, ScopePath], tuple[Any, Program]]
 
@@ -33,12 +38,16 @@ class Flattening(NamedTuple):
     Attributes:
       program: the program.
       bodies: the bodies that were already flattened.
+      constants: the arrays that the program and the functions that it calls close over, and that were seen.
+      has_parameters: whether such arrays of floating-point numbers are parameters.
       is_body: whether it is such a body, of which only the sums, the unknowns and the peak of memory are needed. There
         a conditional is one operation, which keeps the time linear in the depth of nested conditionals.
     """
 
     program: Program
     bodies: Bodies
+    constants: Constants
+    has_parameters: bool = False
     is_body: bool = False
 
 
@@ -58,17 +67,17 @@ def fill(to: Flattening, jaxpr: Jaxpr, place: Place) -> None:
     """Adds the operations and the results of a jaxpr, whose constants and arguments are the program's inputs."""
     program = to.program
     results = follow(to, jaxpr, program.inputs, place)
-    passed_on = set(program.inputs)
-    program.results += dict.fromkeys(i for i in results if i is not None and i not in passed_on)
+    inputs = set(program.inputs)
+    for i in dict.fromkeys(results):
+        if i is not None:
+            (program.passed_on if i in inputs else program.results).append(i)
     for number in program.results:
         use(program, number, None)
 
 
 def add_value(program: Program, aval: Any, times: int = 1, *, source: int | None = None) -> int:
     shape, dtype = tuple(getattr(aval, "shape", ())), getattr(aval, "dtype", None)
-    # Random keys have an extended dtype, and tokens have no dtype.
-    size = math.prod(shape) * getattr(dtype, "itemsize", 0)
-    program.values.append(Value(shape, dtype, size, times, source=source))
+    program.values.append(Value(shape, dtype, array_bytes(math.prod(shape), dtype), times, source=source))
     return len(program.values) - 1
 
 
@@ -77,9 +86,7 @@ def use(program: Program, number: int | None, operation: int | None) -> None:
         program.values[number].used_by.append(operation)
 
 
-def follow(
-    to: Flattening, jaxpr: Any, inputs: Sequence[int | None], place: Place, repeated: ScopePath = ()
-) -> list[int | None]:
+def follow(to: Flattening, jaxpr: Any, inputs: Sequence[int | None], place: Place) -> list[int | None]:
     """Adds the operations of a jaxpr.
 
     Args:
@@ -87,8 +94,6 @@ def follow(
       jaxpr: the jaxpr.
       inputs: the values of its constants and arguments.
       place: where it is called.
-      repeated: the scopes of the equation that calls it. JAX 0.12 repeats them in the equations of some functions with
-        their own derivative.
 
     Returns:
       The values of its results.
@@ -98,29 +103,24 @@ def follow(
     def read(atom: Any) -> int | None:
         return None if isinstance(atom, JaxprLiteral) else env[atom]
 
-    places = [_place_of(eqn, place, ()) for eqn in jaxpr.eqns]
-    if repeated and places:
-        start = len(place.path)
-        if all(inner.path[start : start + len(repeated)] == repeated for inner in places):
-            places = [_place_of(eqn, place, repeated) for eqn in jaxpr.eqns]
-    for eqn, inner in zip(jaxpr.eqns, places, strict=True):
-        own = inner.path[len(place.path) :]
-        outputs = _follow_equation(to, eqn, [read(atom) for atom in eqn.invars], inner, own)
+    for eqn in jaxpr.eqns:
+        outputs = _follow_equation(to, eqn, [read(atom) for atom in eqn.invars], _place_of(eqn, place))
         env.update(zip(eqn.outvars, outputs, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def _place_of(eqn: Any, outer: Place, repeated: ScopePath) -> Place:
+def _place_of(eqn: Any, outer: Place) -> Place:
     scopes = scopes_of(eqn)
     is_backward = scopes.is_backward or outer.phase == "backward"
-    path = outer.path + scopes.path[len(repeated) :]
-    return outer._replace(path=path, phase="backward" if is_backward else "forward")
+    # JAX 0.12 repeats the scopes around some functions with their own derivative in the equations of these.
+    return outer._replace(
+        path=distinct((*outer.path, *scopes.path)),
+        phase="backward" if is_backward else "forward",
+        is_recomputed=outer.is_recomputed or scopes.is_recomputed,
+    )
 
 
-def _follow_equation(
-    to: Flattening, eqn: Any, inputs: list[int | None], place: Place, own: ScopePath
-) -> list[int | None]:
-    """Adds the operations of an equation; `own` are the scopes that it adds to those around it."""
+def _follow_equation(to: Flattening, eqn: Any, inputs: list[int | None], place: Place) -> list[int | None]:
     name = eqn.primitive.name
     follow = CONTROL.get(name)
     if follow is not None:
@@ -129,10 +129,10 @@ def _follow_equation(
         body = _expanded(eqn)
         if body is None:
             return _add_operation(to, eqn, inputs, place)
-        return follow_closed(to, body, inputs, place, own)
+        return follow_closed(to, body, inputs, place)
     body = None if find_rule(name) else _own_jaxpr(eqn)
     if body is not None:
-        return follow_closed(to, body, inputs, place, own if name.startswith("custom_") else ())
+        return follow_closed(to, body, inputs, place)
     return _add_operation(to, eqn, inputs, place)
 
 
@@ -145,7 +145,8 @@ def _expanded(eqn: Any) -> Any:
         return primitive.expand(*(leaves if tree is None else tree.unflatten(leaves)))
 
     try:
-        return jax.make_jaxpr(expand)(*(atom.aval for atom in eqn.invars))
+        with openings():
+            return jax.make_jaxpr(expand)(*(atom.aval for atom in eqn.invars))
     except Exception:  # whatever its author's code raises: its cost is unknown
         return None
 
@@ -167,14 +168,30 @@ def _type(atom: Any) -> tuple[Any, Any]:
     return getattr(atom.aval, "shape", None), getattr(atom.aval, "dtype", None)
 
 
-def follow_closed(
-    to: Flattening, body: Any, inputs: Sequence[int | None], place: Place, repeated: ScopePath = ()
-) -> list[int | None]:
+def follow_closed(to: Flattening, body: Any, inputs: Sequence[int | None], place: Place) -> list[int | None]:
     """Adds the operations of a jaxpr, closed or not."""
     if not hasattr(body, "consts"):
-        return follow(to, body, inputs, place, repeated)
-    constants = [add_value(to.program, var.aval) for var in body.jaxpr.constvars]
-    return follow(to, body.jaxpr, [*constants, *inputs], place, repeated)
+        return follow(to, body, inputs, place)
+    return follow(to, body.jaxpr, [*constants_of(to, body), *inputs], place)
+
+
+def constants_of(to: Flattening, body: Any) -> list[int]:
+    """Returns the values of the constants of a closed jaxpr, which are inputs of the program, each once."""
+    return [_constant(to, var.aval, array) for var, array in zip(body.jaxpr.constvars, body.consts, strict=True)]
+
+
+def _constant(to: Flattening, aval: Any, array: Any) -> int:
+    if to.is_body:
+        return add_value(to.program, aval)
+    if id(array) not in to.constants:
+        number = add_value(to.program, aval)
+        value = to.program.values[number]
+        is_floating = value.dtype is not None and jax.numpy.issubdtype(value.dtype, jax.numpy.floating)
+        value.role = "parameter" if is_floating else "state"
+        value.parameter = number if is_floating and to.has_parameters else None
+        to.program.inputs.append(number)
+        to.constants[id(array)] = array, number
+    return to.constants[id(array)][1]
 
 
 def flattened(to: Flattening, body: Any, place: Place) -> Program:
@@ -184,7 +201,7 @@ def flattened(to: Flattening, body: Any, place: Place) -> Program:
     if key not in to.bodies:
         program = new_program(to.program.conventions, (*jaxpr.constvars, *jaxpr.invars))
         to.bodies[key] = jaxpr, program
-        fill(Flattening(program, to.bodies, is_body=True), jaxpr, Place(place.path, place.phase))
+        fill(Flattening(program, to.bodies, {}, is_body=True), jaxpr, Place(place.path, place.phase))
     return to.bodies[key][1]
 
 
@@ -224,6 +241,7 @@ def _add_operation(to: Flattening, eqn: Any, inputs: list[int | None], place: Pl
         literals=literals if None in inputs else (),
         outputs=written,
         is_elementwise=name in ELEMENTWISE,
+        is_recomputed=place.is_recomputed,
     )
     _mark_parameters(program, operation, number)
     ones = [_is_one(program, atom, i) for atom, i in zip(eqn.invars, inputs, strict=True)]

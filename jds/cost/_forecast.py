@@ -1,16 +1,18 @@
 """What published measurements say of the time of a network on a device."""
 
 import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 
 from jds._common.html import as_html
-from jds._common.text import as_text, plain_table, short_number
-from jds.cost._analysis import Analysis
+from jds._common.text import as_text, duration, plain_number, short_number
+from jds.cost._analysis import Analysis, check_analysis
 from jds.cost._arithmetic import arithmetic_of
 from jds.cost._estimate import estimate
+from jds.cost._grid import Heading, grid
 from jds.cost.devices import DEVICES, MEASURED, Latency, Peak, device_key
 
 # The estimate is made from this many networks, and from no fewer than three.
@@ -22,7 +24,8 @@ class Neighbor(NamedTuple):
 
     Attributes:
       latency: the published measurement.
-      bound: the lower bound on the time of its multiply-adds and its memory traffic, in seconds.
+      bound: the time of its multiply-adds, with padding, and of its memory traffic at the device's peak rates, in
+        seconds.
     """
 
     latency: Latency
@@ -64,27 +67,31 @@ class Forecast(NamedTuple):
     high: float | None
     neighbors: tuple[Neighbor, ...]
 
-    def table(self) -> Table:
-        """Returns the most similar networks as a table, for Rich to print."""
-        lines = plain_table()
-        lines.add_column("published for this device", overflow="fold")
-        for heading in ("dtype", "mult-adds", "params", "ms", "ms at least", "ratio"):
-            lines.add_column(heading, justify="right")
+    def table(self, *, width: int | None = None) -> Table:
+        """Returns the most similar networks as a table, for Rich to print.
+
+        Args:
+          width: number of columns of the terminal; table columns that do not fit are left out. None for all.
+        """
+        sizes = [Heading("dtype", 5), Heading("mult-adds", 2), Heading("params", 4)]
+        times = [Heading("ms", 0), Heading("ms at peak", 3), Heading("ratio", 1)]
+        headings = [Heading("published for this device", is_number=False), *sizes, *times]
+        rows = []
         for latency, bound in self.neighbors:
-            sizes = short_number(latency.macs), short_number(latency.parameters)
-            times = f"{1e3 * latency.seconds:.3g}", f"{1e3 * bound:.3g}", f"{latency.seconds / bound:.1f}"
-            lines.add_row(latency.network, latency.dtype, *sizes, *times)
-        return lines
+            counts = short_number(latency.macs), short_number(latency.parameters)
+            milliseconds = plain_number(1e3 * latency.seconds), plain_number(1e3 * bound)
+            rows.append([latency.network, latency.dtype, *counts, *milliseconds, f"{latency.seconds / bound:.1f}"])
+        return grid(headings, rows, width=width)
 
     def summary(self) -> str:
         """Returns the estimate in a sentence or two."""
-        least = f"On {self.device}: at least {_milliseconds(self.bound)}."
+        least = f"On {self.device}: at least {duration(self.bound)}."
         if self.low is None or self.high is None:
             return f"{least} No estimate: fewer than {_FEWEST} networks with published times on this device are known."
         ratios = [neighbor.ratio for neighbor in self.neighbors]
         return (
-            f"{least} Similar networks took {min(ratios):.1f} to {max(ratios):.1f} times the bound of their mult-adds, "
-            f"so expect {_milliseconds(self.low)} to {_milliseconds(self.high)}."
+            f"{least} Similar networks took {min(ratios):.1f} to {max(ratios):.1f} times as long as their mult-adds at "
+            f"peak rates, so expect {duration(self.low)} to {duration(self.high)}."
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -92,16 +99,23 @@ class Forecast(NamedTuple):
         neighbors = [each.latency._asdict() | {"bound": each.bound, "ratio": each.ratio} for each in self.neighbors]
         return self._asdict() | {"neighbors": neighbors}
 
-    def __rich__(self) -> RenderableType:
-        sources = list(dict.fromkeys(neighbor.latency.source for neighbor in self.neighbors))
-        shown = [self.table(), "", *(f"Measured: {source}" for source in sources)] if self.neighbors else []
-        return Group(self.summary(), *([""] if shown else []), *shown)
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        yield from self._parts(options.max_width)
+
+    def _parts(self, width: int | None) -> Iterator[RenderableType]:
+        yield self.summary()
+        if self.neighbors:
+            yield ""
+            yield self.table(width=width)
+            yield ""
+        for source in dict.fromkeys(neighbor.latency.source for neighbor in self.neighbors):
+            yield f"Measured: {source}"
 
     def __str__(self) -> str:
         return as_text(self)
 
     def _repr_html_(self) -> str:
-        return as_html(self)
+        return as_html(*self._parts(None))
 
 
 def forecast(analysis: Analysis, device: str) -> Forecast:
@@ -116,6 +130,7 @@ def forecast(analysis: Analysis, device: str) -> Forecast:
 
     Raises:
       ValueError: there is no such device.
+      TypeError: `analysis` is no analysis.
 
     Example:
       >>> import jax
@@ -125,6 +140,7 @@ def forecast(analysis: Analysis, device: str) -> Forecast:
       >>> cost.forecast(found, "h100").low is None
       True
     """
+    check_analysis("forecast", "`analysis`", analysis)
     key = device_key(device)
     bound = estimate(analysis, device).total.seconds
     if key not in DEVICES:
@@ -155,7 +171,3 @@ def _distance(row: Latency, analysis: Analysis) -> float:
     total = analysis.total
     pairs = (row.macs, total.macs), (row.parameters, total.parameters)
     return sum(abs(math.log(max(1, a) / max(1, b))) for a, b in pairs)
-
-
-def _milliseconds(seconds: float) -> str:
-    return f"{1e3 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"

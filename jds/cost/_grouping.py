@@ -52,7 +52,7 @@ def as_grouping(by: By | Grouping) -> Grouping:
             raise ValueError(f"{name}: must be {words}, got {getattr(found, name)!r}")
     for name in ("depth", "top"):
         value = getattr(found, name)
-        if value is not None and (not isinstance(value, int) or value < 1):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise ValueError(f"{name}: must be a positive number, or None for all, got {value!r}")
     if found.depth is not None and found.by not in ("layer", "fused"):
         raise ValueError(f'depth: is for rows by "layer" or "fused", got "{found.by}"')

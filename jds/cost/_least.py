@@ -7,12 +7,12 @@ from typing import NamedTuple
 from jds._common.text import Number
 from jds.cost._arithmetic import work_by_arithmetic
 from jds.cost._counts import Counts
-from jds.cost._demand import UPDATES, elements, least_demand
+from jds.cost._demand import least_demand
 from jds.cost._merging import merged
 from jds.cost._program import Loop, Operation, Program, all_loops
 from jds.cost._traffic import Traffic
 from jds.cost.devices import Peak
-from jds.cost.rules import Cost, find_rule
+from jds.cost.rules import UPDATES, Cost, find_rule, size
 
 
 class LeastWork(NamedTuple):
@@ -26,7 +26,7 @@ class LeastWork(NamedTuple):
 
     operations: Sequence[Operation]
     conditionals: Sequence[tuple[int, Sequence["LeastWork"]]]
-    shares: Sequence[float]
+    shares: Sequence[Number]
 
     def by_arithmetic(self, peak: Peak, dtype: str | None) -> collections.Counter[str]:
         """Returns the operations in each arithmetic of a device, as `work_by_arithmetic`."""
@@ -67,7 +67,7 @@ def _bytes(program: Program, same_as: Sequence[int], least: LeastWork, traffic: 
     """Returns the bytes of what is needed of the arguments, and of the results, each once."""
     read = sum(least.shares[number] * program.values[number].bytes for number in program.inputs)
     # A branch, or no iteration, may leave an argument as it is.
-    uncertain = {number for inlined in program.inlined.values() for number in inlined.outputs}
+    uncertain = {number for branches in program.other_branches.values() for number in branches.outputs}
     uncertain |= {carry.result for loop in all_loops(program.loops) if loop.trips is None for carry in loop.carries}
     results = {same_as[number]: traffic.written[number] for number in program.results if number not in uncertain}
     return read + sum(results.values())
@@ -103,9 +103,8 @@ class _Least:
             for number in (*carry.inside, carry.result)
         }
         self.stacked = {result for loop in self.all_loops for _, result in loop.stacks}
-        self.conditional_around = {
-            place: number for number, inlined in program.inlined.items() for place in range(inlined.start, inlined.end)
-        }
+        self.conditional_around = program.conditional_around
+        self.copies = {copy: number for number, branches in program.other_branches.items() for copy in branches.copies}
 
     def run(self) -> LeastWork:
         self._find_live()
@@ -137,23 +136,24 @@ class _Least:
 
     def _sources(self, number: int) -> Sequence[int | None]:
         """Returns the values from which a value is computed."""
-        value = self.program.values[number]
+        value, operations = self.program.values[number], self.program.operations
+        if number in self.copies:
+            return operations[self.copies[number]].operands
         if value.made_by is not None:
-            place = self.conditional_around.get(value.made_by, value.made_by)
-            return self.program.operations[place].operands
+            return operations[self.conditional_around.get(value.made_by, value.made_by)].operands
         if number in self.carries:
             carry = self.carries[number][1]
             return carry.initial, carry.after
         return (value.source,)
 
-    def _need(self, number: int | None, share: float, computed: float = 0.0) -> None:
+    def _need(self, number: int | None, share: Number, computed: Number = 0) -> None:
         """Notes that a share of a value is needed."""
         if number is not None:
             number = self.merged.same_as[number]
             self.shares[number] = max(self.shares[number], min(1.0, share))
             self.computed[number] = max(self.computed[number], min(1.0, max(share, computed)))
 
-    def _keep(self, number: int | None, share: float = 1.0) -> None:
+    def _keep(self, number: int | None, share: Number = 1.0) -> None:
         """Notes that a value leaves the program, or is handed on: it is needed, or else only changed in place."""
         if number is None:
             return
@@ -164,7 +164,7 @@ class _Least:
         else:
             self._need(number, share)
 
-    def _update(self, number: int | None, share: float) -> None:
+    def _update(self, number: int | None, share: Number) -> None:
         """Notes that a value is changed in place, and a share of it stays: of an argument, nothing is read for that."""
         if number is None:
             return
@@ -187,7 +187,9 @@ class _Least:
     def _follow(self, number: int) -> None:
         """Notes what is needed of the values from which a value is computed."""
         value, share = self.program.values[number], (self.shares[number], self.computed[number])
-        if value.made_by is not None:
+        if number in self.copies:
+            self._follow_conditional(self.copies[number])
+        elif value.made_by is not None:
             self._follow_operation(value.made_by, number)
         elif number in self.carries:
             loop, carry = self.carries[number]
@@ -199,41 +201,40 @@ class _Least:
     def _follow_operation(self, place: int, number: int) -> None:
         operations = self.program.operations
         if place in self.conditional_around:
-            around = self.conditional_around[place]
-            self._follow_conditional(around, self.program.inlined[around].outputs)
+            self._follow_conditional(self.conditional_around[place])
             return
         operation = operations[place]
         if number != min(filter(self._is_left, operation.outputs)) or not self.merged.runs[place]:
             return
         if operation.name == "cond":
-            self._follow_conditional(place, operation.outputs)
+            self._follow_conditional(place)
             return
         shares = self.computed if _is_product(operation) else self.shares
         needed, computed = (self._elements(operation.outputs, each) for each in (shares, self.computed))
-        is_choice = operation.name == "select_n" and elements(operation.equation.inputs[0]) == 1
+        is_choice = operation.name == "select_n" and size(operation.equation.inputs[0]) == 1
         for position, operand in enumerate(operation.operands):
-            whole = max(1, elements(operation.equation.inputs[position]))
+            whole = max(1, size(operation.equation.inputs[position]))
             share = 0.0 if is_choice and position else least_demand(operation, position, needed) / whole
             self._need(operand, share, least_demand(operation, position, computed) / whole)
         if number in self.updated:
-            array, changed = (elements(operation.equation.inputs[i]) for i in (0, UPDATES[operation.name]))
+            array, changed = (size(operation.equation.inputs[i]) for i in (0, UPDATES[operation.name]))
             self._update(operation.operands[0], max(0.0, self.updated[number] - changed / max(1, array)))
             if operation.name == "dynamic_update_slice":
                 self._need(operation.operands[1], 1.0)
 
-    def _elements(self, outputs: Sequence[int], shares: Sequence[float]) -> float:
+    def _elements(self, outputs: Sequence[int], shares: Sequence[Number]) -> Number:
         return sum(shares[output] * self.program.values[output].elements for output in outputs)
 
-    def _follow_conditional(self, place: int, outputs: Sequence[int | None]) -> None:
+    def _follow_conditional(self, place: int) -> None:
         if place in self.conditionals:
             return
         self.conditionals[place] = 0, ()
+        conditional = self.program.other_branches[place]
+        outputs = self.program.operations[place].outputs if conditional.counted is None else conditional.outputs
         made = [self.merged.same_as[number] for number in outputs if number is not None]
         if not all(number in self.live or number in self.merged.uniform for number in made):
             return  # XLA leaves out what only computes results that are not used
-        programs = [*self.program.other_branches[place]]
-        if place in self.program.inlined:
-            programs.append(self.program.inlined[place].program)
+        programs = [*conditional.programs, *([conditional.counted] if conditional.counted else [])]
         branches = [self._branch(program) for program in programs]
         self.conditionals[place] = self.merged.runs[place], branches
         if not self.merged.runs[place]:

@@ -8,22 +8,15 @@ nothing reads later. A change of shape takes no memory, nor do elements that are
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-from jds.cost._fusion import fused_groups
-from jds.cost._program import Loop, Operation, Program
-from jds.cost.rules import SCATTERS
+from jds.cost._fusion import fused_groups, is_order_of_product
+from jds.cost._parts import HELD, Part, parts_of
+from jds.cost._program import Branches, Loop, Operation, Program
+from jds.cost.rules import UPDATES
 
-Part = Literal["parameters", "optimizer", "state", "inputs", "activations", "saved", "gradients"]
-
-_PARTS: Mapping[str | None, Part] = {
-    "parameter": "parameters", "optimizer": "optimizer", "state": "state", "argument": "inputs", None: "inputs",
-}  # fmt: skip
-# The caller keeps them.
-_HELD = ("parameters", "optimizer", "state")
 _REPEATS = "broadcast_in_dim"
-_UPDATES = {"dynamic_update_slice", *SCATTERS}
 # After the third iteration of a loop, all later ones allocate and free the same.
 _ITERATIONS = 3
 # Loops inside of this many others run once, which keeps the time linear in the depth of nested loops.
@@ -49,11 +42,15 @@ class Liveness(NamedTuple):
       steps: the operations as they run; a loop is repeated until its iterations are alike.
       parts: what the arrays in memory are, in bytes, at the first step with the most bytes.
       peak: index of this step; None for a program without steps.
+      arguments: the bytes of the memory of arguments at this step.
+      results: those of other memory in which results are at the end.
     """
 
     steps: tuple[Step, ...]
     parts: dict[Part, int]
     peak: int | None
+    arguments: int
+    results: int
 
     @property
     def bytes(self) -> int:
@@ -67,7 +64,7 @@ class _Buffer:
 
     Attributes:
       bytes: its size.
-      first, last: the events between which it holds an array.
+      first, last: the events between which it holds an array, or arrays that are written in its place.
       part: what it holds.
       home: the buffer in which it lies, if not in its own memory.
     """
@@ -80,11 +77,24 @@ class _Buffer:
 
 
 class _Event(NamedTuple):
+    """An operation, or the beginning or end of an iteration, that runs.
+
+    Attributes:
+      operation: the operation.
+      reads, writes: buffers.
+      overwrites: those of `reads` in whose place it can write.
+      conditional: whether it stands for a conditional.
+    """
+
     operation: int
     reads: tuple[int, ...]
     writes: tuple[int, ...]
-    is_in_place: bool = False
-    more: int = 0  # bytes that it needs while it runs
+    overwrites: tuple[int, ...] = ()
+    conditional: bool = False
+
+
+# For a branch, and the operands that stay in memory while it runs: the most bytes that it needs besides its operands.
+_Needs = dict[tuple[int, frozenset[int]], int]
 
 
 def liveness(program: Program, *, fused: bool = False) -> Liveness:
@@ -94,45 +104,41 @@ def liveness(program: Program, *, fused: bool = False) -> Liveness:
       program: the program.
       fused: whether operations run in groups, as in `fused_groups`, whose intermediate values take no memory.
     """
-    return _liveness(program, fused, {})
-
-
-def _liveness(program: Program, fused: bool, inside: dict[int, int]) -> Liveness:
-    """Returns what is in memory; `inside` are the needs of branches that are known, which occur in several places."""
-    run = _Run(program, fused, inside)
-    run.run()
-    return run.finish()
+    return _Run(program, fused, {}).run()
 
 
 class _Run:
     """Runs a program, loops up to three times, and notes which operations read and write which buffers."""
 
-    def __init__(self, program: Program, fused: bool, inside: dict[int, int]):
-        self.program, self.fused, self.inside = program, fused, inside
-        self.updates = _updates(program)
+    def __init__(self, program: Program, fused: bool, needs: _Needs, held: frozenset[int] = frozenset()):
+        """Prepares a run; `held` are the inputs that stay, of a branch, and `needs` is kept between branches."""
+        self.program, self.fused, self.needs, self.held = program, fused, needs, held
+        self.parts = parts_of(program)
         self.buffers: list[_Buffer] = []
         self.events: list[_Event] = []
         # The buffer of each value; None for one that takes no memory.
         self.buffer_of: dict[int, int | None] = {}
         self.depth = 0  # number of loops around
-        self.backward_begins = next(
-            (i for i, operation in enumerate(program.operations) if operation.phase == "backward"), None
-        )
+        self.after: dict[int, int] = {}  # for the event of a conditional, the last one of its counted branch
         # What runs at the place of an operation.
         self.at: dict[int, tuple[int, ...]] = (
             dict(fused_groups(program)) if fused else {i: (i,) for i in range(len(program.operations))}
         )
 
-    def run(self) -> None:
-        program = self.program
-        for number in program.inputs:
-            value = program.values[number]
-            self.buffer_of[number] = self._allocate(value.bytes, _PARTS[value.role])
-        self._range(0, len(program.operations), program.loops)
+    def run(self) -> Liveness:
+        for number in self.program.inputs:
+            self.buffer_of[number] = self._allocate(number)
+        self._range(0, len(self.program.operations), self.program.loops)
+        return self._finish()
 
-    def _allocate(self, size: int, part: Part) -> int:
-        now = len(self.events)
-        self.buffers.append(_Buffer(size, now, now, part))
+    def _allocate(self, number: int) -> int:
+        """Returns a new buffer for a value."""
+        now, value = len(self.events), self.program.values[number]
+        shards = self.program.shards.get(number, ())
+        # A device has only its shard of an array that nothing but `shard_map` reads.
+        is_sharded = shards and value.used_by == [None] * len(shards)
+        size = max(self.program.values[i].bytes for i in shards) if is_sharded else value.bytes
+        self.buffers.append(_Buffer(size, now, now, self.parts.of[number]))
         return len(self.buffers) - 1
 
     def _buffer(self, number: int | None) -> int | None:
@@ -144,85 +150,78 @@ class _Run:
     def _range(self, start: int, end: int, loops: Sequence[Loop]) -> None:
         """Runs the operations from `start` to before `end`; `loops` are the loops directly among them."""
         now = start
+        conditionals: list[int] = []  # the events of those whose counted branch runs
         for loop in loops:
-            self._operations(now, loop.start)
+            self._operations(now, loop.start, conditionals)
             self._loop(loop)
             now = loop.end
-        self._operations(now, end)
+        self._operations(now, end, conditionals)
 
-    def _operations(self, start: int, end: int) -> None:
+    def _operations(self, start: int, end: int, conditionals: list[int]) -> None:
         for number in range(start, end):
+            self._leave_branches(number, conditionals)
             if number in self.at:
                 self._run_group(number, self.at[number])
+            if number in self.program.other_branches:
+                conditionals.append(len(self.events) - 1)
+        self._leave_branches(end, conditionals)
+
+    def _leave_branches(self, now: int, conditionals: list[int]) -> None:
+        """Gives the results of the conditionals that end before an operation memory of their own."""
+        while conditionals and (branches := self._branches(conditionals[-1])).end <= now:
+            for number in branches.copies:
+                outer = self._buffer(self.program.values[number].source)
+                new = self.buffer_of[number] = self._allocate(number)
+                self._add(now - 1, [outer], [new], whole=set())
+            self.after[conditionals.pop()] = len(self.events) - 1
+
+    def _branches(self, event: int) -> Branches:
+        return self.program.other_branches[self.events[event].operation]
 
     def _run_group(self, place: int, members: Sequence[int]) -> None:
         """Runs operations as one, at the place of an operation."""
         operations, values = self.program.operations, self.program.values
-        inside, reads, writes = set(members), [], []
+        inside, reads, writes, whole = set(members), [], [], set[int | None]()
         for number in members:
             operation = operations[number]
-            reads += [self._buffer(i) for i in operation.inputs if values[i].made_by not in inside]
+            entering = [i for i in operation.inputs if values[i].made_by not in inside]
+            reads += map(self._buffer, entering)
+            changed = entering if _is_elementwise(operation) else operation.operands[: operation.name in UPDATES]
+            whole.update(self._buffer(i) for i in entering if i not in changed)
             for out in operation.outputs:
                 users = values[out].used_by
-                if operation.name == _REPEATS and all(self._is_elementwise(user) for user in users):
+                if (operation.name == _REPEATS and all(map(self._is_elementwise, users))) or (
+                    entering and is_order_of_product(self.program, number)
+                ):
                     self.buffer_of[out] = self._buffer(operation.operands[0])
                 elif users and all(user in inside for user in users):
                     self.buffer_of[out] = None
                 else:
-                    writes.append(self._allocate(values[out].bytes, self._part(number)))
+                    writes.append(self._allocate(out))
                     self.buffer_of[out] = writes[-1]
-        self._add(
-            place,
-            reads,
-            writes,
-            is_in_place=all(
-                operations[number].name in _UPDATES or _repeats_or_changes(operations[number]) for number in members
-            ),
-            more=sum(self._more(number) for number in members),
-        )
+        self._add(place, reads, writes, whole, place in self.program.other_branches)
 
     def _is_elementwise(self, user: int | None) -> bool:
-        return user is not None and _repeats_or_changes(self.program.operations[user])
-
-    def _part(self, number: int) -> Part:
-        operation = self.program.operations[number]
-        if operation.phase == "backward":
-            return "gradients"
-        is_update = self.backward_begins is not None and number > self.backward_begins
-        return "optimizer" if is_update else "activations"
-
-    def _more(self, number: int) -> int:
-        """Returns what a conditional needs in the branches that are not counted."""
-        branches = self.program.other_branches.get(number, ())
-        return max(map(self._inside, branches), default=0)
-
-    def _inside(self, branch: Program) -> int:
-        """Returns the most bytes that a branch needs besides its operands."""
-        if id(branch) not in self.inside:
-            found = _liveness(branch, self.fused, self.inside)
-            operands = sum(branch.values[number].bytes for number in branch.inputs)
-            self.inside[id(branch)] = max(0, found.bytes - operands)
-        return self.inside[id(branch)]
+        return user is not None and _is_elementwise(self.program.operations[user])
 
     def _add(
         self,
         place: int,
         reads: Iterable[int | None],
         writes: Sequence[int] = (),
-        *,
-        is_in_place: bool = False,
-        more: int = 0,
+        whole: set[int | None] | None = None,
+        conditional: bool = False,
     ) -> None:
-        """Adds an event, unless nothing is read or written."""
+        """Adds an event, unless nothing is read or written; by default it needs the `whole` of what it reads."""
         buffers = tuple(buffer for buffer in reads if buffer is not None)
         for buffer in buffers:
             self.buffers[buffer].last = len(self.events)
-        if buffers or writes or more:
-            self.events.append(_Event(place, buffers, tuple(writes), is_in_place, more))
+        if buffers or writes or conditional:
+            overwrites = () if whole is None else tuple(buffer for buffer in buffers if buffer not in whole)
+            self.events.append(_Event(place, buffers, tuple(writes), overwrites, conditional))
 
     def _loop(self, loop: Loop) -> None:
-        values = self.program.values
-        stacks = [self._allocate(values[result].bytes, self._part(loop.start)) for _, result in loop.stacks]
+        stacks = [self._allocate(result) for _, result in loop.stacks]
         self._add(loop.start, (), stacks)
         carried = [self._buffer(carry.initial) for carry in loop.carries]
         most = _ITERATIONS if self.depth < _DEEPEST else 1
@@ -230,7 +229,7 @@ class _Run:
         for _ in range(most if loop.trips is None else min(loop.trips, most)):
             for carry, buffer in zip(loop.carries, carried, strict=True):
                 self.buffer_of |= dict.fromkeys(carry.inside, buffer)
-            slices = [self._allocate(values[inner].bytes, self._part(loop.start)) for _, inner in loop.slices]
+            slices = [self._allocate(inner) for _, inner in loop.slices]
             self.buffer_of |= {inner: buffer for (_, inner), buffer in zip(loop.slices, slices, strict=True)}
             self._add(loop.start, [self._buffer(outer) for outer, _ in loop.slices], slices)
             self._range(loop.start, loop.end, loop.inner)
@@ -241,99 +240,102 @@ class _Run:
         self.buffer_of |= {carry.result: buffer for carry, buffer in zip(loop.carries, carried, strict=True)}
         self.buffer_of |= {result: buffer for (_, result), buffer in zip(loop.stacks, stacks, strict=True)}
 
-    def finish(self) -> Liveness:
+    def _finish(self) -> Liveness:
         """Returns what is in memory at each event."""
-        end = len(self.events)
-        for number in self.program.results:
-            buffer = self._buffer(number)
-            if buffer is not None:
-                self.buffers[buffer].last = end
-        kept = self._kept()
+        # The inputs have the first buffers.
+        end, inputs = len(self.events), dict(enumerate(self.program.inputs))
+        found = map(self._buffer, self.program.results)
+        results = {buffer for buffer in found if buffer is not None}
+        kept = {buffer for buffer, number in inputs.items() if self._is_kept(number)}
+        for buffer in results | kept:
+            self.buffers[buffer].last = end
+        more = [self._needed(now) for now in range(end)]
         self._share(kept)
         changes = [0] * (end + 2)
-        for number, buffer in enumerate(self.buffers):
-            if number in kept:
-                buffer.last = end
+        for buffer in self.buffers:
             if buffer.home is None:
                 changes[buffer.first] += buffer.bytes
                 changes[buffer.last + 1] -= buffer.bytes
         sizes = itertools.accumulate(changes)
-        steps = tuple(Step(event.operation, size + event.more) for event, size in zip(self.events, sizes, strict=False))
+        steps = tuple(map(Step, (each.operation for each in self.events), map(int.__add__, sizes, more)))
         peak = max(range(end), key=lambda i: steps[i].bytes, default=None)
-        return Liveness(steps, self._parts_at(peak), peak)
+        return self._at_peak(steps, peak, more[peak] if peak is not None else 0, set(inputs), results)
 
-    def _kept(self) -> set[int]:
-        """Returns the buffers that stay until the end, and notes what the updates of others hold."""
-        for result, argument in self.updates.items():
-            new, old = self._buffer(result), self._buffer(argument)
-            if new is not None and old is not None:
-                self.buffers[new].part = self.buffers[old].part
-        replaced = set(self.updates.values())
-        kept = (self._buffer(number) for number in self.program.inputs if number not in replaced)
-        return {number for number in kept if number is not None and self.buffers[number].part in _HELD}
+    def _is_kept(self, number: int) -> bool:
+        """Whether an input stays in memory until the end."""
+        is_held = self.parts.of[number] in HELD and number not in self.parts.replaced
+        return is_held or number in self.held or number in self.program.passed_on
+
+    def _needed(self, now: int) -> int:
+        """Returns the bytes that a conditional needs in the branches that are not counted, besides its operands."""
+        event = self.events[now]
+        if not event.conditional:
+            return 0
+        branches, after = self._branches(now), self.after[now]
+        operands = self.program.operations[event.operation].operands
+        staying = [i for i, number in enumerate(operands) if self._last(number) > after]
+        written = sum(self.buffers[buffer].bytes for buffer in event.writes)
+        return max(0, *(self._inside(branch, len(operands), staying) - written for branch in branches.programs))
+
+    def _last(self, number: int | None) -> int:
+        buffer = self._buffer(number)
+        return -1 if buffer is None else self.buffers[buffer].last
+
+    def _inside(self, branch: Program, operands: int, staying: Iterable[int]) -> int:
+        """Returns the most bytes that a branch needs besides its operands, of which some stay in memory."""
+        constants = len(branch.inputs) - operands
+        held = frozenset((*branch.inputs[:constants], *(branch.inputs[constants + i] for i in staying)))
+        key = id(branch), held
+        if key not in self.needs:
+            given = sum(branch.values[number].bytes for number in branch.inputs)
+            self.needs[key] = _Run(branch, self.fused, self.needs, held).run().bytes - given
+        return self.needs[key]
 
     def _share(self, kept: set[int]) -> None:
         """Lets operations write their results in place."""
         for now, event in enumerate(self.events):
-            if not event.is_in_place:
-                continue
-            homes = dict.fromkeys(map(self._home, event.reads))
+            homes = dict.fromkeys(map(self._home, event.overwrites))
             free = [home for home in homes if self.buffers[home].last == now and home not in kept]
             for out in event.writes:
                 buffer = self.buffers[out]
-                for home in free:
-                    if self.buffers[home].bytes == buffer.bytes:
-                        buffer.home = home
-                        self.buffers[home].last = buffer.last
-                        free.remove(home)
-                        break
+                fitting = [home for home in free if self.buffers[home].bytes == buffer.bytes]
+                if fitting:  # rather where there was the same
+                    home = min(fitting, key=lambda home: self.buffers[home].part != buffer.part)
+                    buffer.home = home
+                    self.buffers[home].last = buffer.last
+                    free.remove(home)
 
     def _home(self, number: int) -> int:
         while (home := self.buffers[number].home) is not None:
             number = home
         return number
 
-    def _parts_at(self, now: int | None) -> dict[Part, int]:
-        found: dict[Part, int] = {}
-        for buffer in self.buffers:
-            if buffer.home is None and buffer.first <= (now or 0) <= buffer.last:
-                part = buffer.part
-                if part == "activations" and self._is_read_backward(buffer.last):
-                    part = "saved"
-                found[part] = found.get(part, 0) + buffer.bytes
-        if now is not None and self.events[now].more:
-            found["activations"] = found.get("activations", 0) + self.events[now].more
-        return found
-
-    def _is_read_backward(self, now: int) -> bool:
-        if now >= len(self.events):
-            return False
-        return self.program.operations[self.events[now].operation].phase == "backward"
-
-
-def _updates(program: Program) -> dict[int, int]:
-    """Returns, for each result that updates an argument that the caller keeps, this argument.
-
-    Such a result is computed from the argument by element-wise operations on arrays of its shape.
-    """
-    values, found = program.values, dict[int, int]()
-    kept = {i for i in program.inputs if _PARTS[values[i].role] in _HELD}
-    for result in program.results:
-        waiting, seen = [result], set[int]()
-        while waiting:
-            number = waiting.pop()
-            if number in kept:
-                found[result] = number
-                kept.remove(number)
-                break
-            maker = values[number].made_by
-            if number in seen or maker is None or not program.operations[maker].is_elementwise:
-                continue
-            seen.add(number)
-            alike = (i for i in program.operations[maker].inputs if values[i].bytes == values[result].bytes)
-            waiting += alike
-    return found
+    def _at_peak(
+        self, steps: tuple[Step, ...], peak: int | None, more: int, inputs: set[int], results: set[int]
+    ) -> Liveness:
+        """Returns what is in memory at the peak, with what a conditional needs `more` there."""
+        now = peak or 0
+        holds: dict[int, Part] = {}
+        final = set[int]()
+        for number, buffer in enumerate(self.buffers):
+            home = self._home(number)
+            if self.buffers[home].first <= now <= self.buffers[home].last:
+                if number in results:
+                    final.add(home)
+                if buffer.first <= now:  # the last one is what it holds
+                    holds[home] = buffer.part
+        parts: dict[Part, int] = {}
+        for home, part in holds.items():
+            parts[part] = parts.get(part, 0) + self.buffers[home].bytes
+        if more:
+            is_backward = self.program.operations[steps[now].operation].phase == "backward"
+            part: Part = "gradients" if is_backward else "activations"
+            parts[part] = parts.get(part, 0) + more
+        arguments, of_results = (
+            sum(self.buffers[home].bytes for home in homes) for homes in (holds.keys() & inputs, final - inputs)
+        )
+        return Liveness(steps, parts, peak, arguments, of_results)
 
 
-def _repeats_or_changes(operation: Operation) -> bool:
+def _is_elementwise(operation: Operation) -> bool:
     return operation.is_elementwise or operation.name == _REPEATS

@@ -7,13 +7,15 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from jds._common.html import as_html
-from jds._common.text import as_text, plain_table
+from jds._common.text import as_text, plain_number, plain_table
 from jds.cost._perfetto import write_trace
-from jds.cost._run import Run
+from jds.cost._run import Owner, Run
 from jds.cost._timing import Spread
 
 # The profiled runs, or half of the others, took longer than the median by more than these factors.
 _SLOWER, _UNSTEADY = 1.1, 1.2
+# In more than this share of a run, no instruction ran.
+_WAITING = 0.05
 
 
 class Measurement(NamedTuple):
@@ -23,11 +25,15 @@ class Measurement(NamedTuple):
       total: time from the call to its results.
       layers: time of each layer; the medians add up to that of `total`. At each moment of a profiled run, the time
         belongs to the layer of XLA's instruction that runs; several threads share it. An instruction that XLA fused
-        from several layers belongs to the layer that XLA names it after, so that a layer may be missing. `"(call)"` is
-        the time before the first instruction and after the last one, `"(not attributed)"` the time in which no
-        instruction of a known layer runs.
+        from several layers belongs to the layer that XLA names it after, so that a layer may be missing. The time
+        between two instructions, in which XLA starts the second one or waits for a thread, belongs to the second one
+        or, in a loop, to the loop. A loop's own time, such as for slicing what it iterates over and stacking its
+        results, belongs to the layer that the loop is in; `"(loops)"` is that of loops in no layer. `"(call)"` is the
+        time before the first instruction and after the last one, `"(not attributed)"` that of instructions of which
+        XLA does not tell the equation.
       profiled: time of the profiled runs, whose shares `layers` has.
       run: the profiled run with the median time, for `to_perfetto`; None if there is none.
+      parts: the time of each operation, and the rest of the layers' times: `layers` in finer parts, for `estimate`.
 
     Example:
       >>> import jax.numpy as jnp
@@ -41,6 +47,7 @@ class Measurement(NamedTuple):
     layers: dict[str, Spread]
     profiled: Spread
     run: Run | None = None
+    parts: tuple[tuple[Owner, float], ...] = ()
 
     def table(self) -> Table:
         """Returns medians and half the interquartile ranges as a table, for Rich to print."""
@@ -66,6 +73,12 @@ class Measurement(NamedTuple):
             found.append(
                 f"The machine was busy, or its clock varied: a quarter of the runs took more than "
                 f"{self.total.high / self.total.median:.2f} times the median."
+            )
+        waiting = self.run.waiting / self.run.seconds if self.run else 0.0
+        if waiting > _WAITING:
+            found.append(
+                f"For {waiting:.0%} of the time, XLA started instructions or waited for threads: in a loop, this is "
+                "the loop's time, otherwise that of the instruction that starts."
             )
         return found
 
@@ -118,4 +131,4 @@ class Measurement(NamedTuple):
 
 
 def _cell(seconds: Spread) -> str:
-    return f"{seconds.median * 1e6:.4g} ±{seconds.half_width * 1e6:.2g}"
+    return f"{plain_number(seconds.median * 1e6, 4)} ±{plain_number(seconds.half_width * 1e6, 2)}"

@@ -6,8 +6,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from jds._common.html import as_html
-from jds._common.text import as_text, plain_table, short_number
-from jds.cost._liveness import Liveness, Part, liveness
+from jds._common.text import as_text, in_layer, plain_table, short_number
+from jds.cost._liveness import Liveness, liveness
+from jds.cost._parts import Part
 from jds.cost._program import Program
 
 # What stays in memory between two runs.
@@ -40,19 +41,24 @@ class Moment(NamedTuple):
 class Memory(NamedTuple):
     """The memory that a program needs, by the liveness of its arrays; prints as a table.
 
-    An operation allocates its results, and an array is freed after the last operation that reads it; inputs, too.
-    Parameters, state and the optimizer's state stay, and an updated one replaces the old one. Element-wise operations
-    work in place where nothing reads the operand later. Changes of shape take no memory, nor do elements that are
-    repeated for element-wise operations. The working memory of a kernel is not included.
+    An operation allocates its results, and an array is freed after the last operation that reads it; inputs, too,
+    unless they are results. Parameters, state and the optimizer's state stay, and an updated one replaces the old one,
+    as if it were donated. Element-wise operations work in place where nothing reads the operand later. Changes of shape
+    take no memory, nor do elements that are repeated for element-wise operations, nor does the order of a product's
+    axes. Elements of less than a byte are packed. The working memory of a kernel is not included.
+
+    Under `jax.shard_map`, it is the memory of one device. An array that only `shard_map` reads, or that leaves it,
+    counts with the device's shard; any other array outside counts as a whole.
 
     Attributes:
       bytes: the most bytes in memory at a time.
-      parts: what they are, in bytes: `"parameters"`, `"state"` (of modules, such as running averages), `"optimizer"`
+      parts: what they are, in bytes: `"parameters"`, `"state"` (of modules, such as running averages, and
+        constants), `"optimizer"`
         (its state), `"inputs"`, `"activations"`, `"saved"` (activations that the backward pass reads) and
-        `"gradients"`.
+        `"gradients"`, with what an optimizer computes from them before it changes parameters and its state.
       layer, operation: where that is.
-      fused_activation_bytes: `activation_bytes` on a device that fuses normalizations and activations with the
-        operation before them.
+      fused_activation_bytes: `activation_bytes` on a device that fuses element-wise operations, such as normalizations
+        and activations, with the operation before them, and the terms of an update with one another.
       curve: the operations as they run; a loop is repeated until its iterations are alike.
 
     Example:
@@ -73,6 +79,12 @@ class Memory(NamedTuple):
     curve: tuple[Moment, ...]
 
     @property
+    def place(self) -> str:
+        """Where the peak is, in words that follow a comma; empty for a program without layers."""
+        has_layers = any(moment.layer for moment in self.curve)
+        return f", {in_layer(self.layer)}" if has_layers else ""
+
+    @property
     def activation_bytes(self) -> int:
         """The part of `bytes` that is not kept between two runs: all but parameters, state and optimizer state."""
         return _activations(self.parts)
@@ -80,7 +92,7 @@ class Memory(NamedTuple):
     def table(self) -> Table:
         """Returns the parts as a table, for Rich to print."""
         lines = plain_table()
-        lines.add_column(f"peak memory, in {self.layer or 'no layer'}: {self.operation}")
+        lines.add_column(f"peak memory{self.place}: {self.operation}" if self.curve else "peak memory")
         lines.add_column("bytes", justify="right")
         for part, size in self.parts.items():
             lines.add_row(PART_NAMES[part], short_number(size))
@@ -91,12 +103,12 @@ class Memory(NamedTuple):
     def summary(self) -> str:
         """Returns the figures in a sentence or two."""
         parts = " + ".join(f"{short_number(size)} {PART_NAMES[part]}" for part, size in self.parts.items() if size)
-        found = f"Peak memory: {short_number(self.bytes)} bytes = {parts}, in {self.layer or 'no layer'}."
-        if self.fused_activation_bytes < self.activation_bytes:
-            found += (
-                f" Without parameters and state {short_number(self.activation_bytes)}; "
-                f"{short_number(self.fused_activation_bytes)} if normalizations and activations are fused."
-            )
+        found = f"Peak memory: {short_number(self.bytes)} bytes{f' = {parts}' if parts else ''}{self.place}."
+        shown, fused = short_number(self.activation_bytes), short_number(self.fused_activation_bytes)
+        if fused != shown:
+            kept = "without parameters and state" if self.activation_bytes < self.bytes else "in all"
+            first = f"{shown}; " if shown != short_number(self.bytes) else ""
+            found += f" {kept.capitalize()} {first}{fused} if element-wise operations are fused."
         return found
 
     def to_dict(self) -> dict[str, Any]:
@@ -120,7 +132,8 @@ def memory_of(program: Program) -> Memory:
     moments = [_moment(program, found, i) for i in range(len(found.steps))]
     place = moments[found.peak] if found.peak is not None else Moment("", "", 0)
     parts: dict[Part, int] = {part: found.parts[part] for part in PART_NAMES if part in found.parts}
-    fused = _activations(liveness(program, fused=True).parts)
+    # What does not save memory need not be fused.
+    fused = min(_activations(found.parts), _activations(liveness(program, fused=True).parts))
     return Memory(found.bytes, parts, place.layer, place.operation, fused, tuple(moments))
 
 

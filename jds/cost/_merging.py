@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jds.cost._program import Loop, Operation, Program
+from jds._common.text import Number
+from jds.cost._program import Loop, Operation, Program, loops_around
 
 # All elements are this number.
 _Uniform = Any
@@ -17,7 +18,7 @@ _COMMUTATIVE = frozenset(["add", "mul", "max", "min", "and", "or", "xor", "add_a
 # Of uniform operands, they make a uniform result with the same number.
 _REPEATING = frozenset(["broadcast_in_dim", "convert_element_type", "copy"])
 # The number that changes nothing, by the operand that may be it.
-_NEUTRAL: Mapping[str, tuple[float, Sequence[int]]] = {
+_NEUTRAL: Mapping[str, tuple[Number, Sequence[int]]] = {
     "add": (0, (0, 1)), "add_any": (0, (0, 1)), "sub": (0, (1,)), "mul": (1, (0, 1)), "div": (1, (1,)),
 }  # fmt: skip
 
@@ -71,7 +72,7 @@ class _Merging:
         self.known: dict[Hashable, int] = {}
         self.loops = loops_around(program)
         self.unchanging, self.entering, self.leaving = _boundaries(program.loops)
-        self.inlined = {place for each in program.inlined.values() for place in range(each.start, each.end)}
+        self.in_branches = program.conditional_around
 
     def run(self) -> Merged:
         for number, value in enumerate(self.program.values):
@@ -101,7 +102,13 @@ class _Merging:
             self.depth[number] = min(self.depth[source], self.leaving.get(number, self.depth[source]))
 
     def _runs(self, place: int, depth: int) -> int:
-        return _runs(self.program.operations[place], self.loops[place], depth)
+        """Returns the runs of an operation that changes only in the first `depth` of the loops around it."""
+        loops, times = self.loops[place], self.program.operations[place].times
+        if any(loop.trips is None for loop in loops):
+            return 0
+        if depth >= len(loops) or not times:
+            return times
+        return max(1, times // math.prod(loop.trips or 1 for loop in loops[depth:]))
 
     def _alias(self, number: int, other: int) -> None:
         other = self.same_as[other]
@@ -120,7 +127,7 @@ class _Merging:
         if (same := self._operand_that_it_is(operation, operands)) is not None:
             self._alias(outputs[0], same)
             return
-        key = None if place in self.inlined else self._key(operation, operands)
+        key = None if place in self.in_branches else self._key(operation, operands)
         first = self.known.setdefault(key, outputs[0]) if key is not None else outputs[0]
         if first != outputs[0]:
             for number, other in zip(outputs, self._outputs_with(first), strict=True):
@@ -229,7 +236,7 @@ class _Merging:
         return operation.name, min(both), str(out.dtype)
 
 
-def _equals(number: Any, other: float) -> bool:
+def _equals(number: Any, other: Number) -> bool:
     return number is not None and np.ndim(number) == 0 and bool(number == other)
 
 
@@ -242,30 +249,6 @@ def _hashable(value: Any) -> Hashable:
     except TypeError:
         return repr(value)
     return value
-
-
-def _runs(operation: Operation, loops: Sequence[Loop], depth: int) -> int:
-    """Returns the runs of an operation that changes only in the first `depth` of the loops around it."""
-    if any(loop.trips is None for loop in loops):
-        return 0
-    if depth >= len(loops) or not operation.times:
-        return operation.times
-    return max(1, operation.times // math.prod(loop.trips or 1 for loop in loops[depth:]))
-
-
-def loops_around(program: Program) -> list[tuple[Loop, ...]]:
-    """Returns, for each operation, the loops around it, the outermost first."""
-    found: list[tuple[Loop, ...]] = [()] * len(program.operations)
-
-    def visit(loop: Loop, outer: tuple[Loop, ...]) -> None:
-        around = (*outer, loop)
-        found[loop.start : loop.end] = [around] * (loop.end - loop.start)
-        for inner in loop.inner:
-            visit(inner, around)
-
-    for loop in program.loops:
-        visit(loop, ())
-    return found
 
 
 def _boundaries(loops: Sequence[Loop]) -> tuple[dict[int, int | None], dict[int, int], dict[int, int]]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from jds._common.text import Number
-from jds.cost._sweep import Point, Sweep
+from jds.cost._sweep import Point, Sweep, setting_text
 
 
 class Quantity(NamedTuple):
@@ -61,9 +61,9 @@ def front(points: Sequence[Point], x: Quantity, y: Quantity) -> tuple[Point, ...
 
 def settings_text(point: Point) -> str:
     """Returns what a point was made with, in short."""
-    return ", ".join(f"{name} {value:g}" for name, value in point.settings.items())
+    return ", ".join(f"{name} {setting_text(value)}" for name, value in point.settings.items())
 
 
 def label(point: Point) -> str:
     """Returns the values of the settings, for a label at a point."""
-    return ", ".join(f"{value:g}" for value in point.settings.values())
+    return ", ".join(map(setting_text, point.settings.values()))

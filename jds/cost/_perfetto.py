@@ -54,7 +54,11 @@ def _events(run: Run) -> Iterator[dict[str, Any]]:
     yield from _of_layers(_spans(run))
     threads = _threads(run)
     for piece in run.pieces:
-        args = {"layer": piece.layer or _NO_LAYER, "primitive": piece.primitive, "microseconds": piece.seconds * 1e6}
+        args = {
+            "layer": piece.owner.layer or _NO_LAYER,
+            "primitive": piece.primitive,
+            "microseconds": piece.seconds * 1e6,
+        }
         start, end = _nanoseconds(piece.start), _nanoseconds(piece.end)
         yield _event(piece.instruction, start, end, threads[piece.thread], args)
 
@@ -64,7 +68,7 @@ def _spans(run: Run) -> list[_Span]:
     slices = list(run.slices())
     bounds = [_nanoseconds(each.start) for each in slices] + [_nanoseconds(run.seconds)]
     spans = [
-        _Span(start, end, tuple((each.layer or _NO_LAYER).split("/")))
+        _Span(start, end, tuple((each.owner.layer or _NO_LAYER).split("/")))
         for each, start, end in zip(slices, bounds[:-1], bounds[1:], strict=True)
         if end > start
     ]

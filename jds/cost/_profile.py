@@ -10,19 +10,19 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jds._common.name_stack import Origin
 from jds._common.traceable import Traceable, as_traceable
 from jds.cost._measurement import Measurement
-from jds.cost._run import Piece, Run
+from jds.cost._run import LOOPS, NOT_ATTRIBUTED, Loop, Owner, Piece, Run
 from jds.cost._timing import Spread, measure, spread
-from jds.cost.hlo import mark, origins_of_instructions
+from jds.cost._trial import try_program
+from jds.cost.hlo import Marked, Operations, Source, mark, origin_of, sources
 
 _RUN = "jds: one run"
 _MOST_RUNS = 50
 
 
 def measure_program(
-    fun: Callable[..., Any] | Traceable, *args: Any, seconds: float = 1.0, **kwargs: Any
+    fun: Callable[..., Any] | Traceable, *args: Any, seconds: float = 1.0, time_limit: float = 10.0, **kwargs: Any
 ) -> Measurement:
     """Measures the time of a program and of its layers.
 
@@ -31,12 +31,15 @@ def measure_program(
       *args: its arguments, as in `analyze`; zeros stand for those that have only a shape and a dtype.
       seconds: approximate duration of the measurement of the program, excluding compilation; that of its layers takes
         at most as long again, and more for programs with many instructions.
+      time_limit: seconds that the program's `while` loops may take. They may never end with zeros, so that a program
+        with such loops runs once before, and is given up after at most twice this time.
       **kwargs: its keyword arguments, like `args`.
 
     Returns:
       The times.
 
     Raises:
+      ValueError: a `while` loop does not end in time.
       ValueError, TypeError: the function cannot be traced with these arguments.
 
     Example:
@@ -48,22 +51,50 @@ def measure_program(
     program = as_traceable(fun, args, kwargs)
     # XLA keeps the marks, so that no name of a module is mistaken for one that JAX or XLA adds.
     marked = mark(program)
-    compiled = marked.compiled
     arrays = tuple(map(_array, program.arrays))
+    try_program(marked, arrays, time_limit)
+    compiled = marked.compiled
     total = spread(measure({"program": (compiled, arrays)}, seconds=seconds)["program"])
     runs = max(3, min(_MOST_RUNS, round(seconds / total.median)))
-    profiled = _runs_in(_profiled(compiled, arrays, runs), origins_of_instructions(marked))
-    attributed = [_shares(run) for run in profiled]
+    profiled = _runs_in(_profiled(compiled, arrays, runs), _instructions(marked))
+    shares = [_shares(run) for run in profiled]
+    layers = _layers(shares, total.median)
     median = sorted(profiled, key=lambda run: run.seconds)[len(profiled) // 2]
-    return Measurement(total, _scaled(attributed, total.median), spread([run.seconds for run in profiled]), median)
+    return Measurement(total, layers, spread([run.seconds for run in profiled]), median, _parts(shares, layers))
 
 
-def _scaled(runs: Sequence[Mapping[str, float]], total: float) -> dict[str, Spread]:
+# The share of a run that belongs to each owner.
+_Shares = Mapping[Owner, float]
+
+
+def _layers(runs: Sequence[_Shares], total: float) -> dict[str, Spread]:
     """Returns the layers' shares of the runs, as times whose medians add up to the total."""
-    names = list(dict.fromkeys(name for run in runs for name in run))
-    shares = {name: spread([run.get(name, 0.0) / sum(run.values()) for run in runs]) for name in names}
+    by_layer = [_by_layer(run) for run in runs]
+    names = dict.fromkeys(name for run in by_layer for name in run)
+    shares = {name: spread([run.get(name, 0.0) for run in by_layer]) for name in names}
     scale = total / sum(share.median for share in shares.values())
     return {name: Spread(*(part * scale for part in share)) for name, share in shares.items()}
+
+
+def _parts(runs: Sequence[_Shares], layers: Mapping[str, Spread]) -> tuple[tuple[Owner, float], ...]:
+    """Divides the layers' times among their owners, by the mean of their shares."""
+    sums: dict[Owner, float] = collections.defaultdict(float)
+    for run in runs:
+        for owner, share in run.items():
+            sums[owner] += share
+    of_layer = _by_layer(sums)
+    return tuple(
+        (owner, layers[owner.layer].median * share / of_layer[owner.layer])
+        for owner, share in sums.items()
+        if layers[owner.layer].median
+    )
+
+
+def _by_layer(shares: _Shares) -> dict[str, float]:
+    found: dict[str, float] = collections.defaultdict(float)
+    for owner, share in shares.items():
+        found[owner.layer] += share
+    return dict(found)
 
 
 def _profiled(compiled: Callable[..., Any], args: Sequence[jax.Array], runs: int) -> Any:
@@ -80,16 +111,48 @@ def _profiled(compiled: Callable[..., Any], args: Sequence[jax.Array], runs: int
         return jax.profiler.ProfileData.from_file(str(file))
 
 
+class _Instruction(NamedTuple):
+    """What the pieces of an instruction have in common; the fields are those of `Piece`."""
+
+    owner: Owner
+    primitive: str
+    instruction: str
+    loops: tuple[Loop, ...]
+    holds_others: bool
+
+
+def _instructions(marked: Marked) -> dict[str, _Instruction]:
+    """Returns the instructions of a compiled program by their names."""
+    operations, found = Operations(marked), {}
+
+    def owner(source: Source) -> tuple[Owner, str]:
+        if not source.chain:
+            return Owner(NOT_ATTRIBUTED), ""
+        layer, primitive = origin_of(marked, source.chain)
+        operation = operations.of(source)
+        if operation is not None:
+            return Owner(layer, operation), primitive
+        is_loop = primitive in ("scan", "while")
+        return Owner(LOOPS if is_loop and not layer else layer, is_loop=is_loop), primitive
+
+    for name, source in sources(marked).items():  # a loop comes before what is in it
+        loops = tuple(Loop(each, found[each].owner) for each in source.loops)
+        mine, primitive = owner(source)
+        if source.is_loop:
+            loops = (*loops, Loop(name, mine))
+        found[name] = _Instruction(mine, primitive, name, loops, source.holds_others)
+    return found
+
+
 class _Event(NamedTuple):
     start: float
     end: float
-    origin: Origin
-    instruction: str
+    instruction: _Instruction
     thread: str
 
 
-def _runs_in(profile: Any, origin_of: Mapping[str, Origin]) -> list[Run]:
-    """Returns the runs of a program, with the instructions whose origin is known."""
+def _runs_in(profile: Any, instructions: Mapping[str, _Instruction]) -> list[Run]:
+    """Returns the runs of a program, with its instructions."""
     runs: list[tuple[float, float]] = []
     threads: dict[Any, list[_Event]] = collections.defaultdict(list)
     for (plane, line, thread), event, on_host in _events(profile):
@@ -100,8 +163,8 @@ def _runs_in(profile: Any, origin_of: Mapping[str, Origin]) -> list[Run]:
         # On the CPU, an event has the instruction's name; on GPUs it is a kernel, with the instruction's name as a
         # stat.
         name = event.name if on_host else str(dict(event.stats).get("hlo_op", event.name))
-        if name in origin_of:
-            threads[plane, line].append(_Event(event.start_ns, end, origin_of[name], name, thread))
+        if name in instructions:
+            threads[plane, line].append(_Event(event.start_ns, end, instructions[name], thread))
     runs.sort()
     starts = [start for start, _ in runs]
     pieces: list[list[_Event]] = [[] for _ in runs]
@@ -118,10 +181,8 @@ def _run(events: Iterable[_Event], start: float, end: float) -> Run:
         Piece(
             (event.start - start) / 1e9,
             (min(event.end, end) - event.start) / 1e9,
-            event.origin.layer,
-            event.origin.primitive,
-            event.instruction,
-            event.thread,
+            thread=event.thread,
+            **event.instruction._asdict(),
         )
         for event in events
     ]
@@ -150,12 +211,12 @@ def _innermost(events: list[_Event]) -> Iterator[_Event]:
     yield from close_until(float("inf"))
 
 
-def _shares(run: Run) -> dict[str, float]:
-    """Returns the seconds of each layer in a run."""
-    seconds: dict[str, float] = collections.defaultdict(float)
-    for slice_ in run.slices():
-        seconds[slice_.layer] += slice_.seconds
-    return dict(seconds)
+def _shares(run: Run) -> _Shares:
+    """Returns the share of each owner in a run."""
+    seconds: dict[Owner, float] = collections.defaultdict(float)
+    for each in run.slices():
+        seconds[each.owner] += each.seconds
+    return {owner: time / run.seconds for owner, time in seconds.items()}
 
 
 def _events(profile: Any) -> Iterator[tuple[tuple[str, int, str], Any, bool]]:

@@ -72,6 +72,7 @@ class Operation(NamedTuple):
       is_elementwise: whether each element of its result depends on one element of each operand, so that the result may
         replace an operand.
       is_by_one: whether it multiplies by the constant 1, as in the gradient of a sum.
+      is_recomputed: whether it computes a part of the forward pass again for the backward pass, to which it belongs.
     """
 
     equation: Equation
@@ -86,6 +87,7 @@ class Operation(NamedTuple):
     outputs: tuple[int, ...] = ()
     is_elementwise: bool = False
     is_by_one: bool = False
+    is_recomputed: bool = False
 
     @property
     def inputs(self) -> tuple[int, ...]:
@@ -112,21 +114,6 @@ class Conditional(NamedTuple):
     branches: tuple[Counts, ...]
     are_lower_bounds: tuple[bool, ...]
     counted: int
-
-
-class Inlined(NamedTuple):
-    """The branch of a conditional that is counted, whose operations are part of the program.
-
-    Attributes:
-      program: the branch by itself.
-      start, end: its operations are those from `start` to before `end`.
-      outputs: the values of its results; None for a literal.
-    """
-
-    program: "Program"
-    start: int
-    end: int
-    outputs: tuple[int | None, ...]
 
 
 class Carry(NamedTuple):
@@ -173,6 +160,39 @@ def all_loops(loops: Sequence[Loop]) -> Iterator[Loop]:
         yield from all_loops(loop.inner)
 
 
+def loops_around(program: "Program") -> list[tuple[Loop, ...]]:
+    """Returns, for each operation, the loops around it, the outermost first."""
+    found: list[tuple[Loop, ...]] = [()] * len(program.operations)
+
+    def visit(loop: Loop, outer: tuple[Loop, ...]) -> None:
+        around = (*outer, loop)
+        found[loop.start : loop.end] = [around] * (loop.end - loop.start)
+        for inner in loop.inner:
+            visit(inner, around)
+
+    for loop in program.loops:
+        visit(loop, ())
+    return found
+
+
+class Branches(NamedTuple):
+    """The branches of a conditional that are not counted.
+
+    Attributes:
+      programs: the branches.
+      end: the counted branch's operations are those before `end`, from the one that stands for the others.
+      copies: the results that are operands in the counted branch, but not in all others.
+      counted: the counted branch by itself; None if none is, and the operation stands for all branches.
+      outputs: the values of its results; None for a literal.
+    """
+
+    programs: tuple["Program", ...]
+    end: int
+    copies: tuple[int, ...] = ()
+    counted: "Program | None" = None
+    outputs: tuple[int | None, ...] = ()
+
+
 class Conventions(NamedTuple):
     """The options of `analyze`, under the same names, and `dtype`, that of `Analysis.as_dtype`."""
 
@@ -193,14 +213,16 @@ class Program:
     loops: list[Loop] = dataclasses.field(default_factory=list)
     conditionals: list[Conditional] = dataclasses.field(default_factory=list)
     # For an operation that stands for a conditional, the branches that are not counted.
-    other_branches: dict[int, tuple["Program", ...]] = dataclasses.field(default_factory=dict)
-    # For such an operation, the branch that is counted, if it is not one of the others.
-    inlined: dict[int, Inlined] = dataclasses.field(default_factory=dict)
+    other_branches: dict[int, Branches] = dataclasses.field(default_factory=dict)
+    # For a value that enters `shard_map`, each time: the value that one device has inside.
+    shards: dict[int, list[int]] = dataclasses.field(default_factory=dict)
     # For each parameter that is read, its first reader, through values derived from it alone.
     first_readers: dict[int, int] = dataclasses.field(default_factory=dict)
     inputs: list[int] = dataclasses.field(default_factory=list)
     # Excluding results that are also inputs.
     results: list[int] = dataclasses.field(default_factory=list)
+    # The inputs that are results.
+    passed_on: list[int] = dataclasses.field(default_factory=list)
     # Paths of all `while` loops, and of those with unknown trip counts, which are counted as one iteration.
     while_loops: list[ScopePath] = dataclasses.field(default_factory=list)
     unknown_trips: list[ScopePath] = dataclasses.field(default_factory=list)
@@ -214,3 +236,24 @@ class Program:
     def uncounted(self) -> list[Operation]:
         """The operations without a cost."""
         return [operation for operation in self.operations if operation.cost is None]
+
+    @property
+    def conditional_around(self) -> dict[int, int]:
+        """For each operation of a counted branch, the operation that stands for the other branches."""
+        return {
+            place: number
+            for number, branches in self.other_branches.items()
+            for place in range(number + 1, branches.end)
+        }
+
+    @property
+    def uncertain(self) -> set[int]:
+        """Indices of the operations that cost more than is counted, by an unknown amount."""
+        found = {number for number, operation in enumerate(self.operations) if operation.cost is None}
+        for number, branches in self.other_branches.items():
+            if any(program.unknown_trips for program in branches.programs):
+                found.add(number)
+        for loop in all_loops(self.loops):
+            if loop.trips is None:
+                found.update(range(loop.start, loop.end))
+        return found

@@ -3,7 +3,7 @@
 import math
 from typing import NamedTuple
 
-from jds._common.text import Number
+from jds._common.text import Number, plain_number
 from jds.cost._analysis import Analysis
 from jds.cost._bounds import Bound, Estimate
 from jds.cost._grouping import Grouping
@@ -67,13 +67,13 @@ class Roofline(NamedTuple):
     def rate(self, rate: Number) -> str:
         """Formats a rate."""
         name, size = self.unit
-        return f"{rate / size:.4g} {name}"
+        return f"{plain_number(rate / size, 4)} {name}"
 
     def caption(self) -> str:
         """Says what the dots are, and how many rows are not among them."""
         said = [
-            f"{self.device}: {self.rate(self.roof)}, {self.bandwidth / 1e9:.4g} GB/s. Under the slope memory is "
-            "the limit, under the flat roof arithmetic."
+            f"{self.device}: {self.rate(self.roof)}, {plain_number(self.bandwidth / 1e9, 4)} GB/s. Under the slope "
+            "memory is the limit, under the flat roof arithmetic."
         ]
         unmeasured = sum(not dot.is_measured for dot in self.dots)
         above = sum(dot.is_measured and dot.rate > self.at_most(dot.row.intensity) for dot in self.dots)

@@ -38,6 +38,8 @@ class CostRow(NamedTuple):
         count where it is applied. None if it is unknown, if the result does not depend on the image, and for a total.
       stride: for each of these axes, positions of the image between neighbors, a fraction after a transposed
         convolution; None if the result depends on all of the image, as after a mean over it.
+      is_lower_bound: whether the equations cost more than is counted, by an unknown amount: some have no rule, or are
+        in a `while` loop with an unknown number of iterations.
 
     Example:
       >>> import jax.numpy as jnp
@@ -62,6 +64,7 @@ class CostRow(NamedTuple):
     output: tuple[int, ...] | None
     receptive_field: tuple[int, ...] | None = None
     stride: tuple[int | Fraction | None, ...] | None = None
+    is_lower_bound: bool = False
 
     @property
     def multiplications(self) -> int:
@@ -83,11 +86,6 @@ class CostRow(NamedTuple):
         """Floating-point operations per byte of the minimum traffic."""
         return self.flops / self.traffic if self.traffic else 0.0
 
-    @property
-    def is_lower_bound(self) -> bool:
-        """Whether the equations include some that are not counted."""
-        return bool(self.unknown)
-
 
 class RowGroup(NamedTuple):
     """A row, and the operations that it stands for.
@@ -108,9 +106,11 @@ def rows_by(
     first_used = collections.defaultdict[int, list[int]](list)
     for parameter, number in program.first_readers.items():
         first_used[number].append(parameter)
+    uncertain = program.uncertain
 
     def make(name: str, numbers: Sequence[int]) -> RowGroup:
-        return RowGroup(_row(name, numbers, program, traffic, first_used, fields), tuple(numbers))
+        row = _row(name, numbers, program, traffic, first_used, fields)
+        return RowGroup(row._replace(is_lower_bound=not uncertain.isdisjoint(numbers)), tuple(numbers))
 
     found = [make(*group) for group in group_operations(program, grouping.by, grouping.depth).items()]
     if grouping.sort != "program":
@@ -139,6 +139,7 @@ def total_row(program: Program, traffic: Traffic) -> CostRow:
         bytes_out=bytes_out,
         traffic=bytes_in + bytes_out + sum(needed[number] for number, _ in parameters),
         output=program.values[program.results[0]].shape if program.results else None,
+        is_lower_bound=bool(program.uncounted or program.unknown_trips),
     )
 
 

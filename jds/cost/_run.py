@@ -1,13 +1,38 @@
-"""One profiled run of a program: which instruction ran when, and which layer each moment belongs to."""
+"""One profiled run of a program: which instruction ran when, and what each moment belongs to."""
 
 import collections
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
 # Layers of the time that belongs to no layer.
-CALL, NOT_ATTRIBUTED = "(call)", "(not attributed)"
-# The most seconds between two instructions that are taken for the start of the second one.
-_START = 2e-6
+CALL, LOOPS, NOT_ATTRIBUTED = "(call)", "(loops)", "(not attributed)"
+
+
+class Owner(NamedTuple):
+    """What a time belongs to.
+
+    Attributes:
+      layer: path of a layer, or `CALL`, `LOOPS` or `NOT_ATTRIBUTED`.
+      operation: index in `Analysis.operations`; None if it belongs to no single one.
+      is_loop: whether it is a loop's own time, rather than that of an operation in it.
+    """
+
+    layer: str
+    operation: int | None = None
+    is_loop: bool = False
+
+
+class Loop(NamedTuple):
+    """A loop of the optimized program.
+
+    Attributes:
+      instruction: its name there.
+      owner: what its own time belongs to.
+    """
+
+    instruction: str
+    owner: Owner
 
 
 class Piece(NamedTuple):
@@ -16,18 +41,22 @@ class Piece(NamedTuple):
     Attributes:
       start: seconds since the start of the run.
       seconds: its duration.
-      layer: path of the instruction's layer.
-      primitive: primitive of its source equation.
+      owner: what the time belongs to.
+      primitive: primitive of the instruction's source equation.
       instruction: its name in the optimized program.
       thread: name of the thread.
+      loops: the loops around it, outermost first; of a loop, also the loop itself.
+      holds_others: whether other instructions run as a part of it, maybe on other threads.
     """
 
     start: float
     seconds: float
-    layer: str
+    owner: Owner
     primitive: str
     instruction: str
     thread: str
+    loops: tuple[Loop, ...] = ()
+    holds_others: bool = False
 
     @property
     def end(self) -> float:
@@ -36,17 +65,19 @@ class Piece(NamedTuple):
 
 
 class Slice(NamedTuple):
-    """A time that belongs to one layer, or to `CALL` or `NOT_ATTRIBUTED`.
+    """A time that belongs to one owner.
 
     Attributes:
       start: seconds since the start of the run.
       seconds: its duration.
-      layer: the layer.
+      owner: what it belongs to.
+      is_wait: whether no instruction runs but those that hold others.
     """
 
     start: float
     seconds: float
-    layer: str
+    owner: Owner
+    is_wait: bool = False
 
 
 class Run(NamedTuple):
@@ -60,51 +91,51 @@ class Run(NamedTuple):
     seconds: float
     pieces: tuple[Piece, ...]
 
+    @property
+    def waiting(self) -> float:
+        """Seconds between the first and the last instruction in which none ran but those that hold others."""
+        return math.fsum(each.seconds for each in self.slices() if each.is_wait)
+
     def slices(self) -> Iterator[Slice]:
         """Yields slices, one after the other, that fill the run.
 
         The time before the first instruction and after the last one belongs to `CALL`. If several threads run, each
-        moment is divided among their layers: a slice of it for each. Up to two microseconds between two instructions
-        belong to the second one.
+        moment is divided among the instructions: a slice of it for each. An instruction that holds others has only the
+        time in which none of these runs. Between two instructions, XLA starts the second one or waits for a thread that
+        runs it: the time belongs to the loop around both or, without one, to the second.
         """
-        gap = None
-        for each in self._slices():
-            if gap is not None:
-                each = Slice(gap.start, gap.seconds + each.seconds, each.layer)
-            gap = each if each.layer == NOT_ATTRIBUTED and each.seconds <= _START else None
-            if gap is None:
-                yield each
-        if gap is not None:
-            yield gap
-
-    def _slices(self) -> Iterator[Slice]:
         if not self.pieces:
-            yield Slice(0.0, self.seconds, NOT_ATTRIBUTED)
+            yield Slice(0.0, self.seconds, Owner(NOT_ATTRIBUTED))
             return
-        changes = sorted(
-            [(piece.start, 1, piece.layer) for piece in self.pieces]
-            + [(piece.end, -1, piece.layer) for piece in self.pieces]
-        )
-        yield Slice(0.0, changes[0][0], CALL)
-        running: collections.Counter[str] = collections.Counter()
-        now = changes[0][0]
-        for time, change, layer in changes:
-            yield from _divided(now, time - now, running)
-            now = time
-            running[layer] += change
-            if not running[layer]:
-                del running[layer]
-        yield Slice(now, self.seconds - now, CALL)
+        ends = [(piece.end, 0, piece) for piece in self.pieces]
+        starts = [(piece.start, 1, piece) for piece in self.pieces]
+        changes = sorted(ends + starts, key=lambda change: change[:2])
+        now, _, last = changes[0]
+        yield Slice(0.0, now, Owner(CALL))
+        running: collections.Counter[Owner] = collections.Counter()
+        holding: collections.Counter[Owner] = collections.Counter()
+        for time, is_start, piece in changes:
+            owners = running or holding or collections.Counter([_owner_between(last, piece)])
+            yield from _divided(now, time - now, owners, is_wait=not running)
+            now, last = time, piece
+            active = holding if piece.holds_others else running
+            active[piece.owner] += 1 if is_start else -1
+            if not active[piece.owner]:
+                del active[piece.owner]
+        yield Slice(now, self.seconds - now, Owner(CALL))
 
 
-def _divided(start: float, seconds: float, running: collections.Counter[str]) -> Iterator[Slice]:
-    """Divides a time among the layers that run, by their numbers of threads."""
+def _owner_between(first: Piece, second: Piece) -> Owner:
+    """Returns what the time between two instructions belongs to."""
+    common = [loop for loop, other in zip(first.loops, second.loops, strict=False) if loop == other]
+    return common[-1].owner if common else second.owner
+
+
+def _divided(start: float, seconds: float, owners: collections.Counter[Owner], *, is_wait: bool) -> Iterator[Slice]:
+    """Divides a time among the owners of what runs, by their numbers of threads."""
     if seconds <= 0:
         return
-    threads = running.total()
-    if not threads:
-        yield Slice(start, seconds, NOT_ATTRIBUTED)
-    done = 0
-    for layer, count in running.items():
-        yield Slice(start + seconds * done / threads, seconds * count / threads, layer)
+    threads, done = owners.total(), 0
+    for owner, count in owners.items():
+        yield Slice(start + seconds * done / threads, seconds * count / threads, owner, is_wait)
         done += count

@@ -1,18 +1,19 @@
 """The costs of a family of programs, such as one network at several widths and image sizes."""
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rich.console import RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 
 from jds._common.html import as_html
-from jds._common.text import Number, as_text, plain_table, short_number
-from jds.cost._analysis import Analysis
-from jds.cost._data import as_csv, as_dataframe
+from jds._common.text import Number, as_text, plain_number, short_number
+from jds.cost._analysis import Analysis, check_analysis
+from jds.cost._data import as_csv, as_dataframe, head
 from jds.cost._estimate import estimate
+from jds.cost._grid import Heading, grid
 
 
 class Point(NamedTuple):
@@ -24,6 +25,7 @@ class Point(NamedTuple):
       parameters: number of parameters.
       peak_bytes: peak memory without parameters and state, in bytes.
       seconds: the measured time or, if nothing was measured, the lower bound on the device; None without either.
+      is_lower_bound: whether it costs more than is counted, by an unknown amount.
     """
 
     settings: dict[str, Number]
@@ -31,6 +33,20 @@ class Point(NamedTuple):
     parameters: int
     peak_bytes: int
     seconds: float | None
+    is_lower_bound: bool = False
+
+    @property
+    def texts(self) -> list[str]:
+        """What is shown: of each setting, then multiply-accumulates, parameters, peak memory, and milliseconds."""
+        mark = "≥ " if self.is_lower_bound else ""
+        counts = [mark + short_number(self.macs), short_number(self.parameters), short_number(self.peak_bytes)]
+        times = [] if self.seconds is None else [plain_number(1e3 * self.seconds)]
+        return [*map(setting_text, self.settings.values()), *counts, *times]
+
+
+def setting_text(value: Number) -> str:
+    """Formats the value of a setting."""
+    return plain_number(value, 6).replace(",", "")
 
 
 class Sweep(NamedTuple):
@@ -67,23 +83,30 @@ class Sweep(NamedTuple):
             return ""
         return "Times: measured on this machine." if self.is_measured else f"Times: lower bounds on {self.device}."
 
-    def table(self) -> Table:
-        """Returns the points as a table, for Rich to print."""
-        lines = plain_table()
+    def table(self, *, width: int | None = None) -> Table:
+        """Returns the points as a table, for Rich to print.
+
+        Args:
+          width: number of columns of the terminal; table columns that do not fit are left out. None for all.
+        """
         settings = list(self.points[0].settings) if self.points else []
-        for heading in (*settings, "mult-adds", "params", "peak memory", *([self.time_heading] if self.device else [])):
-            lines.add_column(heading, justify="right")
-        for point in self.points:
-            figures = [short_number(count) for count in (point.macs, point.parameters, point.peak_bytes)]
-            times = [] if point.seconds is None else [f"{1e3 * point.seconds:.3g}"]
-            lines.add_row(*(f"{value:g}" for value in point.settings.values()), *figures, *times)
-        return lines
+        figures = [Heading("mult-adds", 0), Heading("params", 3), Heading("peak memory", 2)]
+        times = [Heading(self.time_heading, 1)] if self.device else []
+        headings = [*map(Heading, settings), *figures, *times]
+        return grid(headings, [point.texts for point in self.points], width=width)
+
+    def notes(self) -> list[str]:
+        """Says what the figures are; one paragraph per string."""
+        found = ["Peak memory: bytes, without parameters and state.", *filter(None, [self.times])]
+        if any(point.is_lower_bound for point in self.points):
+            found.append("≥: it costs more than is counted.")
+        return found
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns all fields as a dictionary that `json` can write."""
-        return {
-            "schema": {"name": "jds.cost.sweep", "version": 1},
-            **self._asdict(),
+        """Returns all fields as a dictionary that `json` can write; its JSON Schema is `jds.cost.json_schema()`."""
+        return head("jds.cost.sweep", self.name) | {
+            "device": self.device,
+            "is_measured": self.is_measured,
             "points": [point._asdict() for point in self.points],
         }
 
@@ -110,25 +133,31 @@ class Sweep(NamedTuple):
 
         return sweep_page(self)
 
-    def plot(self, path: Path) -> None:
+    def plot(self, path: str | Path) -> None:
         """Plots the points by multiply-accumulates, parameters, peak memory and time, with the Pareto front.
 
         Args:
           path: the file to write; its suffix selects the format.
+
+        Raises:
+          ValueError: the format is unknown.
+          OSError: the file cannot be written.
         """
         # Imported here, because Matplotlib is slower to import than jds.
         from jds.cost.figures import plot_sweep
 
         plot_sweep(path, self)
 
-    def __rich__(self) -> RenderableType:
-        return self.table()
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        yield self.table(width=options.max_width)
+        yield ""
+        yield from self.notes()
 
     def __str__(self) -> str:
         return as_text(self)
 
     def _repr_html_(self) -> str:
-        return as_html(self)
+        return as_html(self.table(), *self.notes())
 
 
 def sweep(
@@ -149,6 +178,7 @@ def sweep(
 
     Raises:
       ValueError: there is no such device, or there are no values.
+      TypeError: `make` returns no analysis.
 
     Example:
       >>> import jax.numpy as jnp
@@ -163,10 +193,12 @@ def sweep(
     for values in itertools.product(*settings.values()):
         chosen = dict(zip(settings, values, strict=True))
         found = make(**chosen)
+        check_analysis("sweep", "what `make` returns", found)
         if measure is not None:
             seconds = measure(**chosen)
         else:
             seconds = estimate(found, device).total.seconds if device else None
         total = found.total
-        points.append(Point(chosen, total.macs, total.parameters, found.memory.activation_bytes, seconds))
+        peak = found.memory.activation_bytes
+        points.append(Point(chosen, total.macs, total.parameters, peak, seconds, found.is_lower_bound))
     return Sweep(name, "this" if measure else device, tuple(points), measure is not None)

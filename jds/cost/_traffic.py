@@ -5,7 +5,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from jds.cost._program import Operation, Program, Value
-from jds.cost.rules import ELEMENTWISE, SCATTERS
+from jds.cost.rules import ELEMENTWISE, UPDATES
 
 
 class Traffic(NamedTuple):
@@ -31,8 +31,6 @@ _PARTS = frozenset(["slice", "transpose", "rev", "convert_element_type", "real",
 _BY_ELEMENT = frozenset([*ELEMENTWISE, "pad", "concatenate", "broadcast_in_dim"])
 # Results with elements of the first operand, selected by indices.
 _SELECTIONS = frozenset(["gather", "dynamic_slice"])
-# The position of the updates among the operands of operations that change a part of their first operand.
-_UPDATES = {"dynamic_update_slice": 1} | dict.fromkeys(SCATTERS, 2)
 
 
 def least_traffic(program: Program) -> Traffic:
@@ -42,7 +40,7 @@ def least_traffic(program: Program) -> Traffic:
     for operation in program.operations:
         for number in operation.outputs:
             writes[number] = values[number].all_bytes
-        if operation.name in _UPDATES and operation.outputs:
+        if operation.name in UPDATES and operation.outputs:
             (out,) = operation.outputs
             writes[out] = min(values[out].all_bytes, _bytes_of_updates(program, operation))
     return Traffic(*_reads(program), writes, _written(program, writes))
@@ -63,14 +61,14 @@ def _reads(program: Program) -> tuple[dict[tuple[int, int], int], list[int]]:
             needed[value.source] += min(outer.all_bytes, share)
         elif value.made_by is not None and operations[value.made_by].outputs[0] == number:
             operation = operations[value.made_by]
-            if None in value.used_by and operation.name not in _UPDATES:  # a result, or handed on by a loop
+            if None in value.used_by and operation.name not in UPDATES:  # a result, or handed on by a loop
                 needed[number] = value.all_bytes
             for place, operand in enumerate(operation.operands):
                 if operand is not None:
                     read = _read(program, operation, place, values[operand], needed)
                     key = value.made_by, operand
                     reads[key] = min(values[operand].all_bytes, reads.get(key, 0) + read)
-                    needs = _needed(program, operation, place, needed)
+                    needs = _needed(program, operation, place, values[operand], needed)
                     needed[operand] += read if needs is None else needs
     for number, operation in enumerate(operations):
         if not operation.outputs:
@@ -89,19 +87,19 @@ def _read(program: Program, operation: Operation, place: int, operand: Value, ne
         return _as_many(program, operation, operand, needed)
     if place == 0 and name in _SELECTIONS:
         return min(operand.all_bytes, result.all_bytes)
-    if place == 0 and name in _UPDATES:
+    if place == 0 and name in UPDATES:
         # Its other elements are read by those who read them in the result.
         changed = 0 if name in ("dynamic_update_slice", "scatter") else _bytes_of_updates(program, operation)
         return min(operand.all_bytes, needed[first] + changed)
     return operand.all_bytes
 
 
-def _needed(program: Program, operation: Operation, place: int, needed: Sequence[int]) -> int | None:
+def _needed(program: Program, operation: Operation, place: int, operand: Value, needed: Sequence[int]) -> int | None:
     """Returns the bytes of an operand that the readers of the result need; None if it is what the operation reads."""
-    operand, result = (program.values[number] for number in (operation.operands[place], operation.outputs[0]))
-    if operation.name in _UPDATES and place == 0:
+    result = program.values[operation.outputs[0]]
+    if operation.name in UPDATES and place == 0:
         maker = operand.made_by
-        is_computed = maker is not None and program.operations[maker].name not in _UPDATES
+        is_computed = maker is not None and program.operations[maker].name not in UPDATES
         return operand.all_bytes if is_computed else None  # before a part of it is changed
     if operation.name not in _BY_ELEMENT:
         return None
@@ -119,7 +117,7 @@ def _as_many(program: Program, operation: Operation, operand: Value, needed: Seq
 
 
 def _bytes_of_updates(program: Program, operation: Operation) -> int:
-    place = _UPDATES[operation.name]
+    place = UPDATES[operation.name]
     number = operation.operands[place]
     literal = operation.equation.inputs[place]
     one = int(literal.dtype.itemsize) if number is None else program.values[number].bytes
@@ -138,7 +136,7 @@ def _written(program: Program, writes: Mapping[int, int]) -> dict[int, int]:
             found[number] = value.all_bytes
         else:
             operation = operations[value.made_by]
-            target = operation.operands[0] if operation.name in _UPDATES else None
+            target = operation.operands[0] if operation.name in UPDATES else None
             # An array that was computed is written as a whole, an argument where it is changed.
             rest = value.all_bytes if target is None else found[target]
             found[number] = min(value.all_bytes, writes[number] + rest)

@@ -187,9 +187,7 @@ def require(module: str, extra: str, words: str) -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise ImportError(
-            f"export: {words} needs the package `{package_of(error)}`: pip install 'jds[{extra}]'"
-        ) from error
+        raise ImportError(f"{words} needs the package `{package_of(error)}`: pip install 'jds[{extra}]'") from error
 
 
 def fitted(options: Options, path: Path, is_network: bool) -> Options:

@@ -41,13 +41,13 @@ def read_cost(path: str | os.PathLike[str], *, batch: int = 1, count_padding: bo
       ('stem/conv', 'Conv', 442368)
     """
     path = Path(path)
-    if path.suffix not in _READERS:
+    if path.suffix.lower() not in _READERS:
         raise ValueError(f"read_cost: `path` must end in {' or '.join(_READERS)}, got {str(path)!r}")
     if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
         raise ValueError(f"read_cost: `batch` must be a positive int, got {batch!r}")
     if not path.exists():
         raise FileNotFoundError(f"read_cost: there is no file {str(path)!r}")
-    package, extra, words, reader = _READERS[path.suffix]
+    package, extra, words, reader = _READERS[path.suffix.lower()]
     require(package, extra, words)
     module: Any = importlib.import_module(reader)
     try:

@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from jds._common.name_stack import scopes_of
+from jds._common.name_stack import distinct, scopes_of
 from jds._common.place import place
 from jds._common.text import as_text
 from jds._common.traceable import Traceable
@@ -152,23 +152,23 @@ class _Found(NamedTuple):
     chosen: Chosen
     calls: int
     in_while_loop: bool
-    scope: str
+    scopes: tuple[str, ...]
 
 
 def _convolutions(
-    jaxpr: Jaxpr, target: Target, calls: int = 1, in_while_loop: bool = False, scope: str = ""
+    jaxpr: Jaxpr, target: Target, calls: int = 1, in_while_loop: bool = False, scopes: tuple[str, ...] = ()
 ) -> Iterator[_Found]:
     """Walks a jaxpr and all jaxprs that it calls."""
     for equation in jaxpr.eqns:
-        inner_scope = "/".join(filter(None, [scope, *scopes_of(equation).path]))
+        inside = distinct((*scopes, *scopes_of(equation).path))
         found = [*chosen(equation, target)]
-        yield from (_Found(equation, one, calls, in_while_loop, inner_scope) for one in found)
+        yield from (_Found(equation, one, calls, in_while_loop, inside) for one in found)
         if found:
             continue
         times = equation.params["length"] if equation.primitive is primitives.scan_p else 1
         in_loop = in_while_loop or equation.primitive is primitives.while_p
         for inner in jaxprs_in_params(equation.params):
-            yield from _convolutions(inner, target, calls * times, in_loop, inner_scope)
+            yield from _convolutions(inner, target, calls * times, in_loop, inside)
 
 
 def _row(found: _Found) -> ReportedConvolution:
@@ -184,7 +184,7 @@ def _row(found: _Found) -> ReportedConvolution:
         calls=found.calls,
         in_while_loop=found.in_while_loop,
         choice=choice,
-        places=(place(found.source, found.scope),),
+        places=(place(found.source, "/".join(found.scopes)),),
     )
 
 

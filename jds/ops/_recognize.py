@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import JaxprEqn
 
+from jds._common.convolution_axes import convolution_axes
 from jds.ops._fused_block import FusedForm
 
 Index = Literal["kernel", "output", "input"]
@@ -156,19 +157,7 @@ def recognize(lhs: Any, rhs: Any, out: Any, params: Mapping[str, Any]) -> Form:
     # lax keeps the integers that it was given, which may be NumPy's.
     feature_groups, batch_groups = int(params["feature_group_count"]), int(params["batch_group_count"])
     groups = feature_groups * batch_groups
-    axes = tuple(
-        Axis(*map(int, (lhs.shape[x], rhs.shape[k], out.shape[p], stride, low, lhs_dilation, rhs_dilation)))
-        for x, k, p, stride, (low, _), lhs_dilation, rhs_dilation in zip(
-            numbers.lhs_spec[2:],
-            numbers.rhs_spec[2:],
-            numbers.out_spec[2:],
-            params["window_strides"],
-            params["padding"],
-            params["lhs_dilation"],
-            params["rhs_dilation"],
-            strict=True,
-        )
-    )
+    axes = tuple(Axis(*each) for each in convolution_axes(lhs, rhs, out, params))
     batch = lhs.shape[numbers.lhs_spec[0]] // batch_groups
     in_features = rhs.shape[numbers.rhs_spec[1]]
     out_features = rhs.shape[numbers.rhs_spec[0]] // groups

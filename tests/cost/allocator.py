@@ -9,7 +9,7 @@ from jax.extend.core import Literal
 from jax.interpreters import partial_eval
 
 CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr",
-         "checkpoint": "jaxpr", "closed_call": "call_jaxpr"}  # fmt: skip
+         "checkpoint": "jaxpr", "remat2": "jaxpr", "closed_call": "call_jaxpr"}  # fmt: skip
 SAME = ("reshape", "squeeze", "expand_dims", "stop_gradient", "optimization_barrier")
 ELEMENTWISE = [
     "add",
@@ -43,10 +43,19 @@ ELEMENTWISE = [
 UPDATES = ("dynamic_update_slice", "scatter", "scatter-add")
 
 
+PRODUCTS = ("dot_general", "conv_general_dilated")
+
+
 class Event(NamedTuple):
-    kind: str  # "in place", "repeat", or ""
+    kind: str  # "in place", "update", "repeat", "product", "transpose", or ""
     reads: list
     writes: list
+
+
+KINDS = (
+    dict.fromkeys(ELEMENTWISE, "in place") | dict.fromkeys(UPDATES, "update") | dict.fromkeys(PRODUCTS, "product")
+    | {"broadcast_in_dim": "repeat", "transpose": "transpose"}
+)  # fmt: skip
 
 
 class Array(NamedTuple):
@@ -62,6 +71,7 @@ class Machine:
     def __init__(self):
         self.sizes, self.events = [], []
         self.made_from = {}  # by element-wise equations
+        self.is_backward = False
 
     def new(self, value):
         self.sizes.append(math.prod(value.shape) * value.dtype.itemsize)
@@ -89,25 +99,30 @@ class Machine:
         return self.run(jaxpr, [*consts, *inputs])
 
     def equation(self, eqn, inputs):
+        outer, self.is_backward = self.is_backward, self.is_backward or "transpose(" in str(eqn.source_info.name_stack)
+        outputs = self.apply(eqn, inputs)
+        self.is_backward = outer
+        return outputs
+
+    def apply(self, eqn, inputs):
         name, params = eqn.primitive.name, eqn.params
         if name in CALLS:
             return self.closed(params[CALLS[name]], inputs)
         if name in ("scan", "while", "cond"):
-            return getattr(self, name)(eqn, inputs)
+            return {"scan": self.scan, "while": self.loop, "cond": self.cond}[name](eqn, inputs)
         values = eqn.primitive.bind(*(array.value for array in inputs), **params)
         values = values if eqn.primitive.multiple_results else [values]
         if name in SAME and inputs[0].buffer is not None:
             return [Array(value, array.buffer) for value, array in zip(values, inputs, strict=True)]
         outputs = [self.new(value) for value in values]
-        if name in ELEMENTWISE:
+        if name in ELEMENTWISE and not self.is_backward:
             alike = [
                 a.buffer
                 for a in inputs
                 if a.buffer is not None and self.sizes[a.buffer] == self.sizes[outputs[0].buffer]
             ]
             self.made_from[outputs[0].buffer] = set(alike).union(*(self.made_from.get(b, ()) for b in alike))
-        kind = "in place" if name in (*ELEMENTWISE, *UPDATES) else "repeat" if name == "broadcast_in_dim" else ""
-        self.record(kind if name not in UPDATES else "update", inputs, outputs)
+        self.record(KINDS.get(name, ""), inputs, outputs)
         return outputs
 
     def scan(self, eqn, inputs):
@@ -133,6 +148,15 @@ class Machine:
             self.record("", [*carried, *stacks, *parts], [])
         return [*carried, *stacks]
 
+    def loop(self, eqn, inputs):
+        params = eqn.params
+        split = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
+        of_condition, of_body, carried = inputs[: split[0]], inputs[split[0] : split[1]], inputs[split[1] :]
+        while self.closed(params["cond_jaxpr"], [*of_condition, *carried])[0].value:
+            carried = self.closed(params["body_jaxpr"], [*of_body, *carried])
+            self.record("", carried, [])
+        return carried
+
     def cond(self, eqn, inputs):
         return self.closed(eqn.params["branches"][int(inputs[0].value)], inputs[1:])
 
@@ -144,8 +168,10 @@ class Machine:
           held: buffers of the arguments that stay.
           results: the results' arrays.
         """
-        results = {array.buffer for array in results} - {array.buffer for array in inputs}
+        held = set(held) | {array.buffer for array in results} & {array.buffer for array in inputs}
+        results = {array.buffer for array in results} - held
         self._forget_repeats(results)
+        results = self._order_products(results)
         last = {}
         for now, event in enumerate(self.events):
             last |= dict.fromkeys(event.reads, now)
@@ -159,7 +185,10 @@ class Machine:
             ]  # fmt: skip
             for out in event.writes:
                 home = None
-                for candidate in free if event.kind in ("in place", "update", "repeat") else ():
+                overwritten = {"in place": event.reads, "repeat": event.reads, "update": event.reads[:1]}
+                for candidate in (place[b] for b in overwritten.get(event.kind, ()) if b in place):
+                    if candidate not in free:
+                        continue
                     if memory[candidate] == self.sizes[out] and candidate not in held:
                         home = candidate
                         break
@@ -180,6 +209,23 @@ class Machine:
                     memory.pop(array.buffer)
                     place.pop(array.buffer, None)
         return most
+
+    def _order_products(self, results):
+        """Lets products write their results in the order of axes in which their only reader wants them."""
+        made = {event.writes[0]: event for event in self.events if event.kind == "product"}
+        for event in [each for each in self.events if each.kind == "transpose"]:
+            (source,), (out,) = event.reads or (None,), event.writes
+            readers = [each for each in self.events if source in each.reads]
+            if source in made and source not in results and readers == [event]:
+                results = {source if b == out else b for b in results}
+                self.events = [
+                    each._replace(
+                        reads=[source if b == out else b for b in each.reads],
+                        writes=[b for b in each.writes if b != out],
+                    )
+                    for each in self.events
+                ]
+        return results
 
     def _forget_repeats(self, results):
         """Lets element-wise equations read the array whose elements are repeated, where only they do."""
@@ -214,7 +260,7 @@ def brute_force_peak(fun, args, held=()):
     inputs = [machine.new(jnp.asarray(arg)) for arg in args]
     results = machine.run(jaxpr, [*consts, *inputs])
     stay = {inputs[i].buffer for i in held} | {array.buffer for array in consts}
-    # The update of an argument replaces it.
+    # The update of an argument, which no gradient is, replaces it.
     for array in results:
         stay -= set(sorted(machine.made_from.get(array.buffer, set()) & stay)[:1])
     return machine.peak([*consts, *inputs], stay, results)

@@ -180,6 +180,24 @@ def test_a_branch_by_platform_is_that_of_the_given_platform():
     assert cost.analyze(fun, shape(4, 4), platform="tpu").total.macs == 128
 
 
+@pytest.mark.parametrize("place", ["", "layer/inner"])
+def test_a_platform_without_a_branch_is_refused(place):
+    def fun(x):
+        with jax.named_scope(place):
+            return jax.lax.platform_dependent(x, cuda=lambda x: x @ x, tpu=lambda x: x @ x @ x)
+
+    assert [cost.analyze(fun, shape(4, 4), platform=name).total.macs for name in ("gpu", "cuda", "tpu")] == [
+        64,
+        64,
+        128,
+    ]
+    where = f" in {place}" if place else ""
+    with pytest.raises(ValueError, match=f"`jax.lax.platform_dependent`{where} has branches for cuda, tpu, and no "):
+        cost.analyze(fun, shape(4, 4), platform="rocm")
+    with pytest.raises(ValueError, match="got platform 'cpu': pass `platform`, or give it a `default`"):
+        cost.analyze(jax.jit(lambda x: jax.lax.scan(lambda x, _: (fun(x), None), x, length=2)), shape(4, 4))
+
+
 def test_a_while_loop_is_counted_as_often_as_the_caller_says():
     def fun(x):
         with jax.named_scope("loop"):
@@ -228,7 +246,8 @@ def test_devices_add_up():
     found = cost.analyze(fun, shape(8, 4), shape(4, 4))
     assert found.total.macs == 8 * 4 * 4
     assert (found.total.per_device.macs, found.total.per_device.flops) == (2 * 4 * 4, 2 * 2 * 4 * 4 + 2 * 4)
-    assert "One device does 32 of the mult-adds and 72 of the FLOPs." in found.notes()
+    words = "One device does 32 of the mult-adds and 72 of the FLOPs, and the peak memory is that of one device."
+    assert words in found.notes()
     peak = cost.Peak("made up", {"float32": 1.0}, bytes=1e9, source="")
     # How much work the sum over devices is depends on the algorithm.
     assert cost.estimate(found, peak).total.seconds == 64
@@ -333,7 +352,7 @@ def test_nested_conditionals_are_followed_once_per_branch(monkeypatch):
 
 def test_a_closed_over_module_that_changes_is_refused():
     norm = nnx.BatchNorm(4, rngs=nnx.Rngs(0))
-    with pytest.raises(ValueError, match="pass the module as an argument, got only"):
+    with pytest.raises(ValueError, match="or pass it as an argument; the arguments are"):
         cost.analyze(lambda x: norm(x), jax.ShapeDtypeStruct((2, 4), jnp.float32))
 
 

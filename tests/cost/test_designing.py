@@ -92,7 +92,8 @@ def test_two_networks_are_compared_stage_by_stage(small):
     assert f"{100 * (small.total.macs / other.total.macs - 1):+.0f}%" in text
     assert json.loads(json.dumps(found.to_dict()))["total"]["row"]["name"] == "total"
     assert found.to_csv().splitlines()[0] == (
-        "name,macs,reference_macs,parameters,reference_parameters,traffic,reference_traffic"
+        "name,macs,reference_macs,parameters,reference_parameters,traffic,reference_traffic,"
+        "is_lower_bound,reference_is_lower_bound"
     )
     order = [pair.name for pair in found.rows]
     assert order.index("stages/6") == order.index("stages/5") + 1
@@ -118,6 +119,76 @@ def test_a_cost_that_is_not_known_is_not_within_a_limit():
     assert not cost.check_budget(dense, [cost.Limit("time", 1.0, "h100")]).is_kept
     with pytest.raises(ValueError, match="`time` needs a device"):
         cost.check_budget(dense, [cost.Limit("time", 1.0)])
+
+
+def test_a_limit_that_is_just_exceeded_is_not_shown_as_reached():
+    found = cost.analyze(jnp.dot, shape(100, 100), shape(100, 100))
+    budget = cost.check_budget(found, [cost.Limit("macs", most) for most in (1e6, 999_999, 5e5)])
+    assert [verdict.words for verdict in budget.verdicts] == ["kept", "× > 1", "× 2.00"]
+
+
+def forever(x):
+    return jax.lax.while_loop(lambda c: c[0, 0] < 3, lambda c: c @ c, x)
+
+
+@pytest.mark.parametrize("fun", [jnp.linalg.eigh, forever], ids=["no rule", "unknown trips"])
+@pytest.mark.parametrize("device", ["h100", "snapdragon_845_cpu"])
+def test_a_limit_on_what_is_not_fully_counted_is_never_kept(fun, device):
+    """Whatever the limit: the program may cost more than any."""
+    found = cost.analyze(fun, shape(4, 4))
+    names = {"macs": None, "flops": None, "bound": device, "time": "snapdragon_845_cpu"}
+    for most in (1e-9, 1.0, 1e30):
+        for name, where in names.items():
+            (verdict,) = cost.check_budget(found, [cost.Limit(name, most, where)]).verdicts
+            assert not verdict.is_kept
+            assert verdict.is_lower_bound
+            assert (verdict.words == "unproven") == (verdict.value <= most)
+        # The sizes of parameters and of results are known.
+        kept = cost.check_budget(
+            found, [cost.Limit("params", 1e30), cost.Limit("peak", 1e30), cost.Limit("memory", 1e30)]
+        )
+        assert kept.is_kept
+    text = str(cost.check_budget(found, [cost.Limit("flops", 1e30)]))
+    assert f"≥ {found.total.flops}" in text
+    assert "unproven" in text
+    known = cost.check_budget(cost.analyze(jnp.dot, shape(4, 4), shape(4, 4)), [cost.Limit("bound", 1.0, device)])
+    assert known.is_kept
+
+
+def test_what_is_not_fully_counted_has_no_known_change():
+    one, two = cost.analyze(forever, shape(4, 4)), cost.analyze(jnp.dot, shape(4, 4), shape(4, 4))
+    for first, second in ((one, two), (two, one)):
+        total = str(cost.compare(first, second)).split("total")[1].split()
+        assert total.index("?") - total.index("≥") in (2, 3)
+        assert "≥ 64" in cost.compare(first, second).to_html()
+    assert "?" not in str(cost.compare(two, two))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "match"),
+    [
+        (lambda found: cost.compare(found, 3), TypeError, "compare: `reference` must be a result of `jds.cost.analyze`, got int"),
+        (lambda found: cost.compare(None, found), TypeError, "compare: `analysis` must be a result of"),
+        (lambda found: cost.compare(found, found, cost.Grouping(top=3)), ValueError, "compare: `top` must be None"),
+        (lambda found: cost.forecast("net", "h100"), TypeError, "forecast: `analysis` must be a result of"),
+        (lambda found: cost.check_budget(3, []), TypeError, "check_budget: `analysis` must be a result of"),
+        (lambda found: cost.check_budget(found, [("macs", 3)]), TypeError, "`limits` must be `jds.cost.Limit`s"),
+        (lambda found: cost.check_budget(found, [cost.Limit("macs", float("nan"))]), ValueError, "must be a positive number, got nan"),
+        (lambda found: cost.check_budget(found, [cost.Limit("macs", "3M")]), ValueError, "must be a positive number, got '3M'"),
+        (lambda found: cost.sweep("s", lambda n: n, {"n": [1]}), TypeError, "what `make` returns must be a result of"),
+        (lambda found: found.by(cost.Grouping(depth=True)), ValueError, "depth: must be a positive number"),
+        (lambda found: found.plot("x.txt"), ValueError, "plot: `path` must end in .png, .svg, .pdf or another format"),
+        (lambda found: found.plot("x"), ValueError, "plot: `path` must end in"),
+        (lambda found: swept(found).plot("x.txt"), ValueError, "plot: `path` must end in"),
+    ],
+)  # fmt: skip
+def test_wrong_arguments_say_what_to_do(small, call, error, match, unchecked_types):
+    with pytest.raises(error, match=match):
+        call(small)
+
+
+def swept(found):
+    return cost.sweep("several", lambda n: found, {"n": [1, 2]})
 
 
 @pytest.mark.parametrize("device", ["snapdragon_821_core", "snapdragon_845_cpu", "pixel 2"])
@@ -159,6 +230,6 @@ def test_a_sweep_has_a_point_for_each_combination(tmp_path):
         one.memory.activation_bytes,
     )
     assert last.seconds == cost.estimate(one, "rpi4").total.seconds
-    assert found.to_csv().splitlines()[0] == "width,image_size,macs,parameters,peak_bytes,seconds"
+    assert found.to_csv().splitlines()[0] == "width,image_size,macs,parameters,peak_bytes,seconds,is_lower_bound"
     with pytest.raises(ValueError, match="at least one setting, each with values"):
         cost.sweep("nothing", make, {"width": []})

@@ -1,14 +1,21 @@
 """Layers are the paths of modules, in the program and in what XLA makes of it."""
 
+import functools
+
 import equinox
 import flax.linen
 import jax
 import jax.numpy as jnp
 import pytest
 from flax import nnx
+from jax.extend.core import jaxpr_as_fun
 
 from jds import cost, zoo
-from jds._common.name_stack import origin, read_scopes
+from jds._common.name_stack import origin
+from jds._common.traceable import Traceable
+from jds.cost import _trial
+from jds.cost.hlo import mark, origin_of, sources
+from jds.cost.hlo._origins import program_of
 
 
 def shape(*sizes, dtype=jnp.float32):
@@ -56,7 +63,7 @@ def test_instructions_belong_to_the_modules_of_the_program(with_gradient):
     measured = cost.measure_program(fun, *args, seconds=0.0)
     rows = set(layers(fun, *args))
     assert rows <= paths(model)
-    assert set(measured.layers) - {"(call)", "(not attributed)", ""} <= rows
+    assert set(measured.layers) - {"(call)", "(loops)", "(not attributed)"} <= rows
     # Products are instructions of their own, those of equal names in different modules, too.
     products = {row.name for row in cost.analyze(fun, *args).by("layer") if row.macs}
     assert products <= set(measured.layers)
@@ -79,13 +86,6 @@ def test_instructions_belong_to_the_modules_of_the_program(with_gradient):
 )
 def test_names_that_lowering_adds_are_told_from_scopes(op_name, layer):
     assert origin(op_name).layer == layer
-
-
-def test_scopes_are_read_once():
-    assert read_scopes("transpose(jvp(a))/b/jvp(a)/b").path == ("a", "b")
-    assert read_scopes("transpose(jvp(a))/a").path == ("a", "a")
-    assert read_scopes("b/b", is_recomputation=True).path == ("b",)
-    assert read_scopes("b/b").path == ("b", "b")
 
 
 def test_all_methods_belong_to_their_module():
@@ -195,8 +195,132 @@ def test_symbolic_sizes_are_refused():
         cost.analyze(lambda x: x @ x.T, shape(batch, 8))
 
 
-def test_given_arrays_are_used_when_a_program_is_measured():
-    def until_large(x):
-        return jax.lax.while_loop(lambda c: jnp.abs(c).sum() < 3, lambda c: c * 2, x)  # never ends with zeros
+@jax.named_scope("growth")
+def until_large(x):
+    return jax.lax.while_loop(lambda c: jnp.abs(c).sum() < 3, lambda c: c * 2, x)  # never ends with zeros
 
-    assert cost.measure_program(until_large, jnp.ones(4), seconds=0.0).total.median > 0
+
+ENDLESS = {
+    "loop": until_large,
+    "in a loop": lambda x: jax.lax.scan(lambda c, _: (until_large(c), None), x, length=2)[0],
+    "in a branch": lambda x: jax.lax.cond(x[0, 0] < 2, until_large, lambda x: x, x),
+    "several at once": jax.vmap(until_large),
+    "several calls": jax.jit(lambda x: until_large(jax.jit(until_large)(x))),
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_a_loop_that_does_not_end_is_given_up(name):
+    with pytest.raises(ValueError, match=r"a `while` loop in growth did not end within 0\.05 s\. .* are zeros: pass"):
+        cost.measure_program(ENDLESS[name], shape(2, 3), seconds=0.0, time_limit=0.05)
+    # With arrays with which it ends, it is measured.
+    assert cost.measure_program(ENDLESS[name], jnp.ones((2, 3)), seconds=0.0, time_limit=5.0).total.median > 0
+
+
+def test_loops_that_can_be_stopped_compute_the_same():
+    x = jnp.arange(6.0).reshape(2, 3) + 0.01
+    for fun in ENDLESS.values():
+        marked = mark(Traceable(fun, (x,)))
+        limited = _trial._Limited(_trial._Clock(60.0)).jaxpr(marked.jaxpr)
+        (found,) = jaxpr_as_fun(limited)(x)
+        assert jnp.array_equal(found, fun(x))
+
+
+@jax.named_scope("cell")
+def cell(c, w):
+    with jax.named_scope("gate"):
+        c = jax.nn.silu(c @ w)
+    return jax.nn.relu(c), jax.nn.relu6(c)
+
+
+@jax.named_scope("cell")
+def only_relu(c, w):
+    return jax.nn.relu(c @ w), None
+
+
+@jax.named_scope("block")
+def scanned(body, w, x):
+    return jax.lax.scan(body, x, w)[0].sum()
+
+
+class LinenBlock(flax.linen.Module):
+    @flax.linen.compact
+    def __call__(self, x, _):
+        return x + flax.linen.Dense(8)(flax.linen.relu(flax.linen.Dense(16)(flax.linen.LayerNorm()(x)))), None
+
+
+class LinenNet(flax.linen.Module):
+    @flax.linen.compact
+    def __call__(self, x):
+        axes = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}, "length": 2}
+        return flax.linen.scan(flax.linen.remat(LinenBlock), **axes)(name="blocks")(x, None)[0]
+
+
+def gradient_of_linen(variables, x):
+    return jax.grad(lambda variables: LinenNet().apply(variables, x).sum())(variables)
+
+
+WEIGHTS, ROWS = shape(3, 8, 8), shape(8, 8)
+LOOPS = {
+    "relu": (jax.grad(functools.partial(scanned, only_relu)), WEIGHTS, ROWS),
+    "relu, remat": (jax.grad(functools.partial(scanned, jax.checkpoint(only_relu))), WEIGHTS, ROWS),
+    "several": (jax.grad(functools.partial(scanned, cell), (0, 1)), WEIGHTS, ROWS),
+    "several, remat": (jax.grad(functools.partial(scanned, jax.checkpoint(cell)), (0, 1)), WEIGHTS, ROWS),
+    "forward": (functools.partial(scanned, cell), WEIGHTS, ROWS),
+    "linen": (gradient_of_linen, jax.eval_shape(LinenNet().init, jax.random.key(0), jnp.ones((4, 8))), shape(4, 8)),
+    "lstm": (nnx.grad(lambda m, x: m(x).sum()), nnx.RNN(nnx.LSTMCell(4, 4, rngs=nnx.Rngs(0))), shape(1, 3, 4)),
+}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_marks_tell_the_layers_that_an_analysis_has(name):
+    fun, *args = LOOPS[name]
+    program = Traceable(fun, tuple(args))
+    analysis, marked = cost.analyze(program), mark(program)
+    flat, chains = program_of(marked, analysis.conventions)
+    assert [each.name for each in flat.operations] == [each.name for each in analysis.operations]
+    assert [marked.layer(chain) for chain in chains] == ["/".join(each.path) for each in analysis.operations]
+    # Each instruction has an equation; only loops, and what they call, may be in a layer without other equations.
+    known = {name: origin_of(marked, source.chain) for name, source in sources(marked).items() if source.chain}
+    assert {each.name for each in cost.xla(program).instructions} <= set(known)
+    rows = {row.name for row in analysis.by("layer")}
+    assert {each.primitive for each in known.values() if each.layer not in rows} <= {"scan", "remat2", "checkpoint"}
+
+
+@pytest.mark.parametrize("by", ["layer", "fused", "kind", "operation", "equation"])
+@pytest.mark.parametrize("name", ["linen", "several", "lstm"])
+def test_the_measured_times_of_all_rows_are_those_of_their_operations(name, by):
+    fun, *args = LOOPS[name]
+    program = Traceable(fun, tuple(args))
+    measured = measured_once(name)
+    peak = cost.Peak("made up", {"float32": 1e9}, bytes=1e9, source="nowhere")
+    found = cost.estimate(cost.analyze(program), peak, by, measured)
+    rest = {row.name: row.measured / measured.total.median for row in found.other_rows}
+    rows = sum(row.measured or 0.0 for row in found.rows)
+    assert rows + sum(rest.values()) * measured.total.median == pytest.approx(measured.total.median)
+    assert set(rest) <= {"", "(call)", "(loops)", "(no single row)"}
+    assert rest.get("(no single row)", 0.0) < 0.05
+    assert measured.layers.get("(not attributed)") is None
+
+
+@functools.cache
+def measured_once(name):
+    fun, *args = LOOPS[name]
+    return cost.measure_program(fun, *args, seconds=0.0)
+
+
+@pytest.mark.parametrize("by", ["fused", "kind", "operation", "equation"])
+def test_products_have_their_time_however_xla_names_them(by):
+    def loss(weights, x):
+        for weight in weights:
+            x = jnp.tanh(x @ weight)
+        return x.sum()
+
+    program = Traceable(jax.grad(loss), ([jnp.ones((300, 300))] * 2, jnp.ones((300, 300))))
+    analysis, peak = cost.analyze(program), cost.Peak("made up", {"float32": 1e9}, bytes=1e9, source="nowhere")
+    found = cost.estimate(analysis, peak, by, cost.measure_program(program, seconds=0.0))
+    products = [row.measured for row, group in zip(found.rows, analysis.by(by), strict=True) if group.macs]
+    assert None not in products
+    # Ten times the work of everything else.
+    others = sum(row.measured or 0.0 for row in found.rows) - sum(products)
+    assert sum(products) > others

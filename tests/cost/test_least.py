@@ -123,6 +123,11 @@ ROW, IDS = 4 * 8, shape(4, dtype=jnp.int32)
         # Only one branch reads the table.
         (lambda flag, table, x: lax.cond(flag, lambda: table.sum(0), lambda: x), (FLAG, TABLE, shape(8)), 0),
         (lambda flag, table: lax.cond(flag, lambda: table.sum(0), lambda: table.max(0)), (FLAG, TABLE), 1000 * ROW),
+        (
+            lambda flag, table: lax.cond(flag, lambda: table, lambda: table[:1] * 0.0 + jnp.ones((1000, 8))).sum(0),
+            (FLAG, TABLE),
+            ROW,
+        ),
         (lambda flag, table, x: jnp.where(flag, table, x), (FLAG, TABLE, TABLE), 1 + 1000 * ROW),
         # In place.
         (lambda table, row: lax.dynamic_update_slice(table, row, (3, 0)), (TABLE, shape(1, 8)), 2 * ROW),

@@ -7,6 +7,7 @@ import optax
 import pytest
 from flax import nnx
 from jax import lax
+from jax.sharding import PartitionSpec
 
 from jds import cost, zoo
 from tests.cost.allocator import brute_force_peak
@@ -96,6 +97,140 @@ def test_the_peak_of_a_gradient_is_that_of_the_interpreter(seed):
         assert cost.analyze(gradient, *args).memory.bytes == brute_force_peak(gradient, args)
         found = cost.analyze(gradient, *args, parameter_argnums=0).memory
         assert found.bytes == brute_force_peak(gradient, args, held=(0,))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_peak_of_a_conditional_is_that_of_the_branch_that_needs_most(seed):
+    rng = np.random.default_rng(5000 + seed)
+    before, first, second, after = (random_function(rng, depth=1) for _ in range(4))
+    args = [jnp.asarray(rng.uniform(0.1, 0.9, (6, 6)), jnp.float32) for _ in range(2)]
+
+    def fun(condition, x, y):
+        return *after(*lax.cond(condition, first, second, *before(x, y))), *([x] if seed % 2 else [])
+
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        peaks = [brute_force_peak(fun, [jnp.array(condition), *args]) for condition in (True, False)]
+        assert cost.analyze(fun, jnp.array(True), *args).memory.bytes == max(peaks)
+
+
+def layers(x, weights):
+    return lax.scan(lambda x, w: (jnp.tanh(x @ w), x), x, weights)
+
+
+def checkpointed(x, w):
+    block = jax.checkpoint(lambda x: jnp.sin(jnp.tanh(x @ w) @ w))
+    return jnp.sum(block(block(x)))
+
+
+@pytest.mark.parametrize(
+    ("fun", "sizes"),
+    [
+        (lambda x, w: (x, x @ w), [(32, 8), (8, 8)]),
+        (lambda x, w: (x + 1, w, x), [(8, 8), (8, 8)]),
+        (layers, [(32, 8), (4, 8, 8)]),
+        (jax.grad(lambda weights, x: jnp.sum(layers(x, weights)[0])), [(4, 8, 8), (32, 8)]),
+        (jax.grad(checkpointed, 1), [(64, 8), (8, 8)]),
+        (lambda x: lax.scan(lambda x, i: (x.at[i].set(2 * x[i]), None), x, jnp.arange(4))[0], [(32, 8)]),
+        (lambda cache, x: lax.dynamic_update_slice(cache, jnp.tanh(x), (1, 0)), [(32, 8), (4, 8)]),
+        # All of it is read once more, or what is written is as large.
+        (lambda cache, x: (lax.dynamic_update_slice(cache, x, (1, 0)).sum(), cache.max()), [(32, 8), (4, 8)]),
+        (lambda x, i: jnp.sin(x).at[jnp.argsort(i)].set(jnp.cos(i)[:, None]), [(8, 1), (8,)]),
+        (
+            lambda x: lax.while_loop(lambda c: c[1] < 3, lambda c: (jnp.tanh(c[0] @ c[0]), c[1] + 1), (x, 0))[0],
+            [(8, 8)],
+        ),
+        (jax.vmap(lambda x, w: jnp.sin(x @ w) @ w, (0, None)), [(4, 8, 8), (8, 8)]),
+        (lambda x, w: jnp.tanh(jnp.dot(x, w).T), [(16, 8), (8, 8)]),
+        (lambda x, w: (lambda y: (y.T, y.sum()))(x @ w), [(16, 8), (8, 8)]),
+    ],
+)
+def test_the_peak_is_that_of_the_interpreter_where_arrays_are_handed_on(fun, sizes):
+    rng = np.random.default_rng(0)
+    args = [jnp.asarray(rng.uniform(0.1, 0.9, size), jnp.float32) for size in sizes]
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        assert cost.analyze(fun, *args, trip_counts=3).memory.bytes == brute_force_peak(fun, args)
+
+
+def test_fusion_never_needs_more():
+    rng = np.random.default_rng(7)
+    args = [jnp.asarray(rng.uniform(0.1, 0.9, (6, 6)), jnp.float32) for _ in range(2)]
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        for _ in range(10):
+            memory = cost.analyze(random_function(rng), *args).memory
+            assert 0 <= memory.fused_activation_bytes <= memory.activation_bytes
+
+
+def test_a_device_has_its_shard_of_what_only_shard_map_reads():
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    rows, all_ = PartitionSpec("data"), PartitionSpec()
+    weights, x = shape(64, 64), shape(1024, 64)
+
+    def local(weights, x):
+        return jnp.tanh(x @ weights)
+
+    fun = jax.shard_map(local, mesh=mesh, in_specs=(all_, rows), out_specs=rows)
+    memory = cost.analyze(fun, weights, x, parameter_argnums=0).memory
+    shard = 1024 * 64 * 4 // 4
+    assert memory.parts == {"parameters": 64 * 64 * 4, "inputs": shard, "activations": shard}
+    assert memory.bytes == cost.xla(fun, weights, x).peak_bytes
+    assert "the peak memory is that of one device" in " ".join(cost.analyze(fun, weights, x).notes())
+    # Something else reads all of it.
+    both = cost.analyze(lambda weights, x: (fun(weights, x), x.sum(0)), weights, x, parameter_argnums=0).memory
+    assert both.parts["inputs"] == 4 * shard
+
+
+@pytest.mark.parametrize(("dtype", "bits"), [(jnp.int4, 4), (jnp.uint4, 4), (jnp.int8, 8), (jnp.bfloat16, 16)])
+def test_elements_of_less_than_a_byte_are_packed_as_in_xla(dtype, bits):
+    args = shape(3, 1001), jax.ShapeDtypeStruct((1001, 5), dtype)
+
+    def fun(x, w):
+        return x @ w.astype(jnp.float32)
+
+    found = cost.analyze(fun, *args, parameter_argnums=1)
+    size = (1001 * 5 * bits + 7) // 8
+    assert found.total.parameter_bytes == found.memory.parts["parameters"] == size
+    assert cost.xla(fun, *args).memory.arguments == 3 * 1001 * 4 + size
+
+
+def test_constants_stay_wherever_a_function_closes_over_them():
+    weights, places = jnp.ones((8, 16)), jnp.arange(4)
+    inner = jax.jit(lambda x: (x @ weights)[:, places])
+
+    def scanned(x):
+        return lax.scan(lambda x, _: (x + inner(x).sum(), None), x, length=3)[0]
+
+    for fun in (inner, lambda x: inner(x) + inner(x + 1), scanned):
+        found = cost.analyze(fun, shape(2, 8))
+        assert found.total.parameters == 8 * 16
+        assert (found.memory.parts["parameters"], found.memory.parts["state"]) == (8 * 16 * 4, 4 * 4)
+    assert cost.analyze(inner, shape(2, 8), parameter_argnums=()).total.parameters == 0
+
+
+def test_words_tell_what_there_is():
+    assert cost.analyze(lambda: ()).memory.summary() == "Peak memory: 0 bytes."
+    dot = cost.analyze(jnp.dot, shape(8, 8), shape(8, 8)).memory
+    assert dot.summary() == "Peak memory: 768 bytes = 512 inputs + 256 activations."
+    assert "peak memory: dot_general" in str(dot)
+
+    def layered(x, w):
+        return jax.named_scope("layer")(jnp.tanh)(x) @ w
+
+    inside = cost.analyze(lambda x: jax.named_scope("layer")(jnp.outer)(x, x), shape(8)).memory
+    assert inside.summary().endswith(", in layer.")
+    assert ", outside of all layers." in cost.analyze(layered, shape(8, 8), shape(8, 8)).memory.summary()
+
+
+@pytest.mark.parametrize(("parameters", "words"), [
+    (200_000, "Without parameters and state 1200; 800 if"),
+    (0, " In all 800 if"),
+])  # fmt: skip
+def test_words_do_not_repeat_a_figure(parameters, words):
+    def memory(fused):
+        parts = {"parameters": parameters, "activations": 1200}
+        return cost.Memory(parameters + 1200, parts, "", "", fused, ())
+
+    assert words in memory(800).summary()
+    assert "fused" not in memory(1200).summary()
 
 
 def network(name, size=224, batch=1):

@@ -3,6 +3,7 @@
 import hypothesis
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax import nnx
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from jds.cost.hlo._view import read_counts
 
 IMAGES, KERNEL = jax.ShapeDtypeStruct((2, 8, 8, 8), jnp.float32), jax.ShapeDtypeStruct((3, 3, 1, 8), jnp.float32)
 MATRIX = jax.ShapeDtypeStruct((8, 8), jnp.float32)
+WIDE = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
 
 
 def depthwise(images, kernel):
@@ -211,6 +213,45 @@ def test_the_table_has_the_memory_of_the_compiled_program():
     assert steps.memory.peak == 3 * 256 + steps.memory.temporaries
     assert "bytes of memory, compiled" in str(steps)
     assert steps.to_dict()["memory"]["peak"] == steps.memory.peak
+
+
+def trained(weights, state, images):
+    gradients = jax.grad(lambda weights: jnp.sum(jnp.tanh(images @ weights) ** 2))(weights)
+    state = 0.9 * state + gradients
+    return weights - 0.1 * state, state
+
+
+@pytest.mark.parametrize(
+    ("fun", "args", "causes"),
+    [
+        # The derivative of tanh is computed where it is needed, and the gradient lies in the memory of a result.
+        (trained, (MATRIX, MATRIX, MATRIX), {"results": 1, "temporaries": -1}),
+        # A constant is a parameter, but no argument.
+        (lambda x: x.reshape(1, 64) @ WIDE, (MATRIX,), {"arguments": -1}),
+        (lambda x, unread: x @ x, (MATRIX, MATRIX), {"arguments": -1}),
+        (lambda x: jnp.linalg.solve(x, x.T) + x, (MATRIX,), {}),
+        # XLA keeps what `relu` is applied to, rather than where it is positive.
+        (
+            jax.grad(lambda w, x: jnp.mean((jax.nn.relu(x @ w) @ w) ** 2)),
+            (MATRIX, jax.ShapeDtypeStruct((4096, 8), jnp.float32)),
+            {"temporaries": 1},
+        ),
+        (lambda x: jnp.tanh(x @ x).sum() + jnp.concatenate([x.sum(0)] * 500).sum(), (MATRIX,), {}),
+    ],
+)
+def test_the_causes_of_a_difference_in_memory_have_its_sign(fun, args, causes):
+    steps = cost.reconcile(fun, *args)
+    assert steps.liveness_bytes + sum(step.bytes for step in steps.to_memory) == steps.memory.peak
+    for step in steps.to_memory:
+        words = {
+            "arguments": ("keeps all", "not passed"),
+            "results": ("not donated", "are donated"),
+            "temporaries": ("memory to work in", "fuses"),
+        }[step.cause]
+        assert words[step.bytes < 0] in step.explanation
+        assert words[step.bytes > 0] not in step.explanation
+    found = {step.cause: 1 if step.bytes > 0 else -1 for step in steps.to_memory}
+    assert causes.items() <= found.items()
 
 
 @pytest.mark.parametrize("properties", [None, {}, {"flops": -1.0}])

@@ -1,7 +1,9 @@
 """The JSON records of `Analysis.to_dict`, and their schema."""
 
 import copy
+import csv
 import functools
+import io
 import json
 
 import jax
@@ -12,6 +14,7 @@ from flax import nnx
 
 import jds
 from jds import cost
+from jds.cost._fits import batch_record
 from jds.cost._graph import Graph, Node, Tensor
 
 SHAPES = [jax.ShapeDtypeStruct((4, 8), "float32"), jax.ShapeDtypeStruct((8, 8), "float32")]
@@ -51,6 +54,19 @@ def of_a_file():
     return cost.analyze_graph(Graph("file", tensors, (node,), ("x",), ("y",)))
 
 
+def unknown():
+    return cost.analyze(branches, jax.ShapeDtypeStruct((4, 4), "float32"))
+
+
+def swept(device=None, measure=None):
+    def make(width, batch):
+        return cost.analyze(
+            layer, jax.ShapeDtypeStruct((batch, int(8 * width)), "float32"), jnp.ones((int(8 * width), 8))
+        )
+
+    return cost.sweep("a layer", make, {"width": [0.5, 1], "batch": [1, 2]}, device, measure)
+
+
 def on(device, analysis):
     return analysis.to_dict(cost.estimate(analysis, device))
 
@@ -63,12 +79,20 @@ RECORDS = {
     "as int8": lambda: on("pixel 4", cost.analyze(*network()).as_dtype("int8")),
     "measured": measured,
     "a gradient": lambda: gradient().to_dict(),
-    "unknown trips": lambda: cost.analyze(branches, jax.ShapeDtypeStruct((4, 4), "float32")).to_dict(),
+    "unknown trips": lambda: unknown().to_dict(),
     "known trips": lambda: cost.analyze(
         branches, jax.ShapeDtypeStruct((4, 4), "float32"), trip_counts={"": 3}
     ).to_dict(),
     "a file": lambda: of_a_file().to_dict(),
     "nothing": lambda: cost.analyze(lambda x: x, SHAPES[0]).to_dict(),
+    "a comparison": lambda: cost.compare(gradient(), cost.analyze(layer, *SHAPES)).to_dict(),
+    "a comparison of files": lambda: cost.compare(of_a_file(), of_a_file()).to_dict(),
+    "a comparison with unknown trips": lambda: cost.compare(unknown(), cost.analyze(layer, *SHAPES)).to_dict(),
+    "a sweep": lambda: swept().to_dict(),
+    "a sweep on a device": lambda: swept("h100").to_dict(),
+    "a measured sweep": lambda: swept(measure=lambda **_: 1e-3).to_dict(),
+    "a largest batch": lambda: batch_record(cost.analyze(layer, *SHAPES), 3, 1000),
+    "no batch that fits": lambda: batch_record(cost.analyze(layer, *SHAPES), 0, 1),
 }
 
 
@@ -82,7 +106,34 @@ def validator():
 @pytest.mark.parametrize("make", RECORDS.values(), ids=RECORDS)
 def test_records_have_the_schema(make):
     record = json.loads(json.dumps(make(), allow_nan=False))
-    assert [f"{error.json_path}: {error.message}" for error in validator().iter_errors(record)] == []
+    error = jsonschema.exceptions.best_match(validator().iter_errors(record))
+    assert error is None, f"{error.json_path}: {error.message}"
+
+
+@pytest.mark.parametrize("make", RECORDS.values(), ids=RECORDS)
+def test_records_begin_alike(make):
+    record = make()
+    assert list(record)[:5] == ["schema", "name", "date", "jds", "machine"]
+    assert record["machine"] == cost.machine_facts()
+    # A record of one kind has the schema of no other kind.
+    for name in {"jds.cost", "jds.cost.comparison", "jds.cost.sweep", "jds.cost.largest_batch"} - {
+        record["schema"]["name"]
+    }:
+        other = json.loads(json.dumps(record)) | {"schema": {"name": name, "version": 4}}
+        assert not validator().is_valid(other)
+
+
+def test_rows_that_cost_more_than_is_counted_are_marked_in_all_data():
+    found = unknown()
+    # What has no rule, and what is in a loop of unknown length.
+    marked = {"eigh", "slice", "squeeze", "lt", "add"}
+    assert {row["name"] for row in found.to_dict()["operation"] if row["is_lower_bound"]} == marked
+    # A data frame has the same columns.
+    lines = csv.DictReader(io.StringIO(found.to_csv("operation")))
+    assert {line["name"] for line in lines if line["is_lower_bound"] == "True"} == marked
+    pairs = cost.compare(found, cost.analyze(layer, *SHAPES), "operation").to_dict()["rows"]
+    assert {pair["name"] for pair in pairs if pair["row"] and pair["row"]["is_lower_bound"]} == marked
+    assert all(point.is_lower_bound for point in cost.sweep("unknown", lambda n: found, {"n": [1, 2]}).points)
 
 
 def every_object(schema):

@@ -249,7 +249,7 @@ def test_the_command_prints_the_lower_bound(capsys, monkeypatch):
     out = " ".join(capsys.readouterr().out.split())
     assert "On made up: at least 524 s." in out
     assert "dot_general 64×64 262.1k 100 524.3k 0 524,288,000 arithmetic" in out
-    assert "1e-06 GFLOP/s in float32, 1e-07 GB/s: nowhere" in out
+    assert "0.000001 GFLOP/s in float32, 0.0000001 GB/s: nowhere" in out
     cli.main([*dot[:-2], "--device", "this", "--measure"])
     assert "measured share" in " ".join(capsys.readouterr().out.split())
 

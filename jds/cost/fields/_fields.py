@@ -21,7 +21,7 @@ from jds.cost.fields._rules import FIELD_RULES, MOVES, TOLERANT, WINDOWS
 from jds.cost.rules import ELEMENTWISE
 
 # What may be done to an image before its first convolution.
-_ON_THE_WAY = ELEMENTWISE | MOVES | WINDOWS
+_ON_THE_WAY = ELEMENTWISE.union(MOVES, WINDOWS)
 
 
 class Field(NamedTuple):

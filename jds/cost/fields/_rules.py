@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Callable, Sequence
 
 from jds.cost.fields._layout import Group, Layout, Placed, Special, State, labels, merged, plain, slide
-from jds.cost.rules import ELEMENTWISE, Equation, WindowAxis, convolution_axes, window_axes
+from jds.cost.rules import ELEMENTWISE, REDUCTIONS, WINDOWS, Equation, WindowAxis, convolution_axes, window_axes
 
 # A function of the equation and the states of its operands, of which one at least depends on the image, which returns
 # the state of its results: of each, or one for all.
@@ -13,9 +13,6 @@ FieldRule = Callable[[Equation, Sequence[State]], State | list[State]]
 FIELD_RULES: dict[str, FieldRule] = {}
 # Their results may be known if an operand is not.
 TOLERANT = frozenset(["concatenate"])
-WINDOWS = frozenset([
-    "reduce_window", "reduce_window_sum", "reduce_window_max", "reduce_window_min", "select_and_gather_add",
-])  # fmt: skip
 # They move the elements of an image on the way to its first convolution.
 MOVES = frozenset(["transpose", "broadcast_in_dim", "pad", "slice", "concatenate", "split", "dynamic_slice", "copy"])
 
@@ -70,7 +67,7 @@ def _broadcast(equation: Equation, states: Sequence[State]) -> State:
     return _rearranged(states[0], change)
 
 
-@_rule("reduce", "argmax", "argmin", *(f"reduce_{name}" for name in ("sum", "max", "min", "prod", "and", "or", "xor")))
+@_rule("reduce", *REDUCTIONS)
 def _reduce(equation: Equation, states: Sequence[State]) -> State:
     params = equation.params
     axes = params["dimensions"] if equation.primitive == "reduce" else params["axes"]

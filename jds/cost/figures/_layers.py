@@ -19,6 +19,7 @@ from jds.cost._palette import KIND_COLORS, OTHER, color, family
 from jds.cost._roofline import Roofline, roofline
 from jds.cost._rows import CostRow, RowGroup
 from jds.cost.figures._labels import write_labels
+from jds.cost.figures._saving import save
 
 _BARS_AT_MOST = 64
 _LABELS = 6
@@ -50,7 +51,7 @@ class Bar(NamedTuple):
     without_time: int
 
 
-def plot_analysis(path: Path, analysis: Analysis, estimate: Estimate | None = None) -> None:
+def plot_analysis(path: str | Path, analysis: Analysis, estimate: Estimate | None = None) -> None:
     """Plots the multiply-accumulates and the minimum traffic of each layer, or of each stage if there are many layers.
 
     Args:
@@ -60,7 +61,7 @@ def plot_analysis(path: Path, analysis: Analysis, estimate: Estimate | None = No
     """
     drawn = bars(analysis, estimate)
     figure = _draw(analysis, drawn, estimate)
-    figure.savefig(path, dpi=150)
+    save(figure, path)
 
 
 def bars(analysis: Analysis, estimate: Estimate | None = None) -> list[Bar]:

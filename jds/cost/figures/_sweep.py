@@ -10,12 +10,13 @@ from jds.cost._palette import KIND_COLORS
 from jds.cost._pareto import LABELS_AT_MOST, Panel, label, panels
 from jds.cost._sweep import Sweep
 from jds.cost.figures._labels import write_labels
+from jds.cost.figures._saving import save
 from jds.cost.pages import short
 
 _COLOR = KIND_COLORS["pointwise"]
 
 
-def plot_sweep(path: Path, sweep: Sweep) -> None:
+def plot_sweep(path: str | Path, sweep: Sweep) -> None:
     """Plots the points of a sweep by two quantities at a time, with the Pareto fronts.
 
     Args:
@@ -37,7 +38,7 @@ def plot_sweep(path: Path, sweep: Sweep) -> None:
     figure.supxlabel(words, x=0.01, ha="left", fontsize=9, color="0.3")
     for axes, panel in zip(all_axes, found, strict=False):
         _label(axes, sweep, panel)
-    figure.savefig(path, dpi=150)
+    save(figure, path)
 
 
 def _draw(axes: Axes, sweep: Sweep, panel: Panel) -> None:

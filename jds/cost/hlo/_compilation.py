@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from jds.cost.hlo._difference import PRODUCTS, Difference, Share, is_function, kind_of, numbers, share_of, summed
+from jds._common.text import in_layer
+from jds.cost.hlo._difference import Difference, Share, is_function, kind_of, numbers, share_of, summed
 from jds.cost.hlo._equations import Equations, EquationWork, targets, total
 from jds.cost.hlo._flops import Work
+from jds.cost.hlo._parse import PRODUCTS
 
 # An equation with more than this many times its products is computed by another algorithm.
 _DENSE = 1.5
@@ -117,7 +119,7 @@ def _dense(share: Share) -> Difference:
     before, after = _of_products(equation.lowered), _of_products(equation.compiled)
     kind = next(part.counted.cost.kind for part in equation.parts if part.counted.cost)
     words = (
-        f"in {equation.layer or 'no layer'}, XLA runs a {kind} convolution or its gradient as a dense one: "
+        f"{in_layer(equation.layer)}, XLA runs a {kind} convolution or its gradient as a dense one: "
         f"{after:,} FLOPs instead of {before:,}, {after / before:.1f} times as many"
     )
     return Difference(share.cause, share.flops, words, (equation.name,))

@@ -6,9 +6,7 @@ from typing import NamedTuple
 
 from jds.cost.hlo._equations import EquationWork
 from jds.cost.hlo._flops import Work
-
-# Matrix products and convolutions, which may replace each other.
-PRODUCTS = ("dot", "convolution")
+from jds.cost.hlo._parse import PRODUCTS
 
 
 class Difference(NamedTuple):

@@ -2,22 +2,20 @@
 
 import collections
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import ShapeDtypeStruct
-from jax.interpreters import partial_eval
 
-from jds._common.traceable import Role
 from jds.cost._analysis import Analysis
 from jds.cost._counts import Counts
-from jds.cost._flatten import flatten
 from jds.cost._program import Operation
 from jds.cost.hlo import _parse
 from jds.cost.hlo._flops import Work, work
-from jds.cost.hlo._tags import Chain, Marked, MarkedTrips, chain_of_scopes
+from jds.cost.hlo._origins import program_of
+from jds.cost.hlo._tags import Chain, Marked
 from jds.cost.rules import find_rule
 
 
@@ -198,15 +196,8 @@ def equations(counted: Analysis, skipped: Analysis, marked: Marked, lowered: str
 
 
 def _parts(counted: Analysis, skipped: Analysis, marked: Marked) -> Iterator[Part]:
-    closed = marked.jaxpr
-    jaxpr, _ = partial_eval.dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars), instantiate=True)
-    roles: list[Role] = ["argument"] * (len(jaxpr.constvars) + len(jaxpr.invars))
-    conventions = skipped.conventions
-    if isinstance(conventions.trip_counts, Mapping):
-        conventions = conventions._replace(trip_counts=MarkedTrips(conventions.trip_counts, marked))
-    operations = flatten(jaxpr, roles, (), conventions).operations
-    chains = [chain_of_scopes(marks.path) for marks in operations]
-    if [each.name for each in operations] != [each.name for each in counted.operations]:
+    program, chains = program_of(marked, skipped.conventions)
+    if [each.name for each in program.operations] != [each.name for each in counted.operations]:
         chains = [()] * len(counted.operations)  # the equation of each operation is unknown
     for with_padding, without, chain in zip(counted.operations, skipped.operations, chains, strict=True):
         yield Part(with_padding, without, chain, _copies(marked, chain))

@@ -3,18 +3,15 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from jds.cost._memory import Memory
+from jds.cost._liveness import Liveness
 from jds.cost.hlo._view import XlaMemory
-
-# What a program is called with.
-_ARGUMENTS = ("parameters", "state", "optimizer", "inputs")
 
 
 class MemoryDifference(NamedTuple):
     """One cause of a difference.
 
     Attributes:
-      cause: `"arguments"`, `"results"`, `"shared"` or `"temporaries"`.
+      cause: `"arguments"`, `"results"` or `"temporaries"`.
       bytes: how much more memory XLA takes; negative if less.
       explanation: the cause in a sentence.
     """
@@ -24,20 +21,31 @@ class MemoryDifference(NamedTuple):
     explanation: str
 
 
-def memory_differences(memory: Memory, xla: XlaMemory) -> Iterator[MemoryDifference]:
+# Why XLA takes more memory, and why less.
+_EXPLANATIONS = {
+    "arguments": (
+        "XLA keeps all of them until the program ends",
+        "XLA is not passed what is not read, nor constants, which are a part of the compiled program",
+    ),
+    "results": (
+        "XLA gives them memory from the beginning, not that of arguments that are not donated",
+        "XLA gives them the memory of arguments that are donated",
+    ),
+    "temporaries": (
+        "XLA has an order of its own, copies, may hold constants, and gives its kernels memory to work in",
+        "XLA fuses operations, has an order of its own, and uses the memory of results meanwhile",
+    ),
+}
+
+
+def memory_differences(found: Liveness, xla: XlaMemory) -> Iterator[MemoryDifference]:
     """Yields the causes, in bytes, which add up to the difference."""
-    arguments = sum(memory.parts.get(part, 0) for part in _ARGUMENTS)
-    others = memory.bytes - arguments
+    others = found.bytes - found.arguments - found.results
     shared = xla.arguments + xla.results + xla.temporaries - xla.peak
-    for cause, size, explanation in (
-        ("arguments", xla.arguments - arguments, "XLA keeps all arguments until the program ends"),
-        ("results", xla.results, "XLA gives them memory of their own from the beginning"),
-        ("shared", -shared, "results in the memory of arguments that were donated"),
-        (
-            "temporaries",
-            xla.temporaries - others,
-            "XLA fuses operations, has an order of its own, and its kernels need memory to work in",
-        ),
+    for cause, size in (
+        ("arguments", xla.arguments - found.arguments),
+        ("results", xla.results - shared - found.results),
+        ("temporaries", xla.temporaries - others),
     ):
         if size:
-            yield MemoryDifference(cause, size, explanation)
+            yield MemoryDifference(cause, size, _EXPLANATIONS[cause][size < 0])

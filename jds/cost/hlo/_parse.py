@@ -5,6 +5,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+# The opcodes of matrix products and convolutions, which may replace each other.
+PRODUCTS = ("dot", "convolution")
+
 _BITS = {"pred": 8, "s4": 4, "u4": 4, "c64": 64, "c128": 128}
 _SHAPE = re.compile(r"(\w+)\[([\d,]*)\]")
 _INSTRUCTION = re.compile(r"\s+(?:ROOT )?%?([\w.\-]+) = (.+)")

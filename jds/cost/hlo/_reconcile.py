@@ -5,13 +5,15 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from rich.console import RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 
 from jds._common.html import as_html
-from jds._common.text import as_text, plain_table
+from jds._common.text import as_text
 from jds._common.traceable import Traceable, as_traceable
 from jds.cost._analyze import count
+from jds.cost._grid import Heading, grid
+from jds.cost._liveness import liveness
 from jds.cost._program import Conventions
 from jds.cost.hlo._compilation import to_compiled
 from jds.cost.hlo._difference import Difference, largest_opcodes
@@ -47,20 +49,18 @@ class Reconciliation(NamedTuple):
       >>> steps.theory, steps.lowered, steps.unexplained_lowered
       (1024, 1024.0, 0.0)
       >>> print(steps)
-      from theory to XLA                                                                                    FLOPs
-      ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-      in theory, with padding and all loop iterations                                                       1,024
-      lowered: as JAX passes it to XLA                                                                      1,024
-      compiled: as XLA runs it                                                                              1,024
+      from theory to XLA                                             FLOPs
+      ────────────────────────────────────────────────────────────────────
+      in theory, with padding and all loop iterations                1,024
+      lowered: as JAX passes it to XLA                               1,024
+      compiled: as XLA runs it                                       1,024
       <BLANKLINE>
-      bytes of arguments and results, each once                                                               896
-      bytes that the lowered program's instructions read and write                                            896
-      bytes that the compiled program's instructions read and write                                           896
+      bytes of arguments and results, each once                        896
+      bytes that the lowered program's instructions read and write     896
+      bytes that the compiled program's instructions read and write    896
       <BLANKLINE>
-      bytes of memory, by the liveness of its arrays                                                          896
-        results: XLA gives them memory of their own from the beginning                                       +128
-        temporaries: XLA fuses operations, has an order of its own, and its kernels need memory to work in   -128
-      bytes of memory, compiled                                                                               896
+      bytes of memory, by the liveness of its arrays                   896
+      bytes of memory, compiled                                        896
     """
 
     theory: int
@@ -80,35 +80,36 @@ class Reconciliation(NamedTuple):
     memory: XlaMemory | None
     to_memory: tuple[MemoryDifference, ...]
 
-    def table(self) -> Table:
-        """Returns the steps as a table, for Rich to print in 80 columns or more."""
-        lines = plain_table()
-        lines.add_column("from theory to XLA", overflow="fold")
-        lines.add_column("FLOPs", justify="right", no_wrap=True)
-        lines.add_row("in theory, with padding and all loop iterations", f"{self.theory:,}")
+    def table(self, *, width: int | None = None) -> Table:
+        """Returns the steps as a table, for Rich to print.
+
+        Args:
+          width: number of columns of the terminal; sentences are wrapped to fit. None for any number.
+        """
+        rows = [["in theory, with padding and all loop iterations", f"{self.theory:,}"]]
         for steps, rest, unnamed, name, flops in (
             (self.to_lowered, self.unexplained_lowered, (), "lowered: as JAX passes it to XLA", self.lowered),
             (self.to_compiled, self.unexplained_compiled, self.unnamed, "compiled: as XLA runs it", self.compiled),
         ):
             for step in steps:
-                lines.add_row(f"  {step.cause}: {step.explanation}", f"{step.flops:+,}")
+                rows.append([f"  {step.cause}: {step.explanation}", f"{step.flops:+,}"])
             if rest:
                 what = f": {', '.join(unnamed)} without a name" if unnamed else ""
-                lines.add_row(f"  not explained{what}", f"{rest:+,.0f}")
-            lines.add_row(name, "unknown" if flops is None else f"{flops:,.0f}")
-        lines.add_section()
+                rows.append([f"  not explained{what}", f"{rest:+,.0f}"])
+            rows.append([name, "unknown" if flops is None else f"{flops:,.0f}"])
+        sizes = []
         for name, size in (
             ("bytes of arguments and results, each once", self.minimum_bytes),
             ("bytes that the lowered program's instructions read and write", self.lowered_bytes),
             ("bytes that the compiled program's instructions read and write", self.compiled_bytes),
         ):
-            lines.add_row(name, "unknown" if size is None else f"{size:,.0f}")
-        lines.add_section()
-        lines.add_row("bytes of memory, by the liveness of its arrays", f"{self.liveness_bytes:,}")
+            sizes.append([name, "unknown" if size is None else f"{size:,.0f}"])
+        memory = [["bytes of memory, by the liveness of its arrays", f"{self.liveness_bytes:,}"]]
         for step in self.to_memory:
-            lines.add_row(f"  {step.cause}: {step.explanation}", f"{step.bytes:+,}")
-        lines.add_row("bytes of memory, compiled", "unknown" if self.memory is None else f"{self.memory.peak:,}")
-        return lines
+            memory.append([f"  {step.cause}: {step.explanation}", f"{step.bytes:+,}"])
+        memory.append(["bytes of memory, compiled", "unknown" if self.memory is None else f"{self.memory.peak:,}"])
+        headings = [Heading("from theory to XLA", is_number=False), Heading("FLOPs")]
+        return grid(headings, rows, sizes, memory, width=width)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns all fields as a dictionary that `json` can write."""
@@ -118,14 +119,14 @@ class Reconciliation(NamedTuple):
         }
         return self._asdict() | steps | {"memory": self.memory and self.memory._asdict()}
 
-    def __rich__(self) -> RenderableType:
-        return self.table()
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        yield self.table(width=options.max_width)
 
     def __str__(self) -> str:
         return as_text(self)
 
     def _repr_html_(self) -> str:
-        return as_html(self)
+        return as_html(self.table())
 
 
 def reconcile(
@@ -184,7 +185,7 @@ def reconcile(
         compiled_bytes=after.bytes,
         liveness_bytes=counted.memory.bytes,
         memory=memory,
-        to_memory=tuple(memory_differences(counted.memory, memory)) if memory else (),
+        to_memory=tuple(memory_differences(liveness(counted._program), memory)) if memory else (),
     )
 
 

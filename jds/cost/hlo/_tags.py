@@ -9,14 +9,15 @@ import dataclasses
 import functools
 import re
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
-from jds._common.name_stack import scopes_of
+from jds._common.name_stack import distinct, scopes_of
 from jds._common.traceable import Traceable
+from jds.cost._program import ScopePath
 from jds.cost.rules import find_rule
 
 # A mark is a scope with the number of the equation.
@@ -44,7 +45,7 @@ class Marked:
     lowered: jax.stages.Lowered
     names: tuple[str, ...]
     params: tuple[Mapping[str, Any], ...]
-    scopes: tuple[tuple[str, ...], ...]
+    scopes: tuple[ScopePath, ...]
     parents: tuple[set[int | None], ...]
 
     @functools.cached_property
@@ -54,7 +55,12 @@ class Marked:
 
     def layer(self, chain: Chain) -> str:
         """Returns the path of the layer of the last of these equations."""
-        return "/".join(scope for number in chain for scope in self.scopes[number])
+        return "/".join(distinct(scope for number in chain for scope in self.scopes[number]))
+
+    def chain_to(self, number: int) -> Chain:
+        """Returns an equation and those around it; if its jaxpr is called from several places, from one of them."""
+        outer = next(iter(self.parents[number]))
+        return (number,) if outer is None else (*self.chain_to(outer), number)
 
     def chain(self, op_names: Iterable[str]) -> Chain:
         """Returns the equation that an instruction comes from, and those around it; empty if it is unknown.
@@ -71,6 +77,11 @@ class Marked:
                 if (found[-1] if found else None) in self.parents[int(mark)]:
                     found.append(int(mark))
         return tuple(found)
+
+
+def has_mark(op_name: str) -> bool:
+    """Whether the name of an instruction tells its equation."""
+    return _MARK.search(op_name) is not None
 
 
 class MarkedTrips(dict[str, int]):
@@ -102,7 +113,7 @@ def mark(program: Traceable) -> Marked:
 
 def _mark(program: Traceable) -> Marked:
     marker = _Marker()
-    jaxpr, _ = marker.jaxpr(program.jaxpr, None)
+    jaxpr = marker.jaxpr(program.jaxpr, None)
     lowered = jax.jit(jaxpr_as_fun(jaxpr)).lower(*program.arrays)
     return Marked(
         jaxpr=jaxpr,
@@ -123,12 +134,11 @@ class _Marker:
         # By identity, the jaxprs that were marked, kept alive, with the result and the numbers of its equations.
         self._done: dict[int, tuple[Any, Any, list[int]]] = {}
 
-    def jaxpr(self, jaxpr: Any, parent: int | None) -> tuple[Any, list[int]]:
-        """Returns a jaxpr, closed or not, with marked equations, and their numbers."""
+    def jaxpr(self, jaxpr: Any, parent: int | None) -> Any:
+        """Returns a jaxpr, closed or not, with marked equations."""
         inner = getattr(jaxpr, "jaxpr", jaxpr)
         if inner is not jaxpr:
-            marked, numbers = self.jaxpr(inner, parent)
-            return jaxpr.replace(jaxpr=marked), numbers
+            return jaxpr.replace(jaxpr=self.jaxpr(inner, parent))
         if id(jaxpr) not in self._done:
             numbers: list[int] = []
             equations = [self._equation(eqn, numbers) for eqn in jaxpr.eqns]
@@ -136,7 +146,7 @@ class _Marker:
         _, marked, numbers = self._done[id(jaxpr)]
         for number in numbers:
             self.parents[number].add(parent)
-        return marked, numbers
+        return marked
 
     def _equation(self, eqn: Any, numbers: list[int]) -> Any:
         number, name = len(self.names), eqn.primitive.name
@@ -147,18 +157,26 @@ class _Marker:
         self.parents.append(set())
         info = eqn.source_info
         scope = type(info.name_stack)().extend(f"{_PREFIX}{number}")
-        params = dict(eqn.params)
-        # The equations inside one with a rule are not counted.
-        if find_rule(name) is None and name != "pallas_call":
-            params = {key: self._parameter(value, number) for key, value in params.items()}
+        params = eqn.params if has_own_cost(eqn) else replace_jaxprs(eqn, lambda jaxpr: self.jaxpr(jaxpr, number))
         return eqn.replace(source_info=info.replace(name_stack=scope), params=params)
 
-    def _parameter(self, value: Any, parent: int) -> Any:
+
+def has_own_cost(eqn: Any) -> bool:
+    """Whether an equation has a rule, so that the equations inside are not counted."""
+    return find_rule(eqn.primitive.name) is not None or eqn.primitive.name == "pallas_call"
+
+
+def replace_jaxprs(eqn: Any, replace: Callable[[Any], Any]) -> dict[str, Any]:
+    """Returns the parameters of an equation, with each jaxpr replaced."""
+
+    def replaced(value: Any) -> Any:
         if hasattr(getattr(value, "jaxpr", value), "eqns"):
-            return self.jaxpr(value, parent)[0]
+            return replace(value)
         if not isinstance(value, tuple | list):
             return value
-        items = [self._parameter(item, parent) for item in value]
+        items = [replaced(item) for item in value]
         if all(new is old for new, old in zip(items, value, strict=True)):
             return value
         return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+
+    return {key: replaced(value) for key, value in eqn.params.items()}

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from jds._common.text import short_number
 from jds.cost._columns import NO_LAYER
-from jds.cost._comparison import FIGURES, Comparison, Pair, change
+from jds.cost._comparison import FIGURES, Comparison, Pair, cells, change
 from jds.cost._palette import OTHER
 from jds.cost.pages import _html
 from jds.cost.pages._html import Cell, Entry, Heading
@@ -31,15 +31,12 @@ def comparison_page(comparison: Comparison) -> str:
 
 
 def _figures(comparison: Comparison) -> Iterator[tuple[str, str, str]]:
-    _, row, reference = comparison.total
-    if row is not None and reference is not None:
-        for name, _, figure in FIGURES:
-            yield _figure(name, figure(row), figure(reference))
-    yield _figure("peak memory", *comparison.peaks)
-
-
-def _figure(name: str, count: int, reference: int) -> tuple[str, str, str]:
-    return name.capitalize(), short_number(count), f"against {short_number(reference)}: {change(count, reference)}"
+    texts = [text for text, _ in cells(comparison.total)]
+    for number, (name, _, _) in enumerate(FIGURES):
+        text, reference, difference = texts[3 * number :][:3]
+        yield name.capitalize(), text, f"against {reference}: {difference}"
+    peak, reference = map(short_number, comparison.peaks)
+    yield "Peak memory", peak, f"against {reference}: {change(*comparison.peaks)}"
 
 
 def _headings(comparison: Comparison) -> Iterator[Heading]:
@@ -51,14 +48,4 @@ def _headings(comparison: Comparison) -> Iterator[Heading]:
 
 def _entry(pair: Pair) -> Entry:
     row = pair.row or pair.reference
-    return Entry(pair.name or NO_LAYER, list(_cells(pair)), OTHER if row is None else row.kind)
-
-
-def _cells(pair: Pair) -> Iterator[Cell]:
-    for _, _, figure in FIGURES:
-        count, reference = (None if row is None else figure(row) for row in pair[1:])
-        yield from (Cell("") if each is None else Cell(short_number(each), each) for each in (count, reference))
-        if count is None or reference is None:
-            yield Cell("")
-        else:
-            yield Cell(change(count, reference), count - reference)
+    return Entry(pair.name or NO_LAYER, [Cell(*each) for each in cells(pair)], OTHER if row is None else row.kind)

@@ -35,7 +35,7 @@ def memory_figure(memory: Memory) -> str:
     drawing = _svg.drawing("Memory over the operations of the program", shapes)
     stays = f"; not drawn: {short_number(kept)} of parameters and state, which stay" if kept else ""
     caption = (
-        f"Peak: {short_number(memory.bytes)} bytes, in {memory.layer or 'no layer'} ({memory.operation}){stays}. "
+        f"Peak: {short_number(memory.bytes)} bytes{memory.place} ({memory.operation}){stays}. "
         f"{len(sizes)} operations; an array is freed after the last one that reads it."
     )
     return _html.figure("Memory", drawing, caption, _parts(memory, is_all_drawn=not kept))
@@ -71,7 +71,7 @@ def _stages(curve: Sequence[Moment], x: _svg.Axis, y: _svg.Axis) -> Iterator[str
         return
     start = 0
     for stage, run in runs:
-        tip = f"{stage or 'no layer'}: at most {short_number(max(run))} bytes"
+        tip = f"{stage or 'outside of all layers'}: at most {short_number(max(run))} bytes"
         left, right = x(start), x(start + len(run))
         start += len(run)
         place = f'x="{left:g}" y="{y.end}" width="{right - left:g}" height="{y.start - y.end}"'

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from jds._common.text import short_number
 from jds.cost._analysis import Analysis
 from jds.cost._bounds import Bound, Estimate, microseconds
-from jds.cost._columns import NO_LAYER, Column, Line, columns, total_line
+from jds.cost._columns import NO_LAYER, Column, Line, columns, count_text, total_line
 from jds.cost._grouping import Grouping
 from jds.cost._roofline import roofline
 from jds.cost.pages import _html
@@ -35,13 +35,13 @@ def analysis_page(analysis: Analysis, grouping: Grouping, estimate: Estimate | N
 
 
 def _figures(analysis: Analysis, estimate: Estimate | None) -> Iterator[tuple[str, str, str]]:
-    total, memory, mark = analysis.total, analysis.memory, "≥ " if analysis.is_lower_bound else ""
+    total, memory = analysis.total, analysis.memory
     padding = "with padding" if analysis.conventions.count_padding else "without padding"
-    yield "Mult-adds", mark + short_number(total.macs), padding
-    yield "FLOPs", mark + short_number(total.flops), "floating-point operations"
+    yield "Mult-adds", count_text(total, total.macs), padding
+    yield "FLOPs", count_text(total, total.flops), "floating-point operations"
     yield "Parameters", short_number(total.parameters), f"{short_number(total.parameter_bytes)} bytes"
     yield "Traffic", short_number(total.traffic), "bytes: arguments, results and parameters"
-    where = f"bytes, in {memory.layer or 'no layer'}; {short_number(memory.activation_bytes)} without what is kept"
+    where = f"bytes{memory.place}; {short_number(memory.activation_bytes)} without what is kept"
     yield "Peak memory", short_number(memory.bytes), where
     if estimate is not None:
         least = f"on {estimate.peak.name}, by {estimate.total.limit}"
@@ -63,7 +63,7 @@ def _rows(analysis: Analysis, grouping: Grouping, estimate: Estimate | None) -> 
     tree = branches(analysis, grouping, estimate)
     is_long = sum(branch.rows for branch in tree) > _ROWS_AT_MOST
     entries = [*_entries(tree, shown[1:], is_long), *_other_times(shown[1:], estimate)]
-    total = total_line(analysis.total, estimate, is_lower_bound=analysis.is_lower_bound)
+    total = total_line(analysis.total, estimate)
     headings = [_heading(column) for column in shown]
     title = f"{analysis.name} by {grouping.by}"
     return _html.table(title, headings, entries, [Entry("total", _cells(shown[1:], total))])

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from jds._common.text import Number, short_number
+from jds._common.text import Number
 from jds.cost._pareto import LABELS_AT_MOST, Panel, label, panels, settings_text
 from jds.cost._sweep import Point, Sweep
 from jds.cost.pages import _html, _svg
@@ -14,13 +14,13 @@ def sweep_page(sweep: Sweep) -> str:
     settings = list(sweep.points[0].settings) if sweep.points else []
     title = f"{sweep.name}: {' × '.join(settings)}"
     headings = [Heading("settings", is_number=False), *_headings(sweep, settings)]
-    entries = [Entry(settings_text(point), list(_cells(sweep, point)), "pointwise") for point in sweep.points]
+    entries = [Entry(settings_text(point), list(_cells(point)), "pointwise") for point in sweep.points]
     drawings = "".join(_drawing(sweep, panel) for panel in panels(sweep)) if sweep.points else ""
     sections = [
         _html.facts(title),
         _html.table(title, headings, entries),
         f'<div class="drawings">{drawings}</div>',
-        _html.notes(_notes(sweep)),
+        _html.notes(sweep.notes()),
     ]
     return _html.document(title, sections)
 
@@ -36,17 +36,9 @@ def _headings(sweep: Sweep, settings: list[str]) -> Iterator[Heading]:
         yield Heading(sweep.time_heading, words)
 
 
-def _cells(sweep: Sweep, point: Point) -> Iterator[Cell]:
-    for value in point.settings.values():
-        yield Cell(f"{value:g}", value)
-    for count in (point.macs, point.parameters, point.peak_bytes):
-        yield Cell(short_number(count), count)
-    if sweep.device:
-        yield Cell("") if point.seconds is None else Cell(f"{1e3 * point.seconds:.3g}", point.seconds)
-
-
-def _notes(sweep: Sweep) -> list[str]:
-    return ["Peak memory is without parameters and state.", *filter(None, [sweep.times])]
+def _cells(point: Point) -> Iterator[Cell]:
+    values = (*point.settings.values(), point.macs, point.parameters, point.peak_bytes, point.seconds)
+    yield from map(Cell, point.texts, values)
 
 
 def _drawing(sweep: Sweep, panel: Panel) -> str:

@@ -35,6 +35,8 @@ _NOTHING = """
 """
 
 SCATTERS = ("scatter", "scatter-add", "scatter-sub", "scatter-mul", "scatter-min", "scatter-max")
+# The position of the updates among the operands of operations that change a part of their first operand.
+UPDATES = {"dynamic_update_slice": 1} | dict.fromkeys(SCATTERS, 2)
 
 # Each element of the result depends on one element of each operand, so that the result may replace an operand.
 ELEMENTWISE = frozenset((*_ARITHMETIC.split(), *_TRANSCENDENTAL.split(), "integer_pow", "one_minus_square"))

@@ -6,8 +6,11 @@ from jds.cost._counts import Counts
 from jds.cost.rules._table import Cost, Equation, operations, register, size
 from jds.cost.rules._windows import products, window_axes
 
+REDUCTIONS = ("argmax", "argmin", *(f"reduce_{name}" for name in ("sum", "max", "min", "prod", "and", "or", "xor")))
+WINDOWS = ("reduce_window", "reduce_window_sum", "reduce_window_max", "reduce_window_min", "select_and_gather_add")
 
-@register("argmax", "argmin", *(f"reduce_{name}" for name in ("sum", "max", "min", "prod", "and", "or", "xor")))
+
+@register(*REDUCTIONS)
 def _reduce(equation: Equation) -> Cost:
     # Each element of a sum except the first is one addition.
     array = equation.inputs[0]

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jds._common.convolution_axes import convolution_axes as convolution_axes_of
 from jds.cost.rules._table import Equation
 
 
@@ -27,21 +28,8 @@ class WindowAxis(NamedTuple):
 
 def convolution_axes(equation: Equation) -> list[WindowAxis]:
     """Returns the spatial axes of a `conv_general_dilated`."""
-    (lhs, rhs), (out,), params = equation.inputs, equation.outputs, equation.params
-    numbers = params["dimension_numbers"]
-    return [
-        WindowAxis(lhs.shape[i], rhs.shape[k], out.shape[o], stride, low, lhs_dilation, rhs_dilation)
-        for i, k, o, stride, (low, _), lhs_dilation, rhs_dilation in zip(
-            numbers.lhs_spec[2:],
-            numbers.rhs_spec[2:],
-            numbers.out_spec[2:],
-            params["window_strides"],
-            params["padding"],
-            params["lhs_dilation"],
-            params["rhs_dilation"],
-            strict=True,
-        )
-    ]
+    (lhs, rhs), (out,) = equation.inputs, equation.outputs
+    return [WindowAxis(*each) for each in convolution_axes_of(lhs, rhs, out, equation.params)]
 
 
 def window_axes(array: Any, out: Any, params: Mapping[str, Any]) -> list[WindowAxis]:
