@@ -60,7 +60,12 @@ class MixedConv(nnx.Module):
         self.convs = nnx.List(make(part_in, part_out, size) for part_in, part_out, size in parts)
 
     def __call__(
-        self, inputs: jax.Array, *, norm: Norm | None = None, activation: Activation | None = None
+        self,
+        inputs: jax.Array,
+        *,
+        norm: Norm | None = None,
+        activation: Activation | None = None,
+        skip: jax.Array | None = None,
     ) -> jax.Array:
         """Applies the layer to `(batch, height, width, in_features)`; the options are as in `DepthwiseConv`."""
         parts: list[Any] = jnp.split(inputs, self.starts, axis=-1)
@@ -71,9 +76,9 @@ class MixedConv(nnx.Module):
             channels = [slice(end - conv.out_features, end) for conv, end in zip(convs, ends, strict=True)]
             norms = [norm and norm.part(own) for own in channels]
             out = [conv(x, norm=own, activation=activation) for conv, x, own in zip(convs, parts, norms, strict=True)]
-            return jnp.concatenate(out, axis=-1)
+            return in_turn(jnp.concatenate(out, axis=-1), skip=skip)
         out = [conv(part) for conv, part in zip(convs, parts, strict=True)]
-        return in_turn(jnp.concatenate(out, axis=-1), norm, activation)
+        return in_turn(jnp.concatenate(out, axis=-1), norm, activation, skip=skip)
 
 
 def shares(count: int, parts: int) -> tuple[int, ...]:

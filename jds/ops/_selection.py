@@ -47,6 +47,7 @@ def select_implementation(
     scale: jax.Array | jax.ShapeDtypeStruct | None = None,
     bias: jax.Array | jax.ShapeDtypeStruct | None = None,
     activation: Activation | None = None,
+    skip: jax.Array | jax.ShapeDtypeStruct | None = None,
     implementation: Implementation | None = None,
     platform: str | None = None,
 ) -> ImplementationSelection:
@@ -55,7 +56,7 @@ def select_implementation(
     Args:
       inputs, kernel: as in `conv`; arrays, or only their shapes and dtypes.
       strides, padding, input_dilation, kernel_dilation, feature_group_count: as in `conv`.
-      scale, bias, activation: the epilogue, as in `conv`; arrays, or only their shapes and dtypes.
+      scale, bias, activation, skip: the epilogue, as in `conv`; arrays, or only their shapes and dtypes.
       implementation: as in `conv`.
       platform: the platform to lower for: `"cpu"`, `"gpu"`, `"cuda"`, `"rocm"`, `"oneapi"` or `"tpu"`; None for JAX's
         default backend.
@@ -86,8 +87,8 @@ def select_implementation(
         implementation=implementation,
     )
 
-    def forward(x, k, scale, bias):
-        return call(x, k, scale=scale, bias=bias, activation=activation)
+    def forward(x, k, scale, bias, skip):
+        return call(x, k, scale=scale, bias=bias, activation=activation, skip=skip)
 
     def input_gradient(x, k, g):
         return jax.linear_transpose(lambda x: call(x, k), x)(g)
@@ -97,7 +98,7 @@ def select_implementation(
 
     cotangent = jax.eval_shape(call, inputs, kernel)
     return ImplementationSelection(
-        _choice(forward, (inputs, kernel, scale, bias), target),
+        _choice(forward, (inputs, kernel, scale, bias, skip), target),
         _choice(input_gradient, (inputs, kernel, cotangent), target),
         _choice(kernel_gradient, (inputs, kernel, cotangent), target),
     )

@@ -79,6 +79,7 @@ struct Depthwise {
   const float* filter;
   void* out;
   Epilogue epilogue;
+  const void* skip;  // added to the results, with their type and shape, or null
 };
 
 // partial[s, g, p, q] = sum over b, l of moving[b, m, g * P + p] * fixed[b, l, g * Q + q], min(P, Q) == 1, for some of
@@ -123,6 +124,26 @@ struct Block {
   Type out_type;
   void* out;
   Epilogue epilogue;
+  const void* skip;  // as in `Depthwise`
+};
+
+// out[r, n] = epilogue(sum over k of left[r, k] * weights[k, n]) + skip[r, n], for so few rows that the weights, which are
+// read in place, are read only once or twice.
+struct RowProduct {
+  int64_t rows, depth, features;
+  const float* left;
+  Type type, out_type;  // of the weights, of the result
+  const void* weights;
+  void* out;
+  Epilogue epilogue;
+  const void* skip;
+};
+
+// One image, (positions, channels).
+struct Image {
+  int64_t positions, channels;
+  Type type;
+  const void* data;
 };
 
 // Bytes of a cache line.
