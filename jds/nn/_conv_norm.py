@@ -94,7 +94,7 @@ class ConvNorm(nnx.Module):
         return ConvStep(self.conv, self.norm, self.activation)
 
     def __call__(self, inputs: jax.Array, *, skip: jax.Array | None = None) -> jax.Array:
-        """Applies the layer to `(batch, height, width, in_features)`, and adds `skip` to the result unless it is None."""
+        """Applies the layer to `(batch, height, width, in_features)`; adds `skip` to the result unless it is None."""
         return self.step(inputs, skip=skip)
 
 

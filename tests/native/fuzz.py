@@ -47,6 +47,10 @@ DEFECTS = (
     ("a task's exception is forgotten", "runtime/threads.cc", "shared->failure.rethrow();", ""),
     ("all panels of weights lie in one place", "kernels/matrix.h", "panels + column * b.depth);", "panels);"),
     ("each group has the bias of the first", "kernels/depthwise.h", "d.epilogue.bias + g", "d.epilogue.bias"),
+    ("a skip connection begins with the first row", "kernels/matrix.h", "skip + row * stride", "skip"),
+    ("the last channels are not summed", "kernels/image.h", "if (begin < end) sum_positions", "if (begin + 1 < end) sum_positions"),
+    ("the last columns of few rows are forgotten", "kernels/row_product.h", "} else if (begin < end) {", "} else if (begin + 1 < end) {"),
+    ("all images have the gates of the first", "operators/squeeze_excite.cc", "gates + number * channels", "gates"),
     ("an activation is its neighbor", "kernels/activation.h", "activate_each<silu>(", "activate_each<sigmoid>("),
 )  # fmt: skip
 

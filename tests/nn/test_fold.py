@@ -50,7 +50,7 @@ def equations(fun, *arguments, name="fused_conv", steps=(1, 2)):
 
     def is_counted(equation):
         block = equation.params.get("block")
-        return equation.primitive.name == name and (block is None or len(block.steps) in steps)
+        return equation.primitive.name == name and (block is None or len(getattr(block, "steps", ())) in steps)
 
     def walk(jaxpr):
         inner = [j for equation in jaxpr.eqns for j in jaxprs_in_params(equation.params)]
