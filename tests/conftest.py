@@ -54,3 +54,12 @@ def quick_compilation():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="module")
+def small_networks():
+    """Makes public networks small under their own names, one of each family."""
+    from networks import small_zoo  # imports jds, whose types are checked from then on
+
+    with small_zoo():
+        yield

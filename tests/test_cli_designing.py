@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import small_zoo
 
 from jds import cli, cost
 from jds.cli import _quantities
@@ -31,12 +30,7 @@ def refused(arguments, capsys):
 
 
 SMALL = ["mobilenetv3_small_050", "--image-size", "32"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small():
-    with small_zoo():
-        yield
+pytestmark = pytest.mark.usefixtures("small_networks")
 
 
 @pytest.fixture

@@ -44,18 +44,18 @@ def grid(headings: Sequence[Heading], *sections: Sequence[Sequence[str]], width:
     widths = [max(map(len, (heading.text, *(row[i] for row in rows)))) + _GAP for i, heading in enumerate(headings)]
     shown = _shown(headings, widths, width)
     room = None if width is None else max(1, width - sum(widths[i] for i in shown if i))
-    texts = [[heading.text for heading in headings], *rows]
-    columns = [[row[i] if i else folded(row[0], room) for row in texts] for i in shown]
+    texts = ([heading.text for heading in headings], *rows)
+    cells = [[row[i] if i else folded(row[0], room) for i in shown] for row in texts]
     lines = plain_table(pad_edge=False)
-    for i, column in zip(shown, columns, strict=True):
+    for i, column in zip(shown, zip(*cells, strict=True), strict=True):
         justify = "right" if headings[i].is_number else "left"
         # With a width, Rich need not measure each cell twice, which takes longer than printing them.
         lines.add_column(column[0], justify=justify, no_wrap=True, width=max(map(_width, column)))
-    cells = zip(*(column[1:] for column in columns), strict=True)
+    below = iter(cells[1:])
     for number, section in enumerate(sections):
         if number:
             lines.add_section()
-        for row in itertools.islice(cells, len(section)):
+        for row in itertools.islice(below, len(section)):
             lines.add_row(*row)
     return lines
 

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from flax import nnx
 from matplotlib.figure import Figure
-from networks import small_zoo
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -27,6 +26,8 @@ sys.path.insert(0, str(SCRIPT.parent))
 import finetune  # noqa: E402
 import finetune_output  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("small_networks")
+
 # Runs a script with small networks.
 SMALL = """
 import runpy, sys
@@ -36,12 +37,6 @@ with small_zoo():
     runpy.run_path(sys.argv[0], run_name="__main__")
 """
 OPTIONS = "--model mobilenetv1_100 --image-size 32 --batch 32 --epochs 2 --save-every 3 --dtype float32 --seed 3"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small():
-    with small_zoo():
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +52,7 @@ def digits(tmp_path_factory):
     return folder
 
 
-def start(digits, out, cache, options=OPTIONS, before=()):
+def start(digits, out, cache, options=OPTIONS, script=("-c", SMALL, str(SCRIPT))):
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(sys.path),
         "JAX_NUM_CPU_DEVICES": "2",
@@ -66,7 +61,7 @@ def start(digits, out, cache, options=OPTIONS, before=()):
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "PYTHONWARNINGS": "ignore",
     }
-    command = [sys.executable, *before, str(SCRIPT), "--data", str(digits), "--out", str(out), *options.split()]
+    command = [sys.executable, *script, "--data", str(digits), "--out", str(out), *options.split()]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -84,7 +79,7 @@ def lines(out):
 
 def test_a_run_that_is_killed_and_resumed_ends_with_the_same_numbers(digits, tmp_path):
     cache, whole, killed = (tmp_path / name for name in ("cache", "whole", "killed"))
-    output = finished(start(digits, whole, cache, before=("-c", SMALL))).splitlines()
+    output = finished(start(digits, whole, cache)).splitlines()
     assert output[:3] == [
         "160 images of 2 classes, 0, 1: 144 to train on, 16 to evaluate on",
         "skipped 1 files that are not images of a class: notes.txt",
@@ -92,13 +87,13 @@ def test_a_run_that_is_killed_and_resumed_ends_with_the_same_numbers(digits, tmp
     ]
     assert output[4].startswith("epoch 2: loss")
     wanted = lines(whole)
-    process = start(digits, killed, cache, before=("-c", SMALL))
+    process = start(digits, killed, cache)
     while process.poll() is None and len(lines(killed)) < 4:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert 0 < len(lines(killed)) < len(wanted)
-    finished(start(digits, killed, cache, before=("-c", SMALL)))
+    finished(start(digits, killed, cache))
     assert lines(killed) == wanted
     one, other = (_safetensors_file.read(out / "model.safetensors") for out in (whole, killed))
     assert one.keys() == other.keys()
@@ -187,7 +182,10 @@ def test_wrong_settings_are_found_before_anything_is_written(change, message, di
 
 def test_a_mistake_is_reported_on_one_line(digits, tmp_path):
     options = OPTIONS.replace("--epochs 2", "--epochs 0")
-    assert finished(start(digits, tmp_path, tmp_path, options), 2) == "finetune: --epochs must be positive, got 0\n"
+    assert (
+        finished(start(digits, tmp_path, tmp_path, options, [str(SCRIPT)]), 2)
+        == "finetune: --epochs must be positive, got 0\n"
+    )
 
 
 def test_unreadable_images_are_all_named_before_anything_is_written(digits, tmp_path):
