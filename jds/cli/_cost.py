@@ -1,6 +1,7 @@
 """`jds cost`: prints the cost of a program in the terminal."""
 
 import dataclasses
+import functools
 import itertools
 import json
 import math
@@ -322,6 +323,7 @@ class Cost:
         if self.batch is not None:
             raise UsageError("`--batch` and `--batch-that-fits` do not go together")
 
+        @functools.cache
         def analysis(batch: int) -> cost.Analysis:
             return self._analysis(dataclasses.replace(target, batch=batch))
 
