@@ -330,7 +330,7 @@ SIZES = st.integers(0, 2**44)
 # What a peak is the largest of, and the number of trials that it takes at most.
 PEAKS = {
     "a line": (st.tuples(st.tuples(SIZES, st.integers(1, 2**40))), 4),
-    "lines": (st.lists(st.tuples(SIZES, st.integers(1, 2**30)), min_size=2, max_size=4), 40),
+    "lines": (st.lists(st.tuples(SIZES, st.integers(1, 2**30)), min_size=2, max_size=4), 100),
     "steps": (st.just([]), 100),
 }
 
