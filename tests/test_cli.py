@@ -1,5 +1,6 @@
 """The `jds` command, run in this process."""
 
+import gc
 import json
 import subprocess
 import sys
@@ -171,3 +172,13 @@ def test_help_compiles_nothing_and_does_not_import_matplotlib():
     assert "--input HxWxC" in run.stdout
     assert run.stdout.endswith("status 0 False\n")
     assert "Compiling" not in run.stderr
+
+
+def test_imports_are_not_searched_for_garbage():
+    program = "import gc, sys, jds.cli; sys.argv = ['jds', '--version']; jds.cli.main(); print(gc.get_freeze_count())"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert int(run.stdout.split()[-1]) > 100_000
+    gc.collect()
+    before = gc.get_freeze_count()
+    cli.main(["--version"])
+    assert gc.get_freeze_count() == before

@@ -278,6 +278,22 @@ def test_every_mode_writes_a_record_with_the_schema(capsys, tmp_path, monkeypatc
     assert names == list(zip(kinds, [True, True, True, False], strict=True))
 
 
+def test_the_record_has_what_the_terminal_says(capsys, tmp_path):
+    record = tmp_path / "record.json"
+    asked = ["--at-most", "macs=1k", "--device", "pixel 4", "--xla"]
+    with pytest.raises(SystemExit) as exit:
+        cli.main(["cost", *SMALL, *asked, "--json", str(record)])
+    assert exit.value.code == 1
+    found, text = json.loads(record.read_text()), out(capsys)
+    jsonschema.validate(found, cost.json_schema())
+    assert not found["budget"]["is_kept"]
+    assert found["budget"]["verdicts"][0]["value"] == found["total"]["counts"]["macs"]
+    assert f"in theory, with padding and all loop iterations {found['reconciliation']['theory']:,}" in text
+    assert f"{found['forecast']['neighbors'][0]['network']} float32" in text
+    cli.main(["cost", *SMALL, "--json", str(record)])
+    assert not {"budget", "forecast", "reconciliation"} & json.loads(record.read_text()).keys()
+
+
 def test_a_sweep_is_measured_if_asked_for(capsys):
     cli.main(["cost", "mobilenetv3_small_050", "--sweep", "image_size=32", "--measure"])
     assert "ms measured" in out(capsys)

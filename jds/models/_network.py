@@ -99,7 +99,7 @@ class Network(nnx.Module):
         self.neck: Any = nnx.data(parts.neck)
         self.dropout: Any = nnx.data(nnx.Dropout(config.dropout, rngs=constant) if config.dropout else None)
         self.classifier: Any = nnx.data(self._classifier(config, parts.out_features, constant))
-        draw_kernels(self, rngs.params())
+        draw_kernels(self, _quick(rngs.params)())
 
     @staticmethod
     def _classifier(config: NetworkConfig, features: int, rngs: nnx.Rngs) -> nnx.Linear | None:
