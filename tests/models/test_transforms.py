@@ -18,7 +18,7 @@ def trained(name, param_dtype=jnp.float32, **options):
         (shape, dtype), last = (variable.get_value().shape, variable.get_value().dtype), path[-1]
         if len(shape) < 2:
             low, high = {"var": (0.5, 1.5), "scale": (0.8, 1.2)}.get(last, (-0.1, 0.1))
-            variable.set_value(jnp.asarray(rng.uniform(low, high, shape), dtype))
+            variable.set_value(jax.device_put(rng.uniform(low, high, shape).astype(dtype)))
         else:
             variable.set_value(variable.get_value() * 2**0.5)
         nnx.update(model, nnx.from_flat_state([(path, variable)]))
