@@ -21,15 +21,11 @@ FAMILIES = [
 
 def network(name):
     """A network as it runs for inference: with MobileOne's branches merged into single convolutions."""
-
-    def make():
-        model = jds.create_model(name)
-        if not name.startswith("mobileone"):
-            return model
-        model.eval()
-        return jds.reparameterize(model)
-
-    return nnx.eval_shape(make)
+    if not name.startswith("mobileone"):
+        return nnx.eval_shape(lambda: jds.create_model(name))
+    model = jds.create_model(name)
+    model.eval()
+    return jds.reparameterize(model)
 
 
 def counted(model, size):
