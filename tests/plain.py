@@ -23,7 +23,9 @@ def network(x, k):
 
 def arrays(dtype=jnp.float32):
     rng = np.random.default_rng(0)
-    return jnp.asarray(rng.standard_normal((4, 6, 5, 4)), dtype), jnp.asarray(rng.standard_normal((3, 3, 1, 4)), dtype)
+    return jax.device_put(rng.standard_normal((4, 6, 5, 4)).astype(dtype)), jax.device_put(
+        rng.standard_normal((3, 3, 1, 4)).astype(dtype)
+    )
 
 
 def convolutions(fun, *arguments):
