@@ -23,9 +23,8 @@ def network(x, k):
 
 def arrays(dtype=jnp.float32):
     rng = np.random.default_rng(0)
-    return jax.device_put(rng.standard_normal((4, 6, 5, 4)).astype(dtype)), jax.device_put(
-        rng.standard_normal((3, 3, 1, 4)).astype(dtype)
-    )
+    shapes = ((4, 6, 5, 4), (3, 3, 1, 4))
+    return tuple(jax.device_put(rng.standard_normal(shape).astype(dtype)) for shape in shapes)
 
 
 def convolutions(fun, *arguments):

@@ -317,7 +317,7 @@ def test_products_have_their_time_however_xla_names_them(by):
             x = jnp.tanh(x @ weight)
         return x.sum()
 
-    program = Traceable(jax.grad(loss), ([jnp.ones((300, 300))] * 2, jnp.ones((300, 300))))
+    program = Traceable(jax.grad(loss), ([jnp.ones((600, 600))] * 2, jnp.ones((600, 600))))
     analysis, peak = cost.analyze(program), cost.Peak("made up", {"float32": 1e9}, bytes=1e9, source="nowhere")
     found = cost.estimate(analysis, peak, by, cost.measure_program(program, seconds=0.0))
     products = [row.measured for row, group in zip(found.rows, analysis.by(by), strict=True) if group.macs]
