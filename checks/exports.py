@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tyro
 from flax import nnx
@@ -95,7 +94,8 @@ def vary(model: nnx.Module) -> None:
 
     def varied(leaf: jax.Array) -> jax.Array:
         factors, offsets = (generator.uniform(low, high, leaf.shape) for low, high in ((0.8, 1.2), (0, 0.02)))
-        return jnp.asarray(np.asarray(leaf) * factors.astype(leaf.dtype) + offsets.astype(leaf.dtype))
+        # `jnp.asarray` would compile a program for each shape.
+        return jax.device_put(np.asarray(leaf) * factors.astype(leaf.dtype) + offsets.astype(leaf.dtype))
 
     state = nnx.state(model, (nnx.Param, nnx.BatchStat))
     nnx.update(model, jax.tree.map(varied, state))

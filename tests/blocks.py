@@ -59,7 +59,7 @@ class Fused(NamedTuple):
         features = {"pointwise": self.kernels[-1][-1]}
         shapes = [self.inputs, *self.kernels]
         shapes += [(features.get(name.split("_")[0], self.kernels[0][-1]),) for name in self.extras]
-        return tuple(jnp.asarray(rng.standard_normal(shape), dtype) for shape in shapes)
+        return tuple(jax.device_put(rng.standard_normal(shape).astype(dtype)) for shape in shapes)
 
 
 SEPARABLE_EXTRAS = ("depthwise_bias", "pointwise_bias")

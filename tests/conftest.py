@@ -30,6 +30,11 @@ os.environ.setdefault("XLA_FLAGS", QUICK)
 # Traced programs consist of many long-lived objects, so frequent garbage collection finds little.
 gc.set_threshold(100_000, 20, 20)
 
+# Operations of compiled programs need not say which lines of Python led there, which takes a tenth of the time. Also
+# an environment variable, for the processes that tests start.
+TRACEBACKS = os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
+jax.config.update("jax_traceback_in_locations_limit", int(TRACEBACKS))
+
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -49,3 +54,12 @@ def quick_compilation():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="module")
+def small_networks():
+    """Makes public networks small under their own names, one of each family."""
+    from networks import small_zoo  # imports jds, whose types are checked from then on
+
+    with small_zoo():
+        yield

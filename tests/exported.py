@@ -1,5 +1,7 @@
 """What exported files are compared with."""
 
+import functools
+
 from flax import nnx
 from jax import lax
 from networks import SMALLEST
@@ -10,6 +12,11 @@ from checks.exports import vary
 
 def network(name, **options):
     """A short network whose parameters differ from channel to channel, so that none is folded away."""
+    return nnx.clone(_network(name, **options))
+
+
+@functools.cache
+def _network(name, **options):
     model = jds.create_model(name, **SMALLEST[name], **options)
     vary(model)
     return model

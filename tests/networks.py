@@ -1,6 +1,12 @@
 """Networks with a few blocks, one or more of each family, for tests that run or build them."""
 
+import contextlib
+import dataclasses
+
+import pytest
+
 import jds
+from jds import zoo
 
 # One network of each family, with the first rows of its table.
 HYBRID = tuple(stage[:6] for stage in jds.models.mobilenet_v4.HYBRID_MEDIUM[:3])
@@ -22,3 +28,13 @@ SMALLEST = {
         "rows": (jds.models.mobileone.MobileOneRow(16, 2, 1.0), jds.models.mobileone.MobileOneRow(24, 1, 1.0, 1))
     },
 }
+
+
+@contextlib.contextmanager
+def small_zoo():
+    """Makes the public networks above small under their own names, for what builds networks by name."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, options in (*SMALLEST.items(), ("keras/Xception", SMALLEST["legacy_xception"])):
+            variant = zoo.VARIANTS[name]
+            patch.setitem(zoo.VARIANTS, name, variant._replace(config=dataclasses.replace(variant.config, **options)))
+        yield

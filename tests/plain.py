@@ -23,7 +23,8 @@ def network(x, k):
 
 def arrays(dtype=jnp.float32):
     rng = np.random.default_rng(0)
-    return jnp.asarray(rng.standard_normal((4, 6, 5, 4)), dtype), jnp.asarray(rng.standard_normal((3, 3, 1, 4)), dtype)
+    shapes = ((4, 6, 5, 4), (3, 3, 1, 4))
+    return tuple(jax.device_put(rng.standard_normal(shape).astype(dtype)) for shape in shapes)
 
 
 def convolutions(fun, *arguments):

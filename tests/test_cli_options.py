@@ -109,7 +109,8 @@ def quick(monkeypatch):
     monkeypatch.setattr(cost.Measurement, "to_perfetto", lambda _, path: path.write_text("{}"))
     for kind in (cost.Analysis, cost.Sweep):
         monkeypatch.setattr(kind, "plot", lambda _, path, *__: path.write_text("<svg>"))
-    monkeypatch.setattr(cost, "reconcile", lambda *_, **__: "from theory to XLA")
+    steps = cost.Reconciliation(1, 1.0, 1.0, (), (), 0.0, 0.0, (), (), 1, 1, 1.0, 1.0, 1, None, ())
+    monkeypatch.setattr(cost, "reconcile", lambda *_, **__: steps)
     monkeypatch.setattr(_devices, "measure_peak", lambda: peak)
     monkeypatch.setattr(cost, "measure_peak", lambda again: print("measured again"))
 

@@ -18,8 +18,10 @@ from jax import lax
 from rich.table import Table
 
 from jds import cli, compare, cost
+from jds._common.text import as_text
 from jds.cli import _output
 from jds.compare import _text
+from jds.cost._grid import Heading, grid
 from jds.models import MobileNetV1, MobileNetV1Config, mobilenet_v1
 
 MAIN = "from jds.cli import main; main()"
@@ -153,6 +155,21 @@ def test_paragraphs_are_wrapped_and_tables_are_not(capsys, monkeypatch):
     table, note = counted().table("equation"), counted().notes()[0]
     assert printed(20, capsys, monkeypatch, table) == printed(200, capsys, monkeypatch, table)
     assert max(map(len, printed(40, capsys, monkeypatch, note).splitlines())) <= 40
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.lists(st.lists(st.text("ab/_ 層é[]", max_size=30), min_size=3, max_size=3), max_size=6),
+    width=st.none() | st.integers(1, 60),
+    columns=st.integers(20, 100),
+)
+def test_columns_are_as_wide_as_if_rich_had_measured_them(rows, width, columns):
+    headings = [Heading("name", is_number=False), Heading("層"), Heading("", 1, is_number=False)]
+    table = grid(headings, rows, rows[:1], width=width)
+    shown = as_text(table, width=columns)
+    for column in table.columns:
+        column.width = None
+    assert as_text(table, width=columns) == shown
 
 
 def test_lines_have_no_padding_in_color_either(capsys, monkeypatch):

@@ -1,17 +1,21 @@
-"""The helpers that all of jds shares: files, programs that are traced once, name stacks."""
+"""The helpers that all of jds shares: files, programs that are traced once, name stacks, folded text."""
 
 import contextlib
 import logging
 import os
+import re
 
 import jax
 import jax.numpy as jnp
 import pytest
 from flax import nnx
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jds import cli, cost
 from jds._common.files import read_files, remove_unfinished, write_atomically, write_folder_atomically
 from jds._common.name_stack import scopes_of
+from jds._common.text import folded
 from jds._common.traceable import Traceable
 
 
@@ -151,3 +155,16 @@ def test_the_command_traces_and_compiles_once(caplog, capsys, tmp_path, monkeypa
     assert "from theory to XLA" in capsys.readouterr().out
     assert Counted.calls == 1
     assert len(compilations(caplog)) == 1
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text("ab1_/. é", max_size=60), st.integers(1, 30))
+def test_folding_keeps_all_characters_and_breaks_names_where_they_have_parts(text, width):
+    lines = folded(text, width).split("\n")
+    assert "".join("".join(lines).split()) == "".join(text.split())
+    assert all(len(line.rstrip()) <= width for line in lines)
+    parts = re.split(r"(?<=[/ ])|(?<=\.)(?=[^\W\d])", text)
+    if len(lines) > 1 and all(len(part.rstrip()) <= width for part in parts) and not text.startswith(" "):
+        # No part is torn apart.
+        ends = {"".join("".join(parts[:number]).split()) for number in range(len(parts) + 1)}
+        assert {"".join("".join(lines[:number]).split()) for number in range(len(lines) + 1)} <= ends

@@ -28,9 +28,13 @@ class Workload(NamedTuple):
     def arrays(self, dtype=jnp.float32, seed=0):
         """Random inputs, kernel and cotangent."""
         rng = np.random.default_rng(seed)
-        inputs, kernel = (jnp.asarray(rng.standard_normal(shape), dtype) for shape in (self.inputs, self.kernel))
-        out = jax.eval_shape(self.call, inputs, kernel)
-        return inputs, kernel, jnp.asarray(rng.standard_normal(out.shape), dtype)
+
+        def array(shape):
+            # By `jnp.asarray`, each shape would be compiled.
+            return jax.device_put(rng.standard_normal(shape).astype(dtype))
+
+        inputs, kernel = array(self.inputs), array(self.kernel)
+        return inputs, kernel, array(jax.eval_shape(self.call, inputs, kernel).shape)
 
 
 WORKLOADS = (

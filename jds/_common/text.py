@@ -3,6 +3,7 @@
 import io
 import math
 import re
+from collections.abc import Iterator
 
 from rich import box
 from rich.console import Console, RenderableType
@@ -49,12 +50,14 @@ def plain_table(*, pad_edge: bool = True) -> Table:
 
 
 def folded(text: str, width: int | None) -> str:
-    """Folds text after spaces, slashes and underscores, and longer words where it must; keeps the indentation.
+    """Folds text after spaces, slashes and the dots of names; longer words where it must; keeps the indentation.
 
     Example:
       >>> from jds._common.text import folded
       >>> folded("stages/0/pointwise", 9)
       'stages/0/\\npointwise'
+      >>> folded("1.5 jds_depthwise", 14), folded("jds_depthwise", 9)
+      ('1.5\\njds_depthwise', 'jds_\\ndepthwise')
     """
     if width is None or len(text) <= width:
         return text
@@ -62,13 +65,23 @@ def folded(text: str, width: int | None) -> str:
     indentation = text[: min(len(text) - len(words), width - 1)]
     room = width - len(indentation)
     found = [""]
-    for part in re.split(r"(?<=[/ _])", words):
+    for part in _parts(words, room):
         if len((found[-1] + part).rstrip()) > room and found[-1]:
             found.append("")
         found[-1] += part
         while len(found[-1].rstrip()) > room:
             found[-1:] = [found[-1][:room], found[-1][room:]]
     return "\n".join(f"{indentation}{line.rstrip()}" for line in found)
+
+
+# After a space or a slash, or between a dot and a letter: not in a number.
+_FOLD = re.compile(r"(?<=[/ ])|(?<=\.)(?=[^\W\d])")
+
+
+def _parts(text: str, room: int) -> Iterator[str]:
+    """Yields what a line should not break; if this is longer than the room for it, it may break at underscores."""
+    for part in _FOLD.split(text):
+        yield from re.split(r"(?<=_)", part) if len(part.rstrip()) > room else [part]
 
 
 def short_number(count: int) -> str:

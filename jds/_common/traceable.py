@@ -38,8 +38,8 @@ _tracing = jax.make_user_context(None)
 class Traceable:
     """A function with its arguments, which is traced and lowered on demand, each at most once.
 
-    The function and its arguments are split into arrays, which are traced, and everything else, which is kept. Modules
-    are copied, which leaves the caller's state unchanged; while the function is traced, their paths are scopes.
+    The function and its arguments are split into arrays, which are traced, and everything else, which is kept. Copies
+    of the modules are traced, which leaves the caller's state unchanged; meanwhile, their paths are scopes.
 
     Args:
       fun: a function, jitted or not, an NNX module, or a method of one.
@@ -77,11 +77,8 @@ class Traceable:
         self._leaves, self._tree = jax.tree.flatten((fun, args, kwargs), is_leaf=_is_node)
         self._is_traced = list(_are_traced(fun, (args, kwargs), traces_numbers))
         of_trees = {id(node): path for tree in _trees((fun, args, kwargs)) for path, node in modules_in_tree(tree)}
-        given = [leaf for leaf in self._leaves if _is_node(leaf)]
-        # Copies, because the paths are stored on the modules.
-        nodes = nnx.clone(given)
-        for node, original in zip(nodes, given, strict=True):
-            mark_paths(node, of_trees.get(id(original), ()))
+        nodes = [leaf for leaf in self._leaves if _is_node(leaf)]
+        self._paths = [of_trees.get(id(node), ()) for node in nodes]
         self._graph, *states = nnx.split(nodes, nnx.Param, nnx.OptState, ...)
         self._states = [jax.tree.flatten(state) for state in states]
         of_states = [leaf for leaves, _ in self._states for leaf in leaves]
@@ -174,6 +171,8 @@ class Traceable:
         for leaves, tree in self._states:
             states.append(tree.unflatten([next(rest) for _ in leaves]))
         nodes = nnx.merge(self._graph, *states)
+        for node, path in zip(nodes, self._paths, strict=True):
+            mark_paths(node, path)
         next_node = iter(nodes)
         leaves = [
             next(next_node) if _is_node(leaf) else next(rest) if is_traced else leaf

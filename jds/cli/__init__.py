@@ -36,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if own_process:
         _output.use_plain_signs()
         _process.warn_in_paragraphs()
+        _process.keep_imports()
     with _process.interruptible() if own_process else contextlib.nullcontext():
         try:
             _run(words)

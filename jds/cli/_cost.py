@@ -1,11 +1,13 @@
 """`jds cost`: prints the cost of a program in the terminal."""
 
 import dataclasses
+import functools
 import itertools
 import json
 import math
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -231,16 +233,23 @@ class Cost:
         show(found.name, "", found.table(self._grouping, width=_columns(), estimate=bounds), "", *found.notes())
         if bounds is not None:
             show(*bounds.notes())
+        asked: dict[str, Any] = {}
         if self.device is not None and not self._is_here:
-            show("", cost.forecast(found, self.device))
+            asked["forecast"] = cost.forecast(found, self.device)
+            show("", asked["forecast"])
         if self.xla and program is not None:
             _progress("compiling the program")
             with user_code(f"{target.name} cannot be compiled"):
-                reconciled = cost.reconcile(program, trip_counts=self.trip_counts)
-            show("", reconciled)
-        self._write(found, bounds, peak, measured)
+                asked["reconciliation"] = cost.reconcile(program, trip_counts=self.trip_counts)
+            show("", asked["reconciliation"])
+        verdict = cost.check_budget(found, budget)
         if budget:
-            _hold(found, budget)
+            asked["budget"] = verdict
+        self._write(found, bounds, peak, measured, asked)
+        if budget:
+            show("", verdict)
+        if not verdict.is_kept:
+            sys.exit(1)
 
     def _peak(self) -> cost.Peak | None:
         if self.measure_peaks:
@@ -257,12 +266,14 @@ class Cost:
         bounds: cost.Estimate | None,
         peak: cost.Peak | None,
         measured: cost.Measurement | None,
+        asked: Mapping[str, Any],
     ) -> None:
+        """Writes the files; `asked` is what else is printed, for the record."""
         by_layer = None
         if peak is not None and (self.json is not None or self.plot is not None):
             by_layer = cost.estimate(found, peak, measured=measured)
         if self.json is not None:
-            _write_json(self.json, found.to_dict(by_layer))
+            _write_json(self.json, found.to_dict(by_layer) | {name: each.to_dict() for name, each in asked.items()})
         if self.csv is not None:
             write_text("csv", self.csv, found.to_csv(self._grouping, bounds))
         if self.html is not None:
@@ -322,6 +333,7 @@ class Cost:
         if self.batch is not None:
             raise UsageError("`--batch` and `--batch-that-fits` do not go together")
 
+        @functools.cache
         def analysis(batch: int) -> cost.Analysis:
             return self._analysis(dataclasses.replace(target, batch=batch))
 
@@ -351,14 +363,6 @@ def _reason(name: str, target: str) -> str:
         case "network":
             return f"requires a function, not the network {target}"
     return "requires a network, for example `jds cost mobilenetv1_100`"
-
-
-def _hold(found: cost.Analysis, budget: list[cost.Limit]) -> None:
-    """Prints the verdict on the limits, and ends the process with status 1 if one is exceeded."""
-    verdict = cost.check_budget(found, budget)
-    show("", verdict)
-    if not verdict.is_kept:
-        sys.exit(1)
 
 
 def _write_json(path: Path, record: dict[str, Any]) -> None:

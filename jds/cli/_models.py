@@ -2,13 +2,12 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import numpy as np
 import tyro
 from flax import nnx
-from PIL import Image
 
 from jds import zoo
 from jds._common.text import plain_table, short_number
@@ -16,7 +15,6 @@ from jds.cli._options import UsageError, check_positive, option
 from jds.cli._output import show
 from jds.cli._weights import Words, load
 from jds.models._suggest import near_names
-from jds.models.pictures import open_image
 from jds.weights._errors import printable
 
 TOP = 5
@@ -89,7 +87,9 @@ class Predict:
                 print(f"{shares[place]:7.2%}  {printable(labels.get(place, f'class {place}'))}")
 
 
-def _opened(path: Path) -> Image.Image:
+def _opened(path: Path) -> Any:
+    from jds.models.pictures import open_image  # imported here, because Pillow is slow to import
+
     try:
         return open_image(path)
     except OSError as error:

@@ -1,6 +1,7 @@
-"""The process of the `jds` command: interrupts and warnings."""
+"""The process of the `jds` command: interrupts, warnings and garbage."""
 
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -43,6 +44,14 @@ def warn_in_paragraphs() -> None:
     handler = logging.StreamHandler()
     handler.terminator = "\n\n"
     logging.getLogger("jds").addHandler(handler)
+
+
+def keep_imports() -> None:
+    """Makes the garbage collector pass over what was imported, which is never garbage.
+
+    Looking through it again and again takes a sixth of the time of `jds cost`.
+    """
+    gc.freeze()
 
 
 def _end_when_interrupted(heard: socket.socket) -> None:

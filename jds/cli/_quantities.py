@@ -96,7 +96,7 @@ def _check_number(points: int) -> None:
         raise UsageError(f"`--sweep` must have at most {_MOST_POINTS} points, got {points}; take wider steps")
 
 
-def _values(name: str, text: str) -> list[float]:
+def _values(name: str, text: str) -> list[Number]:
     if ":" not in text:
         values = [float(part) for part in text.split(",")]
     else:

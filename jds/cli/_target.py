@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -22,6 +23,7 @@ from jds._common.traceable import Traceable, places_in_user_code
 from jds.cli._network import build, find_variant, network_title
 from jds.cli._options import UsageError
 from jds.exporting import read_cost
+from jds.models import Network
 
 Kind = Literal["network", "function", "file"]
 FILES = (".onnx", ".tflite")
@@ -178,13 +180,21 @@ def _network(target: Target) -> _Program:
         raise UsageError(f"{target.name} is a file that cannot be read: {' and '.join(FILES)} files can")
     variant = find_variant(target.name, hint=" A function is written as module:function")
     size, batch = target.image_size or variant.preprocessing.image_size, target.batch or 1
-    model = nnx.eval_shape(lambda: build(variant.name, target.width))
-    if not target.grad:
-        model.eval()
+    model = _abstract(variant.name, target.width, target.grad)
     images = jax.ShapeDtypeStruct((batch, size, size, model.config.in_features), jnp.float32)
     mode = _mode(target) if target.grad else "forward, in evaluation mode"
     title = f"{network_title(variant.name, size, target.width, batch)}, {mode}"
     return title, lambda m, x: m(x), (model, images), {}
+
+
+# The one that was made last, which a sweep and the search for a batch need again.
+@functools.lru_cache(maxsize=1)
+def _abstract(name: str, width: float | None, is_training: bool) -> Network:
+    """Makes a network without arrays, in training or evaluation mode."""
+    model = nnx.eval_shape(lambda: build(name, width))
+    if not is_training:
+        model.eval()
+    return model
 
 
 def _mode(target: Target) -> str:

@@ -13,7 +13,7 @@ from rich.table import Table
 from jds._common.html import as_html
 from jds._common.text import as_text, counted, in_layer, plain_number, short_number
 from jds.cost import _columns, _data, _text
-from jds.cost._bounds import Estimate
+from jds.cost._bounds import Estimate, check_estimate
 from jds.cost._deployed import DeployedDtype, deployed, is_floating
 from jds.cost._grouping import By, Grouping, as_grouping
 from jds.cost._least import Least, least_of
@@ -160,6 +160,7 @@ class Analysis:
           width: number of columns of the terminal; table columns that do not fit are left out. None for all.
           estimate: times of the same rows on a device.
         """
+        check_estimate("table", estimate)
         columns, lines, total = self._lines(as_grouping(by), estimate)
         return _text.table(columns, lines, total, estimate, width)
 
@@ -228,6 +229,7 @@ class Analysis:
         Args:
           estimate: times of the layers on a device.
         """
+        check_estimate("to_dict", estimate)
         return _data.record(self, estimate)
 
     def to_csv(self, by: By | Grouping = "layer", estimate: Estimate | None = None) -> str:
@@ -237,6 +239,7 @@ class Analysis:
           by: how to group the rows.
           estimate: times of the same rows on a device; adds them and any measured times, in seconds.
         """
+        check_estimate("to_csv", estimate)
         return _data.as_csv(_data.columns(self.by(by), self.total, estimate))
 
     def to_dataframe(self, by: By | Grouping = "layer", estimate: Estimate | None = None) -> Any:
@@ -249,6 +252,7 @@ class Analysis:
         Raises:
           ImportError: pandas is not installed.
         """
+        check_estimate("to_dataframe", estimate)
         return _data.as_dataframe(_data.columns(self.by(by), self.total, estimate))
 
     def to_html(self, by: By | Grouping = "layer", estimate: Estimate | None = None) -> str:
@@ -261,6 +265,7 @@ class Analysis:
         Returns:
           The text of the page, which declares UTF-8 as its encoding.
         """
+        check_estimate("to_html", estimate)
         # Imported here, because pages need the analyses of all depths.
         from jds.cost.pages import analysis_page
 
@@ -277,6 +282,7 @@ class Analysis:
           ValueError: the format is unknown.
           OSError: the file cannot be written.
         """
+        check_estimate("plot", estimate)
         # Imported here, because Matplotlib is slower to import than jds.
         from jds.cost.figures import plot_analysis
 

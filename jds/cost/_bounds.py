@@ -136,6 +136,12 @@ class Estimate(NamedTuple):
         return as_html(self)
 
 
+def check_estimate(function: str, value: Any) -> None:
+    """Raises TypeError, with the name of a function, unless its `estimate` is one, or None."""
+    if not isinstance(value, Estimate | None):
+        raise TypeError(f"{function}: `estimate` must be a result of `jds.cost.estimate`, got {type(value).__name__}")
+
+
 def _cells(row: Bound, name: str, is_measured: bool) -> list[str]:
     cells = [name, microseconds(row.seconds), row.limit]
     if is_measured and row.measured is not None:

@@ -3,7 +3,7 @@
 import collections
 from collections.abc import Mapping, Sequence
 
-from jds.cost._analysis import Analysis
+from jds.cost._analysis import Analysis, check_analysis
 from jds.cost._arithmetic import least_seconds, narrower_dtype, work_by_arithmetic
 from jds.cost._bounds import Bound, Estimate, Limit
 from jds.cost._grouping import By, Grouping, as_grouping
@@ -43,6 +43,7 @@ def estimate(
 
     Raises:
       ValueError: there is no such device.
+      TypeError: `analysis`, `device` or `measured` is something else.
 
     Example:
       >>> import jax.numpy as jnp
@@ -51,6 +52,15 @@ def estimate(
       >>> cost.estimate(found, cost.Peak("made up", {"float32": 1024}, bytes=1024, source="")).total
       Bound(name='total', seconds=1.0, limit='arithmetic', measured=None)
     """
+    check_analysis("estimate", "`analysis`", analysis)
+    if not isinstance(device, Peak | str):
+        raise TypeError(
+            f"estimate: `device` must be a `jds.cost.Peak` or the name of a device, got {type(device).__name__}"
+        )
+    if not isinstance(measured, Measurement | None):
+        raise TypeError(
+            f"estimate: `measured` must be a result of `jds.cost.measure_program`, got {type(measured).__name__}"
+        )
     peak = find_device(device) if isinstance(device, str) else device
     dtype = narrower_dtype(peak, analysis.dtypes)
     deployed = analysis if dtype is None else analysis.as_dtype(dtype)

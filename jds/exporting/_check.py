@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jds.exporting._description import Layout, as_in_jax, as_stored
@@ -31,7 +30,7 @@ def compare(
     inputs: list[tuple[np.ndarray, np.ndarray]] = []
     results: list[tuple[np.ndarray, np.ndarray]] = []
     for of_file, of_model in pairs:
-        wanted = [np.asarray(array) for array in jax.tree.leaves(prepared.run(*map(jnp.asarray, of_model)))]
+        wanted = [np.asarray(array) for array in jax.tree.leaves(prepared.run(*map(jax.device_put, of_model)))]
         got = session.run([as_stored(np.asarray(array), layout) for array in of_file])
         results += zip([as_in_jax(array, layout) for array in got], wanted, strict=True)
         inputs += zip(of_file, of_model, strict=True)

@@ -42,11 +42,30 @@ class _ConstantStream(nnx.RngStream):
         return self.key[...]
 
 
+class _QuickStream(nnx.RngStream):
+    """A random stream that counts in another way, to the same keys.
+
+    `nnx.RngStream` assigns to a part of its counter, for which Flax prints all of the program that is traced.
+    """
+
+    def __call__(self) -> jax.Array:
+        key = jax.random.fold_in(self.key[...], self.count[...])
+        self.count.set_value(self.count[...] + 1)
+        return key
+
+
+def _quick(stream: nnx.RngStream) -> nnx.RngStream:
+    """Returns a random stream with the key and the counter of another one."""
+    quick = _QuickStream(stream.key[...], tag=stream.tag)
+    quick.key, quick.count = stream.key, stream.count
+    return quick
+
+
 def _constant_keys(rngs: nnx.Rngs) -> nnx.Rngs:
     """Returns random streams for layers whose kernels stay zero until `draw_kernels` draws all of them at once."""
     constant: Any = nnx.Rngs(0)
     constant.params = _ConstantStream(jax.random.key(0), tag="params")
-    constant.dropout = rngs.dropout
+    constant.dropout = _quick(rngs.dropout)
     return constant
 
 
@@ -80,7 +99,7 @@ class Network(nnx.Module):
         self.neck: Any = nnx.data(parts.neck)
         self.dropout: Any = nnx.data(nnx.Dropout(config.dropout, rngs=constant) if config.dropout else None)
         self.classifier: Any = nnx.data(self._classifier(config, parts.out_features, constant))
-        draw_kernels(self, rngs.params())
+        draw_kernels(self, _quick(rngs.params)())
 
     @staticmethod
     def _classifier(config: NetworkConfig, features: int, rngs: nnx.Rngs) -> nnx.Linear | None:

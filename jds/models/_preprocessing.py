@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 CropMode = Literal["center", "squash", "border"]
@@ -104,7 +103,8 @@ class Preprocessing:
         for place, picture in enumerate(pictures):
             ready[place] = self._values(picture).reshape(ready.shape[1:])
         ready /= 255
-        return jnp.asarray((ready - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32))
+        # `jnp.asarray` would compile a program for each shape.
+        return jax.device_put((ready - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32))
 
     def _values(self, picture: Any) -> np.ndarray:
         from jds.models._resizing import middle

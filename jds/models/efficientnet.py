@@ -80,7 +80,8 @@ class EfficientNet(Network):
     Example:
       >>> import jax.numpy as jnp, jds
       >>> from flax import nnx
-      >>> model = jds.models.EfficientNet(jds.models.EfficientNetConfig(width=0.5, depth=0.5), rngs=nnx.Rngs(0))
+      >>> config = jds.models.EfficientNetConfig(rows=jds.models.efficientnet.ROWS[:3], width=0.5, depth=0.5)
+      >>> model = jds.models.EfficientNet(config, rngs=nnx.Rngs(0))
       >>> model.eval()
       >>> nnx.jit(type(model).__call__)(model, jnp.ones((1, 32, 32, 3))).shape
       (1, 1000)

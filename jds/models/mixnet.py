@@ -92,7 +92,8 @@ class MixNet(Network):
     Example:
       >>> import jax.numpy as jnp, jds
       >>> from flax import nnx
-      >>> model = jds.models.MixNet(jds.models.MixNetConfig(width=0.5), rngs=nnx.Rngs(0))
+      >>> config = jds.models.MixNetConfig(rows=jds.models.mixnet.S[:3], width=0.5)
+      >>> model = jds.models.MixNet(config, rngs=nnx.Rngs(0))
       >>> model.eval()
       >>> nnx.jit(type(model).__call__)(model, jnp.ones((1, 32, 32, 3))).shape
       (1, 1000)

@@ -90,7 +90,8 @@ class MnasNet(Network):
     Example:
       >>> import jax.numpy as jnp, jds
       >>> from flax import nnx
-      >>> model = jds.models.MnasNet(jds.models.MnasNetConfig(width=0.35), rngs=nnx.Rngs(0))
+      >>> config = jds.models.MnasNetConfig(rows=jds.models.mnasnet.A1[:3], width=0.35)
+      >>> model = jds.models.MnasNet(config, rngs=nnx.Rngs(0))
       >>> model.eval()
       >>> nnx.jit(type(model).__call__)(model, jnp.ones((1, 32, 32, 3))).shape
       (1, 1000)

@@ -70,7 +70,7 @@ class MobileNetV2(Network):
     Example:
       >>> import jax.numpy as jnp, jds
       >>> from flax import nnx
-      >>> config = jds.models.MobileNetV2Config(width=0.35, num_classes=10)
+      >>> config = jds.models.MobileNetV2Config(rows=jds.models.mobilenet_v2.ROWS[:3], num_classes=10)
       >>> model = jds.models.MobileNetV2(config, rngs=nnx.Rngs(0))
       >>> model.eval()
       >>> nnx.jit(type(model).__call__)(model, jnp.ones((1, 32, 32, 3))).shape

@@ -100,7 +100,8 @@ class MobileNetV3(Network):
     Example:
       >>> import jax.numpy as jnp, jds
       >>> from flax import nnx
-      >>> small = jds.models.MobileNetV3Config(rows=jds.models.mobilenet_v3.SMALL, last=576, hidden=1024, width=0.35)
+      >>> rows = jds.models.mobilenet_v3.SMALL[:3]
+      >>> small = jds.models.MobileNetV3Config(rows=rows, last=576, hidden=1024, width=0.35)
       >>> model = jds.models.MobileNetV3(small, rngs=nnx.Rngs(0))
       >>> model.eval()
       >>> nnx.jit(type(model).__call__)(model, jnp.ones((1, 32, 32, 3))).shape

@@ -207,7 +207,8 @@ class MobileNetV4(Network):
     Example:
       >>> import jax.numpy as jnp, jds
       >>> from flax import nnx
-      >>> model = jds.models.MobileNetV4(jds.models.MobileNetV4Config(width=0.35), rngs=nnx.Rngs(0))
+      >>> config = jds.models.MobileNetV4Config(rows=jds.models.mobilenet_v4.CONV_SMALL[:3], width=0.35)
+      >>> model = jds.models.MobileNetV4(config, rngs=nnx.Rngs(0))
       >>> model.eval()
       >>> nnx.jit(type(model).__call__)(model, jnp.ones((1, 32, 32, 3))).shape
       (1, 1000)

@@ -264,7 +264,8 @@ def _set(variables: Mapping[Any, Any], arrays: Mapping[VariablePath, np.ndarray]
     for path, variable in variables.items():
         expected = variable.get_value()
         if path in arrays:
-            variable.set_value(jnp.asarray(arrays[path]))
+            # `jnp.asarray` would compile a program for each shape.
+            variable.set_value(jax.device_put(arrays[path]))
         elif isinstance(variable, nnx.RngKey):
             variable.set_value(rngs.dropout())
         elif isinstance(variable, nnx.Param) and len(expected.shape) > 1:

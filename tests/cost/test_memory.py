@@ -6,6 +6,8 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from jax import lax
 from jax.sharding import PartitionSpec
 
@@ -324,18 +326,36 @@ def test_deeply_nested_loops_take_little_time():
     assert len(found.memory.curve) < 2000
 
 
-@pytest.mark.parametrize("size", [30, 1000, 1029, 1030, 1031, 5000, 10**6])
-def test_the_largest_batch_is_the_last_that_fits(size):
+SIZES = st.integers(0, 2**44)
+# What a peak is the largest of, and the number of trials that it takes at most.
+PEAKS = {
+    "a line": (st.tuples(st.tuples(SIZES, st.integers(1, 2**40))), 4),
+    "lines": (st.lists(st.tuples(SIZES, st.integers(1, 2**30)), min_size=2, max_size=4), 100),
+    "steps": (st.just([]), 100),
+}
+
+
+@pytest.mark.parametrize("kind", PEAKS)
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_the_largest_batch_is_the_last_that_fits(kind, data):
+    choices, most = PEAKS[kind]
+    lines, size = data.draw(choices), data.draw(st.integers(1, 2**44))
+    width, height = data.draw(st.integers(1, 2**20)), data.draw(st.integers(1, 2**40))
     calls = []
 
     def bytes_of(batch):
         calls.append(batch)
-        return max(1000 + 3 * batch, 30 * batch, 700 + 17 * batch)
+        return max((start + growth * batch for start, growth in lines), default=batch // width * height)
 
-    largest = max((batch for batch in range(1, 40_000) if bytes_of(batch) <= size), default=0)
-    calls.clear()
-    assert cost.largest_batch(bytes_of, size) == largest
-    assert len(calls) < 20
+    try:
+        found = cost.largest_batch(bytes_of, size)
+    except ValueError:
+        found = 2**24
+    tried = list(calls)
+    assert found == 0 or bytes_of(found) <= size
+    assert found == 2**24 or bytes_of(found + 1) > size
+    assert len(set(tried)) == len(tried) <= most
 
 
 def test_a_memory_that_every_batch_fits_is_refused():

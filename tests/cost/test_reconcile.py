@@ -330,6 +330,7 @@ def array(*shape, dtype=jnp.float32):
 
 
 VECTOR, COMPLEX, KEY = array(8), array(8, 64, dtype=jnp.complex64), jax.eval_shape(lambda: jax.random.key(0))
+ROWS = jds.models.mobilenet_v3.SMALL[:3]
 PHOTOS, LABELS = array(1, 32, 32, 3), array(1, dtype=jnp.int32)
 
 KINDS = {
@@ -363,9 +364,9 @@ KINDS = {
     "integers": (lambda x: jnp.cumsum(x) // 3, array(16, dtype=jnp.int32)),
     "callback": (lambda x: jax.pure_callback(lambda x: x, x, x * 2) * 3, MATRIX),
     "transformer, training": (train, nnx.eval_shape(lambda: Transformer(nnx.Rngs(0))), PHOTOS, LABELS),
-    "network": (forward, network("mobilenetv3_small_100"), PHOTOS),
-    "network without kernels": (forward, network("mobilenetv3_small_100", implementation="xla"), PHOTOS),
-    "network, training": (train, network("mobilenetv3_small_050"), PHOTOS, LABELS),
+    "network": (forward, network("mobilenetv3_small_100", rows=ROWS), PHOTOS),
+    "network without kernels": (forward, network("mobilenetv3_small_100", rows=ROWS, implementation="xla"), PHOTOS),
+    "network, training": (train, network("mobilenetv3_small_050", rows=ROWS), PHOTOS, LABELS),
 }  # fmt: skip
 # What stays unexplained in the compiled program: XLA's compiler gives these instructions no name.
 NOT_EXPLAINED = {"cumsum": 2111, "network, training": 9}

@@ -71,7 +71,27 @@ def on(device, analysis):
     return analysis.to_dict(cost.estimate(analysis, device))
 
 
+def asked_for():
+    """What the command adds to the record if it is asked for."""
+    found = cost.analyze(*network())
+    limits = [cost.Limit("macs", 1e6), cost.Limit("time", 1e-3, "h100", "1 ms"), cost.Limit("memory", 1e9)]
+    parts = {
+        "forecast": cost.forecast(found, "pixel 4"),
+        "budget": cost.check_budget(found, limits),
+        "reconciliation": cost.reconcile(jnp.cumsum, SHAPES[0]),
+    }
+    return found.to_dict() | {name: part.to_dict() for name, part in parts.items()}
+
+
+def unknown_parts():
+    found = unknown()
+    parts = {"forecast": cost.forecast(found, "h100"), "budget": cost.check_budget(found, [cost.Limit("macs", 1e9)])}
+    return found.to_dict() | {name: part.to_dict() for name, part in parts.items()}
+
+
 RECORDS = {
+    "all that can be asked for": asked_for,
+    "what is not known of it": unknown_parts,
     "a function": lambda: cost.analyze(layer, *SHAPES).to_dict(),
     "a network": lambda: cost.analyze(*network()).to_dict(),
     "with times": lambda: on("pixel 4", cost.analyze(*network())),
@@ -148,9 +168,12 @@ def every_object(schema):
 
 
 def test_the_schema_is_strict_and_describes_everything():
-    for each in every_object(cost.json_schema()):
+    schema = cost.json_schema()
+    for each in every_object(schema):
         assert each["additionalProperties"] is False
-        assert set(each["required"]) == set(each["properties"])
+        is_record = each is schema["$defs"]["analysis"]
+        optional = {"budget", "forecast", "reconciliation"} if is_record else set()
+        assert set(each["properties"]) - set(each["required"]) == optional
         for name, about in each["properties"].items():
             assert about.get("description") or "const" in about, name
 
@@ -161,6 +184,13 @@ def test_rows_have_the_fields_of_the_schema():
     assert tuple(definitions["counts"]["properties"]) == cost.Counts._fields
     assert tuple(definitions["bound"]["properties"]) == (*cost.Bound._fields, "share")
     assert tuple(definitions["estimate"]["properties"]["peak"]["properties"]) == cost.Peak._fields
+    assert tuple(definitions["reconciliation"]["properties"]) == cost.Reconciliation._fields
+    assert tuple(definitions["difference"]["properties"]) == cost.Difference._fields
+    assert tuple(definitions["forecast"]["properties"]) == cost.Forecast._fields
+    neighbor = definitions["forecast"]["properties"]["neighbors"]["items"]
+    assert tuple(neighbor["properties"]) == (*cost.Latency._fields, "bound", "ratio")
+    verdict = definitions["budget"]["properties"]["verdicts"]["items"]
+    assert tuple(verdict["properties"]["limit"]["properties"]) == cost.Limit._fields
 
 
 @pytest.mark.parametrize(

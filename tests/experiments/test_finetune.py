@@ -26,6 +26,16 @@ sys.path.insert(0, str(SCRIPT.parent))
 import finetune  # noqa: E402
 import finetune_output  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("small_networks")
+
+# Runs a script with small networks.
+SMALL = """
+import runpy, sys
+from networks import small_zoo
+del sys.argv[0]
+with small_zoo():
+    runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 OPTIONS = "--model mobilenetv1_100 --image-size 32 --batch 32 --epochs 2 --save-every 3 --dtype float32 --seed 3"
 
 
@@ -42,15 +52,16 @@ def digits(tmp_path_factory):
     return folder
 
 
-def start(digits, out, cache, options=OPTIONS):
+def start(digits, out, cache, options=OPTIONS, script=("-c", SMALL, str(SCRIPT))):
     environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(sys.path),
         "JAX_NUM_CPU_DEVICES": "2",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "PYTHONWARNINGS": "ignore",
     }
-    command = [sys.executable, str(SCRIPT), "--data", str(digits), "--out", str(out), *options.split()]
+    command = [sys.executable, *script, "--data", str(digits), "--out", str(out), *options.split()]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -171,7 +182,10 @@ def test_wrong_settings_are_found_before_anything_is_written(change, message, di
 
 def test_a_mistake_is_reported_on_one_line(digits, tmp_path):
     options = OPTIONS.replace("--epochs 2", "--epochs 0")
-    assert finished(start(digits, tmp_path, tmp_path, options), 2) == "finetune: --epochs must be positive, got 0\n"
+    assert (
+        finished(start(digits, tmp_path, tmp_path, options, [str(SCRIPT)]), 2)
+        == "finetune: --epochs must be positive, got 0\n"
+    )
 
 
 def test_unreadable_images_are_all_named_before_anything_is_written(digits, tmp_path):

@@ -5,10 +5,10 @@ import subprocess
 import sys
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from exported import network
+from flax import nnx
 
 import jds
 from checks.exports import groups_of
@@ -34,8 +34,10 @@ def as_users_call(unchecked_types):
         yield
 
 
-@pytest.mark.parametrize("batch", [2, None])
-@pytest.mark.parametrize("implementation", [None, "native", "shifted", "xla"])
+# The lowering for the CPU depends on the implementation; what a batch without a size changes, it changes for each.
+@pytest.mark.parametrize(
+    ("implementation", "batch"), [(None, 2), (None, None), ("native", None), ("shifted", None), ("xla", None)]
+)
 def test_the_cpu_has_no_grouped_convolution_whatever_the_batch_and_the_model(
     implementation, batch, tmp_path, quick_compilation
 ):
@@ -59,7 +61,8 @@ def test_it_runs_without_jds(tmp_path, quick_compilation):
     np.save(tmp_path / "images.npy", images)
     files = [str(tmp_path / name) for name in ("a.jax", "images.npy", "results.npy")]
     subprocess.run([sys.executable, "-c", ALONE, *files], check=True, timeout=120)
-    np.testing.assert_allclose(np.load(files[2]), model(jnp.asarray(images)), rtol=1e-4, atol=1e-4)
+    wanted = nnx.jit(lambda model, images: model(images))(model, images)
+    np.testing.assert_allclose(np.load(files[2]), wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_a_function_is_called_as_before(tmp_path):

@@ -93,11 +93,12 @@ def read(path):
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions_compute_the_same_values_in_every_opset_and_layout(name, tmp_path):
-    for opset in OPSETS[name == "computed indices" :]:  # opset 11 clips no integers
-        for layout in ("NCHW", "NHWC"):
-            report = jds.export(FUNCTIONS[name], tmp_path / "a.onnx", X, opset=opset, layout=layout)
-            assert report.check is not None
-            assert report.check.error < 1e-5, (opset, layout, report)
+    # What is written depends on the opset and, elsewhere, on the layout; not on both.
+    cases = [*zip(OPSETS, ["NCHW", "NHWC", "NCHW", "NHWC"], strict=True)]
+    for opset, layout in cases[name == "computed indices" :]:  # opset 11 clips no integers
+        report = jds.export(FUNCTIONS[name], tmp_path / "a.onnx", X, opset=opset, layout=layout)
+        assert report.check is not None
+        assert report.check.error < 1e-5, (opset, layout, report)
 
 
 @pytest.mark.parametrize("name", SMALLEST)
@@ -115,15 +116,19 @@ def test_networks_compute_the_same_values_and_have_the_layers_of_the_network(nam
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("name", "options"),
     [
-        {"opset": 11, "batch": 2},
-        {"batch": None, "layout": "NHWC", "normalize": True, "softmax": True},
-        {"features": True, "opset": OPSETS[-1]},
+        # What is written for hard activations, for attention, and for norms and GELU depends on the opset,
+        ("mobilenetv3_small_050", {"opset": 11, "batch": 2}),
+        ("mobilenetv4_hybrid_medium_075", {"opset": 11, "batch": 2}),
+        ("convnext_atto", {"opset": 11, "batch": 2}),
+        # reshapes in attention depend on the batch, and what is around a network on no network.
+        ("mobilenetv4_hybrid_medium_075", {"batch": None, "layout": "NHWC", "normalize": True, "softmax": True}),
+        ("mobilenetv3_small_050", {"features": True, "opset": OPSETS[-1]}),
+        ("convnext_atto", {"features": True, "opset": OPSETS[-1]}),
     ],
     ids=str,
 )
-@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "mobilenetv4_hybrid_medium_075", "convnext_atto"])
 def test_networks_compute_the_same_values_with_all_options(name, options, tmp_path, quick_compilation):
     model = network(name)
     report = jds.export(model, tmp_path / "a.onnx", image_size=64, **options)
@@ -176,7 +181,7 @@ def test_an_unfolded_network_has_the_graph_of_a_folded_one(tmp_path):
     model = network("mobilenetv2_035")
     model.eval()
     images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
-    plain = jds.export(lambda x: model(x), tmp_path / "a.onnx", images, layout="NCHW")
+    plain = jds.export(jax.jit(lambda x: model(x)), tmp_path / "a.onnx", images, layout="NCHW")
     assert plain.layers == jds.export(model, tmp_path / "b.onnx", image_size=64).layers
 
 
@@ -217,11 +222,11 @@ def test_a_free_batch_is_free(tmp_path):
     jds.export(model, tmp_path / "a.onnx", image_size=64, batch=None)
     model.eval()
     session = runtime.InferenceSession(tmp_path / "a.onnx")
-    run = nnx.jit(lambda model, images: model(images))
+    images = array(5, 64, 64, 3)
+    wanted = nnx.jit(lambda model, images: model(images))(model, jnp.asarray(images))
     for batch in (1, 2, 5):
-        images = array(batch, 64, 64, 3)
-        (got,) = session.run(None, {"images": images.transpose(0, 3, 1, 2)})
-        np.testing.assert_allclose(got, run(model, jnp.asarray(images)), rtol=1e-3, atol=1e-4)
+        (got,) = session.run(None, {"images": images[:batch].transpose(0, 3, 1, 2)})
+        np.testing.assert_allclose(got, wanted[:batch], rtol=1e-3, atol=1e-4)
 
 
 def test_the_model_and_its_state_are_not_changed(tmp_path):

@@ -1,5 +1,7 @@
 """The feature maps at each stride: their channels are known before running, at any image size."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,6 +27,11 @@ FEATURES = {
 }
 
 
+@functools.cache
+def abstract(name):
+    return nnx.eval_shape(lambda: jds.create_model(name))
+
+
 def maps(model, size):
     model.eval()
     images = jax.ShapeDtypeStruct((2, *size, 3), jnp.float32)
@@ -33,7 +40,7 @@ def maps(model, size):
 
 @pytest.mark.parametrize("name", FEATURES)
 def test_maps_are_those_of_feature_info(name):
-    model = nnx.eval_shape(lambda: jds.create_model(name))
+    model = abstract(name)
     assert tuple(feature.features for feature in model.feature_info) == FEATURES[name]
     assert [feature.stride for feature in model.feature_info] == [2, 4, 8, 16, 32][-len(model.feature_info) :]
     for size in ((224, 192), (97, 75)):
@@ -52,7 +59,7 @@ DILATED = [(name, 8) for name in FEATURES if name != "legacy_xception"] + [("mob
 
 @pytest.mark.parametrize(("name", "output_stride"), DILATED)
 def test_dilated_filters_keep_the_maps_large(name, output_stride):
-    strided = nnx.eval_shape(lambda: jds.create_model(name))
+    strided = abstract(name)
     model = nnx.eval_shape(lambda: jds.create_model(name, output_stride=output_stride))
     # The same weights fit, also by timm's names: a stride that became 1 adds no skip connection.
     assert shapes(model) == shapes(strided)

@@ -1,5 +1,6 @@
 """The drop rates of stochastic depth are those of timm 1.0.31 with `drop_path_rate=0.2`."""
 
+import jax
 import pytest
 from flax import nnx
 
@@ -47,3 +48,22 @@ def test_rates_are_those_of_timm(name):
     for number, rate in rates.items():
         assert rate == pytest.approx(0.2 * number / BLOCKS[name])
     assert max(rates.values()) == pytest.approx(LAST[name], abs=1e-5)
+
+
+def test_keys_are_those_of_the_given_stream_and_counting_does_not_print_the_traced_program(monkeypatch):
+    streams, given = nnx.Rngs(dropout=3, params=0), nnx.Rngs(dropout=3, params=0)
+    model = jds.create_model("mobilenetv2_050", drop_path=0.2, dropout=0.1, rngs=given)
+    dropouts = [block.skip.dropout for stage in model.stages for block in stage if has_rate(block)] + [model.dropout]
+    for dropout in dropouts:
+        expected = streams.dropout.fork()
+        for _ in range(2):
+            assert (jax.random.key_data(dropout.rngs()) == jax.random.key_data(expected())).all()
+    assert given.dropout.count[...] == streams.dropout.count[...] == len(dropouts)
+
+    def assigned(*_):
+        raise AssertionError("a part of a counter was assigned, for which Flax prints the program")
+
+    monkeypatch.setattr(nnx.RngCount, "__setitem__", assigned)
+    model = nnx.eval_shape(lambda: jds.create_model("mobilenetv2_050", drop_path=0.2, dropout=0.1))
+    images = jax.ShapeDtypeStruct((2, 64, 64, 3), "float32")
+    assert nnx.eval_shape(lambda model, images: model(images), model, images).shape == (2, 1000)

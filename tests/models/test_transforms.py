@@ -14,14 +14,16 @@ def trained(name, param_dtype=jnp.float32, **options):
     """A network in evaluation mode with statistics and scales like those of a trained one."""
     model = jds.create_model(name, num_classes=7, param_dtype=param_dtype, **SMALLEST[name] | options)
     rng = np.random.default_rng(0)
-    for path, variable in nnx.to_flat_state(nnx.state(model, (nnx.Param, nnx.BatchStat))):
-        (shape, dtype), last = (variable.get_value().shape, variable.get_value().dtype), path[-1]
-        if len(shape) < 2:
+    state = list(nnx.to_flat_state(nnx.state(model, (nnx.Param, nnx.BatchStat))))
+    for path, variable in state:
+        array, last = np.asarray(variable.get_value()), path[-1]
+        if array.ndim < 2:
             low, high = {"var": (0.5, 1.5), "scale": (0.8, 1.2)}.get(last, (-0.1, 0.1))
-            variable.set_value(jnp.asarray(rng.uniform(low, high, shape), dtype))
+            array = rng.uniform(low, high, array.shape).astype(array.dtype)
         else:
-            variable.set_value(variable.get_value() * 2**0.5)
-        nnx.update(model, nnx.from_flat_state([(path, variable)]))
+            array = (array * 2**0.5).astype(array.dtype)
+        variable.set_value(jax.device_put(array))
+    nnx.update(model, nnx.from_flat_state(state))
     model.eval()
     return model
 

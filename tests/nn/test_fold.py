@@ -27,10 +27,10 @@ def evaluated(model):
         if isinstance(module, nnx.BatchNorm):
             for variable in (module.mean, module.bias):
                 if variable is not None:
-                    variable[...] = jnp.asarray(rng.standard_normal(variable.shape), variable.dtype)
+                    variable[...] = jax.device_put(rng.standard_normal(variable.shape).astype(variable.dtype))
             for variable in (module.var, module.scale):
                 if variable is not None:
-                    variable[...] = jnp.asarray(rng.uniform(0.5, 2, variable.shape), variable.dtype)
+                    variable[...] = jax.device_put(rng.uniform(0.5, 2, variable.shape).astype(variable.dtype))
     model.eval()
     return model
 

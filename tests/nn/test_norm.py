@@ -24,7 +24,7 @@ def made(kind, **options):
     rng = np.random.default_rng(1)
     for variable in (norm.mean, norm.var, norm.scale, norm.bias):
         if variable is not None:
-            variable[...] = jnp.asarray(rng.uniform(0.5, 2, variable.shape), variable.dtype)
+            variable[...] = jax.device_put(rng.uniform(0.5, 2, variable.shape).astype(variable.dtype))
     return norm
 
 
@@ -173,7 +173,7 @@ def test_without_a_mode_it_raises_the_error_of_flax():
 @jax.numpy_dtype_promotion("standard")  # needed by Flax
 def test_16_bits_are_as_exact_as_in_flax(dtype, mean, is_training):
     rng = np.random.default_rng(0)
-    x = jnp.asarray(mean + rng.standard_normal((64, 5, 7)), dtype)
+    x = jax.device_put((mean + rng.standard_normal((64, 5, 7))).astype(dtype))
     layers = [
         cls(7, dtype=dtype, use_running_average=not is_training, rngs=nnx.Rngs(0))
         for cls in (nnx.BatchNorm, jds.nn.BatchNorm)

@@ -70,9 +70,9 @@ def models(name, dtype, param_dtype):
 def numbers(path, shape, dtype, rng, mean):
     """Parameters and statistics like those of a trained network."""
     if len(shape) > 1:
-        return jnp.asarray(rng.normal(0, np.prod(shape[:-1]) ** -0.5, shape), dtype)
+        return jax.device_put(rng.normal(0, np.prod(shape[:-1]) ** -0.5, shape).astype(dtype))
     low, high = {"mean": (mean - 1, mean + 1), "var": (0.5, 2), "scale": (0.5, 2)}.get(path[-1], (-1, 1))
-    return jnp.asarray(rng.uniform(low, high, shape), dtype)
+    return jax.device_put(rng.uniform(low, high, shape).astype(dtype))
 
 
 @jax.jit
@@ -100,7 +100,7 @@ def test_the_error_is_at_most_that_of_flax(name, dtype, param_dtype, mean):
             # With large means, one kernel for all branches is less exact than the branches: see `reparameterize`.
             one_kernel = name == "mobileone" and mean == 0
             folded = jds.reparameterize(ours) if one_kernel else jds.fold_batch_norm(ours)
-            inputs = jnp.asarray(rng.normal(mean, 1, (2, 9, 8, 8)), dtype)
+            inputs = jax.device_put(rng.normal(mean, 1, (2, 9, 8, 8)).astype(dtype))
             wanted = run(wide, inputs)
             squares += [np.mean((run(model, inputs) - wanted) ** 2) for model in (theirs, ours, folded)]
     assert np.all(np.sqrt(squares[1:]) <= 1.05 * np.sqrt(squares[0])), np.sqrt(squares)

@@ -41,7 +41,7 @@ def around_the_widths(dtype, multiplier, **options):
     rng = np.random.default_rng(0)
     arrays = [
         [
-            jnp.asarray(rng.standard_normal(shape), dtype)
+            jax.device_put(rng.standard_normal(shape).astype(dtype))
             for shape in ((2, 6, 11, channels), (3, 2, 1, channels * multiplier))
         ]
         for channels in CHANNELS
@@ -94,8 +94,8 @@ def test_ordinary_convolutions_of_images_match_the_oracle(instruction_set, size,
     rng, rank = np.random.default_rng(0), len(size)
     options = {"strides": (2,) * rank, "kernel_dilation": (1,) * (rank - 1) + (2,), "padding": ((1, 2),) * rank}
     for in_features in (1, 2, 3):
-        inputs = jnp.asarray(rng.standard_normal((2, *size, in_features)), dtype)
-        kernel = jnp.asarray(rng.standard_normal((*(3,) * rank, in_features, 35)), dtype)
+        inputs = jax.device_put(rng.standard_normal((2, *size, in_features)).astype(dtype))
+        kernel = jax.device_put(rng.standard_normal((*(3,) * rank, in_features, 35)).astype(dtype))
         got = jax.jit(lambda x, k: jds.conv(x, k, **options))(inputs, kernel)
         want = oracle.conv(inputs, kernel, **options)
         np.testing.assert_allclose(np.asarray(got, np.float64), want, atol=tolerance * np.abs(want).max())

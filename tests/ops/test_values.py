@@ -65,9 +65,11 @@ def test_values_and_gradients_match_the_oracle(convolution, implementation, dtyp
         implementation = None
     with jax.enable_x64(True):
         rng = np.random.default_rng(0)
-        inputs, kernel = (jnp.asarray(rng.standard_normal(shape), dtype) for shape in (inputs_shape, kernel_shape))
+        inputs, kernel = (
+            jax.device_put(rng.standard_normal(shape).astype(dtype)) for shape in (inputs_shape, kernel_shape)
+        )
         call = functools.partial(getattr(jds, function), implementation=implementation, **options)
-        cotangent = jnp.asarray(rng.standard_normal(jax.eval_shape(call, inputs, kernel).shape), dtype)
+        cotangent = jax.device_put(rng.standard_normal(jax.eval_shape(call, inputs, kernel).shape).astype(dtype))
 
         @jax.jit
         def value_and_gradients(inputs, kernel, cotangent):

@@ -27,6 +27,7 @@ def find_device(name: str) -> Peak:
 
     Raises:
       ValueError: there is no such device.
+      TypeError: `name` is no string.
 
     Example:
       >>> from jds import cost
@@ -41,7 +42,9 @@ def find_device(name: str) -> Peak:
 
 
 def device_key(name: str) -> str:
-    """Returns the key of `DEVICES` for a name, as far as it is known."""
+    """Returns the key of `DEVICES` for a name, as far as it is known; raises TypeError for what is no string."""
+    if not isinstance(name, str):
+        raise TypeError(f"find_device: `name` must be a string, such as 'pixel 4', got {type(name).__name__}")
     plain = "_".join(name.lower().replace("-", " ").replace("_", " ").split())
     return ALIASES.get(plain, plain)
 
