@@ -133,7 +133,7 @@ class FusedForm(NamedTuple):
 
     def __str__(self) -> str:
         if not isinstance(self.block, Block):
-            return f"fused {self.block}"
+            return str(self.block)
         return "fused " + " → ".join(
             " + ".join([kind, *step.epilogue]) for kind, step in zip(self.kinds, self.block.steps, strict=True)
         )

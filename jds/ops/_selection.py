@@ -113,7 +113,7 @@ def lowering_platform(function: str, platform: str | None) -> str:
 
 
 class Chosen(NamedTuple):
-    """A convolution or a fused block, and the implementation that runs it.
+    """A convolution or a fused layer, and the implementation that runs it.
 
     Attributes:
       equation: its equation in the jaxpr.
@@ -129,7 +129,7 @@ class Chosen(NamedTuple):
 def chosen(equation: JaxprEqn, target: Target) -> Iterator[Chosen]:
     """Yields the choices that lowering makes for a jaxpr equation.
 
-    Yields nothing for an equation that is neither a convolution nor a fused block, and one choice per convolution for a
+    Yields nothing for an equation that is neither a convolution nor a fused layer, and one choice per convolution for a
     block that is not fused on this target.
     """
     is_block = "block" in equation.params
@@ -142,7 +142,7 @@ def chosen(equation: JaxprEqn, target: Target) -> Iterator[Chosen]:
     if not is_static and (is_block or with_typical_batch(*arrays, params=equation.params) is None):
         symbolic = "symbolic shapes are left to XLA"
         yield from (
-            _unfused(equation, target, symbolic)
+            _unfused(equation, None, target, symbolic)
             if is_block
             else [Chosen(equation, None, ImplementationChoice("xla", symbolic))]
         )
@@ -157,14 +157,16 @@ def chosen(equation: JaxprEqn, target: Target) -> Iterator[Chosen]:
     if isinstance(choice, ImplementationChoice):
         yield Chosen(equation, operation, choice)
     else:
-        yield from _unfused(equation, target, choice.reason)
+        yield from _unfused(equation, operation, target, choice.reason)
 
 
-def _unfused(equation: JaxprEqn, target: Target, reason: str) -> Iterator[Chosen]:
-    for inner in equation.params["jaxpr"].eqns:
-        for step in chosen(inner, target):
-            choice = step.choice._replace(reason=f"{step.choice.reason} (epilogue not fused: {reason})")
-            yield step._replace(choice=choice)
+def _unfused(equation: JaxprEqn, operation: FusedForm | None, target: Target, reason: str) -> Iterator[Chosen]:
+    steps = [step for inner in equation.params["jaxpr"].eqns for step in chosen(inner, target)]
+    for step in steps:
+        choice = step.choice._replace(reason=f"{step.choice.reason} (epilogue not fused: {reason})")
+        yield step._replace(choice=choice)
+    if not steps:
+        yield Chosen(equation, operation, ImplementationChoice("xla", reason))
 
 
 def _choice(fun, arguments, target: Target) -> ImplementationChoice:
