@@ -160,7 +160,7 @@ def chosen(equation: JaxprEqn, target: Target) -> Iterator[Chosen]:
         yield from _unfused(equation, operation, target, choice.reason)
 
 
-def _unfused(equation: JaxprEqn, operation: FusedForm | None, target: Target, reason: str) -> Iterator[Chosen]:
+def _unfused(equation: JaxprEqn, operation: Form | FusedForm | None, target: Target, reason: str) -> Iterator[Chosen]:
     steps = [step for inner in equation.params["jaxpr"].eqns for step in chosen(inner, target)]
     for step in steps:
         choice = step.choice._replace(reason=f"{step.choice.reason} (epilogue not fused: {reason})")

@@ -32,7 +32,7 @@ def convolutions(images: jax.Array, *operands: jax.Array, block: Block) -> jax.A
     target = "jds_separable" if len(kinds) == 2 else "jds_depthwise" if kinds[0] == "depthwise" else "jds_ordinary"
     # The depthwise kernel alone takes features as `(groups, features per group)`.
     groups = (first.feature_group_count,) if target == "jds_depthwise" else ()
-    rest = iter(operands)
+    rest, out_features = iter(operands), 0
     arrays = [images.reshape(batch, *ones, *spatial, *_split(in_features, groups))]
     for number, step in enumerate(block.steps):
         kernel = next(rest)
