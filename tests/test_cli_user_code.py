@@ -21,7 +21,7 @@ RAISED = [
     for name, kind in vars(builtins).items()
     if isinstance(kind, type) and issubclass(kind, Exception | SystemExit) and can_be_made(kind)
 ]
-# Those that jds, JAX, Flax or Python itself treats differently from others: a missing attribute, the end of an iterator, etc.
+# Those that jds, JAX, Flax or Python itself treats differently from others.
 OF_ITS_OWN = [
     "AttributeError",
     "KeyError",
