@@ -36,9 +36,9 @@ def counted(model, size):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_separable_forms_have_the_multiplications_of_the_network(name):
     model = network(name)
-    layers = compare.network_layers(model)
     model.eval()
-    kinds = counted(model, model.preprocessing.image_size).by("kind")
+    found = counted(model, model.preprocessing.image_size)
+    layers, kinds = compare.analyzed_layers(found), found.by("kind")
     own = sum(row.multiplications for row in kinds if row.name != "batched")
     assert cost.multiplications(layers).separable == own
     assert len({layer.name for layer in layers}) == len(layers)

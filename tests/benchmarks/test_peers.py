@@ -96,7 +96,9 @@ def test_convolutions_are_those_of_the_network_in_order(spec):
         assert row.groups == block.depthwise.in_features
 
 
-def test_public_networks_compute_the_same_values_in_jax_and_in_an_engine(tmp_path, monkeypatch, quick_compilation):
+def test_public_networks_compute_the_same_values_in_jax_and_in_an_engine(
+    tmp_path, monkeypatch, quick_compilation, small_networks
+):
     spec = {"network": "mobilenetv3_small_050", "gain": 1.0, "batch": 2, "image_size": 64, "threads": 1}
     ours, xla = (out(in_jax.inference, spec | {"implementation": name}) for name in (None, "xla"))
     # The logits depend on the image.

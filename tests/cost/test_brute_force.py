@@ -36,7 +36,9 @@ def check(name, fun, args, evaluate, count_padding=True):
     result = evaluate(params, *(np.asarray(arg).astype(object) for arg in args))
     tally = interpreter.TALLY
     # The interpreter computes the same values as JAX, ...
-    for ours, theirs in zip(result if isinstance(result, list) else [result], jax.tree.leaves(fun(*args)), strict=True):
+    for ours, theirs in zip(
+        result if isinstance(result, list) else [result], jax.tree.leaves(jax.jit(fun)(*args)), strict=True
+    ):
         ours = np.asarray(ours, object).astype(np.asarray(theirs).dtype)
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
     # ... with as many operations as the rule says.

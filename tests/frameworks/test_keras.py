@@ -1,4 +1,4 @@
-"""`keras.applications.MobileNetV2` on Keras's JAX backend: called, in `predict`, `fit` and `stateless_call`."""
+"""`keras.applications.MobileNet` on Keras's JAX backend: called, in `predict`, `fit` and `stateless_call`."""
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,8 @@ def keras(tmp_path_factory):
 @pytest.fixture
 def model(keras):
     """A model that returns logits, because untrained probabilities are all nearly equal."""
-    return keras.applications.MobileNetV2((64, 64, 3), alpha=0.35, weights=None, classes=10, classifier_activation=None)
+    network = keras.applications.MobileNet((64, 64, 3), alpha=0.25, weights=None, include_top=False, pooling="avg")
+    return keras.Sequential([network, keras.layers.Dense(10)])
 
 
 @pytest.fixture

@@ -16,8 +16,6 @@ RECORDS = {check: sweep.load(check.RECORD) for check in (variants, training_step
 SMALLEST = [
     "mobilenetv1_100",
     "tf_mobilenetv3_small_minimal_100",
-    "mnasnet_050",
-    "efficientnet_lite0",
     "convnext_atto",
     "torchvision/mobilenet_v2",
     "keras/MobileNetV3Small",
@@ -73,7 +71,8 @@ CHANGES = [
 
 
 def test_a_change_of_a_network_changes_its_fingerprint_and_a_change_of_its_implementation_does_not():
-    small = {"rows": mobilenet_v2.ROWS[:5]}
+    # Down to a stride of 16, with a skip connection.
+    small = {"rows": tuple(row._replace(repeats=1 + (row.strides == 1)) for row in mobilenet_v2.ROWS[:4])}
     found = {str(change): fingerprint("mobilenetv2_035", **small, **change) for change in [{}, *CHANGES]}
     assert len({*found.values()}) == len(found)
     assert fingerprint("mobilenetv2_035", **small, implementation="xla") == found["{}"]

@@ -25,12 +25,12 @@ def test_a_training_step_is_right(name, quick_compilation):
 
 
 def test_half_precision_keeps_float32_parameters(quick_compilation):
-    model = jds.create_model("mobilenetv2_035", num_classes=4, dtype=jnp.bfloat16)
+    model = jds.create_model("mobilenetv2_035", num_classes=4, dtype=jnp.bfloat16, **SMALLEST["mobilenetv2_035"])
     model.eval()
     out = nnx.jit(lambda model, images: model(images))(model, jnp.ones((1, 32, 32, 3)))
     assert out.dtype == jnp.bfloat16
     assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(model, nnx.Param))} == {jnp.dtype("float32")}
-    full = jds.create_model("mobilenetv2_035", num_classes=4)
+    full = jds.create_model("mobilenetv2_035", num_classes=4, **SMALLEST["mobilenetv2_035"])
     full.eval()
     wanted = nnx.jit(lambda model, images: model(images))(full, jnp.ones((1, 32, 32, 3)))
     assert jnp.linalg.norm(out - wanted) < 0.05 * jnp.linalg.norm(wanted)

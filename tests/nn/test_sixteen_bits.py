@@ -77,11 +77,12 @@ def numbers(path, shape, dtype, rng, mean):
 
 @jax.jit
 def call(graph, state, inputs):
-    return nnx.merge(graph, state)(inputs)
+    return [model(inputs) for model in nnx.merge(graph, state)]
 
 
-def run(model, inputs):
-    return np.asarray(call(*nnx.split(model), inputs), np.float64)
+def run(models, inputs):
+    """The values of several models, compiled as one program."""
+    return [np.asarray(array, np.float64) for array in call(*nnx.split(nnx.List(models)), inputs)]
 
 
 @pytest.mark.parametrize("mean", [0, 3, 100])
@@ -101,6 +102,6 @@ def test_the_error_is_at_most_that_of_flax(name, dtype, param_dtype, mean):
             one_kernel = name == "mobileone" and mean == 0
             folded = jds.reparameterize(ours) if one_kernel else jds.fold_batch_norm(ours)
             inputs = jax.device_put(rng.normal(mean, 1, (2, 9, 8, 8)).astype(dtype))
-            wanted = run(wide, inputs)
-            squares += [np.mean((run(model, inputs) - wanted) ** 2) for model in (theirs, ours, folded)]
+            *found, wanted = run([theirs, ours, folded, wide], inputs)
+            squares += [np.mean((values - wanted) ** 2) for values in found]
     assert np.all(np.sqrt(squares[1:]) <= 1.05 * np.sqrt(squares[0])), np.sqrt(squares)

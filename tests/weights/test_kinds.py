@@ -123,15 +123,18 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["keras/MobileNetV2", "keras/MobileNetV3Small"])
+# Networks differ in their names of layers, which files in order lack; all other kinds have the names in their own ways.
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [*(("keras/MobileNetV2", kind) for kind in KINDS), *(("keras/MobileNetV3Small", kind) for kind in [*KINDS][1:4])],
+)
 def test_keras_files_of_every_kind_are_loaded(name, kind, tmp_path):
     path, layers = tmp_path / kind, layers_of(weights_of(name))
     KINDS[kind](path, layers)
     assert holds(jds.create_model(name, path, **NETWORKS[name]), weights_of(name))
-    top = _keras.top(nnx.eval_shape(lambda: jds.create_model(name, **NETWORKS[name])))
     if kind == "nested.h5":
         return
+    top = _keras.top(nnx.eval_shape(lambda: jds.create_model(name, **NETWORKS[name])))
     KINDS[kind](path, {layer: variables for layer, variables in layers.items() if layer not in top})
     with pytest.warns(jds.FreshClassifierWarning, match=rf"has no {', '.join(sorted(top))}; re-initializing it"):
         model = jds.create_model(name, path, **NETWORKS[name])
