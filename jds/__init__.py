@@ -9,6 +9,7 @@ from jds.exporting import ExportReport as ExportReport
 from jds.exporting import export as export
 from jds.models import count_parameters as count_parameters
 from jds.nn import fold_batch_norm as fold_batch_norm
+from jds.nn import freeze as freeze
 from jds.nn import reparameterize as reparameterize
 from jds.ops import ImplementationChoice as ImplementationChoice
 from jds.ops import ImplementationSelection as ImplementationSelection

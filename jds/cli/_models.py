@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import jax
 import numpy as np
 import tyro
-from flax import nnx
 
 from jds import zoo
 from jds._common.text import plain_table, short_number
@@ -15,6 +14,7 @@ from jds.cli._options import UsageError, check_positive, option
 from jds.cli._output import show
 from jds.cli._weights import Words, load
 from jds.models._suggest import near_names
+from jds.nn import freeze
 from jds.weights._errors import printable
 
 TOP = 5
@@ -75,9 +75,9 @@ class Predict:
         check_positive(self, "num_classes", "top")
         images = [_opened(path) for path in self.images]
         model, labels = load(self.model, self.weights, self.num_classes, _WORDS)
-        run = nnx.jit(lambda model, images: model(images))
+        run = freeze(model)
         for path, image in zip(self.images, images, strict=True):
-            logits = np.asarray(run(model, model.preprocess(image))[0])
+            logits = np.asarray(run(model.preprocess(image))[0])
             if not np.isfinite(logits).all():
                 raise UsageError(f"`--weights`: {self.weights} produced NaN or infinity for '{path}'")
             if len(images) > 1:

@@ -11,9 +11,10 @@ from flax import nnx
 
 from jds.exporting._description import as_stored
 from jds.exporting._formats import ENDINGS, format_of, package_of, read_content, size_of
-from jds.exporting._prepare import ready
 from jds.models import Network
 from jds.models._imagenet import labels_of
+from jds.nn import freeze
+from jds.nn._freezing import ready
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,10 +63,7 @@ def of_network(name: str, network: Network, batch: int, labels: Mapping[int, str
     if network.preprocessing is None:
         raise ValueError(f"the preprocessing of {name} is not known; set `model.preprocessing` first")
     folded = ready(network)
-    graph, state = nnx.split(folded)
-    # Passed as a list: for a small network, flattening a state, or a module in `nnx.jit`, takes longer than the run.
-    arrays, structure = jax.tree.flatten(state)
-    run = jax.jit(lambda arrays, images: nnx.merge(graph, structure.unflatten(arrays))(images))
+    run = freeze(folded)
     return Contender(
         name=name,
         runtime=f"JAX {jax.__version__} on {jax.default_backend()}",
@@ -73,7 +71,7 @@ def of_network(name: str, network: Network, batch: int, labels: Mapping[int, str
         batch=batch,
         labels=labels or dict(enumerate(labels_of(network.config.num_classes))),
         prepare=lambda images: np.asarray(network.preprocess(list(images))),
-        run=lambda images: np.asarray(run(arrays, images), np.float32),
+        run=lambda images: np.asarray(run(images), np.float32),
     )
 
 

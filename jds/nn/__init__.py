@@ -6,6 +6,7 @@ from jds.nn._conv import DepthwiseConv as DepthwiseConv
 from jds.nn._conv import PointwiseConv as PointwiseConv
 from jds.nn._conv_norm import ConvNorm as ConvNorm
 from jds.nn._convnext import ConvNeXtBlock as ConvNeXtBlock
+from jds.nn._freezing import freeze as freeze
 from jds.nn._inverted_residual import FusedResidual as FusedResidual
 from jds.nn._inverted_residual import InvertedResidual as InvertedResidual
 from jds.nn._layer_config import LayerConfig as LayerConfig

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from flax import nnx
 
@@ -132,7 +133,11 @@ def save_weights(model: nnx.Module, path: str | Path) -> None:
     if not isinstance(model, Network):
         raise TypeError(
             f"save_weights: `model` must be a network made by `jds.create_model`, got {type(model).__name__}; save "
-            "your own module with Orbax, from `nnx.state(model)`"
+            + (
+                "the network that was given to `jds.freeze`"
+                if isinstance(model, jax.stages.Wrapped)
+                else "your own module with Orbax, from `nnx.state(model)`"
+            )
         )
     if model.source is None:
         raise ValueError(
