@@ -101,11 +101,11 @@ inline void prefetch_lines(Prefetch& prefetch) {
   prefetch.rows -= row;
 }
 
-// Results of `kCount` rows of a tile: epilogue(tile * panel).
-template <int kCount, bool kCopy, class Out>
+// Results of `kCount` rows of a tile: epilogue(tile * panel), of the first `kWidth` vectors of columns.
+template <int kCount, int kWidth, bool kCopy, class Out>
 inline void multiply_tile(const float* tile, int64_t depth, const Panel& panel, const Epilogue& epilogue,
                           const Rows<Out>& out, Prefetch& prefetch) {
-  Sums<kCount, kVectors> sums;
+  Sums<kCount, kWidth> sums;
   set_to_zero(sums);
   const float* row = panel.rows;
   float* copy = panel.copy;
@@ -113,9 +113,9 @@ inline void multiply_tile(const float* tile, int64_t depth, const Panel& panel, 
     const int block = depth - begin < kDepth ? static_cast<int>(depth - begin) : kDepth;
     prefetch_lines(prefetch);
     for (int k = 0; k < block; ++k, row += panel.stride) {
-      Simd::Vector right[kVectors];
+      Simd::Vector right[kWidth];
 #pragma GCC unroll 2
-      for (int v = 0; v < kVectors; ++v) {
+      for (int v = 0; v < kWidth; ++v) {
         right[v] = Simd::load(row + v * Simd::kLanes);
         if (kCopy) {
           Simd::store(copy + v * Simd::kLanes, right[v]);
@@ -128,7 +128,7 @@ inline void multiply_tile(const float* tile, int64_t depth, const Panel& panel, 
     }
   }
 #pragma GCC unroll 2
-  for (int v = 0; v < kVectors; ++v) {
+  for (int v = 0; v < kWidth; ++v) {
     const int64_t c = panel.first_column + v * Simd::kLanes;
     const int rest = panel.columns - v * Simd::kLanes;
     if (rest >= Simd::kLanes) {
@@ -144,8 +144,11 @@ template <int kCount, class Out>
 inline void multiply_rows(int rows, const float* tile, int64_t depth, const Panel& panel, const Epilogue& epilogue,
                           const Rows<Out>& out, Prefetch& prefetch) {
   if (rows == kCount) {
-    if (panel.copy) return multiply_tile<kCount, true>(tile, depth, panel, epilogue, out, prefetch);
-    return multiply_tile<kCount, false>(tile, depth, panel, epilogue, out, prefetch);
+    if (panel.columns <= Simd::kLanes) {
+      return multiply_tile<kCount, 1, false>(tile, depth, panel, epilogue, out, prefetch);
+    }
+    if (panel.copy) return multiply_tile<kCount, kVectors, true>(tile, depth, panel, epilogue, out, prefetch);
+    return multiply_tile<kCount, kVectors, false>(tile, depth, panel, epilogue, out, prefetch);
   }
   if constexpr (kCount > 1) multiply_rows<kCount - 1>(rows, tile, depth, panel, epilogue, out, prefetch);
 }
