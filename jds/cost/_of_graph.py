@@ -23,6 +23,9 @@ def analyze_graph(graph: Graph, *, count_padding: bool = True) -> Analysis:
     Returns:
       The analysis, by the layers that the file names.
 
+    Raises:
+      TypeError: `graph` is no `Graph`.
+
     Example:
       >>> from jds import cost
       >>> tensors = {name: cost.Tensor((8,), "float32", 32, False) for name in ("x", "y")}
@@ -31,6 +34,11 @@ def analyze_graph(graph: Graph, *, count_padding: bool = True) -> Analysis:
       >>> cost.analyze_graph(graph).total.flops
       8
     """
+    if not isinstance(graph, Graph):
+        raise TypeError(
+            f"analyze_graph: `graph` must be a `jds.cost.Graph`, as `jds.exporting.read_cost` returns, got "
+            f"{type(graph).__name__}"
+        )
     program = Program(Conventions(count_padding, "cpu", None))
     number_of: dict[str, int] = {}
 
