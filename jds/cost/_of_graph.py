@@ -77,7 +77,12 @@ def analyze_graph(graph: Graph, *, count_padding: bool = True) -> Analysis:
             program.values[operand].used_by.append(number)
             if program.values[operand].parameter is not None:
                 program.first_readers.setdefault(operand, number)
-    program.results += dict.fromkeys(number_of[name] for name in graph.outputs)
+    # A constant may be a result, too.
+    program.results += dict.fromkeys(
+        number_of[name] if name in number_of else add(name)
+        for name in graph.outputs
+        if name in number_of or name in graph.tensors
+    )
     for number in program.results:
         program.values[number].used_by.append(None)
     return summarize(program, graph.name)
