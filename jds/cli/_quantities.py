@@ -83,8 +83,8 @@ def ranges(texts: tuple[str, ...]) -> dict[str, Sequence[Number]]:
             values = _values(name, rest)
         except ValueError:
             raise UsageError(
-                f"`--sweep` must have values or a range with or without a step, as in image_size=96,128 or "
-                f"image_size=96:288:32, got {text!r}"
+                f"`--sweep` must have positive values, or a range that rises, with or without a positive step, as in "
+                f"image_size=96,128 or image_size=96:288:32, got {text!r}"
             ) from None
         found[name] = values if name == "width" else [int(value) for value in values]
     _check_number(math.prod(map(len, found.values())))

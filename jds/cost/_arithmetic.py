@@ -52,7 +52,7 @@ def work_by_arithmetic(
         rest = max(0, counts.flops - of_products)
         for count, is_product in ((of_products, True), (rest, False)):
             if count:
-                own = _dtype_of(operation, dtype)
+                own = _dtype_of(operation, dtype, of_factors=is_product)
                 rounded = _rounded_to(operation, own) if is_product else None
                 name = arithmetic_of(peak, rounded or own, may_be_rounded=is_product and _may_be_rounded(operation))
                 found[name] += count * operation.times
@@ -91,9 +91,14 @@ def _arrays(operation: Operation) -> list[Any]:
     return [aval for aval in (*equation.inputs, *equation.outputs) if hasattr(aval, "dtype")]
 
 
-def _dtype_of(operation: Operation, dtype: str | None) -> str:
-    """Returns the name of the dtype that an operation computes in: that of its first floating-point array, if any."""
+def _dtype_of(operation: Operation, dtype: str | None, *, of_factors: bool) -> str:
+    """Returns the name of the dtype that an operation computes in: that of its first floating-point array, if any.
+
+    Products of eight bits may have sums and scales in others; with `of_factors`, the dtype is that of the factors.
+    """
     names = [aval.dtype.name for aval in _arrays(operation)]
+    if of_factors and operation.equation.inputs and names[0] in _EIGHT_BITS:
+        return names[0]
     real = [_REAL_PART.get(name, name) for name in names]
     floating = [name for name in real if name in _IN_ORDER]
     if floating:
@@ -101,6 +106,7 @@ def _dtype_of(operation: Operation, dtype: str | None) -> str:
     return names[0] if names else "float32"
 
 
+_EIGHT_BITS = frozenset(each for each in map(str, dir(jnp)) if each.startswith(("int8", "uint8", "float8")))
 _REAL_PART = {"complex64": "float32", "complex128": "float64"}
 
 

@@ -1,6 +1,6 @@
 """Limits on the cost of a program, for continuous integration."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -151,7 +151,7 @@ def check_budget(analysis: Analysis, limits: Sequence[Limit]) -> Budget:
 
     Raises:
       ValueError: a quantity or a device is unknown, a number is not positive, or a time has no device.
-      TypeError: `analysis` is no analysis, or a limit is no `Limit`.
+      TypeError: `analysis` is no analysis, or `limits` are no `Limit`s.
 
     Example:
       >>> import jax.numpy as jnp
@@ -161,6 +161,8 @@ def check_budget(analysis: Analysis, limits: Sequence[Limit]) -> Budget:
       True
     """
     check_analysis("check_budget", "`analysis`", analysis)
+    if isinstance(limits, Limit) or not isinstance(limits, Iterable):
+        raise TypeError(f"check_budget: `limits` must be a list of `jds.cost.Limit`s, got {limits!r}")
     return Budget(tuple(_verdict(analysis, limit) for limit in limits))
 
 

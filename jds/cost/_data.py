@@ -87,6 +87,9 @@ def columns(rows: Sequence[CostRow], total: CostRow, estimate: Estimate | None) 
     bounds = {bound.name: bound for bound in estimate.rows} if estimate else {}
     names = [*_flat(total), *(_times(estimate.total) if estimate else [])]
     lines = [_flat(row) | (_times(bounds[row.name]) if estimate else {}) for row in rows]
+    # Only their times are known.
+    others = estimate.other_rows if estimate else ()
+    lines += [dict.fromkeys(names) | {"name": bound.name} | _times(bound) for bound in others]
     return {name: [line[name] for line in lines] for name in names}
 
 

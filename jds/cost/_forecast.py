@@ -10,13 +10,14 @@ from rich.table import Table
 from jds._common.html import as_html
 from jds._common.text import as_text, duration, plain_number, short_number
 from jds.cost._analysis import Analysis, check_analysis
-from jds.cost._arithmetic import arithmetic_of
+from jds.cost._arithmetic import work_by_arithmetic
 from jds.cost._estimate import estimate
 from jds.cost._grid import Heading, grid
 from jds.cost.devices import DEVICES, MEASURED, Latency, Peak, device_key
 
-# The estimate is made from this many networks, and from no fewer than three.
-_NEAREST, _FEWEST = 5, 3
+# The estimate is made from this many networks, and from no fewer than three. Of those with more multiply-accumulates
+# than this many times the program's, or as many times fewer, none is similar.
+_NEAREST, _FEWEST, _FACTOR = 5, 3, 32
 
 
 class Neighbor(NamedTuple):
@@ -47,7 +48,7 @@ class Forecast(NamedTuple):
     Attributes:
       device: the device's name.
       bound: the lower bound, in seconds.
-      low, high: the range, in seconds; None if fewer than three networks were measured on the device.
+      low, high: the range, in seconds; None if fewer than three similar networks were measured on the device.
       neighbors: the measured networks whose multiply-accumulates and parameters are nearest, the nearest first.
 
     Example:
@@ -87,7 +88,7 @@ class Forecast(NamedTuple):
         """Returns the estimate in a sentence or two."""
         least = f"On {self.device}: at least {duration(self.bound)}."
         if self.low is None or self.high is None:
-            return f"{least} No estimate: fewer than {_FEWEST} networks with published times on this device are known."
+            return f"{least} No estimate: fewer than {_FEWEST} similar networks with published times on it are known."
         ratios = [neighbor.ratio for neighbor in self.neighbors]
         return (
             f"{least} Similar networks took {min(ratios):.1f} to {max(ratios):.1f} times as long as their mult-adds at "
@@ -146,11 +147,12 @@ def forecast(analysis: Analysis, device: str) -> Forecast:
     if key not in DEVICES:
         return Forecast("this machine", bound, None, None, ())
     peak = DEVICES[key]
-    dtype = arithmetic_of(peak, analysis.conventions.dtype or next(iter(analysis.dtypes), "float32"))
+    work = work_by_arithmetic(analysis.operations, peak, analysis.conventions.dtype)
+    dtype = max(work, key=lambda name: work[name], default="float32")
     known = [
         Neighbor(row, _bound(row.macs, row.traffic, dtype, peak))
         for row in MEASURED
-        if row.device == key and row.dtype == dtype
+        if row.device == key and row.dtype == dtype and _is_similar(row, analysis)
     ]
     known.sort(key=lambda neighbor: _distance(neighbor.latency, analysis))
     nearest = tuple(known[:_NEAREST])
@@ -159,7 +161,14 @@ def forecast(analysis: Analysis, device: str) -> Forecast:
     ratios = [neighbor.ratio for neighbor in nearest]
     # By the same formula: of the published networks, the element-wise work is not known.
     own = _bound(analysis.total.macs, analysis.total.traffic, dtype, peak)
-    return Forecast(peak.name, bound, own * min(ratios), own * max(ratios), nearest)
+    if own * max(ratios) < bound:  # most of its work is of another kind
+        return Forecast(peak.name, bound, None, None, ())
+    return Forecast(peak.name, bound, max(bound, own * min(ratios)), own * max(ratios), nearest)
+
+
+def _is_similar(row: Latency, analysis: Analysis) -> bool:
+    macs = analysis.total.macs
+    return not analysis.is_lower_bound and row.macs / _FACTOR <= macs <= row.macs * _FACTOR
 
 
 def _bound(macs: int, traffic: int, arithmetic: str, peak: Peak) -> float:

@@ -198,12 +198,17 @@ def multiplications(layers: Layer | Sequence[Layer], *, batch: int = 1) -> Multi
     Returns:
       The exact numbers, summed over all layers.
 
+    Raises:
+      TypeError: `layers` are no layers.
+
     Example:
       >>> from jds import cost
       >>> cost.multiplications(cost.Layer("example", (6, 6, 3), 5, (3, 3), padding="VALID"))
       Multiplications(ordinary=2160, separable=672)
     """
     layers = (layers,) if isinstance(layers, Layer) else layers
+    if not isinstance(layers, Sequence) or not all(isinstance(layer, Layer) for layer in layers):
+        raise TypeError(f"multiplications: `layers` must be a `jds.cost.Layer` or a list of them, got {layers!r}")
     return Multiplications(
         sum(step.multiplications for layer in layers for step in layer.ordinary_steps(batch)),
         sum(step.multiplications for layer in layers for step in layer.separable_steps(batch)),

@@ -23,6 +23,9 @@ def analyze_graph(graph: Graph, *, count_padding: bool = True) -> Analysis:
     Returns:
       The analysis, by the layers that the file names.
 
+    Raises:
+      TypeError: `graph` is no `Graph`.
+
     Example:
       >>> from jds import cost
       >>> tensors = {name: cost.Tensor((8,), "float32", 32, False) for name in ("x", "y")}
@@ -31,6 +34,11 @@ def analyze_graph(graph: Graph, *, count_padding: bool = True) -> Analysis:
       >>> cost.analyze_graph(graph).total.flops
       8
     """
+    if not isinstance(graph, Graph):
+        raise TypeError(
+            f"analyze_graph: `graph` must be a `jds.cost.Graph`, as `jds.exporting.read_cost` returns, got "
+            f"{type(graph).__name__}"
+        )
     program = Program(Conventions(count_padding, "cpu", None))
     number_of: dict[str, int] = {}
 
@@ -69,7 +77,12 @@ def analyze_graph(graph: Graph, *, count_padding: bool = True) -> Analysis:
             program.values[operand].used_by.append(number)
             if program.values[operand].parameter is not None:
                 program.first_readers.setdefault(operand, number)
-    program.results += dict.fromkeys(number_of[name] for name in graph.outputs)
+    # A constant may be a result, too.
+    program.results += dict.fromkeys(
+        number_of[name] if name in number_of else add(name)
+        for name in graph.outputs
+        if name in number_of or name in graph.tensors
+    )
     for number in program.results:
         program.values[number].used_by.append(None)
     return summarize(program, graph.name)

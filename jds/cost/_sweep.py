@@ -1,10 +1,11 @@
 """The costs of a family of programs, such as one network at several widths and image sizes."""
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 
@@ -163,7 +164,7 @@ class Sweep(NamedTuple):
 def sweep(
     name: str,
     make: Callable[..., Analysis],
-    settings: Mapping[str, Sequence[Number]],
+    settings: Mapping[str, Sequence[Number] | np.ndarray],
     device: str | None = None,
     measure: Callable[..., float] | None = None,
 ) -> Sweep:
@@ -178,7 +179,7 @@ def sweep(
 
     Raises:
       ValueError: there is no such device, or there are no values.
-      TypeError: `make` returns no analysis.
+      TypeError: `make` returns no analysis, or `settings` has another form.
 
     Example:
       >>> import jax.numpy as jnp
@@ -187,8 +188,15 @@ def sweep(
       >>> cost.sweep("product", make, {"size": [16, 32]}, "h100").points[0].seconds > 0
       True
     """
+    if not callable(make):
+        raise TypeError(f"sweep: `make` must be a function that returns an analysis, got {type(make).__name__}")
+    if not isinstance(settings, Mapping) or not all(isinstance(values, Iterable) for values in settings.values()):
+        raise TypeError(f'sweep: `settings` must map names to values, as in {{"width": [0.5, 1.0]}}, got {settings!r}')
+    settings = {
+        name: values.tolist() if isinstance(values, np.ndarray) else list(values) for name, values in settings.items()
+    }
     if not settings or not all(settings.values()):
-        raise ValueError(f"sweep: `settings` must have at least one setting, each with values, got {dict(settings)}")
+        raise ValueError(f"sweep: `settings` must have at least one setting, each with values, got {settings}")
     points = []
     for values in itertools.product(*settings.values()):
         chosen = dict(zip(settings, values, strict=True))

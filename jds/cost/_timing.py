@@ -49,6 +49,9 @@ def measure(
     Returns:
       For each name, its samples in seconds per call, one per round: the `i`-th samples of all names are from one round.
 
+    Raises:
+      TypeError: `contenders` has another form.
+
     Example:
       >>> import jax.numpy as jnp
       >>> from jds import cost
@@ -56,6 +59,7 @@ def measure(
       >>> len(samples["sine"]) == len(samples["cosine"]) >= 3
       True
     """
+    _check_contenders(contenders)
     calls = {name: (jit(fun), args) for name, (fun, args) in contenders.items()}
     repeats = {}
     for name, (fun, args) in calls.items():
@@ -76,6 +80,21 @@ def measure(
     return {name: tuple(values[1:]) for name, values in samples.items()}
 
 
+def _check_contenders(contenders: Any) -> None:
+    form = 'measure: `contenders` must be functions with their arguments, as in {"sine": (jnp.sin, (x,))}'
+    if not isinstance(contenders, Mapping):
+        raise TypeError(f"{form}, got {type(contenders).__name__}; for one program, call `measure_program(fun, *args)`")
+    for name, pair in contenders.items():
+        match pair:
+            case (fun, tuple() | list()) if callable(fun):
+                continue
+            case (one, other):
+                words = f"({type(one).__name__}, {type(other).__name__})"
+            case _:
+                words = type(pair).__name__
+        raise TypeError(f"{form}, got {words} for {name!r}")
+
+
 def spread(samples: Sequence[float]) -> Spread:
     """Summarizes samples by their median and quartiles.
 
@@ -85,11 +104,16 @@ def spread(samples: Sequence[float]) -> Spread:
     Returns:
       The lower quartile, the median and the upper quartile.
 
+    Raises:
+      ValueError: there are fewer than two.
+
     Example:
       >>> from jds import cost
       >>> cost.spread([1.0, 2.0, 3.0, 4.0, 100.0])
       Spread(low=2.0, median=3.0, high=4.0)
     """
+    if len(samples) < 2:
+        raise ValueError(f"spread: `samples` must be at least two numbers, got {list(samples)}")
     return Spread(*statistics.quantiles(samples, n=4, method="inclusive"))
 
 
@@ -110,6 +134,11 @@ def ratios(samples: Sequence[float], reference: Sequence[float]) -> tuple[float,
       >>> cost.ratios((1.0, 3.0), (2.0, 4.0))
       (0.5, 0.75)
     """
+    if len(samples) != len(reference):
+        raise ValueError(
+            "ratios: `samples` and `reference` must be of the same rounds, "
+            f"got {len(samples)} and {len(reference)} samples"
+        )
     return tuple(sample / other for sample, other in zip(samples, reference, strict=True))
 
 

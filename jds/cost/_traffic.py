@@ -56,8 +56,9 @@ def _reads(program: Program) -> tuple[dict[tuple[int, int], int], list[int]]:
         needed[number] = min(needed[number], value.all_bytes)
         if value.source is not None:
             outer = values[value.source]
-            # All slices together are the array; a value that is handed on is read by the first iteration.
-            share = needed[number] if outer.all_bytes == value.all_bytes else needed[number] // max(1, value.times)
+            # All slices together are the array, which each run of the loop reads again, as each iteration reads again
+            # what does not change; a value that is handed on is read by the first iteration.
+            share = needed[number] * outer.all_bytes // max(1, value.all_bytes)
             needed[value.source] += min(outer.all_bytes, share)
         elif value.made_by is not None and operations[value.made_by].outputs[0] == number:
             operation = operations[value.made_by]

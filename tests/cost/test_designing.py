@@ -1,17 +1,19 @@
 """What designers ask: rows as a device runs them, comparisons, budgets, sweeps, and published times."""
 
+import functools
 import json
 
 import jax
 import jax.numpy as jnp
 import pytest
 from flax import nnx
+from jax import lax
 
 from jds import cost, zoo
 
 
-def shape(*sizes):
-    return jax.ShapeDtypeStruct(sizes, jnp.float32)
+def shape(*sizes, dtype=jnp.float32):
+    return jax.ShapeDtypeStruct(sizes, dtype)
 
 
 def network(name, size=64, **options):
@@ -142,7 +144,7 @@ def test_a_limit_on_what_is_not_fully_counted_is_never_kept(fun, device):
             (verdict,) = cost.check_budget(found, [cost.Limit(name, most, where)]).verdicts
             assert not verdict.is_kept
             assert verdict.is_lower_bound
-            assert (verdict.words == "unproven") == (verdict.value <= most)
+            assert (verdict.words == "unproven") == (verdict.value is not None and verdict.value <= most)
         # The sizes of parameters and of results are known.
         kept = cost.check_budget(
             found, [cost.Limit("params", 1e30), cost.Limit("peak", 1e30), cost.Limit("memory", 1e30)]
@@ -224,7 +226,25 @@ def test_in_int8_the_measurements_are_those_in_int8(small):
 def test_without_published_times_there_is_no_estimate(small):
     found = cost.forecast(small, "h100")
     assert (found.low, found.high) == (None, None)
-    assert "No estimate: fewer than 3 networks with published times on this device are known." in found.summary()
+    assert "No estimate: fewer than 3 similar networks with published times on it are known." in found.summary()
+
+
+@pytest.mark.parametrize(
+    ("fun", "args"),
+    [
+        (lambda x: x @ x, [shape(512, 512, dtype=jnp.complex64)]),  # more operations than multiply-accumulates
+        (lambda x: functools.reduce(lambda y, _: y * y + x, range(99), x), [shape(1000, 1000)]),
+        (lambda x: lax.while_loop(lambda c: c.sum() < 3, lambda c: c @ c, x), [shape(512, 512)]),  # of unknown length
+        (jnp.linalg.svd, [shape(512, 512)]),
+        (lambda x: x, [shape(2)]),
+    ],
+)
+def test_programs_that_are_no_networks_have_no_estimate(fun, args):
+    found = cost.analyze(fun, *args)
+    time = cost.forecast(found, "pixel 4")
+    assert (time.low, time.high) == (None, None)
+    (verdict,) = cost.check_budget(found, [cost.Limit("time", 1e9, "pixel 4")]).verdicts
+    assert not verdict.is_kept
 
 
 def test_a_sweep_has_a_point_for_each_combination(tmp_path):

@@ -310,6 +310,17 @@ def measured_once(name):
     return cost.measure_program(fun, *args, seconds=0.0)
 
 
+def test_what_xla_splits_is_not_given_to_another_layer():
+    def both(x):
+        with jax.named_scope("sort"):
+            first = jnp.sort(x)
+        with jax.named_scope("sums"):
+            return first, jax.lax.cumlogsumexp(x, axis=1)
+
+    found = cost.measure_program(both, jnp.ones((64, 512)), seconds=0.0)
+    assert found.layers["(not attributed)"].median > found.layers["sort"].median
+
+
 @pytest.mark.parametrize("by", ["fused", "kind", "operation", "equation"])
 def test_products_have_their_time_however_xla_names_them(by):
     def loss(weights, x):

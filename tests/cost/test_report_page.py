@@ -347,7 +347,7 @@ def test_results_are_shown_in_notebooks():
         analysis.memory,
         cost.compare(analysis, small()),
         swept(),
-        cost.forecast(analysis, "pixel 4"),
+        cost.forecast(cost.analyze(jnp.dot, *2 * [jax.ShapeDtypeStruct((512, 512), jnp.float32)]), "pixel 4"),
         cost.check_budget(analysis, [cost.Limit("macs", 1)]),
         cost.estimate(small(), PEAK),
         times,

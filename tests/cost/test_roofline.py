@@ -153,6 +153,15 @@ def test_the_rate_is_that_of_the_arithmetic_in_which_the_device_computes(dtype, 
     assert cost.estimate(product(dtype, precision), fast).total.seconds == pytest.approx(seconds)
 
 
+@pytest.mark.parametrize("dtype", [jnp.int8, jnp.uint8, jnp.float8_e4m3fn, jnp.float8_e5m2])
+@pytest.mark.parametrize("sums", [None, jnp.int32, jnp.float32])
+def test_products_of_eight_bits_have_their_rate_whatever_their_sums_are(dtype, sums):
+    x = jax.ShapeDtypeStruct((512, 512), dtype)
+    found = cost.analyze(lambda x, y: jax.lax.dot(x, y, preferred_element_type=sums), x, x)
+    peak = cost.Peak("NPU", {"float32": 1e3, "int8": 1e6}, bytes=1e20, source="")
+    assert cost.estimate(found, peak).total.seconds == pytest.approx(2 * 512**3 / 1e6)
+
+
 def test_a_device_for_int8_reads_a_quarter_of_the_bytes(unchecked_types):
     found = cost.analyze(lambda x: x + 1, shape(1000, 1000))
     npu = cost.Peak("NPU", {"int8": 1e12}, bytes=1e6, source="")
@@ -200,6 +209,14 @@ TABLE = shape(100_000, 64)
             lambda table, i: jax.lax.scan(lambda total, i: (total + table[i], None), jnp.zeros(64), i)[0],
             (TABLE, jax.ShapeDtypeStruct((8,), jnp.int32)),
             8 * 64 * 4 + 8 * 4 + 64 * 4,
+        ),
+        # In nested loops, all of an array that the inner one reads in slices.
+        (
+            lambda w, xs: jax.lax.scan(
+                lambda total, x: (total + jax.lax.scan(lambda c, w: (jnp.tanh(c @ w), None), x, w)[0].sum(), None), 0.0, xs
+            )[0],
+            (shape(4, 8, 8), shape(5, 1, 8)),
+            4 * 8 * 8 * 4 + 5 * 8 * 4 + 4,
         ),
     ],
 )  # fmt: skip

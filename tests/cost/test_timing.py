@@ -1,7 +1,6 @@
 """Interleaved timing, with a clock that the test advances."""
 
 import jax.numpy as jnp
-import pytest
 
 from jds import cost
 from jds.cost import _timing
@@ -39,8 +38,6 @@ def test_at_least_three_rounds_are_kept():
 def test_ratios_are_taken_round_by_round():
     assert cost.spread(cost.ratios((1.0, 9.0, 2.0), (2.0, 9.0, 8.0))) == (0.375, 0.5, 0.75)
     assert cost.spread((1.0, 2.0, 3.0, 4.0, 9.0)).half_width == 1.0
-    with pytest.raises(ValueError, match="longer"):
-        cost.ratios((1.0,), (1.0, 2.0))
 
 
 def test_machine_facts_name_the_machine_and_the_versions():

@@ -85,3 +85,33 @@ def test_a_loop_may_run_zero_times():
         return jax.lax.while_loop(lambda c: c[0, 0] < 3, lambda c: c @ c, x)
 
     assert (cost.analyze(fun, X, trip_counts=0).total.macs, cost.analyze(fun, X, trip_counts=2).total.macs) == (0, 128)
+
+
+@pytest.mark.parametrize(
+    ("call", "fault"),
+    [
+        (lambda: cost.measure(jnp.sin), "got .*; for one program, call `measure_program"),
+        (lambda: cost.measure({"a": 3}), "got int for 'a'"),
+        (lambda: cost.measure({"a": (jnp.sin, jnp.ones(2))}), r"got \(.*, ArrayImpl\) for 'a'"),
+        (lambda: cost.analyze_graph(3), "`graph` must be a `jds.cost.Graph`, .* got int"),
+        (lambda: cost.sweep("a", 3, {"x": [1]}), "`make` must be a function that returns an analysis, got int"),
+        (lambda: cost.sweep("a", len, {"x": 3}), "`settings` must map names to values, .* got {'x': 3}"),
+        (lambda: cost.check_budget(cost.analyze(jnp.sin, X), cost.Limit("macs", 3)), "must be a list of .*, got Limit"),
+        (lambda: cost.multiplications(3), "must be a `jds.cost.Layer` or a list of them, got 3"),
+    ],
+)
+def test_what_is_not_of_the_form_of_an_argument_is_named(call, fault, unchecked_types):
+    with pytest.raises(TypeError, match=fault):
+        call()
+
+
+def test_samples_of_other_rounds_are_refused():
+    with pytest.raises(ValueError, match="must be at least two numbers, got"):
+        cost.spread([1.0])
+    with pytest.raises(ValueError, match="got 1 and 2 samples"):
+        cost.ratios((1.0,), (1.0, 2.0))
+
+
+def test_the_values_of_a_sweep_may_be_an_array():
+    swept = cost.sweep("sine", lambda size: cost.analyze(jnp.sin, jnp.ones(int(size))), {"size": np.arange(1, 3)})
+    assert len(swept.points) == 2

@@ -261,6 +261,20 @@ def test_constants_are_parameters_or_settings(tmp_path):
     assert graph.inputs == ("x",)
 
 
+def test_a_constant_may_be_a_result(tmp_path):
+    nodes = [
+        helper.make_node("Constant", [], ["anchors"], value=numpy_helper.from_array(array(5, 4))),
+        helper.make_node("MatMul", ["x", "w"], ["y"]),
+    ]
+    outputs = [
+        helper.make_tensor_value_info(name, *floats(*size)) for name, size in (("y", (3, 5)), ("anchors", (5, 4)))
+    ]
+    outputs.append(helper.make_tensor_value_info("w", *floats(4, 5)))
+    model = model_of(nodes, {"x": floats(3, 4)}, {"w": array(4, 5)}, outputs=outputs)
+    found = cost.analyze_graph(read_cost(save(model, tmp_path / "a.onnx")))
+    assert (found.total.macs, found.total.parameters) == (60, 20)
+
+
 def test_sizes_that_the_file_computes_are_known(tmp_path):
     nodes = [
         helper.make_node("Shape", ["x"], ["shape"]),

@@ -72,7 +72,7 @@ def evaluated(model):
     return copied
 
 
-def test_what_cannot_be_frozen_is_refused():
+def test_what_cannot_be_frozen_is_refused(unchecked_types):
     for wrong in (len, [].append, 3):
         message = f"freeze: `model` must be an nnx.Module or a method of one, got {wrong!r}"
         with pytest.raises(TypeError, match=re.escape(message)):

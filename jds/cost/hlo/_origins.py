@@ -136,14 +136,21 @@ def _names(computation: Sequence[Instruction], *, is_function: bool) -> dict[str
     """Returns JAX's name for each instruction.
 
     One without the name of an equation, such as a copy that XLA adds, has that of its first user or, without any, of
-    what it reads. In a function that is called, the name of the call tells the equation.
+    what it reads. In a function that is called, the name of the call tells the equation. A part of a cumulative
+    operation has none: XLA splits these, and what they read and who reads them may be another equation's.
     """
     own = {each.name: each.op_name if is_function or has_mark(each.op_name) else "" for each in computation}
     names = dict(own)
+    cumulative = {
+        each.name
+        for each in computation
+        if "reduce-window" in (each.opcode, each.name.partition("wrapped_")[2].partition(".")[0])
+    }
     for each in reversed(computation):
         for operand in each.operands:
-            if not own.get(operand, "known"):
+            if not own.get(operand, "known") and operand not in cumulative:
                 names[operand] = names[each.name] or names[operand]
     for each in computation:
-        names[each.name] = names[each.name] or next(filter(None, map(names.get, each.operands)), "")
+        if each.name not in cumulative:
+            names[each.name] = names[each.name] or next(filter(None, map(names.get, each.operands)), "")
     return names
