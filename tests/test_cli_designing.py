@@ -237,8 +237,8 @@ def test_a_sweep_prints_its_points(capsys, tmp_path):
         (["width=0.0001:1000:0.0001"], "`--sweep` must have at most 1000 points, got 10000000; take wider steps"),
         (["width=0.1:1:0.01", "image_size=32:512:32"], "at most 1000 points, got 1456"),
         (["width=0.5:1:1e-300"], "at most 1000 points"),
-        (["width=1:inf:1"], "`--sweep` must have values or a range"),
-        (["width=nan"], "`--sweep` must have values or a range"),
+        (["width=1:inf:1"], "`--sweep` must have positive values, or a range"),
+        (["width=nan"], "`--sweep` must have positive values, or a range"),
         ([], "`--sweep` must be followed by values"),
     ],
 )

@@ -11,10 +11,10 @@ from flax import nnx
 
 from jds.exporting._description import as_stored
 from jds.exporting._formats import ENDINGS, format_of, package_of, read_content, size_of
+from jds.exporting._prepare import ready
 from jds.models import Network
 from jds.models._imagenet import labels_of
 from jds.nn import freeze
-from jds.nn._freezing import ready
 
 
 @dataclasses.dataclass(frozen=True)

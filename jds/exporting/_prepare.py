@@ -20,7 +20,6 @@ from jds.exporting._options import Options
 from jds.models import Network
 from jds.models._imagenet import labels_of
 from jds.nn import reparameterize
-from jds.nn._freezing import evaluated, ready
 from jds.ops import expand_jaxpr
 
 
@@ -120,6 +119,17 @@ def prepare(exported: Any, arguments: Sequence[Any], options: Options) -> Prepar
     return _of_function(exported, arguments, options)
 
 
+def ready(module: Any) -> Any:
+    """Returns a copy in evaluation mode, with folded normalizations and merged branches."""
+    return reparameterize(_evaluated(module))
+
+
+def _evaluated(module: Any) -> Any:
+    copied = nnx.clone(module)
+    copied.eval()
+    return copied
+
+
 def _of_network(network: Network, arguments: Sequence[Any], options: Options) -> Prepared:
     if arguments:
         raise TypeError("export: a network needs no example arguments; use `batch` and `image_size`")
@@ -130,15 +140,15 @@ def _of_network(network: Network, arguments: Sequence[Any], options: Options) ->
     (batch,) = jax.export.symbolic_shape("batch") if options.batch is None else (options.batch,)
     dtype = jnp.uint8 if options.normalize else jnp.float32
     images = jax.ShapeDtypeStruct((batch, size, size, network.config.in_features), dtype)
-    run, model = functools.partial(_run, options=options), evaluated(network)
+    run, evaluated = functools.partial(_run, options=options), _evaluated(network)
     outputs = [f"stride_{info.stride}" for info in network.feature_info] if options.features else ["logits"]
     return Prepared(
         name=_name(network),
-        program=Traceable(run, (reparameterize(model), images)),
+        program=Traceable(run, (reparameterize(evaluated), images)),
         inputs={"images": images},
         outputs=tuple(_unique(["probabilities"] if options.softmax else outputs)),
         arguments=(images,),
-        run=functools.partial(nnx.jit(run), model),
+        run=functools.partial(nnx.jit(run), evaluated),
         examples=None,
         network=network,
         description=_description(network, size, options),
@@ -212,12 +222,12 @@ def _of_function(fun: Any, arguments: Sequence[Any], options: Options) -> Prepar
             raise ValueError(
                 f"export: only the first axis of an input may be symbolic, got {input_name} of shape {jnp.shape(leaf)}"
             )
-    run = _with_module(fun, evaluated)
+    run = _with_module(fun, _evaluated)
 
     def of_arrays(*arrays: Any) -> Any:
         rest = iter(arrays)
         passed = jax.tree.map(
-            lambda leaf: next(rest) if _is_array(leaf) else evaluated(leaf) if _is_module(leaf) else leaf,
+            lambda leaf: next(rest) if _is_array(leaf) else _evaluated(leaf) if _is_module(leaf) else leaf,
             tuple(arguments),
             is_leaf=_is_module,
         )

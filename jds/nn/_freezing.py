@@ -2,14 +2,12 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 from flax import nnx
 
 from jds.nn._reparameterization import reparameterize
-
-M = TypeVar("M", bound=nnx.Module)
 
 
 def freeze(model: nnx.Module | Callable[..., Any]) -> Callable[..., Any]:
@@ -44,22 +42,12 @@ def freeze(model: nnx.Module | Callable[..., Any]) -> Callable[..., Any]:
     if not isinstance(module, nnx.Module):
         raise TypeError(f"freeze: `model` must be an nnx.Module or a method of one, got {model!r}")
     name = model.__name__ if inspect.ismethod(model) else "__call__"
-    call = getattr(ready(module), name)
+    copied = nnx.clone(module)
+    copied.eval()
+    call = getattr(reparameterize(copied), name)
 
     def frozen(*args: Any, **kwargs: Any) -> Any:
         return call(*args, **kwargs)
 
     frozen.__name__ = frozen.__qualname__ = type(module).__name__ if name == "__call__" else name
     return jax.jit(frozen)
-
-
-def ready(module: M) -> M:
-    """Returns a copy in evaluation mode, with folded normalizations and merged branches."""
-    return reparameterize(evaluated(module))
-
-
-def evaluated(module: M) -> M:
-    """Returns a copy in evaluation mode."""
-    copied = nnx.clone(module)
-    copied.eval()
-    return copied
