@@ -53,10 +53,14 @@ def analyze_graph(graph: Graph, *, count_padding: bool = True) -> Analysis:
             program.inputs.append(number_of[name])
         return number_of[name]
 
+    def number_for(name: str) -> int:
+        """Returns the number of an array, which may be a constant that was not used before."""
+        return number_of[name] if name in number_of else add(name)
+
     for name in graph.inputs:
         add(name)
     for node in graph.nodes:
-        operands = tuple(number_of[name] if name in number_of else add(name) for name in node.inputs if name)
+        operands = tuple(number_for(name) for name in node.inputs if name)
         number = len(program.operations)
         equation = Equation(
             node.operation,
@@ -77,12 +81,7 @@ def analyze_graph(graph: Graph, *, count_padding: bool = True) -> Analysis:
             program.values[operand].used_by.append(number)
             if program.values[operand].parameter is not None:
                 program.first_readers.setdefault(operand, number)
-    # A constant may be a result, too.
-    program.results += dict.fromkeys(
-        number_of[name] if name in number_of else add(name)
-        for name in graph.outputs
-        if name in number_of or name in graph.tensors
-    )
+    program.results += dict.fromkeys(number_for(name) for name in graph.outputs)
     for number in program.results:
         program.values[number].used_by.append(None)
     return summarize(program, graph.name)

@@ -38,10 +38,9 @@ def freeze(model: nnx.Module | Callable[..., Any]) -> Callable[..., Any]:
       >>> run(jnp.ones((1, 8, 8, 8))).shape
       (1, 8, 8, 16)
     """
-    module = model.__self__ if inspect.ismethod(model) else model
+    module, name = (model.__self__, model.__name__) if inspect.ismethod(model) else (model, "__call__")
     if not isinstance(module, nnx.Module):
         raise TypeError(f"freeze: `model` must be an nnx.Module or a method of one, got {model!r}")
-    name = model.__name__ if inspect.ismethod(model) else "__call__"
     copied = nnx.clone(module)
     copied.eval()
     call = getattr(reparameterize(copied), name)

@@ -82,17 +82,20 @@ def asked_for():
     """What the command adds to the record if it is asked for."""
     found = analyzed()
     limits = [cost.Limit("macs", 1e6), cost.Limit("time", 1e-3, "h100", "1 ms"), cost.Limit("memory", 1e9)]
-    parts = {
-        "forecast": cost.forecast(found, "pixel 4"),
-        "budget": cost.check_budget(found, limits),
-        "reconciliation": cost.reconcile(jnp.cumsum, SHAPES[0]),
-    }
-    return found.to_dict() | {name: part.to_dict() for name, part in parts.items()}
+    return with_parts(
+        found,
+        forecast=cost.forecast(found, "pixel 4"),
+        budget=cost.check_budget(found, limits),
+        reconciliation=cost.reconcile(jnp.cumsum, SHAPES[0]),
+    )
 
 
 def unknown_parts():
-    found = unknown()
-    parts = {"forecast": cost.forecast(found, "h100"), "budget": cost.check_budget(found, [cost.Limit("macs", 1e9)])}
+    found, limits = unknown(), [cost.Limit("macs", 1e9)]
+    return with_parts(found, forecast=cost.forecast(found, "h100"), budget=cost.check_budget(found, limits))
+
+
+def with_parts(found, **parts):
     return found.to_dict() | {name: part.to_dict() for name, part in parts.items()}
 
 

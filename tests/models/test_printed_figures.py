@@ -58,7 +58,7 @@ def test_mobilenet_v2_has_the_printed_figures(row):
 
 @pytest.mark.parametrize("row", PUBLISHED["mobilenet_v3"]["rows"], ids=lambda row: row["model"])
 def test_mobilenet_v3_has_the_printed_figures(row):
-    # `test_records.py` compares the figures with the networks.
+    # `checks.outdated` compares the figures of all networks with the networks.
     known = zoo.figures()[f"tf_mobilenetv3_{row['model'].replace('minimalistic', 'minimal')}_100"]
     assert known.image_size == 224
     unexplained = 2.41 if row["model"] == "large" else 0

@@ -59,17 +59,12 @@ def test_later_changes_of_the_model_do_not_change_it():
 def test_costs_and_exports_see_the_plain_layers(tmp_path):
     model = network()
     run = jds.freeze(model)
-    frozen, plain = cost.analyze(run, IMAGES), cost.analyze(jds.fold_batch_norm(evaluated(model)), IMAGES)
+    model.eval()
+    frozen, plain = cost.analyze(run, IMAGES), cost.analyze(jds.fold_batch_norm(model), IMAGES)
     assert [row.name for row in frozen.by("layer")] == [row.name for row in plain.by("layer")]
     assert frozen.total.counts == plain.total.counts
     assert frozen.total.parameters == plain.total.parameters > 1000
     jds.export(run, tmp_path / "model.jax", images())
-
-
-def evaluated(model):
-    copied = nnx.clone(model)
-    copied.eval()
-    return copied
 
 
 def test_what_cannot_be_frozen_is_refused(unchecked_types):

@@ -141,16 +141,15 @@ def _names(computation: Sequence[Instruction], *, is_function: bool) -> dict[str
     """
     own = {each.name: each.op_name if is_function or has_mark(each.op_name) else "" for each in computation}
     names = dict(own)
-    cumulative = {
-        each.name
-        for each in computation
-        if "reduce-window" in (each.opcode, each.name.partition("wrapped_")[2].partition(".")[0])
-    }
+    nameless = {each.name for each in computation if not own[each.name] and not _is_cumulative(each)}
     for each in reversed(computation):
-        for operand in each.operands:
-            if not own.get(operand, "known") and operand not in cumulative:
-                names[operand] = names[each.name] or names[operand]
+        for operand in nameless.intersection(each.operands):
+            names[operand] = names[each.name] or names[operand]
     for each in computation:
-        if each.name not in cumulative:
+        if each.name in nameless:
             names[each.name] = names[each.name] or next(filter(None, map(names.get, each.operands)), "")
     return names
+
+
+def _is_cumulative(instruction: Instruction) -> bool:
+    return instruction.opcode == "reduce-window" or instruction.name.startswith("wrapped_reduce-window")
