@@ -85,8 +85,9 @@ BLOCKS = (
     Fused("ordinary", "conv", (4, 6, 5, 3), ((3, 3, 3, 4),), ("bias",), {"strides": 2}, {"activation": jax.nn.silu}),
     Fused("depthwise, scale", "depthwise_conv", (4, 6, 5, 4), ((3, 3, 1, 4),), ("scale",), {}, {}),
     Fused("pointwise", "pointwise_conv", (4, 3, 3, 4), ((1, 1, 4, 5),), ("bias",), {}, {"activation": jax.nn.sigmoid}),
+    Fused("depthwise", "depthwise_conv", (4, 6, 5, 4), ((3, 3, 1, 8),), ("bias",), {}, {"activation": jax.nn.gelu}),
 )
-SEPARABLE, WHOLE, _, SCALED, POINTWISE = BLOCKS
+SEPARABLE, WHOLE, _, SCALED, POINTWISE, _ = BLOCKS
 # Named explicitly, because the default would leave the ordinary convolution to XLA.
 IMPLEMENTATIONS = (None, "xla", "shifted")
 

@@ -10,7 +10,7 @@ from jds.models._config import NetworkConfig
 from jds.models._initialize import draw_kernels, zeros
 from jds.models._preprocessing import Preprocessing
 from jds.models._stages import Feature, Stages
-from jds.nn import LayerConfig
+from jds.nn import LayerConfig, Linear, global_mean
 
 
 class Parts(NamedTuple):
@@ -105,7 +105,7 @@ class Network(nnx.Module):
     def _classifier(config: NetworkConfig, features: int, rngs: nnx.Rngs) -> nnx.Linear | None:
         if not config.num_classes:
             return None
-        return nnx.Linear(
+        return Linear(
             features,
             config.num_classes,
             dtype=config.dtype,
@@ -177,7 +177,7 @@ class Network(nnx.Module):
         """
         x = self._maps(images)[-1]
         x = x if self.head is None else self.head(x)
-        x = x.mean((1, 2), keepdims=True)
+        x = global_mean(x)
         x = x if self.neck is None else self.neck(x)
         x = x.reshape(x.shape[0], x.shape[3])  # -1 would be ambiguous for an empty batch
         for step in (self.dropout, self.classifier):

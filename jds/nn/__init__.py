@@ -10,6 +10,8 @@ from jds.nn._freezing import freeze as freeze
 from jds.nn._inverted_residual import FusedResidual as FusedResidual
 from jds.nn._inverted_residual import InvertedResidual as InvertedResidual
 from jds.nn._layer_config import LayerConfig as LayerConfig
+from jds.nn._linear import Linear as Linear
+from jds.nn._linear import global_mean as global_mean
 from jds.nn._mixed_conv import MixedConv as MixedConv
 from jds.nn._mobileone import MobileOneBlock as MobileOneBlock
 from jds.nn._multi_query_attention import MultiQueryAttention as MultiQueryAttention

@@ -37,6 +37,11 @@ class Affine(nnx.Module):
         wide = at_least_float32(dtype)
         return None if self.scale is None else self.scale[...].astype(wide), self.bias[...].astype(wide)
 
+    def part(self, channels: slice) -> "Affine":
+        """Returns the layer for some of the channels."""
+        scale = None if self.scale is None else nnx.Param(self.scale[...][channels])
+        return Affine(scale, nnx.Param(self.bias[...][channels]), self.dtype)
+
     def result_dtype(self, dtype: DTypeLike) -> jnp.dtype:
         """Returns the dtype of the result for inputs of a dtype."""
         return jnp.dtype(self.dtype or max(jnp.dtype(dtype), self.bias[...].dtype, key=lambda dtype: dtype.itemsize))

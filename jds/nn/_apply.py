@@ -25,28 +25,37 @@ class ConvStep(NamedTuple):
     norm: Callable[[jax.Array], jax.Array] | None
     activation: Activation | None
 
-    def __call__(self, inputs: jax.Array) -> jax.Array:
-        """Applies all three, as one fused op where possible; a normalization that is not folded runs separately."""
+    def __call__(self, inputs: jax.Array, *, skip: jax.Array | None = None) -> jax.Array:
+        """Applies all three, as one fused op where possible; a normalization that is not folded runs separately.
+
+        Args:
+          inputs: the input of the convolution.
+          skip: an array that is added to the result; None for none.
+        """
         if type(self.conv) in _FUSING and (self.norm is None or isinstance(self.norm, Affine)):
-            return self.conv(inputs, norm=self.norm, activation=self.activation)
-        return in_turn(inputs, *self)
+            return self.conv(inputs, norm=self.norm, activation=self.activation, skip=skip)
+        return in_turn(inputs, *self, skip=skip)
 
 
-def apply_separable(depthwise: ConvStep, pointwise: ConvStep, inputs: jax.Array) -> jax.Array:
+def apply_separable(
+    depthwise: ConvStep, pointwise: ConvStep, inputs: jax.Array, *, skip: jax.Array | None = None
+) -> jax.Array:
     """Applies a depthwise and a pointwise step, as one call of `jds.separable_conv` where possible.
 
-    This requires both convolutions to be jds's own, with the same options, and any normalizations to be folded.
+    This requires both convolutions to be jds's own, with the same options, and any normalizations to be folded. `skip`,
+    unless it is None, is added to the result.
     """
     first, second = depthwise.conv, pointwise.conv
     if not _are_one_call(first, second):
-        return pointwise(depthwise(inputs))
+        return pointwise(depthwise(inputs), skip=skip)
     images, depthwise_kernel, depthwise_bias = operands(first, inputs)
     _, pointwise_kernel, pointwise_bias = operands(second, inputs)
     depthwise_epilogue = as_epilogue(depthwise.norm, depthwise_bias, depthwise_kernel.dtype)
     pointwise_epilogue = as_epilogue(pointwise.norm, pointwise_bias, pointwise_kernel.dtype)
     if depthwise_epilogue is None or pointwise_epilogue is None:
-        return pointwise(depthwise(inputs))
-    return separable_conv(
+        return pointwise(depthwise(inputs), skip=skip)
+    is_fused = skip is not None and skip.dtype == images.dtype
+    out = separable_conv(
         images,
         depthwise_kernel,
         pointwise_kernel,
@@ -60,8 +69,10 @@ def apply_separable(depthwise: ConvStep, pointwise: ConvStep, inputs: jax.Array)
         pointwise_scale=pointwise_epilogue[0],
         pointwise_bias=pointwise_epilogue[1],
         pointwise_activation=pointwise.activation,
+        skip=skip if is_fused else None,
         implementation=first.implementation,
     )
+    return out if is_fused else in_turn(out, skip=skip)
 
 
 def _are_one_call(depthwise: object, pointwise: object) -> bool:

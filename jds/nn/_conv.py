@@ -111,7 +111,12 @@ class DepthwiseConv(nnx.Module):
         self.mask = nnx.data(check_mask("DepthwiseConv", mask, shape))
 
     def __call__(
-        self, inputs: jax.Array, *, norm: Norm | None = None, activation: Activation | None = None
+        self,
+        inputs: jax.Array,
+        *,
+        norm: Norm | None = None,
+        activation: Activation | None = None,
+        skip: jax.Array | None = None,
     ) -> jax.Array:
         """Applies the layer: `(*batch, *spatial, in_features)` to `(*batch, *out_spatial, out_features)`.
 
@@ -119,8 +124,11 @@ class DepthwiseConv(nnx.Module):
           inputs: `(*batch, *spatial, in_features)`.
           norm, activation: functions of the result that are applied after it, in the same fused op where possible; None
             for none.
+          skip: an array that is added to the result after them; None for none.
         """
-        return _apply(self, depthwise_conv, ("padding", "input_dilation", "kernel_dilation"), inputs, norm, activation)
+        return _apply(
+            self, depthwise_conv, ("padding", "input_dilation", "kernel_dilation"), inputs, norm, activation, skip
+        )
 
 
 class PointwiseConv(nnx.Module):
@@ -187,7 +195,12 @@ class PointwiseConv(nnx.Module):
         self.mask = nnx.data(check_mask("PointwiseConv", mask, shape))
 
     def __call__(
-        self, inputs: jax.Array, *, norm: Norm | None = None, activation: Activation | None = None
+        self,
+        inputs: jax.Array,
+        *,
+        norm: Norm | None = None,
+        activation: Activation | None = None,
+        skip: jax.Array | None = None,
     ) -> jax.Array:
         """Applies the layer: `(*batch, *spatial, in_features)` to `(*batch, *out_spatial, out_features)`.
 
@@ -195,8 +208,9 @@ class PointwiseConv(nnx.Module):
           inputs: `(*batch, *spatial, in_features)`.
           norm, activation: functions of the result that are applied after it, in the same fused op where possible; None
             for none.
+          skip: an array that is added to the result after them; None for none.
         """
-        return _apply(self, pointwise_conv, (), inputs, norm, activation)
+        return _apply(self, pointwise_conv, (), inputs, norm, activation, skip)
 
 
 class OrdinaryConv(nnx.Conv):
@@ -213,11 +227,16 @@ class OrdinaryConv(nnx.Conv):
         self.implementation: Implementation | None = implementation
 
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, inputs: jax.Array, *, norm: Norm | None = None, activation: Activation | None = None
+        self,
+        inputs: jax.Array,
+        *,
+        norm: Norm | None = None,
+        activation: Activation | None = None,
+        skip: jax.Array | None = None,
     ) -> jax.Array:
-        """Applies the layer; `norm` and `activation` as in `DepthwiseConv`."""
+        """Applies the layer; `norm`, `activation` and `skip` as in `DepthwiseConv`."""
         options = ("padding", "input_dilation", "kernel_dilation", "feature_group_count")
-        return _apply(self, conv, options, inputs, norm, activation)
+        return _apply(self, conv, options, inputs, norm, activation, skip)
 
 
 # Options that all layers have, under the names of their functions.
@@ -231,22 +250,27 @@ def _apply(
     inputs: jax.Array,
     norm: Norm | None,
     activation: Activation | None,
+    skip: jax.Array | None,
 ) -> jax.Array:
     """Applies a layer and the steps after it, as one fused op unless there is a normalization that is not folded."""
     images, kernel, bias = operands(layer, inputs)
     epilogue = as_epilogue(norm, bias, kernel.dtype)
     convolve = functools.partial(function, **{name: getattr(layer, name) for name in (*_OPTIONS, *options)})
     if epilogue is None:
-        return in_turn(convolve(images, kernel, bias=bias), norm, activation)
+        return in_turn(convolve(images, kernel, bias=bias), norm, activation, skip=skip)
     scale, bias = epilogue
-    return convolve(images, kernel, scale=scale, bias=bias, activation=activation)
+    is_fused = skip is not None and skip.dtype == (layer.preferred_element_type or images.dtype)
+    out = convolve(images, kernel, scale=scale, bias=bias, activation=activation, skip=skip if is_fused else None)
+    return out if is_fused else in_turn(out, skip=skip)
 
 
-def in_turn(inputs: jax.Array, *steps: Callable[[jax.Array], jax.Array] | None) -> jax.Array:
-    """Applies steps one after another, skipping those that are None."""
+def in_turn(
+    inputs: jax.Array, *steps: Callable[[jax.Array], jax.Array] | None, skip: jax.Array | None = None
+) -> jax.Array:
+    """Applies steps one after another, except those that are None, and adds `skip` if it is not None."""
     for step in steps:
         inputs = inputs if step is None else step(inputs)
-    return inputs
+    return inputs if skip is None else skip + inputs
 
 
 def canonical_kernel_size(module: str, kernel_size: int | Sequence[int]) -> tuple[int, ...]:

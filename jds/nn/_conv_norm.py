@@ -93,9 +93,9 @@ class ConvNorm(nnx.Module):
         """The layer as data, which allows applying it together with the next one."""
         return ConvStep(self.conv, self.norm, self.activation)
 
-    def __call__(self, inputs: jax.Array) -> jax.Array:
-        """Applies the layer to `(batch, height, width, in_features)`."""
-        return self.step(inputs)
+    def __call__(self, inputs: jax.Array, *, skip: jax.Array | None = None) -> jax.Array:
+        """Applies the layer to `(batch, height, width, in_features)`; adds `skip` to the result unless it is None."""
+        return self.step(inputs, skip=skip)
 
 
 def make_conv(

@@ -8,7 +8,7 @@ from flax import nnx
 from jds.nn._apply import apply_separable
 from jds.nn._conv_norm import ConvNorm
 from jds.nn._layer_config import DEFAULT_CONFIG, LayerConfig
-from jds.nn._residual import Skip
+from jds.nn._residual import Skip, with_skip
 from jds.nn._squeeze_excite import SqueezeExcite
 from jds.ops._fused_block import Activation
 
@@ -100,10 +100,13 @@ class InvertedResidual(nnx.Module):
         """Applies the block: `(batch, height, width, in_features)` to `(batch, *out_size, out_features)`."""
         x = inputs if self.expand is None else self.expand(inputs)
         if self.squeeze_excite is None:
-            x = apply_separable(self.depthwise.step, self.project.step, x)
-        else:
-            x = self.project(self.squeeze_excite(self.depthwise(x)))
-        return x if self.skip is None else self.skip(x, inputs)
+            return with_skip(
+                self.skip,
+                lambda added: apply_separable(self.depthwise.step, self.project.step, x, skip=added),
+                inputs,
+            )
+        x = self.squeeze_excite(self.depthwise(x))
+        return with_skip(self.skip, lambda added: self.project(x, skip=added), inputs)
 
 
 class FusedResidual(nnx.Module):
@@ -159,5 +162,5 @@ class FusedResidual(nnx.Module):
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Applies the block: `(batch, height, width, in_features)` to `(batch, *out_size, out_features)`."""
-        x = self.project(self.expand(inputs))
-        return x if self.skip is None else self.skip(x, inputs)
+        x = self.expand(inputs)
+        return with_skip(self.skip, lambda added: self.project(x, skip=added), inputs)

@@ -1,5 +1,6 @@
 """Convolutions with filters of several sizes."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -7,9 +8,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jds.nn._affine import Affine
 from jds.nn._arguments import check_features
-from jds.nn._conv import Norm, in_turn
-from jds.ops._fused_block import Activation
+from jds.nn._conv import DepthwiseConv, Norm, OrdinaryConv, PointwiseConv, in_turn
+from jds.ops._fused_block import Activation, is_by_element
 
 
 class MixedConv(nnx.Module):
@@ -58,12 +60,25 @@ class MixedConv(nnx.Module):
         self.convs = nnx.List(make(part_in, part_out, size) for part_in, part_out, size in parts)
 
     def __call__(
-        self, inputs: jax.Array, *, norm: Norm | None = None, activation: Activation | None = None
+        self,
+        inputs: jax.Array,
+        *,
+        norm: Norm | None = None,
+        activation: Activation | None = None,
+        skip: jax.Array | None = None,
     ) -> jax.Array:
         """Applies the layer to `(batch, height, width, in_features)`; the options are as in `DepthwiseConv`."""
         parts: list[Any] = jnp.split(inputs, self.starts, axis=-1)
-        out = jnp.concatenate([conv(part) for conv, part in zip(self.convs, parts, strict=True)], axis=-1)
-        return in_turn(out, norm, activation)
+        convs: list[Any] = list(self.convs)
+        fuses = all(type(conv) in (DepthwiseConv, PointwiseConv, OrdinaryConv) for conv in convs)
+        if fuses and (norm is None or isinstance(norm, Affine)) and is_by_element(activation):
+            ends = itertools.accumulate(conv.out_features for conv in convs)
+            channels = [slice(end - conv.out_features, end) for conv, end in zip(convs, ends, strict=True)]
+            norms = [norm and norm.part(own) for own in channels]
+            out = [conv(x, norm=own, activation=activation) for conv, x, own in zip(convs, parts, norms, strict=True)]
+            return in_turn(jnp.concatenate(out, axis=-1), skip=skip)
+        out = [conv(part) for conv, part in zip(convs, parts, strict=True)]
+        return in_turn(jnp.concatenate(out, axis=-1), norm, activation, skip=skip)
 
 
 def shares(count: int, parts: int) -> tuple[int, ...]:

@@ -1,5 +1,7 @@
 """Skip connections with stochastic depth, and per-channel scales."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -26,6 +28,24 @@ class Skip(nnx.Module):
     def __call__(self, result: jax.Array, inputs: jax.Array) -> jax.Array:
         """Adds `inputs` to `result`, both `(batch, height, width, features)`."""
         return inputs + (result if self.dropout is None else self.dropout(result))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it only adds, as in evaluation."""
+        return self.dropout is None or bool(self.dropout.deterministic)
+
+
+def with_skip(skip: Skip | None, block: Callable[[jax.Array | None], jax.Array], inputs: jax.Array) -> jax.Array:
+    """Applies a block and its skip connection, as one fused op where possible.
+
+    Args:
+      skip: the skip connection, or None.
+      block: function of an array that it adds to its result, or of None.
+      inputs: the inputs of the block.
+    """
+    if skip is None:
+        return block(None)
+    return block(inputs) if skip.is_plain else skip(block(None), inputs)
 
 
 class LayerScale(nnx.Module):

@@ -5,7 +5,9 @@ from flax import nnx
 
 from jds.nn._arguments import check_activation, check_features
 from jds.nn._layer_config import DEFAULT_CONFIG, LayerConfig
+from jds.nn._linear import Linear
 from jds.ops._fused_block import Activation
+from jds.ops._layers import squeeze_excite
 
 
 class SqueezeExcite(nnx.Module):
@@ -44,12 +46,17 @@ class SqueezeExcite(nnx.Module):
         check_features("SqueezeExcite", features=features, squeeze_features=squeeze_features)
         check_activation("SqueezeExcite", activation=activation, gate=gate)
         shared = {"dtype": config.dtype, "param_dtype": config.param_dtype, "kernel_init": config.kernel_init}
-        self.squeeze = nnx.Linear(features, squeeze_features, rngs=rngs, **shared)
-        self.excite = nnx.Linear(squeeze_features, features, rngs=rngs, **shared)
+        self.squeeze = Linear(features, squeeze_features, rngs=rngs, **shared)
+        self.excite = Linear(squeeze_features, features, rngs=rngs, **shared)
         self.activation, self.gate = activation, gate
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Applies the layer to `(batch, height, width, features)`."""
+        layers = (self.squeeze, self.activation), (self.excite, self.gate)
+        if all(type(layer) is Linear and layer.is_plain for layer, _ in layers):
+            operands = [(*layer.operands(inputs), activation, layer.precision) for layer, activation in layers]
+            if all(images.dtype == inputs.dtype for images, *_ in operands):
+                return squeeze_excite(inputs, *(rest for _, *rest in operands))
         means = inputs.mean((1, 2))
         factors = self.gate(self.excite(self.activation(self.squeeze(means))))
         return inputs * factors[:, None, None, :].astype(inputs.dtype)

@@ -6,7 +6,7 @@ from flax import nnx
 from jds.nn._apply import apply_separable
 from jds.nn._conv_norm import ConvNorm
 from jds.nn._layer_config import DEFAULT_CONFIG, LayerConfig
-from jds.nn._residual import LayerScale, Skip
+from jds.nn._residual import LayerScale, Skip, with_skip
 from jds.ops._fused_block import Activation
 
 
@@ -90,11 +90,16 @@ class UniversalInvertedResidual(nnx.Module):
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Applies the block: `(batch, height, width, in_features)` to `(batch, *out_size, out_features)`."""
         x = _after(self.start, self.expand, inputs)
-        x = _after(self.middle, self.project, x)
-        x = x if self.layer_scale is None else self.layer_scale(x)
+        if self.layer_scale is None:
+            return with_skip(self.skip, lambda added: _after(self.middle, self.project, x, added), inputs)
+        x = self.layer_scale(_after(self.middle, self.project, x))
         return x if self.skip is None else self.skip(x, inputs)
 
 
-def _after(depthwise: ConvNorm | None, pointwise: ConvNorm, inputs: jax.Array) -> jax.Array:
-    """Applies the depthwise layer, if there is one, and then the pointwise layer."""
-    return pointwise(inputs) if depthwise is None else apply_separable(depthwise.step, pointwise.step, inputs)
+def _after(
+    depthwise: ConvNorm | None, pointwise: ConvNorm, inputs: jax.Array, skip: jax.Array | None = None
+) -> jax.Array:
+    """Applies the depthwise layer, if there is one, and then the pointwise layer; adds `skip` unless it is None."""
+    if depthwise is None:
+        return pointwise(inputs, skip=skip)
+    return apply_separable(depthwise.step, pointwise.step, inputs, skip=skip)

@@ -1,4 +1,4 @@
-"""Reports which convolutions of a program `accelerate` replaces, which it leaves to XLA, and why."""
+"""Reports which convolutions and fused layers of a program jds runs, which it leaves to XLA, and why."""
 
 import collections
 import dataclasses
@@ -21,14 +21,13 @@ from jds.ops._dispatch import ImplementationChoice, Target
 from jds.ops._selection import Chosen, chosen, lowering_platform
 
 
-class ReportedConvolution(NamedTuple):
-    """Convolutions, or fused blocks, of one form, with operands of the same shapes and dtypes.
+class ReportedLayer(NamedTuple):
+    """Convolutions, or fused layers, of one form, with operands of the same shapes and dtypes.
 
     Attributes:
       form: the form in words: `"depthwise"`, `"pointwise kernel gradient"`,
-        `"fused depthwise + bias + relu6 → pointwise + bias"`, ….
-      lhs, rhs, out: shapes and dtypes of the equation's operands and result.
-      pointwise: shape and dtype of the second kernel of a fused separable block; None for anything else.
+        `"fused depthwise + bias + relu6 → pointwise + bias"`, `"mean"`, ….
+      operands, out: shapes and dtypes of the equation's operands, in order, and of its result.
       calls: number of times it runs per call of the function, or per iteration if it is in a `while` loop.
       in_while_loop: whether it is inside a loop of unknown length.
       choice: the implementation, and why it was chosen.
@@ -36,9 +35,7 @@ class ReportedConvolution(NamedTuple):
     """
 
     form: str
-    lhs: jax.ShapeDtypeStruct
-    rhs: jax.ShapeDtypeStruct
-    pointwise: jax.ShapeDtypeStruct | None
+    operands: tuple[jax.ShapeDtypeStruct, ...]
     out: jax.ShapeDtypeStruct
     calls: int
     in_while_loop: bool
@@ -57,36 +54,39 @@ class AccelerationReport:
 
     Attributes:
       platform: the platform that the function would be lowered for.
-      convolutions: one row per distinct convolution, in program order.
+      layers: one row per distinct convolution or fused layer, in program order.
 
     Example:
       >>> import jax.numpy as jnp, jds
       >>> print(jds.acceleration_report(jnp.sin, 1.0, platform="cpu"))
-      No convolutions in this program for 'cpu': there is nothing to replace.
+      No convolutions or fused layers in this program for 'cpu'.
     """
 
     platform: str
-    convolutions: tuple[ReportedConvolution, ...]
+    layers: tuple[ReportedLayer, ...]
 
     @property
-    def replaced(self) -> tuple[ReportedConvolution, ...]:
+    def replaced(self) -> tuple[ReportedLayer, ...]:
         """The rows that one of jds's implementations runs."""
-        return tuple(row for row in self.convolutions if row.is_replaced)
+        return tuple(row for row in self.layers if row.is_replaced)
 
     @property
-    def left(self) -> tuple[ReportedConvolution, ...]:
+    def left(self) -> tuple[ReportedLayer, ...]:
         """The rows that are left to XLA."""
-        return tuple(row for row in self.convolutions if not row.is_replaced)
+        return tuple(row for row in self.layers if not row.is_replaced)
 
     def __rich__(self) -> RenderableType:
-        if not self.convolutions:
-            return Text(f"No convolutions in this program for {self.platform!r}: there is nothing to replace.")
+        if not self.layers:
+            return Text(f"No convolutions or fused layers in this program for {self.platform!r}.")
         replaced, left = (sum(len(row.places) for row in rows) for rows in (self.replaced, self.left))
         by_choice = collections.defaultdict(list)
         for row in (*self.replaced, *self.left):
             by_choice[row.choice].append(row)
         parts: list[RenderableType] = [
-            Text(f"Convolutions for {self.platform!r}: {replaced} replaced, {left} left to XLA", style="bold")
+            Text(
+                f"Convolutions and fused layers for {self.platform!r}: {replaced} replaced, {left} left to XLA",
+                style="bold",
+            )
         ]
         for choice, rows in by_choice.items():
             parts += ["", Text(f"{choice.implementation}: {choice.reason}"), _table(rows)]
@@ -99,7 +99,7 @@ class AccelerationReport:
 def acceleration_report(
     fun: Callable[..., Any], *args: Any, platform: str | None = None, **kwargs: Any
 ) -> AccelerationReport:
-    """Lists the convolutions of a function: which `accelerate` replaces, which it leaves to XLA, and why.
+    """Lists the convolutions and fused layers of a function: which jds runs, which are left to XLA, and why.
 
     The function is traced as `jax.make_jaxpr(jds.accelerate(fun))(*args, **kwargs)` would trace it; nothing is
     computed, and Flax modules keep their state. To see the convolutions of a derivative, pass the derivative:
@@ -125,11 +125,11 @@ def acceleration_report(
       >>> layer = nnx.Conv(8, 8, (3, 3), feature_group_count=8, rngs=nnx.Rngs(0))
       >>> x = jax.ShapeDtypeStruct((1, 16, 16, 8), jnp.float32)
       >>> report = jds.acceleration_report(layer, x, platform="tpu")
-      >>> [(row.form, row.choice.implementation) for row in report.convolutions]
+      >>> [(row.form, row.choice.implementation) for row in report.layers]
       [('depthwise', 'xla')]
     """
     target = Target(lowering_platform("acceleration_report", platform))
-    rows: dict[ReportedConvolution, ReportedConvolution] = {}
+    rows: dict[ReportedLayer, ReportedLayer] = {}
     for found in _convolutions(_trace(fun, args, kwargs), target):
         new = _row(found)
         alike = new._replace(calls=0, places=())
@@ -171,15 +171,13 @@ def _convolutions(
             yield from _convolutions(inner, target, calls * times, in_loop, inside)
 
 
-def _row(found: _Found) -> ReportedConvolution:
+def _row(found: _Found) -> ReportedLayer:
     equation, operation, choice = found.chosen
     avals: list[Any] = [variable.aval for variable in (*equation.invars, *equation.outvars)]
-    lhs, rhs, *more, out = (jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in avals)
-    return ReportedConvolution(
+    *operands, out = (jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in avals)
+    return ReportedLayer(
         form="of symbolic shape" if operation is None else str(operation),
-        lhs=lhs,
-        rhs=rhs,
-        pointwise=next((operand for operand in more if operand.ndim > 1), None),
+        operands=tuple(operands),
         out=out,
         calls=found.calls,
         in_while_loop=found.in_while_loop,
@@ -188,7 +186,7 @@ def _row(found: _Found) -> ReportedConvolution:
     )
 
 
-def _table(rows: Sequence[ReportedConvolution]) -> Table:
+def _table(rows: Sequence[ReportedLayer]) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     for justify in ("right", "left", "left", "left"):
         table.add_column(justify=justify, overflow="fold")
@@ -197,19 +195,20 @@ def _table(rows: Sequence[ReportedConvolution]) -> Table:
         table.add_row(
             f"{row.calls}×{' per iteration' if row.in_while_loop else ''}",
             row.form,
-            f"{' * '.join(map(_by, _operands(row)))} → {_by(row.out)}, {_dtypes(row)}",
+            f"{_shapes(row)}, {_dtypes(row)}",
             Text(first + (f" and {len(others)} more" if others else "")),
         )
     return table
 
 
-def _operands(row: ReportedConvolution) -> list[jax.ShapeDtypeStruct]:
-    return [operand for operand in (row.lhs, row.rhs, row.pointwise) if operand is not None]
+def _shapes(row: ReportedLayer) -> str:
+    """The shapes of the operands, without those of scale and bias, and of the result."""
+    return f"{', '.join(_by(operand) for operand in row.operands if operand.ndim > 1)} → {_by(row.out)}"
 
 
 def _by(array: jax.ShapeDtypeStruct) -> str:
     return "×".join(map(str, array.shape))
 
 
-def _dtypes(row: ReportedConvolution) -> str:
-    return " → ".join(dict.fromkeys((row.lhs.dtype.name, row.out.dtype.name)))
+def _dtypes(row: ReportedLayer) -> str:
+    return " → ".join(dict.fromkeys((row.operands[0].dtype.name, row.out.dtype.name)))

@@ -3,6 +3,7 @@
 import functools
 import operator
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -133,6 +134,19 @@ def _per_channel(function: str, name: str, values, kernel: jax.Array) -> jax.Arr
             "cast it with `astype`"
         )
     return values
+
+
+def check_skip(function: str, skip, shape: tuple[Any, ...], dtype: jnp.dtype) -> jax.Array:
+    """Returns what is added to the result, as an array, if it has the result's shape and dtype."""
+    skip = jnp.asarray(skip)
+    if skip.shape != shape:
+        raise ValueError(f"{function}: `skip` must have the shape of the result, {shape}, got {skip.shape}")
+    if skip.dtype != dtype:
+        raise TypeError(
+            f"{function}: `skip` must have the dtype of the result, {dtype.name}, got {skip.dtype.name}; cast it with "
+            "`astype`"
+        )
+    return skip
 
 
 def check_supported(

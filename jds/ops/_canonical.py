@@ -1,5 +1,6 @@
 """Canonicalizes a call: checks each argument once, flattens the batch axes, and runs the result as a block."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
@@ -15,12 +16,13 @@ from jds.ops._arguments import (
     check_groups,
     check_one_position,
     check_pair,
+    check_skip,
     check_supported,
 )
 from jds.ops._dispatch import Implementation
 from jds.ops._fused_block import Block, Epilogue, Step, name_of
 from jds.ops._fused_primitive import run_block
-from jds.ops._geometry import Geometry, Padding, canonical_geometry
+from jds.ops._geometry import Geometry, Padding, canonical_geometry, output_size
 from jds.ops._lowering import check_mechanism
 
 
@@ -89,6 +91,13 @@ def convolve(
         step, more = _step(function, second, pointwise_kernel, _of_one_position(rank), 1, **options)
         steps.append(step)
         operands += more
+    skip = convolutions[-1].epilogue.skip
+    if skip is not None:
+        size = output_size(images.shape[1:-1], kernel.shape[:-2], geometry)
+        shape = (*size, convolutions[-1].kernel.shape[-1])
+        skip = check_skip(function, skip, (*batch, *shape), steps[-1].preferred_element_type or inputs.dtype)
+        operands += (skip.reshape(images.shape[0], *shape),)
+        steps[-1] = dataclasses.replace(steps[-1], has_skip=True)
     block = Block(tuple(steps), implementation)
     if implementation not in (None, "xla"):
         check_supported(function, implementation, block, images, operands)
@@ -118,6 +127,7 @@ def _step(
         has_scale=scale is not None,
         has_bias=bias is not None,
         activation=_activation(f"{function}: `{prefix}activation`", epilogue.activation),
+        has_skip=False,
     )
     return step, (kernel, *(operand for operand in (scale, bias) if operand is not None))
 

@@ -28,6 +28,7 @@ def conv(
     scale: Shaped[ArrayLike, " out_features"] | None = None,
     bias: Shaped[ArrayLike, " out_features"] | None = None,
     activation: Activation | None = None,
+    skip: Shaped[ArrayLike, "... out_features"] | None = None,
     implementation: Implementation | None = None,
 ) -> Float[Array, "... out_features"]:
     """Convolution: each output feature sees every input feature of its group.
@@ -50,7 +51,10 @@ def conv(
       scale, bias, activation: the epilogue, `activation(result * scale + bias)`, fused with the convolution where
         possible; None omits a step. `scale` and `bias` have shape `(out_features,)` and the dtype of the kernel, or
         float32 with a 16-bit kernel. `activation` is an elementwise function, such as `jax.nn.relu`. The fused kernels
-        support `jax.nn.relu`, `relu6`, `hard_sigmoid` and `hard_silu`; any other function runs after the convolution.
+        support `jax.nn.relu`, `relu6`, `silu`, `sigmoid`, `hard_silu`, `hard_sigmoid` and `gelu`; any other function
+        runs after the convolution.
+      skip: an array that is added after the activation, such as the input of a residual block, with the shape and dtype
+        of the result; part of the same fused op. None for none.
       implementation: `"xla"`, `"shifted"`, `"native"`, or None to let jds choose (see `select_implementation`).
 
     Returns:
@@ -74,7 +78,7 @@ def conv(
     return convolve(
         "conv",
         inputs,
-        Convolution("ordinary", kernel, Epilogue(scale, bias, activation)),
+        Convolution("ordinary", kernel, Epilogue(scale, bias, activation, skip)),
         strides=strides,
         padding=padding,
         input_dilation=input_dilation,
@@ -99,6 +103,7 @@ def depthwise_conv(
     scale: Shaped[ArrayLike, " out_features"] | None = None,
     bias: Shaped[ArrayLike, " out_features"] | None = None,
     activation: Activation | None = None,
+    skip: Shaped[ArrayLike, "... out_features"] | None = None,
     implementation: Implementation | None = None,
 ) -> Float[Array, "... out_features"]:
     """Depthwise convolution: filters each channel separately.
@@ -111,7 +116,7 @@ def depthwise_conv(
       kernel: `(*kernel_size, 1, in_features * channel_multiplier)`, with the dtype of the inputs; output channel
         `c * channel_multiplier + j` is filter `j` of input channel `c`. 1, 2 or 3 spatial axes.
       strides, padding, input_dilation, kernel_dilation, precision, preferred_element_type, scale, bias,
-        activation: as in `conv`.
+        activation, skip: as in `conv`.
       implementation: `"xla"`, `"shifted"`, `"native"`, or None to let jds choose (see `select_implementation`).
 
     Returns:
@@ -130,7 +135,7 @@ def depthwise_conv(
     return convolve(
         "depthwise_conv",
         inputs,
-        Convolution("depthwise", kernel, Epilogue(scale, bias, activation)),
+        Convolution("depthwise", kernel, Epilogue(scale, bias, activation, skip)),
         strides=strides,
         padding=padding,
         input_dilation=input_dilation,
@@ -151,6 +156,7 @@ def pointwise_conv(
     scale: Shaped[ArrayLike, " out_features"] | None = None,
     bias: Shaped[ArrayLike, " out_features"] | None = None,
     activation: Activation | None = None,
+    skip: Shaped[ArrayLike, "... out_features"] | None = None,
     implementation: Implementation | None = None,
 ) -> Float[Array, "... out_features"]:
     """Pointwise (1×1) convolution: mixes the channels at each position.
@@ -162,7 +168,7 @@ def pointwise_conv(
       inputs: `(*batch, *spatial, in_features)`, with any number of batch axes, including none.
       kernel: `(1, ..., 1, in_features, out_features)`, with 1, 2 or 3 leading ones and the dtype of the inputs.
       strides, precision, preferred_element_type, scale, bias,
-        activation: as in `conv`.
+        activation, skip: as in `conv`.
       implementation: `"xla"`, `"shifted"` (a matrix product), `"native"`, or None to let jds choose.
 
     Returns:
@@ -180,7 +186,7 @@ def pointwise_conv(
     return convolve(
         "pointwise_conv",
         inputs,
-        Convolution("pointwise", kernel, Epilogue(scale, bias, activation)),
+        Convolution("pointwise", kernel, Epilogue(scale, bias, activation, skip)),
         strides=strides,
         padding="VALID",
         precision=precision,
@@ -205,6 +211,7 @@ def separable_conv(
     pointwise_scale: Shaped[ArrayLike, " out_features"] | None = None,
     pointwise_bias: Shaped[ArrayLike, " out_features"] | None = None,
     pointwise_activation: Activation | None = None,
+    skip: Shaped[ArrayLike, "... out_features"] | None = None,
     implementation: Implementation | None = None,
 ) -> Float[Array, "... out_features"]:
     """Depthwise separable convolution: filters each channel, then mixes the channels.
@@ -222,7 +229,7 @@ def separable_conv(
       preferred_element_type: dtype of the result and of the values between the steps; None for the dtype of the inputs.
       depthwise_scale, depthwise_bias, depthwise_activation: epilogue of the depthwise step, as in `conv`; `scale` and
         `bias` have shape `(in_features * channel_multiplier,)`.
-      pointwise_scale, pointwise_bias, pointwise_activation: epilogue of the pointwise step, as in `conv`.
+      pointwise_scale, pointwise_bias, pointwise_activation, skip: epilogue of the pointwise step, as in `conv`.
       implementation: implementation of both steps: `"xla"`, `"shifted"`, `"native"`, or None to let jds choose.
 
     Returns:
@@ -246,7 +253,7 @@ def separable_conv(
       19.0
     """
     first = Epilogue(depthwise_scale, depthwise_bias, depthwise_activation)
-    second = Epilogue(pointwise_scale, pointwise_bias, pointwise_activation)
+    second = Epilogue(pointwise_scale, pointwise_bias, pointwise_activation, skip)
     return convolve(
         "separable_conv",
         inputs,

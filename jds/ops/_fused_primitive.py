@@ -1,4 +1,4 @@
-"""The fused block: convolutions with their epilogues as one primitive.
+"""The fused block: convolutions with their epilogues, or another layer, as one primitive.
 
 The primitive carries its reference jaxpr, the plain composition of the steps. It is lowered either to that jaxpr or to
 a single kernel that keeps intermediate values out of memory. Differentiation replaces it with the composition, so the
@@ -7,6 +7,7 @@ primitive occurs only in programs, or parts of programs, that are not differenti
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,21 +15,33 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, xla
 
-from jds.ops._fused_block import ACTIVATIONS, Block, Step
+from jds.ops._fused_block import Block, Step, activate
 from jds.ops._lowering import mark, register_block
 
 fused_conv_p = Primitive("fused_conv")
 
 
-def run_block(images: jax.Array, *operands: jax.Array, block: Block) -> jax.Array:
-    """Runs a block, as one fused op if it has an epilogue and all its activations have names."""
-    if block.has_epilogue and block.is_known:
+def run_block(images: jax.Array, *operands: jax.Array, block: Any) -> jax.Array:
+    """Runs a block, as one fused op if it may be one.
+
+    Args:
+      images: the first operand, which begins with the batch axis.
+      *operands: the other operands.
+      block: a `Block`, or a class of `_fused_layers.py`.
+    """
+    if block.is_fused:
         return _bind(images, *operands, block=block)
     return compose(images, *operands, block=block)
 
 
-def compose(images: jax.Array, *operands: jax.Array, block: Block) -> jax.Array:
+def compose(images: jax.Array, *operands: jax.Array, block: Any) -> jax.Array:
     """Reference implementation: runs the block step by step."""
+    if isinstance(block, Block):
+        return _compose_convolutions(images, *operands, block=block)
+    return block.compose(images, *operands)
+
+
+def _compose_convolutions(images: jax.Array, *operands: jax.Array, block: Block) -> jax.Array:
     out, rest = images, iter(operands)
     for step in block.steps:
         kernel = next(rest)
@@ -43,11 +56,9 @@ def compose(images: jax.Array, *operands: jax.Array, block: Block) -> jax.Array:
             out = out * _per_channel(scale, out)
         if bias is not None:
             out = out + _per_channel(bias, out)
-        if isinstance(step.activation, str):
-            out = ACTIVATIONS[step.activation](out)
-        elif step.activation is not None:
-            out = jnp.asarray(step.activation(_cast(out, dtype)))
-        out = _cast(out, dtype)
+        out = out if isinstance(step.activation, str) else _cast(out, dtype)
+        out = _cast(jnp.asarray(activate(step.activation, out)), dtype)
+        out = next(rest) + out if step.has_skip else out
     return out
 
 
@@ -84,12 +95,12 @@ def _cast(values: jax.Array, dtype: jnp.dtype) -> jax.Array:
 
 
 @functools.lru_cache(4096)
-def _composition(block: Block):
+def _composition(block: Any):
     """One jitted function per block, so that JAX caches its trace."""
     return jax.jit(functools.partial(compose, block=block))
 
 
-def _bind(*operands: jax.Array, block: Block) -> jax.Array:
+def _bind(*operands: jax.Array, block: Any) -> jax.Array:
     return fused_conv_p.bind(*operands, jaxpr=_composition(block).trace(*operands).jaxpr, block=block)
 
 
@@ -98,7 +109,7 @@ def _abstract_eval(*_, jaxpr, block):
     return out
 
 
-def _jvp(primals: Sequence, tangents: Sequence, *, jaxpr, block: Block):
+def _jvp(primals: Sequence, tangents: Sequence, *, jaxpr, block: Any):
     moving = [place for place, tangent in enumerate(tangents) if not isinstance(tangent, ad.Zero)]
 
     def of_moving(*values):
@@ -107,7 +118,7 @@ def _jvp(primals: Sequence, tangents: Sequence, *, jaxpr, block: Block):
     return jax.jvp(of_moving, [primals[place] for place in moving], [tangents[place] for place in moving])
 
 
-def _transpose(cotangent, *operands, jaxpr, block: Block):
+def _transpose(cotangent, *operands, jaxpr, block: Any):
     """Transposes a block that is linear in some operands, and so has neither bias nor activation."""
     linear = [place for place, operand in enumerate(operands) if ad.is_undefined_primal(operand)]
     gradients: list = [None] * len(operands)
@@ -121,14 +132,18 @@ def _transpose(cotangent, *operands, jaxpr, block: Block):
     return gradients
 
 
-def _batch(operands: Sequence, axes: Sequence, *, jaxpr, block: Block):
-    """Merges the mapped axis into the batch if only the images are mapped; otherwise maps the composition."""
-    images, *rest = operands
-    if any(axis is not None for axis in axes[1:]):
+def _batch(operands: Sequence, axes: Sequence, *, jaxpr, block: Any):
+    """Merges the mapped axis into the batch if all that is mapped has one; otherwise maps the composition."""
+    mapped = [place for place, axis in enumerate(axes) if axis is not None]
+    if not set(mapped) <= set(block.has_batch):
         return jax.vmap(functools.partial(compose, block=block), tuple(axes))(*operands), 0
-    images = jnp.moveaxis(images, axes[0], 0)
-    out = _bind(images.reshape(images.shape[0] * images.shape[1], *images.shape[2:]), *rest, block=block)
-    return out.reshape(*images.shape[:2], *out.shape[1:]), 0
+    size, merged = operands[mapped[0]].shape[axes[mapped[0]]], list(operands)
+    for place in block.has_batch:
+        operand, axis = operands[place], axes[place]
+        operand = jnp.broadcast_to(operand, (size, *operand.shape)) if axis is None else jnp.moveaxis(operand, axis, 0)
+        merged[place] = operand.reshape(size * operand.shape[1], *operand.shape[2:])
+    out = _bind(*merged, block=block)
+    return out.reshape(size, out.shape[0] // size, *out.shape[1:]), 0
 
 
 def _merge(operands: Sequence, places: Sequence[int], values: Sequence) -> list:

@@ -122,6 +122,18 @@ def dilate(sizes: Sequence[int], dilation: Sequence[int]) -> tuple[int, ...]:
     return tuple((n - 1) * d + 1 if n else 0 for n, d in zip(sizes, dilation, strict=True))
 
 
+def output_size(input_size: Sequence[int], kernel_size: Sequence[int], geometry: Geometry) -> tuple[int, ...]:
+    """Returns the spatial size of a convolution's result."""
+    sizes = zip(
+        dilate(input_size, geometry.input_dilation),
+        dilate(kernel_size, geometry.kernel_dilation),
+        geometry.padding,
+        geometry.strides,
+        strict=True,
+    )
+    return tuple(max(0, (size + low + high - window) // stride + 1) for size, window, (low, high), stride in sizes)
+
+
 def _numeric_padding(function: str, padding, rank: int) -> tuple[tuple[int, int], ...]:
     entries = list(padding) if isinstance(padding, Iterable) else [padding] * rank
     pairs = [tuple(entry) if isinstance(entry, Iterable) else (entry, entry) for entry in entries]

@@ -27,7 +27,7 @@ from jax.sharding import AbstractMesh
 
 from jds.ops import _dispatch
 from jds.ops._crop import convolve_cropped, is_misread
-from jds.ops._fused_block import Block, FusedForm
+from jds.ops._fused_block import FusedForm
 from jds.ops._partition import NO_MESH
 from jds.ops._recognize import recognize, with_typical_batch
 
@@ -132,7 +132,7 @@ def register_block(primitive: Primitive) -> None:
     mlir.register_lowering(primitive, _lower_block)
 
 
-def _lower_block(ctx: mlir.LoweringRuleContext, *operands, jaxpr: ClosedJaxpr, block: Block):
+def _lower_block(ctx: mlir.LoweringRuleContext, *operands, jaxpr: ClosedJaxpr, block: Any):
     if is_static(*_avals(ctx)):
         form = FusedForm(block, tuple(ctx.avals_in))
         asked = override.value or block.implementation

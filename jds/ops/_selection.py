@@ -47,6 +47,7 @@ def select_implementation(
     scale: jax.Array | jax.ShapeDtypeStruct | None = None,
     bias: jax.Array | jax.ShapeDtypeStruct | None = None,
     activation: Activation | None = None,
+    skip: jax.Array | jax.ShapeDtypeStruct | None = None,
     implementation: Implementation | None = None,
     platform: str | None = None,
 ) -> ImplementationSelection:
@@ -55,7 +56,7 @@ def select_implementation(
     Args:
       inputs, kernel: as in `conv`; arrays, or only their shapes and dtypes.
       strides, padding, input_dilation, kernel_dilation, feature_group_count: as in `conv`.
-      scale, bias, activation: the epilogue, as in `conv`; arrays, or only their shapes and dtypes.
+      scale, bias, activation, skip: the epilogue, as in `conv`; arrays, or only their shapes and dtypes.
       implementation: as in `conv`.
       platform: the platform to lower for: `"cpu"`, `"gpu"`, `"cuda"`, `"rocm"`, `"oneapi"` or `"tpu"`; None for JAX's
         default backend.
@@ -86,8 +87,8 @@ def select_implementation(
         implementation=implementation,
     )
 
-    def forward(x, k, scale, bias):
-        return call(x, k, scale=scale, bias=bias, activation=activation)
+    def forward(x, k, scale, bias, skip):
+        return call(x, k, scale=scale, bias=bias, activation=activation, skip=skip)
 
     def input_gradient(x, k, g):
         return jax.linear_transpose(lambda x: call(x, k), x)(g)
@@ -97,7 +98,7 @@ def select_implementation(
 
     cotangent = jax.eval_shape(call, inputs, kernel)
     return ImplementationSelection(
-        _choice(forward, (inputs, kernel, scale, bias), target),
+        _choice(forward, (inputs, kernel, scale, bias, skip), target),
         _choice(input_gradient, (inputs, kernel, cotangent), target),
         _choice(kernel_gradient, (inputs, kernel, cotangent), target),
     )
@@ -112,7 +113,7 @@ def lowering_platform(function: str, platform: str | None) -> str:
 
 
 class Chosen(NamedTuple):
-    """A convolution or a fused block, and the implementation that runs it.
+    """A convolution or a fused layer, and the implementation that runs it.
 
     Attributes:
       equation: its equation in the jaxpr.
@@ -128,7 +129,7 @@ class Chosen(NamedTuple):
 def chosen(equation: JaxprEqn, target: Target) -> Iterator[Chosen]:
     """Yields the choices that lowering makes for a jaxpr equation.
 
-    Yields nothing for an equation that is neither a convolution nor a fused block, and one choice per convolution for a
+    Yields nothing for an equation that is neither a convolution nor a fused layer, and one choice per convolution for a
     block that is not fused on this target.
     """
     is_block = "block" in equation.params
@@ -141,7 +142,7 @@ def chosen(equation: JaxprEqn, target: Target) -> Iterator[Chosen]:
     if not is_static and (is_block or with_typical_batch(*arrays, params=equation.params) is None):
         symbolic = "symbolic shapes are left to XLA"
         yield from (
-            _unfused(equation, target, symbolic)
+            _unfused(equation, None, target, symbolic)
             if is_block
             else [Chosen(equation, None, ImplementationChoice("xla", symbolic))]
         )
@@ -156,14 +157,16 @@ def chosen(equation: JaxprEqn, target: Target) -> Iterator[Chosen]:
     if isinstance(choice, ImplementationChoice):
         yield Chosen(equation, operation, choice)
     else:
-        yield from _unfused(equation, target, choice.reason)
+        yield from _unfused(equation, operation, target, choice.reason)
 
 
-def _unfused(equation: JaxprEqn, target: Target, reason: str) -> Iterator[Chosen]:
-    for inner in equation.params["jaxpr"].eqns:
-        for step in chosen(inner, target):
-            choice = step.choice._replace(reason=f"{step.choice.reason} (epilogue not fused: {reason})")
-            yield step._replace(choice=choice)
+def _unfused(equation: JaxprEqn, operation: Form | FusedForm | None, target: Target, reason: str) -> Iterator[Chosen]:
+    steps = [step for inner in equation.params["jaxpr"].eqns for step in chosen(inner, target)]
+    for step in steps:
+        choice = step.choice._replace(reason=f"{step.choice.reason} (epilogue not fused: {reason})")
+        yield step._replace(choice=choice)
+    if not steps:
+        yield Chosen(equation, operation, ImplementationChoice("xla", reason))
 
 
 def _choice(fun, arguments, target: Target) -> ImplementationChoice:

@@ -121,6 +121,11 @@ struct RandomEpilogue {
       case Activation::kRelu6: return {std::min(std::max(x, 0.0), 6.0), magnitude};
       case Activation::kHardSigmoid: return {gate, magnitude + 1};
       case Activation::kHardSilu: return {x * gate, 2 * magnitude + 3};
+      case Activation::kSigmoid: return {1 / (1 + std::exp(-x)), magnitude + 1};
+      case Activation::kSilu: return {x / (1 + std::exp(-x)), 2 * magnitude + 1};
+      case Activation::kGelu: return {x * std::erfc(-x * std::sqrt(0.5)) / 2, 2 * magnitude + 1};
+      case Activation::kGeluTanh:
+        return {x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))) / 2, 2 * magnitude + 1};
     }
     return {};
   }
@@ -170,6 +175,19 @@ int64_t draw_channels() { return chance(0.5) ? draw(1, 9) : draw(1, 70); }
 Type draw_type() { return static_cast<Type>(chance(0.5) ? 0 : draw(0, 2)); }
 Type draw_out_type(Type type) { return chance(0.3) ? Type::kFloat32 : type; }
 
+// What is added to a result, or null.
+std::unique_ptr<Numbers> draw_skip(const Numbers& result) {
+  return chance(0.3) ? std::make_unique<Numbers>(result.array.type, result.array.dims) : nullptr;
+}
+
+const Array* array_of(const std::unique_ptr<Numbers>& numbers) { return numbers ? &numbers->array : nullptr; }
+
+void add_skip(const std::unique_ptr<Numbers>& skip, std::vector<Sum>& sums) {
+  if (!skip) return;
+  const std::vector<double> numbers = skip->read();
+  for (size_t i = 0; i < sums.size(); ++i) sums[i].add(numbers[i]);
+}
+
 void depthwise() {
   const Space space(false);
   const Type type = draw_type();
@@ -177,8 +195,14 @@ void depthwise() {
   const int64_t in = chance(0.2) ? draw(2, chance(0.1) ? 256 : 5) : 1, out = in == 1 && chance(0.3) ? draw(2, 5) : 1;
   const Numbers moving(type, space.with(2, {batch}, {groups, in})), filter(type, space.with(1, {}, {groups, in, out}));
   const Numbers result(draw_out_type(type), space.with(0, {batch}, {groups, out}), true);
+  const RandomEpilogue epilogue(groups * out);
+  const std::unique_ptr<Numbers> skip = draw_skip(result);
   SomeThreads threads;
-  if (!ran([&] { return jds::depthwise(moving.array, filter.array, result.array, space.geometry, threads); })) return;
+  const auto call = [&] {
+    return jds::depthwise(moving.array, filter.array, epilogue.get(), array_of(skip), result.array, space.geometry,
+                          threads);
+  };
+  if (!ran(call)) return;
   const std::vector<double> x = moving.read(), w = filter.read();
   std::vector<Sum> sums(result.array.size());
   for (int64_t b = 0; b < batch; ++b) {
@@ -191,6 +215,8 @@ void depthwise() {
       }
     });
   }
+  for (size_t i = 0; i < sums.size(); ++i) sums[i] = epilogue.apply(sums[i], i % (groups * out));
+  add_skip(skip, sums);
   compare(result, sums);
 }
 
@@ -253,10 +279,11 @@ void block(bool is_ordinary) {
   const Numbers weights(type, is_ordinary ? space.with(1, {}, {channels, features}) : std::vector<int64_t>{depth, features});
   const Numbers result(draw_out_type(type), space.with(0, {batch}, {features}), true);
   const RandomEpilogue first(width), second(features);
+  const std::unique_ptr<Numbers> skip = draw_skip(result);
   SomeThreads threads;
   const auto call = [&] {
     return jds::block(moving.array, is_ordinary ? nullptr : &filter.array, is_ordinary ? EpilogueArrays{} : first.get(),
-                      weights.array, second.get(), result.array, space.geometry, threads);
+                      weights.array, second.get(), array_of(skip), result.array, space.geometry, threads);
   };
   if (!ran(call)) return;
   const std::vector<double> x = moving.read(), f = filter.read(), w = weights.read();
@@ -281,7 +308,90 @@ void block(bool is_ordinary) {
     }
   }
   for (size_t i = 0; i < sums.size(); ++i) sums[i] = second.apply(sums[i], i % features);
+  add_skip(skip, sums);
   compare(result, sums);
+}
+
+// The product of few rows, which is a convolution of one position, has its own kernel.
+void row_product() {
+  const Type type = draw_type();
+  const int64_t rows = draw(1, 6), depth = draw(1, 300), features = chance(0.2) ? draw(1, 700) : draw(1, 90);
+  const Numbers left(type, {1, 1, 1, rows, depth}), weights(type, {1, 1, 1, depth, features});
+  const Numbers result(draw_out_type(type), {1, 1, 1, rows, features}, true);
+  const RandomEpilogue epilogue(features);
+  const std::unique_ptr<Numbers> skip = draw_skip(result);
+  SomeThreads threads;
+  const auto call = [&] {
+    return jds::block(left.array, nullptr, {}, weights.array, epilogue.get(), array_of(skip), result.array, {}, threads);
+  };
+  if (!ran(call)) return;
+  const std::vector<double> x = left.read(), w = weights.read();
+  std::vector<Sum> sums(rows * features);
+  for (int64_t i = 0; i < rows * features; ++i) {
+    for (int64_t k = 0; k < depth; ++k) sums[i].add(x[i / features * depth + k] * w[k * features + i % features]);
+    sums[i] = epilogue.apply(sums[i], i % features);
+  }
+  add_skip(skip, sums);
+  compare(result, sums);
+}
+
+// Means of each channel of (batch, positions, channels).
+std::vector<Sum> means_of(const std::vector<double>& images, int64_t batch, int64_t positions, int64_t channels) {
+  std::vector<Sum> means(batch * channels);
+  for (int64_t i = 0; i < batch * positions * channels; ++i) {
+    means[i / (positions * channels) * channels + i % channels].add(images[i] / static_cast<double>(positions));
+  }
+  return means;
+}
+
+void mean() {
+  const Type type = draw_type();
+  const int64_t batch = draw(1, 3), positions = chance(0.1) ? draw(500, 3000) : draw(1, 60), channels = draw(1, 150);
+  const Numbers images(type, {batch, positions, channels}), result(type, {batch, channels}, true);
+  SomeThreads threads;
+  if (!ran([&] { return jds::mean(images.array, result.array, threads); })) return;
+  compare(result, means_of(images.read(), batch, positions, channels));
+}
+
+// The product of (rows, depth) with a matrix, and its epilogue.
+std::vector<Sum> layer(const std::vector<Sum>& rows, const std::vector<double>& weights, int64_t depth,
+                       const RandomEpilogue& epilogue) {
+  const int64_t features = static_cast<int64_t>(weights.size()) / depth;
+  std::vector<Sum> sums(static_cast<int64_t>(rows.size()) / depth * features);
+  for (size_t i = 0; i < sums.size(); ++i) {
+    const int64_t n = static_cast<int64_t>(i) % features;
+    for (int64_t k = 0; k < depth; ++k) {
+      const Sum& row = rows[static_cast<int64_t>(i) / features * depth + k];
+      sums[i].value += row.value * weights[k * features + n];
+      sums[i].magnitude += row.magnitude * std::abs(weights[k * features + n]);
+    }
+    sums[i] = epilogue.apply(sums[i], n);
+  }
+  return sums;
+}
+
+void squeeze_excite() {
+  const Type type = draw_type();
+  const int64_t batch = draw(1, 6), positions = chance(0.1) ? draw(500, 3000) : draw(1, 60);
+  const int64_t channels = draw(1, 150), squeezed = draw(1, 60);
+  const Numbers images(type, {batch, positions, channels}), squeeze(type, {channels, squeezed});
+  const Numbers excite(type, {squeezed, channels}), result(type, {batch, positions, channels}, true);
+  const RandomEpilogue first(squeezed), second(channels);
+  SomeThreads threads;
+  const auto call = [&] {
+    return jds::squeeze_excite(images.array, squeeze.array, first.get(), excite.array, second.get(), result.array,
+                               threads);
+  };
+  if (!ran(call)) return;
+  const std::vector<double> x = images.read();
+  const std::vector<Sum> hidden = layer(means_of(x, batch, positions, channels), squeeze.read(), channels, first);
+  const std::vector<Sum> gates = layer(hidden, excite.read(), squeezed, second);
+  std::vector<Sum> products(x.size());
+  for (size_t i = 0; i < x.size(); ++i) {
+    const Sum& gate = gates[static_cast<int64_t>(i) / (positions * channels) * channels + static_cast<int64_t>(i) % channels];
+    products[i] = {x[i] * gate.value, std::abs(x[i]) * gate.magnitude};
+  }
+  compare(result, products);
 }
 
 void matrix_product() {
@@ -343,7 +453,7 @@ void nonsense() {
   }
   const Array arrays[3] = {{Type::kFloat32, dims[0], nullptr}, {Type::kFloat32, dims[1], nullptr}, {Type::kFloat32, dims[2], nullptr}};
   SomeThreads threads;
-  if (jds::depthwise(arrays[0], arrays[1], arrays[2], geometry, threads).ok()) fail("nonsense was accepted");
+  if (jds::depthwise(arrays[0], arrays[1], {}, nullptr, arrays[2], geometry, threads).ok()) fail("nonsense was accepted");
 }
 
 }  // namespace
@@ -354,14 +464,16 @@ int main(int argc, char** argv) {
   const std::pair<const char*, std::function<void()>> kinds[] = {
       {"depthwise", depthwise},       {"kernel gradient", kernel_gradient}, {"separable block", [] { block(false); }},
       {"ordinary", [] { block(true); }}, {"matrix product", matrix_product},   {"matrix gradient", matrix_gradient},
-      {"grouped gradient", grouped_gradient}, {"nonsense", nonsense}};
+      {"grouped gradient", grouped_gradient}, {"nonsense", nonsense}, {"row product", row_product}, {"mean", mean},
+      {"squeeze and excitation", squeeze_excite}};
+  constexpr int64_t kKinds = sizeof(kinds) / sizeof(*kinds);
   std::map<std::string, int64_t> counts;
   for (uint64_t number = first; number != first + cases; ++number) {
     rng.seed(number);
     const std::vector<const jds::Kernels*>& available = jds::available_kernels();
     const char* name = available[number % available.size()]->name;
     jds::use_kernels(name);
-    const auto& kind = kinds[draw(0, 15) % 8];
+    const auto& kind = kinds[draw(0, kKinds - 1)];
     std::fprintf(stderr, "\rcase %llu: %s, %s          ", static_cast<unsigned long long>(number), name, kind.first);
     kind.second();
     ++counts[name];

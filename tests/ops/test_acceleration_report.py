@@ -12,6 +12,7 @@ from jax.experimental.xla_metadata import set_xla_metadata
 from rich.console import Console
 
 import jds
+from jds.ops import _layers
 
 IMAGES = jax.ShapeDtypeStruct((2, 8, 8, 4), jnp.float32)
 KERNEL = jax.ShapeDtypeStruct((3, 3, 1, 4), jnp.float32)
@@ -25,6 +26,9 @@ def depthwise(x, k):
     return lax.conv_general_dilated(
         x, k, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=4
     )
+
+
+GATE = (None, jax.nn.hard_sigmoid, None)
 
 
 def ordinary(x):
@@ -50,7 +54,7 @@ class Network(nnx.Module):
 
 
 def counts(found):
-    return {(row.form, row.choice.implementation != "xla"): row.calls for row in found.convolutions}
+    return {(row.form, row.choice.implementation != "xla"): row.calls for row in found.layers}
 
 
 FORWARD = {("ordinary", False): 1, ("depthwise", True): 3, ("pointwise", True): 1}
@@ -110,7 +114,7 @@ def test_loops_and_calls_are_counted():
         return jax.vmap(wrapped, (0, None))(x[None], k)
 
     found = report(fun, IMAGES, KERNEL)
-    rows = [(row.form, row.calls, len(row.places), row.in_while_loop) for row in found.convolutions]
+    rows = [(row.form, row.calls, len(row.places), row.in_while_loop) for row in found.layers]
     assert rows == [("depthwise", 13, 4, False), ("ordinary", 1, 1, False), ("depthwise", 1, 1, True)]
     assert "1× per iteration  depthwise" in str(found)
     assert "13×  depthwise" in str(found)
@@ -122,7 +126,7 @@ def test_the_report_says_what_is_left_and_why():
             x = depthwise(x, k)
         return jds.depthwise_conv(x, k, implementation="xla"), jds.depthwise_conv(x, k, implementation="shifted")
 
-    reasons = [(row.choice.implementation, row.choice.reason) for row in report(fun, IMAGES, KERNEL).convolutions]
+    reasons = [(row.choice.implementation, row.choice.reason) for row in report(fun, IMAGES, KERNEL).layers]
     assert reasons == [
         ("xla", "not under `accelerate`"),
         ("xla", "named by `implementation`"),
@@ -137,32 +141,33 @@ def test_the_report_says_what_is_left_and_why():
 def test_blocks_are_reported_as_they_are_lowered():
     bias, point = jnp.ones(4), jax.ShapeDtypeStruct((1, 1, 4, 6), jnp.float32)
 
-    def block(x, k, p, activation=jax.nn.relu6):
-        return jds.separable_conv(
-            x, k, p, depthwise_bias=bias, depthwise_activation=activation, pointwise_scale=jnp.ones(6)
-        )
+    def block(x, k, p, **options):
+        options["depthwise_activation"] = jax.nn.relu6
+        return jds.separable_conv(x, k, p, depthwise_bias=bias, pointwise_scale=jnp.ones(6), **options)
 
     def targets(fun, *args):
         text = jax.jit(fun).lower(*args).as_text()
         return {name for name in ("separable", "ordinary", "depthwise", "matrix_product") if f"@jds_{name}" in text}
 
-    (row,) = report(block, IMAGES, KERNEL, point).convolutions
+    (row,) = report(block, IMAGES, KERNEL, point).layers
     assert row.form == "fused depthwise + bias + relu6 → pointwise + scale"
     assert (row.choice.implementation, targets(block, IMAGES, KERNEL, point)) == ("native", {"separable"})
-    assert "2×8×8×4 * 3×3×1×4 * 1×1×4×6" in str(report(block, IMAGES, KERNEL, point))
+    assert "2×8×8×4, 3×3×1×4, 1×1×4×6" in str(report(block, IMAGES, KERNEL, point))
 
-    # A block whose activation the kernel does not know runs step by step, each with its own implementation.
-    swish = functools.partial(block, activation=jax.nn.silu)
-    rows = report(swish, IMAGES, KERNEL, point).convolutions
+    # A block that the kernel does not support runs step by step, each with its own implementation.
+    halves = [jax.ShapeDtypeStruct(array.shape, jnp.bfloat16) for array in (IMAGES, KERNEL, point)]
+    widened = functools.partial(block, preferred_element_type=jnp.float32)
+    rows = report(widened, *halves).layers
     assert [(row.form, row.choice.implementation) for row in rows] == [("depthwise", "native"), ("pointwise", "native")]
-    assert all(row.choice.reason.endswith("(epilogue not fused: the kernel does not support silu)") for row in rows)
-    assert targets(swish, IMAGES, KERNEL, point) == {"depthwise", "matrix_product"}
+    reason = "(epilogue not fused: the kernel's results always have the dtype of its inputs)"
+    assert all(row.choice.reason.endswith(reason) for row in rows)
+    assert targets(widened, *halves) == {"depthwise", "matrix_product"}
     # The place of a step is the caller's line, even if the block was traced before.
     assert all("test_acceleration_report.py" in row.places[0] for row in rows)
 
     (row,) = report(lambda x: jds.conv(x, jnp.ones((3, 3, 4, 4)), bias=bias, activation=jax.nn.relu), IMAGES).replaced
     assert row.form == "fused ordinary + bias + relu"
-    for row in jds.acceleration_report(block, IMAGES, KERNEL, point, platform="tpu").convolutions:
+    for row in jds.acceleration_report(block, IMAGES, KERNEL, point, platform="tpu").layers:
         assert row.choice.reason.startswith("on 'tpu', XLA's own")
         assert row.choice.reason.endswith("(epilogue not fused: fused kernels run on CPUs only, not on 'tpu')")
 
@@ -170,12 +175,15 @@ def test_blocks_are_reported_as_they_are_lowered():
 @pytest.mark.parametrize(
     ("kernel", "groups", "extras", "fused"),
     [
-        ((3, 3, 4, 4), 1, {"bias": (4,), "activation": jax.nn.relu}, True),
-        ((3, 3, 4, 4), 1, {"scale": (4,)}, True),
-        ((3, 3, 4, 4), 1, {}, False),
-        ((3, 3, 4, 4), 1, {"bias": (4,), "activation": jax.nn.silu}, False),
-        ((3, 3, 1, 4), 4, {"bias": (4,), "activation": jax.nn.relu}, False),
-        ((9, 9, 40, 4), 1, {"bias": (4,)}, False),  # windows too long for the cache
+        ((3, 3, 4, 4), 1, {"bias": (4,), "activation": jax.nn.relu}, "ordinary"),
+        ((3, 3, 4, 4), 1, {"scale": (4,)}, "ordinary"),
+        ((3, 3, 4, 4), 1, {}, None),
+        ((1, 1, 1100, 4), 1, {"bias": (4,), "activation": jax.nn.silu}, "pointwise"),
+        ((3, 3, 1, 4), 4, {"bias": (4,), "activation": jax.nn.relu}, "depthwise"),
+        ((3, 3, 2, 4), 4, {"bias": (4,)}, "depthwise"),  # each group has one output feature
+        ((3, 3, 300, 2), 2, {"bias": (2,)}, None),  # more features of a group than the kernel contracts
+        ((3, 3, 2, 4), 2, {"bias": (4,)}, None),  # grouped
+        ((9, 9, 40, 4), 1, {"bias": (4,)}, None),  # windows too long for the cache
     ],
 )
 def test_selection_knows_the_epilogue(kernel, groups, extras, fused):
@@ -185,23 +193,51 @@ def test_selection_knows_the_epilogue(kernel, groups, extras, fused):
     rest = (jax.ShapeDtypeStruct(kernel, jnp.float32), shapes)
     found = jds.select_implementation(images, rest[0], **shapes, **options, platform="cpu").forward
     text = jax.jit(lambda x, k, e: jds.conv(x, k, **e, **options)).lower(images, *rest).as_text()
-    assert found.reason.startswith("fused") == ("@jds_ordinary" in text) == fused
+    assert found.reason.startswith("fused") == (fused is not None)
     assert (found.implementation == "xla") == ("stablehlo.convolution" in text)
+    if fused:
+        target = "depthwise" if fused == "depthwise" else "ordinary"
+        assert text.count("stablehlo.custom_call") == text.count(f"@jds_{target}(") == 1
     # The report on the same call agrees.
-    (row,) = report(lambda x, k, e: jds.conv(x, k, **e, **options), images, *rest).convolutions
+    (row,) = report(lambda x, k, e: jds.conv(x, k, **e, **options), images, *rest).layers
     assert row.choice == found
+    assert row.form.startswith(f"fused {fused}") == (fused is not None)
+
+
+@pytest.mark.parametrize("batch", [jax.export.symbolic_shape("b")[0], 2])
+@pytest.mark.parametrize("platform", ["cpu", "tpu"])
+def test_fused_layers_are_reported_as_they_are_lowered(batch, platform):
+    def head(x, squeeze, excite, kernel, bias):
+        x = jds.nn.global_mean(_layers.squeeze_excite(x, (squeeze, None, jax.nn.relu, None), (excite, *GATE)))
+        return _layers.linear(x.reshape(x.shape[0], -1), kernel, bias)
+
+    args = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((batch, 6, 6, 4), (4, 2), (2, 4), (4, 3), (3,))]
+    found = jds.acceleration_report(head, *args, platform=platform)
+    runs_kernels = platform == "cpu" and batch == 2
+    assert [row.choice.implementation == "native" for row in found.layers] == 3 * [runs_kernels]
+    assert [row.operands for row in found.layers] == [
+        tuple(args[:3]),
+        (args[0],),
+        (jax.ShapeDtypeStruct((batch, 4), jnp.float32), *args[3:]),
+    ]
+    if batch == 2:
+        assert [row.form for row in found.layers] == ["squeeze and excitation", "mean", "linear + bias"]
+    if runs_kernels:
+        assert jax.jit(head).lower(*args).as_text().count("stablehlo.custom_call @jds") == 3
+    elif platform == "cpu":
+        assert "@jds" not in jax.export.export(jax.jit(head))(*args).mlir_module()
 
 
 def test_symbolic_shapes_are_reported_as_they_are_exported():
     images = jax.ShapeDtypeStruct(jax.export.symbolic_shape("b, 8, 8, 4"), jnp.float32)
     found = report(depthwise, images, KERNEL)
     assert found.replaced[0].choice.implementation == "shifted"
-    assert "b×8×8×4 * 3×3×1×4 → b×8×8×4, float32" in str(found)
+    assert "b×8×8×4, 3×3×1×4 → b×8×8×4, float32" in str(found)
     images = jax.ShapeDtypeStruct(jax.export.symbolic_shape("b, h, 8, 4"), jnp.float32)
     found = report(depthwise, images, KERNEL)
     assert not found.replaced
     assert found.left[0].choice.reason == "symbolic shapes are left to XLA"
-    assert "of symbolic shape  b×h×8×4 * 3×3×1×4 → b×h×8×4, float32" in str(found)
+    assert "of symbolic shape  b×h×8×4, 3×3×1×4 → b×h×8×4, float32" in str(found)
 
 
 def test_static_arguments_and_results_of_any_kind_are_accepted():
@@ -215,15 +251,15 @@ def test_static_arguments_and_results_of_any_kind_are_accepted():
         return {"x": x, "names": name if activation is jnp.sin else None}
 
     found = report(fun, IMAGES, KERNEL, 3, activation=jnp.sin, name="network")
-    assert [row.calls for row in found.convolutions] == [3]
+    assert [row.calls for row in found.layers] == [3]
     jitted = jax.jit(fun, static_argnums=2, static_argnames=("activation",))
-    assert [row.calls for row in report(jitted, IMAGES, KERNEL, 2, activation=jnp.tanh).convolutions] == [2]
+    assert [row.calls for row in report(jitted, IMAGES, KERNEL, 2, activation=jnp.tanh).layers] == [2]
 
 
 def test_a_program_without_convolutions_has_nothing_to_replace():
     found = report(jnp.sin, IMAGES)
-    assert found.convolutions == found.replaced == found.left == ()
-    assert str(found) == "No convolutions in this program for 'cpu': there is nothing to replace."
+    assert found.layers == found.replaced == found.left == ()
+    assert str(found) == "No convolutions or fused layers in this program for 'cpu'."
 
 
 def test_the_text_has_one_row_per_form_and_place():
@@ -234,13 +270,13 @@ def test_the_text_has_one_row_per_form_and_place():
 
     text = str(report(network, IMAGES, KERNEL))
     first, _, replaced, row, _, xla, last = text.splitlines()
-    assert first == "Convolutions for 'cpu': 2 replaced, 1 left to XLA"
+    assert first == "Convolutions and fused layers for 'cpu': 2 replaced, 1 left to XLA"
     chosen = jds.select_implementation(IMAGES, KERNEL, feature_group_count=4, platform="cpu").forward
     assert replaced == f"{chosen.implementation}: {chosen.reason}"
-    assert row.startswith("2×  depthwise  2×8×8×4 * 3×3×1×4 → 2×8×8×4, float32  block at test_acceleration_report.py:")
+    assert row.startswith("2×  depthwise  2×8×8×4, 3×3×1×4 → 2×8×8×4, float32  block at test_acceleration_report.py:")
     assert row.endswith("(depthwise) and 1 more")
     assert xla == "xla: ordinary convolutions are left to XLA"
-    assert last.startswith("1×  ordinary  2×8×8×4 * 3×3×4×4 → 2×8×8×4, float32  test_acceleration_report.py:")
+    assert last.startswith("1×  ordinary  2×8×8×4, 3×3×4×4 → 2×8×8×4, float32  test_acceleration_report.py:")
     narrow = Console(width=60)
     with narrow.capture() as capture:
         narrow.print(report(network, IMAGES, KERNEL))

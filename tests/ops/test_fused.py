@@ -22,8 +22,10 @@ from blocks import (
     sum_of,
 )
 from hypothesis import HealthCheck, given, settings
+from scipy import special
 
 import jds
+from jds.ops._fused_block import gelu
 
 NUMPY_ACTIVATIONS = {
     None: lambda x: x,
@@ -33,6 +35,8 @@ NUMPY_ACTIVATIONS = {
     jax.nn.sigmoid: lambda x: 1 / (1 + np.exp(-x)),
     jax.nn.hard_swish: lambda x: x * np.clip(x + 3, 0, 6) / 6,
     jax.nn.hard_sigmoid: lambda x: np.clip(x + 3, 0, 6) / 6,
+    gelu: lambda x: x * special.ndtr(x),
+    jax.nn.gelu: lambda x: x / (1 + np.exp(-((8 / np.pi) ** 0.5) * (x + 0.044715 * x**3))),
     jnp.tanh: np.tanh,  # one that jds does not know by name
 }
 

@@ -16,7 +16,7 @@ from workloads import WORKLOADS
 
 import jds
 from jds.ops.native import _library
-from jds.ops.native._attributes import geometry_attributes
+from jds.ops.native._attributes import geometry_attributes, no_epilogue_attributes
 
 DEPTHWISE = [workload for workload in WORKLOADS if workload.function == "depthwise_conv"]
 # Numbers of channels near the vector widths: 4, 8 and 16.
@@ -208,18 +208,24 @@ def test_another_platform_is_refused():
 
 
 GEOMETRY = geometry_attributes([])
+PLAIN = GEOMETRY | no_epilogue_attributes()
+BIASED = PLAIN | {"has_bias": np.ones(1, np.int64)}
 
 
 @pytest.mark.parametrize(
     ("target", "shapes", "geometry", "dtype", "message"),
     [
-        ("jds_depthwise", [(1, 1, 4, 4, 8), (1, 3, 3, 8, 1, 1), (1, 1, 4, 4, 8, 1)], GEOMETRY, "float32", "rank 6"),
-        ("jds_depthwise", [(1, 1, 4, 4, 8, 1), (1, 3, 3, 9, 1, 1), (1, 1, 4, 4, 8, 1)], GEOMETRY, "float32", "do not fit"),
-        ("jds_depthwise", [(1, 1, 4, 4, 8, 2), (1, 3, 3, 8, 2, 2), (1, 1, 4, 4, 8, 2)], GEOMETRY, "float32", "not both"),
-        ("jds_depthwise", [(1, 1, 4, 4, 8, 1), (1, 3, 3, 8, 1, 1), (1, 1, 4, 4, 8, 1)], {**GEOMETRY, "low": np.zeros(2, np.int64)}, "float32", "3 numbers, got 2"),
-        ("jds_depthwise", [(1, 1, 4, 4, 8, 1), (1, 3, 3, 8, 1, 1), (1, 1, 4, 4, 8, 1)], {**GEOMETRY, "short_steps": np.zeros(3, np.int64)}, "float32", "positive"),
-        ("jds_depthwise", [(1, 1, 4, 4, 8, 1), (1, 3, 3, 8, 1, 1), (1, 1, 4, 4, 8, 1)], GEOMETRY, "int32", "float32, bfloat16"),
-        ("jds_depthwise", [(1, 1, 64, 64, 1, 1), (1, 40, 40, 1, 1, 1), (1, 1, 9, 9, 1, 1)], GEOMETRY, "float32", "at most 1024"),
+        ("jds_depthwise", [(1, 1, 4, 4, 8), (1, 3, 3, 8, 1, 1), (1, 1, 4, 4, 8, 1)], PLAIN, "float32", "rank 6"),
+        ("jds_depthwise", [(1, 1, 4, 4, 8, 1), (1, 3, 3, 9, 1, 1), (1, 1, 4, 4, 8, 1)], PLAIN, "float32", "do not fit"),
+        ("jds_depthwise", [(1, 1, 4, 4, 8, 2), (1, 3, 3, 8, 2, 2), (1, 1, 4, 4, 8, 2)], PLAIN, "float32", "not both"),
+        ("jds_depthwise", [(1, 1, 4, 4, 8, 1), (1, 3, 3, 8, 1, 1), (1, 1, 4, 4, 8, 1)], {**PLAIN, "low": np.zeros(2, np.int64)}, "float32", "3 numbers, got 2"),
+        ("jds_depthwise", [(1, 1, 4, 4, 8, 1), (1, 3, 3, 8, 1, 1), (1, 1, 4, 4, 8, 1)], {**PLAIN, "short_steps": np.zeros(3, np.int64)}, "float32", "positive"),
+        ("jds_depthwise", [(1, 1, 4, 4, 8, 1), (1, 3, 3, 8, 1, 1), (1, 1, 4, 4, 8, 1)], PLAIN, "int32", "float32, bfloat16"),
+        ("jds_depthwise", [(1, 1, 64, 64, 1, 1), (1, 40, 40, 1, 1, 1), (1, 1, 9, 9, 1, 1)], PLAIN, "float32", "at most 1024"),
+        ("jds_depthwise", [(1, 1, 4, 4, 8, 1), (1, 3, 3, 8, 1, 1), (1, 1, 4, 4, 8, 1)], BIASED, "float32", "expected 3 operands, got 2"),
+        ("jds_depthwise", [(1, 1, 4, 4, 8, 1), (1, 3, 3, 8, 1, 1), (7,), (1, 1, 4, 4, 8, 1)], BIASED, "float32", r"of float32 and shape \(8\), got shape \(7\)"),
+        ("jds_depthwise", [(1, 1, 4, 4, 8, 1), (1, 3, 3, 8, 1, 1), (1, 1, 4, 4, 8, 1)], {**PLAIN, "activation": np.full(1, 99)}, "float32", "unknown activation 99"),
+        ("jds_depthwise", [(1, 1, 4, 4, 8, 1), (1, 3, 3, 8, 1, 1), (1, 1, 4, 4, 8, 1)], {**PLAIN, "activation": np.zeros(2, np.int64)}, "float32", "must have 1 numbers, got 2"),
         ("jds_kernel_gradient", [(2, 1, 4, 4, 8, 1), (1, 1, 4, 4, 8, 1), (1, 1, 1, 8, 1, 1)], GEOMETRY, "float32", "do not fit"),
         ("jds_kernel_gradient", [(1, 1, 4, 4, 8, 2), (1, 1, 4, 4, 8, 2), (1, 1, 1, 8, 2, 2)], GEOMETRY, "float32", "not of both"),
     ],

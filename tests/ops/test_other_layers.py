@@ -35,7 +35,7 @@ def passes(fun, *shapes):
     return [
         row.choice.implementation
         for program, arguments in programs
-        for row in jds.acceleration_report(program, *arguments, platform="cpu").convolutions
+        for row in jds.acceleration_report(program, *arguments, platform="cpu").layers
     ]
 
 

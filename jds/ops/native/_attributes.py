@@ -1,7 +1,7 @@
 """The kernels' non-array arguments, passed as attributes of XLA's calls."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,22 +35,29 @@ def geometry_attributes(axes: Sequence[AxisGeometry]) -> dict[str, np.ndarray]:
     }
 
 
-def epilogue_attributes(steps: Sequence[Step]) -> dict[str, np.ndarray]:
+def epilogue_attributes(steps: Sequence[Step]) -> dict[str, Any]:
     """Returns the attributes for steps whose activations are named or None."""
+    attributes = activation_attributes(
+        [step.has_scale for step in steps], [step.has_bias for step in steps], [step.activation for step in steps]
+    )
+    return attributes | {"has_skip": steps[-1].has_skip}
+
+
+def activation_attributes(
+    has_scale: Sequence[int], has_bias: Sequence[int], activations: Sequence[Any]
+) -> dict[str, np.ndarray]:
+    """Returns the attributes for steps whose activations are named or None."""
+    names = _library.activations()
     return {
-        "has_scale": _integers(step.has_scale for step in steps),
-        "has_bias": _integers(step.has_bias for step in steps),
-        "activation": _integers(_library.activations().index(str(step.activation or "none")) for step in steps),
+        "has_scale": _integers(has_scale),
+        "has_bias": _integers(has_bias),
+        "activation": _integers(names.index(name or "none") for name in activations),
     }
 
 
-def no_epilogue_attributes() -> dict[str, np.ndarray]:
+def no_epilogue_attributes() -> dict[str, Any]:
     """Returns the attributes for one step without an epilogue."""
-    return {
-        "has_scale": _integers([0]),
-        "has_bias": _integers([0]),
-        "activation": _integers([0]),
-    }
+    return activation_attributes([0], [0], [None]) | {"has_skip": False}
 
 
 def _integers(numbers: Iterable[int]) -> np.ndarray:

@@ -15,6 +15,8 @@ TARGETS = (
     "jds_matrix_gradient",
     "jds_separable",
     "jds_ordinary",
+    "jds_mean",
+    "jds_squeeze_excite",
 )
 
 

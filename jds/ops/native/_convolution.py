@@ -131,7 +131,10 @@ def _by_positions(left: NamedArray, right: NamedArray, form: Form, partitioned: 
     moving, other = left.arrange(call.moving), right.arrange(call.other)
     sizes = dict(zip(form.labels.out, form.split_shape(form.labels.out), strict=True))
     out = jax.ShapeDtypeStruct([sizes.get(label, 1) for label in call.out], _out_dtype(form))
-    run = functools.partial(_run, call.target, geometry_attributes(_geometry(form)))
+    attributes = geometry_attributes(_geometry(form))
+    if call.target == "jds_depthwise":
+        attributes |= no_epilogue_attributes()
+    run = functools.partial(_run, call.target, attributes)
     result = partitioned_call(run, moving, other, out, call.out) if partitioned else run(moving.array, other.array, out)
     return NamedArray(result, call.out).without([axis for axis in call.out if axis in _MISSING_AXES])
 

@@ -1,98 +1,48 @@
-"""Fused blocks run by a CPU kernel, which keeps intermediate results in the cache."""
+"""Fused blocks run by a CPU kernel: convolutions with their epilogues, or another layer."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 
-from jds.ops._fused_block import Block, FusedForm, Step
+from jds.ops._fused_block import Block, FusedForm
+from jds.ops._fused_layers import Linear, Mean, SqueezeExcite
 from jds.ops.native import _library
-from jds.ops.native._attributes import MAX_AXES, AxisGeometry, epilogue_attributes, geometry_attributes
-from jds.ops.native._constants import MAX_TAPS
-from jds.ops.native._convolution import DTYPES, MAX_WINDOW
+from jds.ops.native._convolution import DTYPES
+from jds.ops.native._fused_convolutions import convolutions, unsupported_convolutions
+from jds.ops.native._fused_layers import linear, mean, squeeze_excite
+
+_RUN: dict[type, Callable[..., jax.Array]] = {
+    Block: convolutions,
+    Linear: linear,
+    Mean: mean,
+    SqueezeExcite: squeeze_excite,
+}
 
 
-def fused_block(images: jax.Array, *operands: jax.Array, block: Block) -> jax.Array:
-    """Computes a block on the CPU: one ordinary convolution, or a depthwise and a pointwise convolution.
+def fused_block(images: jax.Array, *operands: jax.Array, block: Any) -> jax.Array:
+    """Computes a block on the CPU.
 
     Args:
-      images: `(batch, *spatial, in_features)`.
-      *operands: the kernel, scale (if any) and bias (if any) of each step.
-      block: the steps.
+      images, *operands: the operands of the block.
+      block: a block that `unsupported_block` does not object to.
 
     Returns:
-      `(batch, *out_spatial, out_features)`, computed in float32 and rounded once, at the end.
+      The result, computed in float32 and rounded once, at the end.
     """
     _library.load()
-    first = block.steps[0]
-    rank = len(first.geometry.strides)
-    ones = (1,) * (MAX_AXES - rank)
-    rest = iter(operands)
-    arrays = [images.reshape(images.shape[0], *ones, *images.shape[1:])]
-    for number, step in enumerate(block.steps):
-        kernel = next(rest)
-        if number:
-            arrays.append(kernel.reshape(kernel.shape[-2:]))
-        elif len(block.steps) == 2:
-            features = images.shape[-1]
-            arrays.append(kernel.reshape(*ones, *kernel.shape[:-2], features, 1, kernel.shape[-1] // features))
-        else:
-            arrays.append(kernel.reshape(*ones, *kernel.shape))
-        arrays += [next(rest).astype(jnp.float32) for present in (step.has_scale, step.has_bias) if present]
-    positions = _positions(images.shape[1:-1], operands[0].shape[:rank], first)
-    out = jax.ShapeDtypeStruct((images.shape[0], *ones, *positions, _out_features(operands)), images.dtype)
-    attributes = geometry_attributes(_geometry(first)) | epilogue_attributes(block.steps)
-    target = "jds_separable" if len(block.steps) == 2 else "jds_ordinary"
-    result = jax.ffi.ffi_call(target, out)(*arrays, **attributes)
-    return result.reshape(images.shape[0], *positions, out.shape[-1])
+    return _RUN[type(block)](images, *operands, block=block)
 
 
 def unsupported_block(form: FusedForm) -> str | None:
     """Returns the reason why the kernel cannot compute this block, or None if it can."""
-    block = form.block
-    images, kernel, *_ = form.operands
-    first = block.steps[0]
-    window = kernel.shape[:-2]
-    if images.dtype not in DTYPES:
-        return f"the kernel supports float32, bfloat16 and float16, not {images.dtype.name}"
-    if any(step.preferred_element_type not in (None, images.dtype) for step in block.steps):
-        return "the kernel's results always have the dtype of its inputs"
-    if any(dilation != 1 for dilation in first.geometry.input_dilation):
-        return "the kernel does not dilate its inputs"
+    first, *rest = form.operands
+    if first.dtype not in DTYPES:
+        return f"the kernel supports float32, bfloat16 and float16, not {first.dtype.name}"
     if any(0 in aval.shape for aval in form.operands):
         return "an array is empty"
-    if math.prod(window) > MAX_TAPS:
-        return f"the kernel sums at most {MAX_TAPS} terms, not {math.prod(window)}"
-    if len(block.steps) == 1:
-        if first.feature_group_count != 1:
-            return "a block of one step is supported only if it is an ordinary convolution"
-        if math.prod(kernel.shape[:-1]) > MAX_WINDOW:
-            return f"the kernel's windows have at most {MAX_WINDOW} elements, not {math.prod(kernel.shape[:-1])}"
-    if fault := _library.fault():
-        return fault
-    unknown = [step.activation for step in block.steps if step.activation not in (None, *_library.activations())]
-    return f"the kernel does not support {unknown[0]}" if unknown else None
-
-
-def _out_features(operands: Sequence[jax.Array]) -> int:
-    """Returns the number of output features, which is that of the last kernel."""
-    return next(operand for operand in reversed(operands) if operand.ndim > 1).shape[-1]
-
-
-def _geometry(step: Step) -> list[AxisGeometry]:
-    geometry = step.geometry
-    return [
-        AxisGeometry(long_step=stride, short_step=dilation, low=low)
-        for stride, (low, _), dilation in zip(geometry.strides, geometry.padding, geometry.kernel_dilation, strict=True)
-    ]
-
-
-def _positions(spatial: Sequence[int], window: Sequence[int], step: Step) -> list[int]:
-    geometry = step.geometry
-    return [
-        (size + low + high - dilation * (length - 1) - 1) // stride + 1
-        for size, length, stride, (low, high), dilation in zip(
-            spatial, window, geometry.strides, geometry.padding, geometry.kernel_dilation, strict=True
-        )
-    ]
+    if isinstance(form.block, Block):
+        return unsupported_convolutions(form) or _library.fault()
+    if any(aval.dtype != first.dtype for aval in rest):
+        return "the operands have several dtypes"
+    return _library.fault()

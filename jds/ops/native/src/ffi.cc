@@ -24,6 +24,12 @@ struct GeometryAttributes {
 struct BlockAttributes {
   Integers long_steps, short_steps, low, moving_steps;
   Integers has_scale, has_bias, activation;
+  bool has_skip;
+};
+
+// Those of two steps without a geometry.
+struct EpilogueAttributes {
+  Integers has_scale, has_bias, activation;
 };
 
 struct TransposedAttribute {
@@ -37,8 +43,11 @@ struct TransposedAttribute {
       StructMember<Integers>("low"), StructMember<Integers>("moving_steps")
 
 XLA_FFI_REGISTER_STRUCT_ATTR_DECODING(GeometryAttributes, JDS_GEOMETRY);
-XLA_FFI_REGISTER_STRUCT_ATTR_DECODING(BlockAttributes, JDS_GEOMETRY, StructMember<Integers>("has_scale"),
-                                      StructMember<Integers>("has_bias"), StructMember<Integers>("activation"));
+#define JDS_EPILOGUES \
+  StructMember<Integers>("has_scale"), StructMember<Integers>("has_bias"), StructMember<Integers>("activation")
+
+XLA_FFI_REGISTER_STRUCT_ATTR_DECODING(BlockAttributes, JDS_GEOMETRY, JDS_EPILOGUES, StructMember<bool>("has_skip"));
+XLA_FFI_REGISTER_STRUCT_ATTR_DECODING(EpilogueAttributes, JDS_EPILOGUES);
 XLA_FFI_REGISTER_STRUCT_ATTR_DECODING(TransposedAttribute, StructMember<bool>("transposed"));
 
 namespace {
@@ -108,9 +117,10 @@ Status read_geometry(const Attributes& attributes, jds::Geometry& geometry) {
   return {};
 }
 
-// Checks that there are attributes for `steps` steps, and the arrays that they and the kernels need.
-Status expect_steps(const Call& call, const BlockAttributes& attributes, size_t steps) {
-  int64_t operands = static_cast<int64_t>(steps) + 1;
+// Checks that there are attributes for `steps` steps, and the arrays that they and the kernels need, and `more`.
+template <class Attributes>
+Status expect_steps(const Call& call, const Attributes& attributes, size_t steps, bool more) {
+  int64_t operands = static_cast<int64_t>(steps) + 1 + more;
   for (const Integers& numbers : {attributes.has_scale, attributes.has_bias, attributes.activation}) {
     if (numbers.size() != steps) {
       return jds::invalid("each attribute of the epilogues must have " + std::to_string(steps) + " numbers, got " +
@@ -124,7 +134,8 @@ Status expect_steps(const Call& call, const BlockAttributes& attributes, size_t 
 }
 
 // Takes the arrays of the epilogue of a step.
-jds::EpilogueArrays next_epilogue(Call& call, const BlockAttributes& attributes, size_t step) {
+template <class Attributes>
+jds::EpilogueArrays next_epilogue(Call& call, const Attributes& attributes, size_t step) {
   const jds::Array* scale = attributes.has_scale[step] ? &call.next() : nullptr;
   const jds::Array* bias = attributes.has_bias[step] ? &call.next() : nullptr;
   return {scale, bias, static_cast<jds::Activation>(attributes.activation[step])};
@@ -142,24 +153,51 @@ Status convolution(Call& call, const GeometryAttributes& attributes) {
   return operation(left, right, call.next(), geometry, call.threads);
 }
 
+Status depthwise(Call& call, const BlockAttributes& attributes) {
+  if (Status status = expect_steps(call, attributes, 1, attributes.has_skip); !status.ok()) return status;
+  jds::Geometry geometry;
+  if (Status status = read_geometry(attributes, geometry); !status.ok()) return status;
+  const jds::Array &moving = call.next(), &filter = call.next();
+  const jds::EpilogueArrays epilogue = next_epilogue(call, attributes, 0);
+  const jds::Array* skip = attributes.has_skip ? &call.next() : nullptr;
+  return jds::depthwise(moving, filter, epilogue, skip, call.next(), geometry, call.threads);
+}
+
 Status separable(Call& call, const BlockAttributes& attributes) {
-  if (Status status = expect_steps(call, attributes, 2); !status.ok()) return status;
+  if (Status status = expect_steps(call, attributes, 2, attributes.has_skip); !status.ok()) return status;
   jds::Geometry geometry;
   if (Status status = read_geometry(attributes, geometry); !status.ok()) return status;
   const jds::Array &moving = call.next(), &filter = call.next();
   const jds::EpilogueArrays first = next_epilogue(call, attributes, 0);
   const jds::Array& weights = call.next();
   const jds::EpilogueArrays second = next_epilogue(call, attributes, 1);
-  return jds::block(moving, &filter, first, weights, second, call.next(), geometry, call.threads);
+  const jds::Array* skip = attributes.has_skip ? &call.next() : nullptr;
+  return jds::block(moving, &filter, first, weights, second, skip, call.next(), geometry, call.threads);
 }
 
 Status ordinary(Call& call, const BlockAttributes& attributes) {
-  if (Status status = expect_steps(call, attributes, 1); !status.ok()) return status;
+  if (Status status = expect_steps(call, attributes, 1, attributes.has_skip); !status.ok()) return status;
   jds::Geometry geometry;
   if (Status status = read_geometry(attributes, geometry); !status.ok()) return status;
   const jds::Array &moving = call.next(), &weights = call.next();
   const jds::EpilogueArrays epilogue = next_epilogue(call, attributes, 0);
-  return jds::block(moving, nullptr, {}, weights, epilogue, call.next(), geometry, call.threads);
+  const jds::Array* skip = attributes.has_skip ? &call.next() : nullptr;
+  return jds::block(moving, nullptr, {}, weights, epilogue, skip, call.next(), geometry, call.threads);
+}
+
+Status mean(Call& call, const ffi::Dictionary&) {
+  if (Status status = call.expect(1); !status.ok()) return status;
+  const jds::Array& images = call.next();
+  return jds::mean(images, call.next(), call.threads);
+}
+
+Status squeeze_excite(Call& call, const EpilogueAttributes& attributes) {
+  if (Status status = expect_steps(call, attributes, 2, false); !status.ok()) return status;
+  const jds::Array &images = call.next(), &squeeze = call.next();
+  const jds::EpilogueArrays first = next_epilogue(call, attributes, 0);
+  const jds::Array& excite = call.next();
+  const jds::EpilogueArrays second = next_epilogue(call, attributes, 1);
+  return jds::squeeze_excite(images, squeeze, first, excite, second, call.next(), call.threads);
 }
 
 Status matrix_product(Call& call, const TransposedAttribute& attributes) {
@@ -203,13 +241,15 @@ auto binding_of(Status (*)(Call&, const Attributes&)) {
 }  // namespace
 
 #define JDS_HANDLERS(HANDLER)                                       \
-  HANDLER(jds_depthwise, convolution<jds::depthwise>)               \
+  HANDLER(jds_depthwise, depthwise)                                 \
   HANDLER(jds_kernel_gradient, convolution<jds::kernel_gradient>)   \
   HANDLER(jds_grouped_gradient, convolution<jds::grouped_gradient>) \
   HANDLER(jds_matrix_product, matrix_product)                       \
   HANDLER(jds_matrix_gradient, matrix_gradient)                     \
   HANDLER(jds_separable, separable)                                 \
-  HANDLER(jds_ordinary, ordinary)
+  HANDLER(jds_ordinary, ordinary)                                   \
+  HANDLER(jds_mean, mean)                                           \
+  HANDLER(jds_squeeze_excite, squeeze_excite)
 
 #define JDS_DEFINE(name, operation) JDS_HANDLER(name, handler_of(operation), binding_of(operation))
 #define JDS_NAME(name, operation) "\"" #name "\", "

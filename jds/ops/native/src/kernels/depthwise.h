@@ -2,6 +2,8 @@
 #ifndef JDS_KERNELS_DEPTHWISE_H_
 #define JDS_KERNELS_DEPTHWISE_H_
 
+#include <type_traits>
+
 #include "kernels/channels.h"
 #include "kernels/epilogue.h"
 #include "kernels/params.h"
@@ -71,21 +73,34 @@ inline void sum_of_rows(const TapPointers<T>& taps, const Channels& channels, Si
   }
 }
 
-// Writes results to memory, pixel after pixel.
+// Writes results to memory, pixel after pixel, after adding those of `skip`, if it is not null.
 template <class Out>
 struct PixelWriter {
-  using Pixel = Out*;
+  struct Pixel {
+    Out* out;
+    const Out* skip;
+  };
 
-  Out* out;
+  Pixel first;
   int64_t stride;
 
-  Pixel pixel(int64_t j) const { return out + j * stride; }
-  void advance(int64_t pixels) { out += pixels * stride; }
+  Pixel pixel(int64_t j) const { return {first.out + j * stride, first.skip ? first.skip + j * stride : nullptr}; }
+  void advance(int64_t pixels) { first = pixel(pixels); }
 
   template <class Channels>
-  static void store(Pixel pixel, const Channels& channels, Simd::Vector v) {
-    channels.store(pixel + channels.c, v);
+  static void store(const Pixel& pixel, const Channels& channels, Simd::Vector v) {
+    if (pixel.skip) v = Simd::add(v, channels.out(pixel.skip));
+    channels.store(pixel.out + channels.c, v);
   }
+};
+
+// Writes one vector of channels to each of some pixels.
+template <int kBlock, class Writer, class Channels>
+struct PixelStore {
+  typename Writer::Pixel pixels[kBlock];
+  Channels channels;
+
+  void operator()(int j, Simd::Vector v) const { Writer::store(pixels[j], channels, v); }
 };
 
 // Computes `kBlock` neighboring outputs. `kTaps` taps per row and stride `kStride`, or 0 and 0 for any.
@@ -105,8 +120,12 @@ inline void block_of_outputs(const Depthwise& d, const TapPointers<T>& taps, con
     } else {
       sum_of_taps<kBlock>(taps, channels, sums);
     }
-    const VectorEpilogue epilogue = load_epilogue(d.epilogue, channels);
-    for (int j = 0; j < kBlock; ++j) writer.store(pixels[j], channels, epilogue(sums[j]));
+    const auto store = [&](int j, Simd::Vector v) { Writer::store(pixels[j], channels, v); };
+    store_results(d.epilogue, channels, sums, store, [&] {
+      PixelStore<kBlock, Writer, std::decay_t<decltype(channels)>> copy = {{}, channels};
+      for (int j = 0; j < kBlock; ++j) copy.pixels[j] = pixels[j];
+      return copy;
+    });
   });
 }
 
@@ -146,9 +165,10 @@ inline void run_of_outputs(const Depthwise& d, TapPointers<T>& taps, int64_t out
 
 // Computes one output that contracts several features: sums per channel of the moving array, then per group.
 template <class T, class Out>
-inline void contracted_output(const Depthwise& d, const TapPointers<T>& taps, Out* out) {
+inline void contracted_output(const Depthwise& d, const TapPointers<T>& taps,
+                              const typename PixelWriter<Out>::Pixel& pixel) {
   constexpr int64_t kBuffer = kMaxContractedFeatures;
-  float sums[kBuffer];
+  float sums[kBuffer], totals[kBuffer];
   const int64_t groups_at_once = kBuffer / d.in_features;
   for (int64_t g = 0; g < d.groups; g += groups_at_once) {
     const int64_t groups = d.groups - g < groups_at_once ? d.groups - g : groups_at_once, first = g * d.in_features;
@@ -163,8 +183,17 @@ inline void contracted_output(const Depthwise& d, const TapPointers<T>& taps, Ou
     for (int64_t group = 0; group < groups; ++group) {
       float total = 0;
       for (int64_t i = 0; i < d.in_features; ++i) total += sums[group * d.in_features + i];
-      narrow(total, out + g + group);
+      totals[group] = total;
     }
+    const Epilogue epilogue = {.scale = d.epilogue.scale ? d.epilogue.scale + g : nullptr,
+                               .bias = d.epilogue.bias ? d.epilogue.bias + g : nullptr,
+                               .activation = d.epilogue.activation};
+    each_vector(groups, 1, [&](const auto& channels) {
+      Simd::Vector values[1] = {channels.out(totals)};
+      const PixelStore<1, PixelWriter<Out>, std::decay_t<decltype(channels)>> store = {
+          {{pixel.out + g, pixel.skip ? pixel.skip + g : nullptr}}, channels};
+      store_results(epilogue, channels, values, store, [&] { return store; });
+    });
   }
 }
 
@@ -196,16 +225,18 @@ void depthwise_rows(const Depthwise& d, int64_t row_begin, int64_t row_end, int6
   const int64_t out_pixel = d.groups * d.out_features;
   TapPointers<T> taps;
   for (int64_t row = row_begin; row < row_end; ++row) {
-    Out* out = static_cast<Out*>(d.out) + row * d.space.inner.long_size * out_pixel;
+    const int64_t line = row * d.space.inner.long_size * out_pixel;
+    const typename PixelWriter<Out>::Pixel begin = {static_cast<Out*>(d.out) + line,
+                                                    d.skip ? static_cast<const Out*>(d.skip) + line : nullptr};
     for (int64_t r = run_begin; r < run_end; ++r) {
       const Run& run = d.space.inner.run[r];
       find_tap_pointers(d, row, run, taps);
-      PixelWriter<Out> writer = {out + run.first * out_pixel, run.stride * out_pixel};
+      PixelWriter<Out> writer = {PixelWriter<Out>{begin, out_pixel}.pixel(run.first), run.stride * out_pixel};
       if (d.in_features == 1) {
         run_of_outputs(d, taps, run.count, writer);
         continue;
       }
-      for (int64_t j = 0; j < run.count; ++j, taps.advance(1)) contracted_output(d, taps, writer.pixel(j));
+      for (int64_t j = 0; j < run.count; ++j, taps.advance(1)) contracted_output<T, Out>(d, taps, writer.pixel(j));
     }
   }
 }

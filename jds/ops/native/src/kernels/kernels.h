@@ -31,6 +31,12 @@ struct Kernels {
   void (*block_product)(const Block&, const Part&);
   // Floats of a tile of left rows.
   int64_t (*block_tile)(const Block&);
+  // Columns [begin, end) of the result.
+  void (*row_product)(const RowProduct&, int64_t begin, int64_t end);
+  // sums[c] = sum over p of image[p, c], for channels [begin, end).
+  void (*channel_sums)(const Image&, int64_t begin, int64_t end, float* sums);
+  // out[p, c] = image[p, c] * factors[c], for positions [begin, end).
+  void (*scale_channels)(const Image&, const float* factors, int64_t begin, int64_t end, void* out);
   // Sums over positions [begin, end), for rows [row_begin, row_end); `sums` is where row 0 begins.
   void (*matrix_gradient)(const MatrixGradient&, int64_t begin, int64_t end, int64_t row_begin, int64_t row_end,
                           float* sums, float* scratch);

@@ -40,7 +40,7 @@ template <int kCount, int kWidth>
 inline __attribute__((always_inline)) void set_to_zero(Sums<kCount, kWidth>& sums) {
 #pragma GCC unroll 16
   for (int r = 0; r < kCount; ++r) {
-#pragma GCC unroll 2
+#pragma GCC unroll 8
     for (int v = 0; v < kWidth; ++v) sums[r][v] = Simd::zero();
   }
 }
@@ -53,18 +53,43 @@ inline __attribute__((always_inline)) void add_products(const float* left, int64
 #pragma GCC unroll 16
   for (int r = 0; r < kCount; ++r) {
     const Simd::Vector value = Simd::broadcast(left[r * stride]);
-#pragma GCC unroll 2
+#pragma GCC unroll 8
     for (int v = 0; v < kWidth; ++v) sums[r][v] = Simd::multiply_add(value, right[v], sums[r][v]);
   }
 }
 
-template <int kCount, class Channels, class Out>
+// Where rows of results are written to, `stride` apart, after adding those of `skip`, if it is not null.
+template <class Out>
+struct Rows {
+  Out* out;
+  const Out* skip;
+  int64_t stride;
+
+  Rows from(int64_t row) const { return {out + row * stride, skip ? skip + row * stride : nullptr, stride}; }
+};
+
+// Writes to a column of results.
+template <class Channels, class Out>
+struct ColumnStore {
+  Channels columns;
+  Rows<Out> rows;
+
+  void operator()(int row, Simd::Vector v) const {
+    const int64_t offset = row * rows.stride;
+    if (rows.skip) v = Simd::add(v, columns.out(rows.skip + offset));
+    columns.store(rows.out + offset + columns.c, v);
+  }
+};
+
+template <int kCount, int kWidth, class Channels, class Out>
 inline __attribute__((always_inline)) void store_column(const Channels& columns, const Epilogue& epilogue,
-                                                        const Sums<kCount, kVectors>& sums, int v, Out* out,
-                                                        int64_t out_stride) {
-  const VectorEpilogue apply = load_epilogue(epilogue, columns);
+                                                        const Sums<kCount, kWidth>& sums, int v,
+                                                        const Rows<Out>& rows) {
+  Simd::Vector values[kCount];
 #pragma GCC unroll 16
-  for (int r = 0; r < kCount; ++r) columns.store(out + r * out_stride, apply(sums[r][v]));
+  for (int r = 0; r < kCount; ++r) values[r] = sums[r][v];
+  const ColumnStore<Channels, Out> store = {columns, rows};
+  store_results(epilogue, columns, values, store, [&] { return store; });
 }
 
 // Prefetches the next `each` rows, into the second-level cache: the first-level cache is in use.
@@ -76,11 +101,11 @@ inline void prefetch_lines(Prefetch& prefetch) {
   prefetch.rows -= row;
 }
 
-// Results of `kCount` rows of a tile: epilogue(tile * panel).
-template <int kCount, bool kCopy, class Out>
-inline void multiply_tile(const float* tile, int64_t depth, const Panel& panel, const Epilogue& epilogue, Out* out,
-                          int64_t out_stride, Prefetch& prefetch) {
-  Sums<kCount, kVectors> sums;
+// Results of `kCount` rows of a tile: epilogue(tile * panel), of the first `kWidth` vectors of columns.
+template <int kCount, int kWidth, bool kCopy, class Out>
+inline void multiply_tile(const float* tile, int64_t depth, const Panel& panel, const Epilogue& epilogue,
+                          const Rows<Out>& out, Prefetch& prefetch) {
+  Sums<kCount, kWidth> sums;
   set_to_zero(sums);
   const float* row = panel.rows;
   float* copy = panel.copy;
@@ -88,9 +113,9 @@ inline void multiply_tile(const float* tile, int64_t depth, const Panel& panel, 
     const int block = depth - begin < kDepth ? static_cast<int>(depth - begin) : kDepth;
     prefetch_lines(prefetch);
     for (int k = 0; k < block; ++k, row += panel.stride) {
-      Simd::Vector right[kVectors];
+      Simd::Vector right[kWidth];
 #pragma GCC unroll 2
-      for (int v = 0; v < kVectors; ++v) {
+      for (int v = 0; v < kWidth; ++v) {
         right[v] = Simd::load(row + v * Simd::kLanes);
         if (kCopy) {
           Simd::store(copy + v * Simd::kLanes, right[v]);
@@ -103,13 +128,13 @@ inline void multiply_tile(const float* tile, int64_t depth, const Panel& panel, 
     }
   }
 #pragma GCC unroll 2
-  for (int v = 0; v < kVectors; ++v) {
+  for (int v = 0; v < kWidth; ++v) {
     const int64_t c = panel.first_column + v * Simd::kLanes;
     const int rest = panel.columns - v * Simd::kLanes;
     if (rest >= Simd::kLanes) {
-      store_column<kCount>(FullVector{c}, epilogue, sums, v, out + c, out_stride);
+      store_column<kCount>(FullVector{c}, epilogue, sums, v, out);
     } else if (rest > 0) {
-      store_column<kCount>(PartVector{c, rest}, epilogue, sums, v, out + c, out_stride);
+      store_column<kCount>(PartVector{c, rest}, epilogue, sums, v, out);
     }
   }
 }
@@ -117,12 +142,15 @@ inline void multiply_tile(const float* tile, int64_t depth, const Panel& panel, 
 // Dispatches to the instantiation for `rows`.
 template <int kCount, class Out>
 inline void multiply_rows(int rows, const float* tile, int64_t depth, const Panel& panel, const Epilogue& epilogue,
-                          Out* out, int64_t out_stride, Prefetch& prefetch) {
+                          const Rows<Out>& out, Prefetch& prefetch) {
   if (rows == kCount) {
-    if (panel.copy) return multiply_tile<kCount, true>(tile, depth, panel, epilogue, out, out_stride, prefetch);
-    return multiply_tile<kCount, false>(tile, depth, panel, epilogue, out, out_stride, prefetch);
+    if (panel.columns <= Simd::kLanes) {
+      return multiply_tile<kCount, 1, false>(tile, depth, panel, epilogue, out, prefetch);
+    }
+    if (panel.copy) return multiply_tile<kCount, kVectors, true>(tile, depth, panel, epilogue, out, prefetch);
+    return multiply_tile<kCount, kVectors, false>(tile, depth, panel, epilogue, out, prefetch);
   }
-  if constexpr (kCount > 1) multiply_rows<kCount - 1>(rows, tile, depth, panel, epilogue, out, out_stride, prefetch);
+  if constexpr (kCount > 1) multiply_rows<kCount - 1>(rows, tile, depth, panel, epilogue, out, prefetch);
 }
 
 // Copies a panel as floats, with zeros for missing columns.
@@ -159,7 +187,8 @@ void copy_panels(const Block& b, int64_t begin, int64_t end, float* panels) {
 template <class T, class Out>
 void multiply_matrices(const Block& b, const Part& part) {
   const T* right = static_cast<const T*>(b.weights);
-  Out* out = static_cast<Out*>(b.out) + part.begin * b.features;
+  const Rows<Out> out =
+      Rows<Out>{static_cast<Out*>(b.out), static_cast<const Out*>(b.skip), b.features}.from(part.begin);
   const int64_t rows = part.end - part.begin, size = tile_size(b.depth);
   Prefetch prefetch = part.prefetch;
   for (int64_t column = part.column_begin; column < part.column_end; column += kColumns) {
@@ -187,8 +216,7 @@ void multiply_matrices(const Block& b, const Part& part) {
     }
     for (int64_t row = 0; row < rows; row += kRows, panel = copied) {
       const int count = rows - row < kRows ? static_cast<int>(rows - row) : kRows;
-      multiply_rows<kRows>(count, part.tiles + row / kRows * size, b.depth, panel, b.epilogue, out + row * b.features,
-                           b.features, prefetch);
+      multiply_rows<kRows>(count, part.tiles + row / kRows * size, b.depth, panel, b.epilogue, out.from(row), prefetch);
     }
   }
 }

@@ -17,10 +17,13 @@ enum class Type : int32_t { kFloat32, kBFloat16, kFloat16 };
 
 inline int64_t bytes_of(Type type) { return type == Type::kFloat32 ? 4 : 2; }
 
-enum class Activation : int32_t { kNone, kRelu, kRelu6, kHardSigmoid, kHardSilu, kLast = kHardSilu };
+enum class Activation : int32_t {
+  kNone, kRelu, kRelu6, kHardSigmoid, kHardSilu, kSigmoid, kSilu, kGelu, kGeluTanh, kLast = kGeluTanh
+};
 
 // The names that Python has for them, in the same order.
-constexpr const char* kActivationNames[] = {"none", "relu", "relu6", "hard_sigmoid", "hard_silu"};
+constexpr const char* kActivationNames[] = {"none", "relu",    "relu6", "hard_sigmoid", "hard_silu",
+                                            "sigmoid", "silu", "gelu",  "gelu_tanh"};
 static_assert(sizeof(kActivationNames) / sizeof(*kActivationNames) == static_cast<int32_t>(Activation::kLast) + 1);
 
 // A position of the short array, and the position of the moving array that it is multiplied with.
@@ -76,6 +79,7 @@ struct Depthwise {
   const float* filter;
   void* out;
   Epilogue epilogue;
+  const void* skip;  // added to the results, with their type and shape, or null
 };
 
 // partial[s, g, p, q] = sum over b, l of moving[b, m, g * P + p] * fixed[b, l, g * Q + q], min(P, Q) == 1, for some of
@@ -120,6 +124,26 @@ struct Block {
   Type out_type;
   void* out;
   Epilogue epilogue;
+  const void* skip;  // as in `Depthwise`
+};
+
+// out[r, n] = epilogue(sum over k of left[r, k] * weights[k, n]) + skip[r, n], for so few rows that the weights, which are
+// read in place, are read only once or twice.
+struct RowProduct {
+  int64_t rows, depth, features;
+  const float* left;
+  Type type, out_type;  // of the weights, of the result
+  const void* weights;
+  void* out;
+  Epilogue epilogue;
+  const void* skip;
+};
+
+// One image, (positions, channels).
+struct Image {
+  int64_t positions, channels;
+  Type type;
+  const void* data;
 };
 
 // Bytes of a cache line.

@@ -5,9 +5,11 @@
 #include "kernels/block.h"
 #include "kernels/depthwise.h"
 #include "kernels/grouped_gradient.h"
+#include "kernels/image.h"
 #include "kernels/kernel_gradient.h"
 #include "kernels/kernels.h"
 #include "kernels/matrix_gradient.h"
+#include "kernels/row_product.h"
 
 namespace jds {
 namespace {
@@ -23,6 +25,9 @@ constexpr Kernels table(const char* name) {
           .block_panels = block_panels,
           .block_product = block_product,
           .block_tile = block_tile,
+          .row_product = row_product,
+          .channel_sums = channel_sums,
+          .scale_channels = scale_channels,
           .matrix_gradient = matrix_gradient,
           .matrix_gradient_scratch = matrix_gradient_scratch,
           .tile_rows = kRows,

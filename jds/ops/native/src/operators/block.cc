@@ -5,6 +5,7 @@
 
 #include "kernels/kernels.h"
 #include "operators/operators.h"
+#include "operators/row_product.h"
 #include "operators/validate.h"
 #include "runtime/array.h"
 #include "runtime/convert.h"
@@ -155,10 +156,36 @@ void multiply_own_rows(const Block& b, const Plan& plan, Threads& threads) {
   parallel_for(threads, {{copiers, copy}, {plan.row_tasks, multiply}});
 }
 
+// Whether the convolution is the product of few rows with the weights, which is when every pixel is a window.
+bool is_row_product(const Array& moving, const Array& weights, const Array& out, const Geometry& geometry) {
+  const auto is_plain = [](const AxisGeometry& axis) {
+    return axis.long_step == 1 && axis.low == 0 && axis.moving_step == 1;
+  };
+  return std::all_of(geometry.begin(), geometry.end(), is_plain) && product(weights.dims, 0, 3) == 1 &&
+         product(moving.dims, 0, 4) == product(out.dims, 0, 4) && product(out.dims, 0, 4) <= kFewRows;
+}
+
+void multiply_few_rows(const Array& moving, const Array& weights, const Epilogue& epilogue, const void* skip,
+                       const Array& out, Threads& threads) {
+  const Floats left(moving);
+  const RowProduct rows = {.rows = product(out.dims, 0, 4),
+                           .depth = weights.dims[3],
+                           .features = weights.dims[4],
+                           .left = left.data(),
+                           .type = weights.type,
+                           .out_type = out.type,
+                           .weights = weights.data,
+                           .out = out.data,
+                           .epilogue = epilogue,
+                           .skip = skip};
+  parallel_for(threads, {row_product_phase(rows, threads)});
+}
+
 }  // namespace
 
 Status block(const Array& moving, const Array* filter, const EpilogueArrays& first, const Array& weights,
-             const EpilogueArrays& second, const Array& out, const Geometry& geometry, Threads& threads) {
+             const EpilogueArrays& second, const Array* skip, const Array& out, const Geometry& geometry,
+             Threads& threads) {
   const auto &m = moving.dims, &w = weights.dims, &o = out.dims;
   const std::vector<int64_t>& f = filter ? filter->dims : w;
   if (m.size() != 5 || o.size() != 5 || (filter ? f.size() != 6 || w.size() != 2 : w.size() != 5)) {
@@ -175,9 +202,15 @@ Status block(const Array& moving, const Array* filter, const EpilogueArrays& fir
   Epilogue epilogues[2];
   if (Status status = make_epilogue(first, depth, epilogues[0]); !status.ok()) return status;
   if (Status status = make_epilogue(second, features, epilogues[1]); !status.ok()) return status;
+  if (Status status = check_skip(skip, out); !status.ok()) return status;
   Axis axes[3];
   if (Status status = make_axes(geometry, &o[1], &f[0], &m[1], axes); !status.ok()) return status;
   if (out.size() == 0) return {};
+  const void* const added = skip ? skip->data : nullptr;
+  if (!filter && is_row_product(moving, weights, out, geometry)) {
+    multiply_few_rows(moving, weights, epilogues[1], added, out, threads);
+    return {};
+  }
   for (const Axis& axis : axes) {
     if (axis.moving_step != 1) {
       return invalid("a block's moving steps must be 1, got " + std::to_string(axis.moving_step));
@@ -197,13 +230,15 @@ Status block(const Array& moving, const Array* filter, const EpilogueArrays& fir
                                   .moving = moving.data,
                                   .filter = filter_floats.data(),
                                   .out = nullptr,
-                                  .epilogue = epilogues[0]},
+                                  .epilogue = epilogues[0],
+                                  .skip = nullptr},
                         .depth = depth,
                         .features = features,
                         .weights = weights.data,
                         .out_type = out.type,
                         .out = out.data,
-                        .epilogue = epilogues[1]};
+                        .epilogue = epilogues[1],
+                        .skip = added};
   use_large_pages(out.data, out.bytes());
   const Plan plan = make_plan(params, product(o, 0, 4), kernels(), threads.count());
   if (plan.tiles_at_once) {

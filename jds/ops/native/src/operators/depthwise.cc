@@ -12,8 +12,8 @@
 
 namespace jds {
 
-Status depthwise(const Array& moving, const Array& filter, const Array& out, const Geometry& geometry,
-                 Threads& threads) {
+Status depthwise(const Array& moving, const Array& filter, const EpilogueArrays& arrays, const Array* skip,
+                 const Array& out, const Geometry& geometry, Threads& threads) {
   const auto &m = moving.dims, &f = filter.dims, &o = out.dims;
   if (m.size() != 6 || f.size() != 6 || o.size() != 6) {
     return invalid_shapes("the depthwise kernel takes arrays of rank 6", moving, filter, out);
@@ -30,6 +30,9 @@ Status depthwise(const Array& moving, const Array& filter, const Array& out, con
   if (filter.type != moving.type || (out.type != moving.type && out.type != Type::kFloat32)) {
     return invalid("the depthwise kernel's operands must have one type, and the result that type or float32");
   }
+  Epilogue epilogue;
+  if (Status status = make_epilogue(arrays, groups * out_features, epilogue); !status.ok()) return status;
+  if (Status status = check_skip(skip, out); !status.ok()) return status;
   Axis axes[3];
   if (Status status = make_axes(geometry, &o[1], &f[0], &m[1], axes); !status.ok()) return status;
   if (out.size() == 0) return {};
@@ -52,7 +55,8 @@ Status depthwise(const Array& moving, const Array& filter, const Array& out, con
                             .moving = moving.data,
                             .filter = weights.data(),
                             .out = out.data,
-                            .epilogue = {}};
+                            .epilogue = epilogue,
+                            .skip = skip ? skip->data : nullptr};
   use_large_pages(out.data, out.bytes());
   const int64_t runs = table.spatial().inner.runs, pieces = rows >= wanted ? 1 : runs, units = rows * pieces;
   const int64_t tasks = std::min(wanted, units);

@@ -53,7 +53,7 @@ Status matrix_product(const Array& left, const Array& right, bool transposed, co
       transpose<uint16_t>(right, weights.data, threads);
     }
   }
-  return block(rows, nullptr, {}, weights, {}, result, {}, threads);
+  return block(rows, nullptr, {}, weights, {}, nullptr, result, {}, threads);
 }
 
 }  // namespace jds

@@ -38,9 +38,11 @@ struct [[nodiscard]] Status {
 inline Status invalid(std::string message) { return {std::move(message)}; }
 
 // moving: (batch, m0, m1, m2, groups, in_features); filter: (s0, s1, s2, groups, in_features, out_features);
-// out: (batch, l0, l1, l2, groups, out_features). At most one of in_features and out_features is more than 1.
-Status depthwise(const Array& moving, const Array& filter, const Array& out, const Geometry& geometry,
-                 Threads& threads);
+// out: (batch, l0, l1, l2, groups, out_features). At most one of in_features and out_features is more than 1. The
+// epilogue's arrays have groups * out_features numbers. `skip`, if not null, is added to the results, and has their type
+// and shape.
+Status depthwise(const Array& moving, const Array& filter, const EpilogueArrays& arrays, const Array* skip,
+                 const Array& out, const Geometry& geometry, Threads& threads);
 
 // moving: (batch, m0, m1, m2, groups, moving_features); fixed: (batch, l0, l1, l2, groups, fixed_features);
 // out: (s0, s1, s2, groups, moving_features, fixed_features). At most one kind of features is more than 1.
@@ -54,9 +56,18 @@ Status grouped_gradient(const Array& moving, const Array& fixed, const Array& ou
 // A convolution and its epilogue, and with a depthwise one also a pointwise convolution and its epilogue.
 // moving: (batch, m0, m1, m2, channels). Depthwise first, filter: (s0, s1, s2, channels, 1, multiplier), weights:
 // (channels * multiplier, features). Without a filter it is an ordinary convolution, weights: (s0, s1, s2, channels,
-// features), and `first` is not used. out: (batch, l0, l1, l2, features). The moving steps are 1.
+// features), and `first` is not used. out: (batch, l0, l1, l2, features). The moving steps are 1. `skip` as above.
 Status block(const Array& moving, const Array* filter, const EpilogueArrays& first, const Array& weights,
-             const EpilogueArrays& second, const Array& out, const Geometry& geometry, Threads& threads);
+             const EpilogueArrays& second, const Array* skip, const Array& out, const Geometry& geometry,
+             Threads& threads);
+
+// Means over positions. images: (batch, positions, channels); out: (batch, channels).
+Status mean(const Array& images, const Array& out, Threads& threads);
+
+// Each channel times a gate: epilogue(epilogue(means * squeeze) * excite). images, out: (batch, positions, channels);
+// squeeze: (channels, squeezed); excite: (squeezed, channels).
+Status squeeze_excite(const Array& images, const Array& squeeze, const EpilogueArrays& first, const Array& excite,
+                      const EpilogueArrays& second, const Array& out, Threads& threads);
 
 // A pointwise convolution. left: (positions, depth); right: (depth, features) or, transposed, (features, depth); out:
 // (positions, features).

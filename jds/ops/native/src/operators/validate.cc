@@ -78,6 +78,12 @@ Status make_epilogue(const EpilogueArrays& arrays, int64_t features, Epilogue& e
   return {};
 }
 
+Status check_skip(const Array* skip, const Array& out) {
+  if (!skip || (skip->type == out.type && skip->dims == out.dims)) return {};
+  return invalid("what is added must have the type and shape of the result, " + in_words(out.dims) + ", got shape " +
+                 in_words(skip->dims));
+}
+
 Status check_taps(const TapTable& table) {
   if (table.most_taps() <= kMaxTaps) return {};
   return invalid("at most " + std::to_string(kMaxTaps) + " products per result are supported, got " +

@@ -22,6 +22,9 @@ Status make_axes(const Geometry& geometry, const int64_t* longs, const int64_t* 
 // Checks that the arrays have `features` numbers, and the activation, and puts them together as an epilogue.
 Status make_epilogue(const EpilogueArrays& arrays, int64_t features, Epilogue& epilogue);
 
+// Checks that an array, if there is one, has the type and shape of the result.
+Status check_skip(const Array* skip, const Array& out);
+
 // Checks the number of taps.
 Status check_taps(const TapTable& table);
 

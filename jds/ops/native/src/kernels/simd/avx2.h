@@ -20,7 +20,13 @@ struct Simd {
   static Vector broadcast(float value) { return _mm256_set1_ps(value); }
   static Vector add(Vector a, Vector b) { return _mm256_add_ps(a, b); }
   static Vector multiply(Vector a, Vector b) { return _mm256_mul_ps(a, b); }
+  static Vector divide(Vector a, Vector b) { return _mm256_div_ps(a, b); }
   static Vector multiply_add(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
+  // v * 2^n, for whole numbers n between -200 and 200. In two steps: 2^n alone may be too large or too small.
+  static Vector scale(Vector v, Vector n) {
+    const __m256i exponent = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(exponent, 1);
+    return multiply(multiply(v, power_of_two(half)), power_of_two(_mm256_sub_epi32(exponent, half)));
+  }
   static Vector minimum(Vector a, Vector b) { return _mm256_min_ps(b, a); }
   static Vector maximum(Vector a, Vector b) { return _mm256_max_ps(b, a); }
 
@@ -58,6 +64,9 @@ struct Simd {
   static Vector permute(Vector v, Index index) { return _mm256_permutevar8x32_ps(v, index); }
 
  private:
+  static Vector power_of_two(__m256i n) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
+  }
   static __m256i mask(int n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
   }

@@ -20,7 +20,10 @@ struct Simd {
   static Vector broadcast(float value) { return _mm512_set1_ps(value); }
   static Vector add(Vector a, Vector b) { return _mm512_add_ps(a, b); }
   static Vector multiply(Vector a, Vector b) { return _mm512_mul_ps(a, b); }
+  static Vector divide(Vector a, Vector b) { return _mm512_div_ps(a, b); }
   static Vector multiply_add(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
+  // v * 2^n, for whole numbers n between -200 and 200.
+  static Vector scale(Vector v, Vector n) { return _mm512_scalef_ps(v, n); }
   static Vector minimum(Vector a, Vector b) { return _mm512_min_ps(b, a); }
   static Vector maximum(Vector a, Vector b) { return _mm512_max_ps(b, a); }
 

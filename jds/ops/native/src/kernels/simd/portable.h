@@ -18,7 +18,15 @@ struct Simd {
   static Vector broadcast(float value) { return Vector{value, value, value, value}; }
   static Vector add(Vector a, Vector b) { return a + b; }
   static Vector multiply(Vector a, Vector b) { return a * b; }
+  static Vector divide(Vector a, Vector b) { return a / b; }
   static Vector multiply_add(Vector a, Vector b, Vector c) { return a * b + c; }
+  // v * 2^n, for whole numbers n between -200 and 200. In two steps: 2^n alone may be too large or too small.
+  static Vector scale(Vector v, Vector n) {
+    // The last bits of 2^23 + 256 + n are those of 256 + n, also if n is not a number.
+    const Bits sum = bits(n + (0x1p23f + 256)) - bits(broadcast(0x1p23f));
+    const Bits half = sum / 2;
+    return v * power_of_two(half) * power_of_two(sum - half);
+  }
   // A comparison with NaN is false: NaN in the first operand stays.
   static Vector minimum(Vector a, Vector b) { return b < a ? b : a; }
   static Vector maximum(Vector a, Vector b) { return b > a ? b : a; }
@@ -62,6 +70,22 @@ struct Simd {
   }
   static Vector permute(Vector v, Index index) {
     return Vector{v[index[0]], v[index[1]], v[index[2]], v[index[3]]};
+  }
+
+ private:
+  typedef uint32_t Bits __attribute__((vector_size(16)));
+
+  static Bits bits(Vector v) {
+    Bits bits;
+    memcpy(&bits, &v, sizeof v);
+    return bits;
+  }
+  // 2^(n - 128)
+  static Vector power_of_two(Bits n) {
+    const Bits exponent = (n - 1) << 23;
+    Vector v;
+    memcpy(&v, &exponent, sizeof v);
+    return v;
   }
 };
 
