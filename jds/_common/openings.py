@@ -8,7 +8,7 @@ What opened them, and when, does.
 import contextlib
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -35,6 +35,27 @@ class Opening(str):
 
     parts: tuple[Part, ...]
     is_of_jax: bool
+
+
+class Outer:
+    """The scopes around each opening, for equations that JAX moved out of a loop: their paths begin inside of it.
+
+    Args:
+      paths: the paths of all equations.
+    """
+
+    def __init__(self, paths: Iterable[tuple[str, ...]]) -> None:
+        # The longest path to each opening, by its identity.
+        self._around: dict[int, tuple[str, ...]] = {}
+        for path in paths:
+            for depth, part in enumerate(path):
+                if isinstance(part, Part) and depth > len(self._around.get(id(part), ())):
+                    self._around[id(part)] = path[:depth]
+
+    def whole(self, path: tuple[str, ...]) -> tuple[str, ...]:
+        """Returns a path with the scopes around its first one."""
+        around = self._around.get(id(path[0]), ()) if path else ()
+        return (*around, *path) if around else path
 
 
 @contextlib.contextmanager

@@ -215,7 +215,8 @@ class Analysis:
             )
         if self.total.unknown:
             names = ", ".join(f"{name} ({times}×)" for name, times in self.total.unknown.items())
-            found.append(f"Lower bound: no rule for {names}; add one with `jds.cost.register`.")
+            advice = "" if self._program.is_file else "; add one with `jds.cost.register`"
+            found.append(f"Lower bound: no rule for {names}{advice}.")
         if self.unused_parameters:
             verb = "is" if self.unused_parameters == 1 else "are"
             found.append(f"{counted(self.unused_parameters, 'parameter')} {verb} not used.")

@@ -10,7 +10,7 @@ from jax.interpreters import partial_eval
 from jds._common.traceable import Role, Traceable, as_traceable
 from jds.cost._analysis import Analysis, summarize
 from jds.cost._flatten import flatten
-from jds.cost._program import Conventions
+from jds.cost._program import Conventions, check_count_padding
 
 
 def analyze(
@@ -58,6 +58,7 @@ def analyze(
       >>> found.total.multiplications, found.total.macs
       (4860, 3840)
     """
+    check_count_padding("analyze", count_padding)
     conventions = Conventions(count_padding, _platform(platform), trip_counts)
     if fault := _trips_fault(trip_counts):
         raise ValueError(f"analyze: {fault}")

@@ -5,6 +5,7 @@ from typing import Any
 
 from jax.extend.core import Jaxpr
 
+from jds._common.openings import Outer
 from jds._common.traceable import Role
 from jds.cost import _control_flow as _control_flow  # registers how to follow it
 from jds.cost._following import Flattening, Place, fill, new_program
@@ -38,4 +39,13 @@ def flatten(
         program.values[number].role = "parameter"
     known = {id(array): (array, number) for array, number in zip(constants, program.inputs, strict=False)}
     fill(Flattening(program, {}, known, has_parameters), jaxpr, Place())
+    _complete_paths(program)
     return program
+
+
+def _complete_paths(program: Program) -> None:
+    outer = Outer(operation.path for operation in program.operations)
+    for number, operation in enumerate(program.operations):
+        whole = outer.whole(operation.path)
+        if whole is not operation.path:
+            program.operations[number] = operation._replace(path=whole)

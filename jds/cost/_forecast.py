@@ -88,11 +88,11 @@ class Forecast(NamedTuple):
         """Returns the estimate in a sentence or two."""
         least = f"On {self.device}: at least {duration(self.bound)}."
         if self.low is None or self.high is None:
-            return f"{least} No estimate: fewer than {_FEWEST} similar networks with published times on it are known."
+            return f"{least} No estimate: fewer than {_FEWEST} similar networks have published times on it."
         ratios = [neighbor.ratio for neighbor in self.neighbors]
         return (
-            f"{least} Similar networks took {min(ratios):.1f} to {max(ratios):.1f} times as long as their mult-adds at "
-            f"peak rates, so expect {duration(self.low)} to {duration(self.high)}."
+            f"{least} Similar networks, on one image, took {min(ratios):.1f} to {max(ratios):.1f} times as long as "
+            f"their mult-adds at peak rates, so expect {duration(self.low)} to {duration(self.high)}."
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -123,7 +123,8 @@ def forecast(analysis: Analysis, device: str) -> Forecast:
     """Returns a lower bound on the time of a network, and what published measurements say of such bounds.
 
     Args:
-      analysis: the cost of the network, for one image. After `as_dtype("int8")`, the measurements are those in int8.
+      analysis: the cost of the network in inference, for one image. After `as_dtype("int8")`, the measurements are
+        those in int8.
       device: the name of a device, as in `find_device`.
 
     Returns:
@@ -168,7 +169,8 @@ def forecast(analysis: Analysis, device: str) -> Forecast:
 
 def _is_similar(row: Latency, analysis: Analysis) -> bool:
     macs = analysis.total.macs
-    return not analysis.is_lower_bound and row.macs / _FACTOR <= macs <= row.macs * _FACTOR
+    is_inference = not analysis.total.backward.macs
+    return is_inference and not analysis.is_lower_bound and row.macs / _FACTOR <= macs <= row.macs * _FACTOR
 
 
 def _bound(macs: int, traffic: int, arithmetic: str, peak: Peak) -> float:

@@ -4,7 +4,7 @@ import jax
 
 from jds.cost._analysis import Analysis, summarize
 from jds.cost._graph import Graph, Tensor
-from jds.cost._program import Conventions, Operation, Program, Value
+from jds.cost._program import Conventions, Operation, Program, Value, check_count_padding
 from jds.cost.rules import Equation
 
 # The result is the operand under another shape.
@@ -25,6 +25,7 @@ def analyze_graph(graph: Graph, *, count_padding: bool = True) -> Analysis:
 
     Raises:
       TypeError: `graph` is no `Graph`.
+      ValueError: `count_padding` is no Boolean.
 
     Example:
       >>> from jds import cost
@@ -39,7 +40,8 @@ def analyze_graph(graph: Graph, *, count_padding: bool = True) -> Analysis:
             f"analyze_graph: `graph` must be a `jds.cost.Graph`, as `jds.exporting.read_cost` returns, got "
             f"{type(graph).__name__}"
         )
-    program = Program(Conventions(count_padding, "cpu", None))
+    check_count_padding("analyze_graph", count_padding)
+    program = Program(Conventions(count_padding, "cpu", None), is_file=True)
     number_of: dict[str, int] = {}
 
     def add(name: str, made_by: int | None = None) -> int:

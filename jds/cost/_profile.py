@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jds._common.traceable import Traceable, as_traceable
 from jds.cost._measurement import Measurement
 from jds.cost._run import LOOPS, NOT_ATTRIBUTED, Loop, Owner, Piece, Run
-from jds.cost._timing import Spread, measure, spread
+from jds.cost._timing import Spread, check_seconds, measure, spread
 from jds.cost._trial import try_program
 from jds.cost.hlo import Marked, Operations, Source, mark, origin_of, sources
 
@@ -39,7 +39,7 @@ def measure_program(
       The times.
 
     Raises:
-      ValueError: a `while` loop does not end in time.
+      ValueError: a duration is negative, or a `while` loop does not end in time.
       ValueError, TypeError: the function cannot be traced with these arguments.
 
     Example:
@@ -48,6 +48,8 @@ def measure_program(
       >>> cost.measure_program(jnp.sin, jax.ShapeDtypeStruct((9,), jnp.float32), seconds=0.0).total.median > 0
       True
     """
+    check_seconds("measure_program", "seconds", seconds)
+    check_seconds("measure_program", "time_limit", time_limit)
     program = as_traceable(fun, args, kwargs)
     # XLA keeps the marks, so that no name of a module is mistaken for one that JAX or XLA adds.
     marked = mark(program)

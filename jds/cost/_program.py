@@ -202,6 +202,12 @@ class Conventions(NamedTuple):
     dtype: str | None = None
 
 
+def check_count_padding(function: str, value: bool) -> None:
+    """Raises ValueError, with the name of a function, unless this is its option `count_padding`."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{function}: `count_padding` must be True or False, got {value!r}")
+
+
 @dataclasses.dataclass
 class Program:
     """Operations in order, the values between them, and the unknowns."""
@@ -226,6 +232,8 @@ class Program:
     # Paths of all `while` loops, and of those with unknown trip counts, which are counted as one iteration.
     while_loops: list[ScopePath] = dataclasses.field(default_factory=list)
     unknown_trips: list[ScopePath] = dataclasses.field(default_factory=list)
+    # Whether it was read from an exported file, whose operations are not JAX's.
+    is_file: bool = False
 
     @property
     def counts(self) -> Counts:

@@ -51,6 +51,7 @@ def measure(
 
     Raises:
       TypeError: `contenders` has another form.
+      ValueError: a duration is negative.
 
     Example:
       >>> import jax.numpy as jnp
@@ -60,6 +61,9 @@ def measure(
       True
     """
     _check_contenders(contenders)
+    check_seconds("measure", "seconds", seconds)
+    if not sample_seconds > 0:
+        raise ValueError(f"measure: `sample_seconds` must be more than 0, got {sample_seconds!r}")
     calls = {name: (jit(fun), args) for name, (fun, args) in contenders.items()}
     repeats = {}
     for name, (fun, args) in calls.items():
@@ -78,6 +82,12 @@ def measure(
         rounds += 1
     # The first round is a warm-up.
     return {name: tuple(values[1:]) for name, values in samples.items()}
+
+
+def check_seconds(function: str, name: str, value: float) -> None:
+    """Raises ValueError, with the names of a function and of its argument, unless this is a duration."""
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{function}: `{name}` must be a number of seconds from 0, got {value!r}")
 
 
 def _check_contenders(contenders: Any) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jds.cost._graph import Graph
+from jds.cost._program import check_count_padding
 from jds.exporting._formats import require
 from jds.exporting._unreadable import UnreadableError
 
@@ -45,6 +46,7 @@ def read_cost(path: str | os.PathLike[str], *, batch: int = 1, count_padding: bo
         raise ValueError(f"read_cost: `path` must end in {' or '.join(_READERS)}, got {str(path)!r}")
     if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
         raise ValueError(f"read_cost: `batch` must be a positive int, got {batch!r}")
+    check_count_padding("read_cost", count_padding)
     if not path.exists():
         raise FileNotFoundError(f"read_cost: there is no file {str(path)!r}")
     package, extra, words, reader = _READERS[path.suffix.lower()]

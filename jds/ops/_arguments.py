@@ -3,6 +3,7 @@
 import functools
 import operator
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -135,7 +136,7 @@ def _per_channel(function: str, name: str, values, kernel: jax.Array) -> jax.Arr
     return values
 
 
-def check_skip(function: str, skip, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
+def check_skip(function: str, skip, shape: tuple[Any, ...], dtype: jnp.dtype) -> jax.Array:
     """Returns what is added to the result, as an array, if it has the result's shape and dtype."""
     skip = jnp.asarray(skip)
     if skip.shape != shape:

@@ -204,6 +204,14 @@ def swept(found):
     return cost.sweep("several", lambda n: found, {"n": [1, 2]})
 
 
+def test_times_of_inference_say_nothing_of_training():
+    model = zoo.create_model("mobilenetv1_100", width=0.25)
+    model.eval()
+    step = nnx.grad(lambda model, images: model(images).sum())
+    found = cost.forecast(cost.analyze(step, model, shape(1, 64, 64, 3)), "snapdragon_821_core")
+    assert (found.low, found.neighbors) == (None, ())
+
+
 @pytest.mark.parametrize("device", ["snapdragon_821_core", "snapdragon_845_cpu", "pixel 2"])
 def test_published_times_of_a_network_itself_are_inside_its_range(device):
     key = cost.find_device(device).name
@@ -226,7 +234,7 @@ def test_in_int8_the_measurements_are_those_in_int8(small):
 def test_without_published_times_there_is_no_estimate(small):
     found = cost.forecast(small, "h100")
     assert (found.low, found.high) == (None, None)
-    assert "No estimate: fewer than 3 similar networks with published times on it are known." in found.summary()
+    assert "No estimate: fewer than 3 similar networks have published times on it." in found.summary()
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,9 @@ def test_slices_fill_a_run_and_belong_to_what_runs(drawn):
         for each in leaves:
             expected[each[2]] += 1 / len(leaves)
     expected["(call)"] += 50 - (last - first)
-    assert dict(times) == pytest.approx({name: time for name, time in expected.items() if time})
+    # Ends that are equal in the drawn microseconds may differ by a rounding.
+    found = {name: time for name, time in times.items() if time > 1e-6}
+    assert found == pytest.approx({name: time for name, time in expected.items() if time})
 
 
 def test_a_run_without_instructions_is_not_attributed():

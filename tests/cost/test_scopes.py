@@ -146,6 +146,20 @@ def test_measured_layers_have_the_names_of_the_rows():
     assert set(measured.layers) - {"(call)", "(not attributed)", ""} == {true_path(names)}
 
 
+def test_what_jax_moves_out_of_a_loop_keeps_the_scopes_around_it():
+    def fun(weights, x):
+        def body(carry, w):
+            return scoped(lambda c: jnp.tanh(c @ w + (weights[0] @ weights[1]).sum()), ["inner", "layer"])(carry), None
+
+        return scoped(lambda x: jax.lax.scan(body, x, weights)[0].sum(), ["outer"])(x)
+
+    step = jax.grad(fun)
+    arguments = jnp.ones((3, 8, 8)), jnp.ones((4, 8))
+    assert rows_with_products(step, *arguments) == {"outer/inner/layer"}
+    measured = cost.measure_program(step, *arguments, seconds=0.0)
+    assert set(measured.layers) <= {"outer/inner/layer", "outer", "", "(call)", "(not attributed)"}
+
+
 def test_nothing_is_left_of_the_tracing():
     scope = type(jax.named_scope(""))
     before, own = scope.__enter__, jax.named_scope("own")

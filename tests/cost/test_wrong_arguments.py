@@ -112,6 +112,21 @@ def test_samples_of_other_rounds_are_refused():
         cost.ratios((1.0,), (1.0, 2.0))
 
 
+@pytest.mark.parametrize(
+    ("call", "fault"),
+    [
+        (lambda: cost.analyze(jnp.sin, X, count_padding="no"), "analyze: `count_padding` must be True or False, got 'no'"),
+        (lambda: cost.measure({"a": (jnp.sin, (1.0,))}, seconds=-1), "measure: `seconds` must be .* from 0, got -1"),
+        (lambda: cost.measure({"a": (jnp.sin, (1.0,))}, sample_seconds=0), "`sample_seconds` must be more than 0, got 0"),
+        (lambda: cost.measure_program(jnp.sin, 1.0, seconds=float("nan")), "measure_program: `seconds` must be .*got nan"),
+        (lambda: cost.measure_program(jnp.sin, 1.0, time_limit=-3), "`time_limit` must be .* got -3"),
+    ],
+)  # fmt: skip
+def test_wrong_options_are_named(call, fault, unchecked_types):
+    with pytest.raises(ValueError, match=fault):
+        call()
+
+
 def test_the_values_of_a_sweep_may_be_an_array():
     swept = cost.sweep("sine", lambda size: cost.analyze(jnp.sin, jnp.ones(int(size))), {"size": np.arange(1, 3)})
     assert len(swept.points) == 2

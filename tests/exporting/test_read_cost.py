@@ -354,6 +354,24 @@ def test_operators_without_a_rule_have_no_cost(tmp_path):
     assert graph.nodes[0].inputs == ("c", "x", "w")
 
 
+def test_weights_inside_of_conditionals_are_parameters(tmp_path):
+    def branch(name, *shapes):
+        result, weights = helper.make_tensor_value_info("z", *floats(3, 4)), [array(*shape) for shape in shapes]
+        constant = helper.make_node("Constant", [], ["bias"], value=onnx.numpy_helper.from_array(weights[1]))
+        nodes = [helper.make_node("MatMul", ["x", "w"], ["p"]), helper.make_node("Add", ["p", "bias"], ["s"]), helper.make_node("Add", ["s", "shared"], ["z"])]  # fmt: skip
+        return helper.make_graph(
+            [constant, *nodes], name, [], [result], [onnx.numpy_helper.from_array(weights[0], "w")]
+        )
+
+    outer = helper.make_graph([helper.make_node("If", ["c"], ["z"], then_branch=branch("a", (5, 4), (4,)), else_branch=branch("b", (5, 1), (1,)))], "outer", [], [helper.make_tensor_value_info("z", *floats(3, 4))])  # fmt: skip
+    choice = helper.make_node("If", ["c"], ["y"], then_branch=outer, else_branch=branch("d", (5, 4), (4,)))
+    inputs = {"x": floats(3, 5), "c": (TensorProto.BOOL, ())}
+    result = [helper.make_tensor_value_info("y", *floats(3, 4))]
+    found = cost.analyze_graph(read_cost(save(model_of([choice], inputs, {"shared": array(4)}, outputs=result), tmp_path / "a.onnx")))  # fmt: skip
+    assert found.total.parameters == 24 + 6 + 24 + 4
+    assert found.total.unknown == {"If": 1}
+
+
 def test_functions_of_a_file_are_followed(tmp_path):
     inner = helper.make_function("custom", "Twice", ["a"], ["c"], [helper.make_node("Relu", ["a"], ["b"]), helper.make_node("Exp", ["b"], ["c"])], [helper.make_opsetid("", 21)])  # fmt: skip
     model = model_of([helper.make_node("Twice", ["x"], ["y"], domain="custom")], {"x": floats(3)})

@@ -16,6 +16,7 @@ import jax
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from jds._common.name_stack import distinct, scopes_of
+from jds._common.openings import Outer
 from jds._common.traceable import Traceable
 from jds.cost._program import ScopePath
 from jds.cost.rules import find_rule
@@ -55,7 +56,14 @@ class Marked:
 
     def layer(self, chain: Chain) -> str:
         """Returns the path of the layer of the last of these equations."""
-        return "/".join(distinct(scope for number in chain for scope in self.scopes[number]))
+        return "/".join(self._outer.whole(self._path(chain)))
+
+    @functools.cached_property
+    def _outer(self) -> Outer:
+        return Outer(self._path(self.chain_to(number)) for number in range(len(self.names)))
+
+    def _path(self, chain: Chain) -> ScopePath:
+        return distinct(scope for number in chain for scope in self.scopes[number])
 
     def chain_to(self, number: int) -> Chain:
         """Returns an equation and those around it; if its jaxpr is called from several places, from one of them."""

@@ -9,7 +9,7 @@ from onnx import GraphProto, NodeProto, TensorProto, numpy_helper
 
 from jds.exporting._counting import Array
 from jds.exporting.onnx._file_model import has_content
-from jds.exporting.onnx._file_shapes import attributes_of, known
+from jds.exporting.onnx._file_shapes import attributes_of, known, stored_array
 
 # Done once when a file is loaded, if all inputs are constants.
 _MOVES = {"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "QuantizeLinear"}
@@ -90,6 +90,17 @@ class Constants:
     def stored(self, name: str) -> str:
         """Returns what a tensor is read from."""
         return self._known[name].stored if name in self._known else name
+
+    def hold(self, graph: GraphProto, prefix: str) -> dict[str, str]:
+        """Adds the constants of a graph inside of a node; returns their names with a prefix, by those in the graph."""
+        nodes = [node for node in graph.node if node.op_type == "Constant"]
+        found = {node.output[0]: one.t for node in nodes for one in node.attribute if one.name == "value"}
+        found |= {tensor.name: tensor for tensor in graph.initializer}
+        renamed = {name: f"{prefix}/{name}" for name in found}
+        for name, tensor in found.items():
+            self.arrays[renamed[name]] = stored_array(tensor)
+            self._known[renamed[name]] = Constant(renamed[name])
+        return renamed
 
     def take(self, node: NodeProto) -> bool:
         """Adds the result of a node if that is a constant; returns whether it is."""

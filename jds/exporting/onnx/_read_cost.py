@@ -49,6 +49,8 @@ class _File:
         self.graph, self.arrays, self.opset, self.count_padding = graph, arrays, opset, count_padding
         self.constants = Constants(graph, arrays)
         self.padded: dict[str, Padded] = {}
+        # By its outputs, of each node with graphs: the nodes of these and of those inside, and what they read.
+        self.inside = {tuple(node.output): list(self._inside(node, {})) for node in graph.node if any(_graphs(node))}
 
     def read(self, name: str) -> Graph:
         """Returns the graph."""
@@ -72,13 +74,15 @@ class _File:
         node = step.node
         names = [self.constants.stored(name) for name in step.inputs]
         self.constants.note_parameters(node, names)
+        for inner, read in self._inner(node):
+            self.constants.note_parameters(inner, read)
         if node.op_type == "Pad":
             self._note_padding(step, names)
         for name in filter(None, step.outputs):
             known(self.arrays, name, node)
         costs = costs_of(cost_of, self._operator(step, names)) if self._may_have_rule(node) else (None, None)
-        read = dict.fromkeys(filter(None, (*names, *self._captured(node))))
-        return Node(_layer(node), node.op_type, tuple(read), tuple(filter(None, step.outputs)), *costs)
+        reads = dict.fromkeys(filter(None, (*names, *self._captured(node))))
+        return Node(_layer(node), node.op_type, tuple(reads), tuple(filter(None, step.outputs)), *costs)
 
     def _may_have_rule(self, node: NodeProto) -> bool:
         is_of_runtime = node.domain == _OF_RUNTIME and node.op_type not in _OTHERWISE_IN_RUNTIME
@@ -115,10 +119,20 @@ class _File:
         self.padded[step.outputs[0]] = Padded(array.shape, tuple(widths[: len(array.shape)]))
 
     def _captured(self, node: NodeProto) -> list[str]:
-        """Returns what the graphs in a node read of the tensors around it."""
-        inner = [each for graph in _graphs(node) for each in graph.node]
-        names = [name for each in inner for name in (*each.input, *self._captured(each))]
-        return [self.constants.stored(name) for name in names if name in self.arrays]
+        """Returns what the graphs in a node read of the tensors around it, and their own constants."""
+        return [name for _, names in self._inner(node) for name in names if name in self.arrays]
+
+    def _inner(self, node: NodeProto) -> list[tuple[NodeProto, list[str]]]:
+        found = self.inside.get(tuple(node.output), [])
+        return [(inner, [self.constants.stored(name) for name in names]) for inner, names in found]
+
+    def _inside(self, node: NodeProto, renamed: dict[str, str]) -> Iterator[tuple[NodeProto, list[str]]]:
+        """Yields the nodes of the graphs in a node, whose constants get names that no other graph has."""
+        for place, graph in enumerate(_graphs(node)):
+            names = renamed | self.constants.hold(graph, f"{node.output[0]}/{place}")
+            for inner in graph.node:
+                yield inner, [names.get(name, name) for name in inner.input]
+                yield from self._inside(inner, names)
 
     def _tensor(self, name: str, maker: NodeProto) -> Tensor:
         array = known(self.arrays, name, maker)
