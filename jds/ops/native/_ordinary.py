@@ -15,8 +15,8 @@ from jds.ops.native._kernel_call import result_dtype, run_kernel, three_axes
 
 # With larger windows, the tiles of an ordinary convolution do not stay in the cache.
 MAX_WINDOW = 1024
-# Every phase is a call of its own.
-_MAX_PHASES = 16
+# Calls of the kernel for the phases of dilated inputs: those of two axes with three phases each.
+_MAX_CALLS = 9
 
 
 class _Phase(NamedTuple):
@@ -35,16 +35,15 @@ class _Phase(NamedTuple):
 
 
 def unsupported_ordinary(form: Form) -> str | None:
-    """Returns the reason why the kernel cannot compute this convolution with a short kernel, or None if it can."""
-    if form.short != "kernel":
-        return f"`native` computes no ordinary convolutions with a short {form.short}"
+    """Returns the reason why the kernel cannot compute this ordinary convolution, or None if it can."""
     if any(axis.lhs_dilation > 1 and (axis.stride, axis.rhs_dilation) != (1, 1) for axis in form.axes):
         return "`native` dilates the inputs of an ordinary convolution only if nothing else is dilated or strided"
-    window = form.in_features * math.prod(max(phase.taps for phase in _phases(axis)) for axis in form.axes)
+    phases = [_phases(axis) for axis in form.axes]
+    window = form.in_features * math.prod(max(phase.taps for phase in own) for own in phases)
     if window > MAX_WINDOW:
         return f"`native` supports windows of at most {MAX_WINDOW} elements, not {window}"
-    if math.prod(axis.lhs_dilation for axis in form.axes) > _MAX_PHASES:
-        return f"`native` supports at most {_MAX_PHASES} phases of dilated inputs"
+    if len(_alike(phases)) > _MAX_CALLS:
+        return f"`native` supports at most {_MAX_CALLS} kinds of phases of dilated inputs, not {len(_alike(phases))}"
     return None
 
 
@@ -60,9 +59,9 @@ def ordinary(left: NamedArray, right: NamedArray, form: Form) -> NamedArray:
     sizes = [-(-axis.output // len(own)) for axis, own in zip(form.axes, phases, strict=True)]
     parts: dict[tuple[int, ...], jax.Array] = {}
     for places in _alike(phases):
-        first = [own[place] for own, place in zip(phases, places[0], strict=True)]
-        kernels = [_part(kernel, [own[i] for own, i in zip(phases, place, strict=True)]) for place in places]
-        out = _convolve(images, jnp.concatenate(kernels, -1), [phase.geometry for phase in first], sizes, form)
+        chosen = [[own[i] for own, i in zip(phases, place, strict=True)] for place in places]
+        kernels = [kernel[tuple(slice(phase.first, None, phase.step) for phase in each)] for each in chosen]
+        out = _convolve(images, jnp.concatenate(kernels, -1), [phase.geometry for phase in chosen[0]], sizes, form)
         parts |= dict(zip(places, jnp.split(out, len(places), -1), strict=True))
     results = _interleave(parts, [len(own) for own in phases])
     cut = results[(slice(None), *(slice(axis.output) for axis in form.axes))]
@@ -92,10 +91,6 @@ def _alike(phases: list[list[_Phase]]) -> list[list[tuple[int, ...]]]:
     return list(groups.values())
 
 
-def _part(kernel: jax.Array, phases: list[_Phase]) -> jax.Array:
-    return kernel[tuple(slice(phase.first, None, phase.step) for phase in phases)]
-
-
 def _convolve(
     images: jax.Array, kernel: jax.Array, geometry: list[AxisGeometry], sizes: list[int], form: Form
 ) -> jax.Array:
@@ -111,9 +106,12 @@ def _convolve(
 
 def _interleave(parts: Mapping[tuple[int, ...], jax.Array], counts: list[int]) -> jax.Array:
     """Returns the phases, `(batch, *sizes, features)`, as one array, `(batch, *(count * size), features)`."""
-    for axis in reversed(range(len(counts))):
-        outer = dict.fromkeys(place[:axis] for place in parts)
-        parts = {place: jnp.stack([parts[*place, i] for i in range(counts[axis])], axis + 2) for place in outer}
-    array = parts[()]
-    sizes = [array.shape[1 + 2 * axis] * count for axis, count in enumerate(counts)]
-    return array.reshape(array.shape[0], *sizes, array.shape[-1])
+    if len(parts) == 1:
+        return parts[(0,) * len(counts)]
+    rank = len(counts)
+    together = jnp.stack([parts[place] for place in sorted(parts)], -2)  # of one call's phases, it is the call's result
+    batch, *sizes, _, features = together.shape
+    axes = together.reshape(batch, *sizes, *counts, features)
+    pairs = [axis for i in range(rank) for axis in (1 + i, 1 + rank + i)]
+    interleaved = axes.transpose(0, *pairs, 1 + 2 * rank)
+    return interleaved.reshape(batch, *(size * count for size, count in zip(sizes, counts, strict=True)), features)
