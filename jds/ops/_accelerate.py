@@ -38,8 +38,8 @@ def accelerate(fun: Callable[..., Any]) -> Callable[..., Any]:
     Zero padding times an infinite or NaN weight is NaN in some of XLA's convolutions and ignored in others; the CPU
     kernels ignore padding.
 
-    The following are left to XLA: grouped convolutions, except their kernel gradients; ordinary convolutions with more
-    than three input features; convolutions that XLA runs just as fast; integer convolutions; symbolic shapes;
+    The following are left to XLA: grouped convolutions, and ordinary ones with windows of more than 1024 elements,
+    except their kernel gradients; convolutions that XLA runs just as fast; integer convolutions; symbolic shapes;
     convolutions with `implementation="xla"`; and anything that `fun` does not trace itself, such as its threads, host
     callbacks, compiled executables and exported programs. Operations traced under `accelerate` carry the attribute
     `jds="auto"` in the program's text, which XLA ignores.

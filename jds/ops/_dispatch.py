@@ -115,15 +115,11 @@ def _choose_for_convolution(form: Form, target: Target, asked: Implementation | 
     fast = None if asked else fast_in_xla(form)
     if fast:
         return ImplementationChoice("xla", fast)
-    if form.kind == "ordinary" and not asked and not obstacles["native"]:
-        return ImplementationChoice(
-            "native", f"ordinary, {form.in_features} input features: a CPU kernel is faster than XLA's convolution"
-        )
-    if form.kind == "ordinary" or (form.kind == "grouped" and form.short != "output"):
-        return ImplementationChoice("xla", f"{form.kind} convolutions are left to XLA")
+    if form.kind == "grouped" and form.short != "output":
+        return ImplementationChoice("xla", "grouped convolutions are left to XLA")
     if not obstacles["native"]:
         return ImplementationChoice("native", f"{form}: a CPU kernel is faster than XLA's convolution")
-    if form.kind == "grouped" and form.batch_groups == 1:
+    if form.kind == "ordinary" or (form.kind == "grouped" and form.batch_groups == 1):
         return ImplementationChoice(
             "xla", f"XLA's convolution is as fast as matrix products (native unavailable: {obstacles['native']})"
         )

@@ -37,6 +37,8 @@ _KINDS_IN_WORDS: dict[tuple[Kind, Index], str] = {
     ("depthwise", "kernel"): "depthwise",
     ("depthwise", "output"): "depthwise kernel gradient",
     ("depthwise", "input"): "depthwise with a short input",
+    ("ordinary", "output"): "ordinary kernel gradient",
+    ("ordinary", "input"): "ordinary with a short input",
     ("grouped", "output"): "grouped kernel gradient",
     ("grouped", "input"): "grouped with a short input",
     ("pointwise", "kernel"): "pointwise",

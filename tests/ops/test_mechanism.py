@@ -260,7 +260,8 @@ def test_the_selection_names_what_runs():
             "shifted",
             "named by",
         ),
-        ((1, 8, 8, 4), (3, 3, 4, 4), {"platform": "cpu"}, "xla", "ordinary convolutions are left to XLA"),
+        ((1, 8, 8, 4), (3, 3, 4, 4), {"platform": "cpu"}, "native", "ordinary: a CPU kernel is faster"),
+        ((1, 8, 8, 200), (3, 3, 200, 40), {"platform": "cpu"}, "xla", "at most 1024 elements, not 1800"),
         (
             (1, 8, 8, 4),
             (3, 3, 2, 4),

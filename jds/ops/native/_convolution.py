@@ -1,13 +1,12 @@
 """Convolutions by CPU kernels in C++ (`src/`), through XLA's foreign function interface.
 
 Depthwise and pointwise convolutions each have two kernels: a convolution, which serves as forward pass and input
-gradient, and the kernel gradient. Two more kernels compute the kernel gradient of grouped convolutions and the forward
-pass of ordinary convolutions of images, which are slow in XLA because they have few features. The kernels take arrays
-with the features last. Channels-last operands are passed unchanged.
+gradient, and the kernel gradient. Two more kernels compute ordinary convolutions and the kernel gradients of ordinary
+and grouped ones. The kernels take arrays with the features last. Channels-last operands are passed unchanged.
 """
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,16 +16,10 @@ from jds.ops._named_array import NamedArray
 from jds.ops._partition import partitioned_call
 from jds.ops._recognize import MAX_NUMBER, Axis, Form
 from jds.ops.native import _library
-from jds.ops.native._attributes import MAX_AXES, AxisGeometry, geometry_attributes, no_epilogue_attributes
+from jds.ops.native._attributes import MAX_AXES, geometry_attributes, no_epilogue_attributes
 from jds.ops.native._constants import MAX_CONTRACTED_FEATURES, MAX_TAPS
-
-DTYPES = tuple(map(jnp.dtype, (jnp.float32, jnp.bfloat16, jnp.float16)))
-# With larger windows, the tiles of an ordinary convolution do not stay in the cache.
-MAX_WINDOW = 1024
-# XLA's ordinary convolution is fast with more features than this, the number of an image's channels.
-_MAX_IMAGE_FEATURES = 3
-# Labels for the axes that one- and two-dimensional convolutions lack.
-_MISSING_AXES = ("first", "second")
+from jds.ops.native._kernel_call import DTYPES, MISSING_AXES, geometries, result_dtype, run_kernel, three_axes
+from jds.ops.native._ordinary import ordinary, unsupported_ordinary
 
 
 class _Call(NamedTuple):
@@ -53,8 +46,11 @@ def convolution(lhs: jax.Array, rhs: jax.Array, *, form: Form, partitioned: bool
         return jnp.zeros(form.out_shape, form.out_dtype)
     left = NamedArray(lhs.reshape(form.split_shape(form.labels.lhs, "input")), form.labels.lhs)
     right = NamedArray(rhs.reshape(form.split_shape(form.labels.rhs, "kernel")), form.labels.rhs)
-    compute = _by_positions if _is_by_positions(form) else _of_images if form.kind == "ordinary" else _pointwise
-    out = compute(left, right, form, partitioned).arrange(form.labels.out)
+    if _is_by_positions(form):
+        out = _by_positions(left, right, form, partitioned)
+    else:
+        out = (ordinary if form.kind == "ordinary" else _pointwise)(left, right, form)
+    out = out.arrange(form.labels.out)
     return out.array.reshape(form.out_shape).astype(form.out_dtype)
 
 
@@ -69,10 +65,8 @@ def unsupported(form: Form) -> str | None:
         return f"`native` supports 1 to {MAX_AXES} spatial axes, and this one has {len(form.axes)}"
     if any(abs(number) > MAX_NUMBER for axis in form.axes for number in axis):
         return f"`native` supports sizes, strides, dilations and padding of at most {MAX_NUMBER}"
-    if form.kind == "ordinary":
-        if not _is_of_images(form):
-            return "`native` supports ordinary convolutions only in the forward pass, with few features as in images"
-        return _library.fault()
+    if form.kind == "ordinary" and not _is_by_positions(form):
+        return unsupported_ordinary(form) or _library.fault()
     if _is_grouped_gradient(form) or _is_plain_pointwise(form):
         return _library.fault()
     if not _is_depthwise(form):
@@ -95,17 +89,9 @@ def _is_depthwise(form: Form) -> bool:
 
 
 def _is_grouped_gradient(form: Form) -> bool:
-    """Whether it is the kernel gradient of groups that are vectors in none of the arrays."""
-    return form.groups > 1 and form.short == "output" and min(form.short_features) > 1
-
-
-def _is_of_images(form: Form) -> bool:
-    return (
-        form.short == "kernel"
-        and form.in_features <= _MAX_IMAGE_FEATURES
-        and form.terms * form.in_features <= MAX_WINDOW
-        and all(axis.lhs_dilation == 1 for axis in form.axes)
-    )
+    """Whether it is the kernel gradient of groups, or of one, that are vectors in none of the arrays."""
+    is_dense = form.groups > 1 or form.kind == "ordinary"
+    return is_dense and form.short == "output" and min(form.short_features) > 1
 
 
 def _is_plain_pointwise(form: Form) -> bool:
@@ -130,28 +116,16 @@ def _by_positions(left: NamedArray, right: NamedArray, form: Form, partitioned: 
         left, right = NamedArray(flipped, right.labels), left
     moving, other = left.arrange(call.moving), right.arrange(call.other)
     sizes = dict(zip(form.labels.out, form.split_shape(form.labels.out), strict=True))
-    out = jax.ShapeDtypeStruct([sizes.get(label, 1) for label in call.out], _out_dtype(form))
-    attributes = geometry_attributes(_geometry(form))
+    out = jax.ShapeDtypeStruct([sizes.get(label, 1) for label in call.out], result_dtype(form))
+    attributes = geometry_attributes(geometries(form))
     if call.target == "jds_depthwise":
         attributes |= no_epilogue_attributes()
-    run = functools.partial(_run, call.target, attributes)
+    run = functools.partial(run_kernel, call.target, attributes)
     result = partitioned_call(run, moving, other, out, call.out) if partitioned else run(moving.array, other.array, out)
-    return NamedArray(result, call.out).without([axis for axis in call.out if axis in _MISSING_AXES])
+    return NamedArray(result, call.out).without([axis for axis in call.out if axis in MISSING_AXES])
 
 
-def _of_images(left: NamedArray, right: NamedArray, form: Form, partitioned: bool) -> NamedArray:
-    space = _space(form)
-    images = left.arrange(["b", *space, "g", "i"]).array.squeeze(-2)
-    kernel = right.arrange([*space, "g", "i", "m"]).array.squeeze(-3)
-    positions = [axis.output for axis in form.axes]
-    ones = (1,) * (3 - len(positions))
-    out = jax.ShapeDtypeStruct((form.batch, *ones, *positions, form.out_features), _out_dtype(form))
-    attributes = geometry_attributes(_geometry(form)) | no_epilogue_attributes()
-    result = _run("jds_ordinary", attributes, images, kernel, out)
-    return NamedArray(result.reshape(form.batch, *positions, 1, form.out_features), ("b", *form.spatial, "g", "m"))
-
-
-def _pointwise(left: NamedArray, right: NamedArray, form: Form, partitioned: bool) -> NamedArray:
+def _pointwise(left: NamedArray, right: NamedArray, form: Form) -> NamedArray:
     space = form.spatial
     sizes = left.sizes | right.sizes
     if form.short == "output":
@@ -159,25 +133,21 @@ def _pointwise(left: NamedArray, right: NamedArray, form: Form, partitioned: boo
             array.arrange(["i", *space, "g", label]).array.reshape(-1, sizes[label])
             for array, label in ((left, "b"), (right, "m"))
         )
-        out = jax.ShapeDtypeStruct((sizes["b"], sizes["m"]), _out_dtype(form))
-        product = _run("jds_matrix_gradient", {}, rows, columns, out)
+        out = jax.ShapeDtypeStruct((sizes["b"], sizes["m"]), result_dtype(form))
+        product = run_kernel("jds_matrix_gradient", {}, rows, columns, out)
         return NamedArray(product.reshape(*(1 for _ in space), 1, *out.shape), (*space, "g", "b", "m"))
     pixels = left.arrange(["b", *space, "g", "i"]).array.reshape(-1, sizes["i"])
     transposed = right.labels.index("m") < right.labels.index("i")
     weights = right.arrange([*space, "g", *("mi" if transposed else "im")])
     matrix = weights.array.reshape(weights.array.shape[-2:])
-    out = jax.ShapeDtypeStruct((pixels.shape[0], sizes["m"]), _out_dtype(form))
-    product = _run("jds_matrix_product", {"transposed": transposed}, pixels, matrix, out)
+    out = jax.ShapeDtypeStruct((pixels.shape[0], sizes["m"]), result_dtype(form))
+    product = run_kernel("jds_matrix_product", {"transposed": transposed}, pixels, matrix, out)
     positions = [axis.output for axis in form.axes]
     return NamedArray(product.reshape(form.batch, *positions, 1, sizes["m"]), ("b", *space, "g", "m"))
 
 
-def _out_dtype(form: Form) -> jnp.dtype:
-    return form.out_dtype if form.out_dtype == form.dtype else jnp.dtype(jnp.float32)
-
-
 def _call(form: Form) -> _Call:
-    space = _space(form)
+    space = three_axes(form)
     if _is_grouped_gradient(form):
         return _Call("jds_grouped_gradient", ("i", *space, "g", "b"), ("i", *space, "g", "m"), (*space, "b", "g", "m"))
     if form.short == "output":
@@ -185,31 +155,3 @@ def _call(form: Form) -> _Call:
     if form.short == "kernel":
         return _Call("jds_depthwise", ("b", *space, "g", "i"), (*space, "g", "i", "m"), ("b", *space, "g", "m"))
     return _Call("jds_depthwise", ("m", *space, "g", "i"), (*space, "g", "i", "b"), ("m", *space, "g", "b"))
-
-
-def _space(form: Form) -> tuple[str, ...]:
-    """Returns labels of three spatial axes."""
-    return (*_MISSING_AXES, *form.spatial)[-3:]
-
-
-def _geometry(form: Form) -> list[AxisGeometry]:
-    return [_axis_geometry(axis, form) for axis in form.axes]
-
-
-def _axis_geometry(axis: Axis, form: Form) -> AxisGeometry:
-    if form.short == "output":
-        return AxisGeometry(
-            long_step=axis.rhs_dilation, short_step=axis.stride, low=axis.low, moving_step=axis.lhs_dilation
-        )
-    if form.short == "kernel":
-        return AxisGeometry(
-            long_step=axis.stride, short_step=axis.rhs_dilation, low=axis.low, moving_step=axis.lhs_dilation
-        )
-    # The moving array is the flipped kernel: it moves backward from one output to the next.
-    low = axis.low - axis.rhs_dilation * (axis.kernel - 1)
-    return AxisGeometry(long_step=axis.stride, short_step=-axis.lhs_dilation, low=low, moving_step=axis.rhs_dilation)
-
-
-def _run(target: str, attributes: dict[str, Any], left: jax.Array, right: jax.Array, out: jax.ShapeDtypeStruct):
-    _library.load()
-    return jax.ffi.ffi_call(target, out)(left, right, **attributes)

@@ -8,9 +8,9 @@ import jax
 from jds.ops._fused_block import Block, FusedForm
 from jds.ops._fused_layers import Linear, Mean, SqueezeExcite
 from jds.ops.native import _library
-from jds.ops.native._convolution import DTYPES
 from jds.ops.native._fused_convolutions import convolutions, unsupported_convolutions
 from jds.ops.native._fused_layers import linear, mean, squeeze_excite
+from jds.ops.native._kernel_call import DTYPES
 
 _RUN: dict[type, Callable[..., jax.Array]] = {
     Block: convolutions,

@@ -9,7 +9,7 @@ from jds.ops._fused_block import Block, FusedForm, Step
 from jds.ops._geometry import output_size
 from jds.ops.native._attributes import MAX_AXES, AxisGeometry, epilogue_attributes, geometry_attributes
 from jds.ops.native._constants import MAX_CONTRACTED_FEATURES, MAX_TAPS
-from jds.ops.native._convolution import MAX_WINDOW
+from jds.ops.native._ordinary import MAX_WINDOW
 
 
 def convolutions(images: jax.Array, *operands: jax.Array, block: Block) -> jax.Array:
