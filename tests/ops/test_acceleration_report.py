@@ -31,16 +31,9 @@ def depthwise(x, k):
 GATE = (None, jax.nn.hard_sigmoid, None)
 
 
-def ordinary(x):
-    kernel = jnp.ones((3, 3, 4, 4))
-    return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
-
-
-def grouped(x):
-    numbers = ("NHWC", "HWIO", "NHWC")
-    return lax.conv_general_dilated(
-        x, jnp.ones((3, 3, 2, 4)), (1, 1), "SAME", dimension_numbers=numbers, feature_group_count=2
-    )
+def ordinary(x, groups=1):
+    kernel, numbers = jnp.ones((3, 3, 4 // groups, 4)), ("NHWC", "HWIO", "NHWC")
+    return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=numbers, feature_group_count=groups)
 
 
 class Network(nnx.Module):
@@ -273,7 +266,7 @@ def test_the_text_has_one_row_per_form_and_place():
     def network(x, k):
         with jax.named_scope("block"):
             x = jax.jit(depthwise)(depthwise(x, k), k)
-        return grouped(x).astype(jnp.bfloat16)
+        return ordinary(x, groups=2).astype(jnp.bfloat16)
 
     text = str(report(network, IMAGES, KERNEL))
     first, _, replaced, row, _, xla, last = text.splitlines()

@@ -23,13 +23,12 @@ class _Phase(NamedTuple):
     """Every so many results along an axis, which need only some of the kernel's positions.
 
     Attributes:
-      first, step: the kernel's positions: every `step`-th, from the `first` on.
+      positions: the kernel's positions.
       taps: their number.
       geometry: that of the phase's own convolution.
     """
 
-    first: int
-    step: int
+    positions: slice
     taps: int
     geometry: AxisGeometry
 
@@ -42,8 +41,9 @@ def unsupported_ordinary(form: Form) -> str | None:
     window = form.in_features * math.prod(max(phase.taps for phase in own) for own in phases)
     if window > MAX_WINDOW:
         return f"`native` supports windows of at most {MAX_WINDOW} elements, not {window}"
-    if len(_alike(phases)) > _MAX_CALLS:
-        return f"`native` supports at most {_MAX_CALLS} kinds of phases of dilated inputs, not {len(_alike(phases))}"
+    calls = len(_alike(phases))
+    if calls > _MAX_CALLS:
+        return f"`native` supports at most {_MAX_CALLS} kinds of phases of dilated inputs, not {calls}"
     return None
 
 
@@ -58,11 +58,11 @@ def ordinary(left: NamedArray, right: NamedArray, form: Form) -> NamedArray:
     phases = [_phases(axis) for axis in form.axes]
     sizes = [-(-axis.output // len(own)) for axis, own in zip(form.axes, phases, strict=True)]
     parts: dict[tuple[int, ...], jax.Array] = {}
-    for places in _alike(phases):
-        chosen = [[own[i] for own, i in zip(phases, place, strict=True)] for place in places]
-        kernels = [kernel[tuple(slice(phase.first, None, phase.step) for phase in each)] for each in chosen]
-        out = _convolve(images, jnp.concatenate(kernels, -1), [phase.geometry for phase in chosen[0]], sizes, form)
-        parts |= dict(zip(places, jnp.split(out, len(places), -1), strict=True))
+    for group in _alike(phases):
+        kernels = [kernel[tuple(phase.positions for phase in chosen)] for chosen in group.values()]
+        geometry = [phase.geometry for phase in next(iter(group.values()))]
+        out = _convolve(images, jnp.concatenate(kernels, -1), geometry, sizes, form)
+        parts |= dict(zip(group, jnp.split(out, len(group), -1), strict=True))
     results = _interleave(parts, [len(own) for own in phases])
     cut = results[(slice(None), *(slice(axis.output) for axis in form.axes))]
     return NamedArray(jnp.expand_dims(cut, -2), ("b", *form.spatial, "g", "m"))
@@ -71,37 +71,36 @@ def ordinary(left: NamedArray, right: NamedArray, form: Form) -> NamedArray:
 def _phases(axis: Axis) -> list[_Phase]:
     step = axis.lhs_dilation
     if step == 1:
-        return [
-            _Phase(0, 1, axis.kernel, AxisGeometry(long_step=axis.stride, short_step=axis.rhs_dilation, low=axis.low))
-        ]
+        geometry = AxisGeometry(long_step=axis.stride, short_step=axis.rhs_dilation, low=axis.low)
+        return [_Phase(slice(None), axis.kernel, geometry)]
     found = []
     for phase in range(step):
         first = (axis.low - phase) % step
         taps = len(range(first, axis.kernel, step))
-        found.append(_Phase(first, step, taps, AxisGeometry(low=(axis.low - phase - first) // step)))
+        found.append(_Phase(slice(first, None, step), taps, AxisGeometry(low=(axis.low - phase - first) // step)))
     return found
 
 
-def _alike(phases: list[list[_Phase]]) -> list[list[tuple[int, ...]]]:
-    """Returns the phases over all axes, grouped by the geometry and the size of their kernels."""
-    groups: dict[object, list[tuple[int, ...]]] = {}
-    for place in itertools.product(*(range(len(own)) for own in phases)):
-        chosen = [own[i] for own, i in zip(phases, place, strict=True)]
-        groups.setdefault(tuple((phase.taps, phase.geometry) for phase in chosen), []).append(place)
+def _alike(phases: list[list[_Phase]]) -> list[dict[tuple[int, ...], tuple[_Phase, ...]]]:
+    """Returns the phases over all axes by their places, grouped by the geometry and the size of their kernels."""
+    groups: dict[object, dict[tuple[int, ...], tuple[_Phase, ...]]] = {}
+    places = itertools.product(*(range(len(own)) for own in phases))
+    for place, chosen in zip(places, itertools.product(*phases), strict=True):
+        groups.setdefault(tuple((phase.taps, phase.geometry) for phase in chosen), {})[place] = chosen
     return list(groups.values())
 
 
 def _convolve(
     images: jax.Array, kernel: jax.Array, geometry: list[AxisGeometry], sizes: list[int], form: Form
 ) -> jax.Array:
-    ones = (1,) * (MAX_AXES - len(sizes))
-    shape = (images.shape[0], *ones, *sizes, kernel.shape[-1])
+    shape, dtype, ones = (*sizes, kernel.shape[-1]), result_dtype(form), (1,) * (MAX_AXES - len(sizes))
+    batch = images.shape[0]
     if 0 in kernel.shape:
-        return jnp.zeros((images.shape[0], *sizes, kernel.shape[-1]), result_dtype(form))
+        return jnp.zeros((batch, *shape), dtype)
     attributes = geometry_attributes(geometry) | no_epilogue_attributes()
-    out = jax.ShapeDtypeStruct(shape, result_dtype(form))
+    out = jax.ShapeDtypeStruct((batch, *ones, *shape), dtype)
     result = run_kernel("jds_ordinary", attributes, images, kernel.reshape(*ones, *kernel.shape), out)
-    return result.reshape(images.shape[0], *sizes, kernel.shape[-1])
+    return result.reshape(batch, *shape)
 
 
 def _interleave(parts: Mapping[tuple[int, ...], jax.Array], counts: list[int]) -> jax.Array:
